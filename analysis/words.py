@@ -1,0 +1,250 @@
+"""The words that every part of selfconn shares: endpoint, sequence number, segment, opening.
+
+They stand at the bottom of the house. They import nothing of ours, know no file
+format and no rule of TCP beyond the arithmetic of sequence numbers (RFC 9293 3.4).
+"""
+
+from __future__ import annotations
+
+import enum
+import socket
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+#: Sequence numbers live in a space of this size (RFC 9293 3.4).
+SEQUENCE_SPACE = 1 << 32
+
+#: Times are whole nanoseconds since the epoch.
+NANOSECONDS = 1_000_000_000
+
+
+class Endpoint(NamedTuple):
+    """One end of a connection: an address (4 or 16 bytes, network order) and a port."""
+
+    packed: bytes
+    port: int
+
+    @property
+    def address(self) -> str:
+        """The address as text, ``127.0.0.1`` or ``::1``."""
+        family = socket.AF_INET if len(self.packed) == 4 else socket.AF_INET6
+        return socket.inet_ntop(family, self.packed)
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}" if len(self.packed) == 4 else f"[{self.address}]:{self.port}"
+
+    @classmethod
+    def parse(cls, address: str, port: int) -> Endpoint:
+        """An endpoint from text. Raises OSError where *address* is no IP address."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        return cls(socket.inet_pton(family, address), port)
+
+
+class SequenceNumber(int):
+    """A 32-bit sequence number: arithmetic wraps, and order is that of RFC 9293 3.4.
+
+    ``a - b`` of two sequence numbers is their signed distance (-2**31 .. 2**31-1), which is
+    also what ``<`` and its kin look at. ``a + n`` is a sequence number again.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, value: int) -> SequenceNumber:
+        return super().__new__(cls, value % SEQUENCE_SPACE)
+
+    def __add__(self, octets: int) -> SequenceNumber:
+        return SequenceNumber(int(self) + octets)
+
+    def __sub__(self, other: int) -> int:
+        distance = (int(self) - int(other)) % SEQUENCE_SPACE
+        return distance - SEQUENCE_SPACE if distance >= SEQUENCE_SPACE // 2 else distance
+
+    def __lt__(self, other: int) -> bool:
+        return self - other < 0
+
+    def __le__(self, other: int) -> bool:
+        return self - other <= 0
+
+    def __gt__(self, other: int) -> bool:
+        return self - other > 0
+
+    def __ge__(self, other: int) -> bool:
+        return self - other >= 0
+
+
+class Flag(enum.IntFlag):
+    """The control bits of a segment (RFC 9293 3.1), with their places in the header's byte 13."""
+
+    FIN = 0x01
+    SYN = 0x02
+    RST = 0x04
+    PSH = 0x08
+    ACK = 0x10
+    URG = 0x20
+    ECE = 0x40
+    CWR = 0x80
+
+
+#: Flags in the order and with the names in which people read them.
+_SPOKEN = (
+    (Flag.SYN, "SYN"),
+    (Flag.FIN, "FIN"),
+    (Flag.RST, "RST"),
+    (Flag.PSH, "PSH"),
+    (Flag.ACK, "ACK"),
+    (Flag.URG, "URG"),
+)
+
+
+def spoken(flags: int) -> str:
+    """The control bits as people say them: ``SYN-ACK``, ``PSH-ACK``, ``RST``; ``none`` for no bit."""
+    return "-".join(name for bit, name in _SPOKEN if flags & bit) or "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The TCP options of one segment (RFC 9293 3.2, 7323, 2018, 7413). Absent ones are None or empty.
+
+    ``damage`` says why reading stopped early, where it did.
+    """
+
+    mss: int | None = None
+    window_scale: int | None = None
+    sack_permitted: bool = False
+    sack: tuple[tuple[int, int], ...] = ()
+    tsval: int | None = None
+    tsecr: int | None = None
+    fast_open: bytes | None = None
+    damage: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One TCP segment as it was captured.
+
+    ``frame`` counts from 1 over the whole capture, as Wireshark's does; ``time`` is in nanoseconds
+    since the epoch; ``payload`` is a length in octets (of the segment as sent, not of what was captured).
+    """
+
+    frame: int
+    time: int
+    source: Endpoint
+    destination: Endpoint
+    seq: SequenceNumber
+    ack: SequenceNumber
+    flags: Flag
+    window: int
+    payload: int = 0
+    options: Options = field(default_factory=Options)
+
+    @property
+    def length(self) -> int:
+        """SEG.LEN: the octets that it takes in sequence space, SYN and FIN counted (RFC 9293 3.4)."""
+        return self.payload + bool(self.flags & Flag.SYN) + bool(self.flags & Flag.FIN)
+
+    @property
+    def end(self) -> SequenceNumber:
+        """The sequence number just after this segment."""
+        return self.seq + self.length
+
+    @property
+    def bare_syn(self) -> bool:
+        """Whether it opens a connection: SYN without ACK, RST or FIN."""
+        return self.flags & (Flag.SYN | Flag.ACK | Flag.RST | Flag.FIN) == Flag.SYN
+
+    @property
+    def syn_ack(self) -> bool:
+        """Whether SYN and ACK are set, and neither RST nor FIN."""
+        return self.flags & (Flag.SYN | Flag.ACK | Flag.RST | Flag.FIN) == Flag.SYN | Flag.ACK
+
+    @property
+    def dsack(self) -> bool:
+        """Whether its first SACK block reports a duplicate (RFC 2883): it lies below the ACK field."""
+        return bool(self.options.sack) and SequenceNumber(self.options.sack[0][0]) < self.ack
+
+
+class Verdict(enum.StrEnum):
+    """What an opening turned out to be; the rules are in verdicts.py."""
+
+    SELF_CONNECT = "self-connect"
+    SELF_SYN = "self-syn"
+    SIMULTANEOUS_OPEN = "simultaneous-open"
+    ONE_SIDED_CROSSING = "one-sided-crossing"
+    SPLIT_HANDSHAKE = "split-handshake"
+    CROSSED_UNANSWERED = "crossed-unanswered"
+    THREE_WAY = "three-way"
+    HALF_OPEN = "half-open"
+    REFUSED = "refused"
+    ABORTED = "aborted"
+    UNANSWERED = "unanswered"
+    ODD = "odd"
+
+
+#: The verdicts that are shown opening by opening unless the user asks otherwise.
+REMARKABLE = frozenset(
+    {
+        Verdict.SELF_CONNECT,
+        Verdict.SELF_SYN,
+        Verdict.SIMULTANEOUS_OPEN,
+        Verdict.ONE_SIDED_CROSSING,
+        Verdict.SPLIT_HANDSHAKE,
+        Verdict.CROSSED_UNANSWERED,
+    }
+)
+
+
+@dataclass(slots=True)
+class Opening:
+    """One opening of a connection, from its bare SYN on.
+
+    ``source`` sent the first SYN with sequence number ``isn`` in frame ``first_frame`` at ``time``
+    (nanoseconds since the epoch). ``segments`` are those of this opening in capture order, to the end of
+    the connection; bulk data between the handshake and the close is left out and counted in ``omitted``.
+    ``refused_before`` counts the openings to the same destination that were refused since the capture
+    began, the first of them at ``refused_since`` (nanoseconds, None where there was none).
+    """
+
+    verdict: Verdict
+    source: Endpoint
+    destination: Endpoint
+    isn: int
+    first_frame: int
+    time: int
+    segments: list[Segment]
+    syn_retransmissions: int = 0
+    omitted: int = 0
+    refused_before: int = 0
+    refused_since: int | None = None
+
+    @property
+    def to_itself(self) -> bool:
+        """Whether both ends are one and the same endpoint."""
+        return self.source == self.destination
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Where a capture file stops making sense: the byte offset, and why."""
+
+    offset: int
+    reason: str
+
+
+@dataclass(slots=True)
+class CaptureResult:
+    """What one capture held. ``segments`` counts TCP segments without ``duplicates``; ``undecoded`` maps a reason to frames."""
+
+    name: str
+    format: str = "pcap"
+    packets: int = 0
+    segments: int = 0
+    duplicates: int = 0
+    undecoded: dict[str, int] = field(default_factory=dict)
+    damage: Damage | None = None
+    verdicts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
+    midstream: int = 0
+    #: Conversations with equal endpoints whose SYN is not in the capture: connected to themselves before it began.
+    midstream_to_itself: int = 0
+    #: Undecided openings that the bounded table had to let go of; counted under the verdict they had by then.
+    evicted: int = 0
+    openings: list[Opening] = field(default_factory=list)

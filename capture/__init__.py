@@ -1,0 +1,1 @@
+"""Live capture on Linux: sockets, namespaces, the repro. Imports analysis, never the reverse."""
