@@ -1,0 +1,132 @@
+"""What the tests ask of the machine, in one place.
+
+A test that needs a program, a right or a kernel feature takes the fixture ``need_...`` of that name, or calls
+``missing()``. Where it is missing the test skips and says why. Under ``CI=true``, where the Makefile is root and
+has installed the packages, a missing package fails the test: a skip would hide it.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+ROOT = Path(__file__).resolve().parent.parent
+CI = os.environ.get("CI") == "true"
+
+
+def missing(what: str, *, package: str | None = None) -> NoReturn:
+    """Skip the test because *what* is missing; fail it in CI where *package* (of the distribution) would bring it."""
+    __tracebackhide__ = True
+    if package is None:
+        pytest.skip(f"needs {what}")
+    if CI:
+        pytest.fail(f"needs {what}: package {package} is not installed", pytrace=False)
+    pytest.skip(f"needs {what}: install the package {package}")
+
+
+def program(name: str, package: str) -> str:
+    """The absolute path of a program that a system package brings; see missing()."""
+    __tracebackhide__ = True
+    return shutil.which(name) or missing(name, package=package)
+
+
+@pytest.fixture(scope="session")
+def need_tshark() -> str:
+    """Wireshark's dissectors on the command line: the path of tshark."""
+    return program("tshark", "tshark")
+
+
+@pytest.fixture(scope="session")
+def need_capinfos() -> str:
+    """The path of Wireshark's capinfos."""
+    return program("capinfos", "wireshark-common")
+
+
+@pytest.fixture(scope="session")
+def need_tcpdump() -> str:
+    """The path of tcpdump."""
+    return program("tcpdump", "tcpdump")
+
+
+@pytest.fixture(scope="session")
+def need_compiler() -> str:
+    """A C compiler: its path."""
+    return program("cc", "gcc")
+
+
+@pytest.fixture(scope="session")
+def need_root() -> None:
+    """The rights of root on this host."""
+    if os.geteuid() != 0:
+        missing("root")
+
+
+@pytest.fixture(scope="session")
+def need_ordinary_user() -> None:
+    """Not root: for what an unprivileged user is told."""
+    if os.geteuid() == 0:
+        missing("an ordinary user, this is root")
+
+
+@pytest.fixture(scope="session")
+def need_private_namespace() -> None:
+    """A network namespace of one's own: as root, or where user namespaces are allowed to everybody."""
+    rights = [] if os.geteuid() == 0 else ["--map-root-user"]
+    unshare = program("unshare", "util-linux")
+    answer = subprocess.run(
+        [unshare, *rights, "--net", "true"], capture_output=True, text=True, timeout=20, check=False
+    )
+    if answer.returncode:
+        missing(f"a private network namespace ({answer.stderr.strip()})")
+
+
+@pytest.fixture(scope="session")
+def need_ipv6() -> None:
+    """IPv6 in this kernel."""
+    if not Path("/proc/net/if_inet6").exists():
+        missing("IPv6 in the kernel")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--engine``: which form of analysis/engine.py the tests run on."""
+    parser.addoption(
+        "--engine",
+        choices=("installed", "compiled", "interpreted"),
+        default="installed",
+        help="the form of analysis.engine to test: what is installed, the compiled one or nothing, the source",
+    )
+
+
+class _SourceOnly:
+    """Finds analysis.engine in its source file, although a compiled one lies beside it."""
+
+    @staticmethod
+    def find_spec(
+        name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name != "analysis.engine":
+            return None
+        return importlib.util.spec_from_file_location(name, ROOT / "analysis" / "engine.py")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the asked form of the engine in place before any test imports it."""
+    form = config.getoption("--engine")
+    if form == "interpreted":
+        sys.meta_path.insert(0, _SourceOnly)
+    elif form == "compiled":
+        found = importlib.util.find_spec("analysis.engine")
+        if found is None or not str(found.origin).endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
+            raise pytest.UsageError(f"analysis.engine is not compiled: {found and found.origin}")
