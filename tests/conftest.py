@@ -123,6 +123,7 @@ class _SourceOnly:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Put the asked form of the engine in place before any test imports it."""
+    config.addinivalue_line("markers", "packaging: builds or installs the package")
     form = config.getoption("--engine")
     if form == "interpreted":
         sys.meta_path.insert(0, _SourceOnly)

@@ -1,0 +1,56 @@
+# make demo     set up and run the main job: watch a socket connect to itself
+# make test     set up and run lint, strict types and every test
+# make install  put the commands where plain `sudo selfconn-capture` finds them
+# make help     the rest
+#
+# Everything but install stays inside this directory.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON_IN := $(VENV)/bin/python
+PREFIX ?= /opt/selfconn
+BINDIR ?= /usr/local/bin
+MANDIR ?= /usr/local/share/man/man1
+SOURCES := pyproject.toml setup.py analysis/engine.py
+
+# Files that root makes in somebody else's clone (sudo make test) are given to the owner of the clone.
+HAND_BACK = if [ "$$(id -u)" -eq 0 ]; then trap 'chown --no-dereference --recursive --from=0 --reference=. .' EXIT; fi
+
+.PHONY: help demo test test-versions install uninstall clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
+
+$(VENV)/ready: $(SOURCES)
+	@$(HAND_BACK); tools/venv $(VENV); touch $@
+
+$(VENV)/ready-dev: $(SOURCES) | test-packages
+	@$(HAND_BACK); tools/venv $(VENV) dev; touch $(VENV)/ready $@
+
+demo: $(VENV)/ready ## set up, then catch a socket connecting to itself and print how
+	@$(HAND_BACK); $(VENV)/bin/selfconn-analyze --version; $(VENV)/bin/selfconn-capture
+
+.PHONY: test-packages
+test-packages:
+	@tools/packages tshark tcpdump gcc libc6-dev
+
+test: $(VENV)/ready-dev ## set up, then lint, strict types and every test
+	@$(HAND_BACK); PYTHON="$(PYTHON_IN)" tools/check
+
+test-versions: test-packages ## the tests under each newer Python that is here
+	@$(HAND_BACK); tools/versions .cache
+
+install: ## install into $(PREFIX), commands into $(BINDIR); needs root
+	@tools/install "$(PREFIX)" "$(BINDIR)" "$(MANDIR)"
+
+uninstall: ## remove what install put there
+	@tools/uninstall "$(PREFIX)" "$(BINDIR)" "$(MANDIR)"
+
+clean: ## remove what the other targets made in this directory
+	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f analysis/*.so analysis/*.c analysis/*.html
+	find analysis capture tests -name __pycache__ -prune -exec rm -rf {} +
