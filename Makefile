@@ -15,7 +15,7 @@ PYTHON_IN := $(VENV)/bin/python
 PREFIX ?= /opt/selfconn
 BINDIR ?= /usr/local/bin
 MANDIR ?= /usr/local/share/man/man1
-SOURCES := pyproject.toml setup.py analysis/engine.py
+SOURCES := pyproject.toml setup.py analysis/engine.py $(wildcard analysis/*.pxd)
 
 # Files that root makes in somebody else's clone (sudo make test) are given to the owner of the clone.
 HAND_BACK = if [ "$$(id -u)" -eq 0 ]; then trap 'chown --no-dereference --recursive --from=0 --reference=. .' EXIT; fi

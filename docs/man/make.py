@@ -1,0 +1,109 @@
+"""Write the manual pages beside this file, from the very parsers that answer --help.
+
+``make man`` runs it; a test compares. What a parser says becomes the page: its description, its groups of options,
+and its epilog, where an unindented line that ends in a colon starts a section of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import analysis.cli
+import capture.cli
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HERE = Path(__file__).resolve().parent
+PROJECT = tomllib.loads((HERE.parent.parent / "pyproject.toml").read_text())["project"]
+
+#: Each command's parser, and what it is good for in half a line (what ``apropos`` shows).
+COMMANDS = {
+    "selfconn-analyze": (analysis.cli.parser, "find TCP sockets connected to themselves in saved captures"),
+    "selfconn-capture": (capture.cli.parser, "catch a TCP socket connecting to itself, and show how"),
+}
+
+
+def plain(text: str) -> str:
+    """*text* so that roff prints it as it stands."""
+    text = text.replace("\\", "\\e").replace("-", "\\-")
+    return "\n".join("\\&" + line if line.startswith((".", "'")) else line for line in text.split("\n"))
+
+
+def usage(parser: argparse.ArgumentParser) -> str:
+    """Say how the command is called, options summed up."""
+    if parser.usage:
+        return parser.usage.replace("%(prog)s", parser.prog)
+    operands = []
+    for action in parser._get_positional_actions():
+        name = action.metavar or action.dest.upper()
+        operands.append(f"{name}..." if action.nargs in {"+", "*", argparse.REMAINDER} else str(name))
+    return " ".join((parser.prog, "[OPTIONS]", *operands))
+
+
+def option(action: argparse.Action, formatter: argparse.HelpFormatter) -> Iterator[str]:
+    """One option or operand: a tagged paragraph."""
+    value = ""
+    if action.nargs != 0:
+        value = str(action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper()))
+    if action.option_strings:
+        names = ", ".join(f"\\fB{plain(name)}\\fR" for name in action.option_strings)
+        yield f".TP\n{names} \\fI{plain(value)}\\fR" if value else f".TP\n{names}"
+    else:
+        yield f".TP\n\\fI{plain(value)}\\fR"
+    yield plain(formatter._expand_help(action) if action.help else "")
+
+
+def epilog(text: str) -> Iterator[str]:
+    """Lay out the epilog's sections, lines kept as they are."""
+    open_block = False
+    for line in text.strip().split("\n"):
+        if line.endswith(":") and not line.startswith(" "):
+            yield (".fi\n" if open_block else "") + f".SH {plain(line[:-1].upper())}\n.nf"
+            open_block = True
+        elif open_block:
+            yield plain(line.removeprefix("  "))
+        else:
+            yield plain(line)
+    if open_block:
+        yield ".fi"
+
+
+def page(name: str) -> str:
+    """Return the manual page of one command."""
+    make_parser, purpose = COMMANDS[name]
+    parser = make_parser()
+    parser.prog = name
+    formatter = parser._get_formatter()
+    lines = [
+        f'.TH {name.upper()} 1 "" "selfconn {PROJECT["version"]}" "User Commands"',
+        f".SH NAME\n{name} \\- {purpose}",
+        f".SH SYNOPSIS\n.B {plain(usage(parser))}",
+        f".SH DESCRIPTION\n{plain(parser.description or '')}",
+    ]
+    for group in parser._action_groups:
+        actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
+        if actions:
+            lines.append(f".SH {plain((group.title or 'options').upper())}")
+            lines.extend([plain(group.description)] if group.description else [])
+            for action in actions:
+                lines.extend(option(action, formatter))
+    lines.extend(epilog(parser.epilog or ""))
+    others = sorted(COMMANDS.keys() - {name})
+    lines.append(
+        ".SH SEE ALSO\n" + ",\n".join(f".BR {other} (1)" for other in others) + ",\n.BR tcpdump (8),\n.BR tshark (1)"
+    )
+    return "\n".join(line for line in lines if line) + "\n"
+
+
+def main() -> None:
+    """Write them all."""
+    for name in COMMANDS:
+        (HERE / f"{name}.1").write_text(page(name))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Who may import whom: bytes never ask the kernel, and each library has one door."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted(path for top in ("analysis", "capture") for path in (ROOT / top).rglob("*.py"))
+LIBRARIES = ("Cython", "pyshark", "scapy", "tabulate", "tqdm")
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file names in its imports, relative ones in full."""
+    here = path.relative_to(ROOT).parent.parts
+    named = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            named |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(here[: len(here) - node.level + 1]) if node.level else ""
+            named.add(".".join(part for part in (base, node.module) if part))
+    return named
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in FILES if path.is_relative_to(ROOT / "analysis")], ids=lambda path: path.stem
+)
+def test_analysis_looks_at_bytes_only(path: Path) -> None:
+    assert not {name for name in imports(path) if name.split(".")[0] in {"capture", "scapy"}}
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_each_library_has_one_door(library: str) -> None:
+    doors = [str(path.relative_to(ROOT)) for path in FILES if library in {name.split(".")[0] for name in imports(path)}]
+    assert len(doors) <= 1, doors
+
+
+@pytest.mark.parametrize("package", ["analysis", "capture"])
+def test_a_command_starts_without_any_library(package: str) -> None:
+    program = f"import sys, {package}.cli; print(*{{name.split('.')[0] for name in sys.modules}})"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert not set(loaded.stdout.split()) & set(LIBRARIES)

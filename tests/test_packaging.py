@@ -1,0 +1,116 @@
+"""The package as users get it: source archive -> wheel -> fresh virtual environment -> the commands run.
+
+Nothing is fetched: the build uses the setuptools and Cython of the environment that runs the tests, and the fresh
+environment borrows its dependencies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = ("selfconn-analyze", "selfconn-capture")
+BUILT_FROM = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "analysis", "capture")
+
+pytestmark = pytest.mark.packaging
+
+
+def run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """What *command* prints; a test failure with its words where it fails."""
+    inherited = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "SELFCONN_PURE"}}
+    answer = subprocess.run(
+        command, cwd=cwd, env=inherited | environment, capture_output=True, text=True, timeout=110, check=False
+    )
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    return answer.stdout
+
+
+def build_wheel(source: Path, into: Path, **environment: str) -> Path:
+    pip = ("pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--disable-pip-version-check", "--no-index")
+    run(sys.executable, "-m", *pip, "--wheel-dir", into, source, cwd=into, **environment)
+    (wheel,) = into.glob("*.whl")
+    return wheel
+
+
+def install(wheel: Path, into: Path) -> Path:
+    """A fresh environment with nothing but *wheel* and our dependencies; its folder of commands."""
+    venv.create(into, symlinks=True)
+    python = into / "bin" / "python"
+    pip = ("pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check")
+    run(sys.executable, "-m", *pip, wheel, cwd=into.parent)
+    (packages,) = into.glob("lib/python*/site-packages")
+    # After its own packages in sys.path; the .pth files there (this clone, installed editable) are not followed.
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return into / "bin"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what the package is built from, so that building leaves nothing in the clone."""
+    copy = tmp_path_factory.mktemp("source")
+    generated = shutil.ignore_patterns("__pycache__", "*.so", "*.c")
+    for name in BUILT_FROM:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, copy / name, ignore=generated)
+        else:
+            shutil.copy(ROOT / name, copy / name)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def source_archive(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    into = tmp_path_factory.mktemp("sdist")
+    run(sys.executable, "-c", f"from setuptools import build_meta; build_meta.build_sdist({str(into)!r})", cwd=source)
+    (archive,) = into.glob("*.tar.gz")
+    return archive
+
+
+@pytest.mark.usefixtures("need_compiler")
+def test_source_archive_to_wheel_to_running_commands(source_archive: Path, tmp_path: Path) -> None:
+    wheel = build_wheel(source_archive, tmp_path)
+    with zipfile.ZipFile(wheel) as contents:
+        names = contents.namelist()
+    packaged = {name for name in names if ".dist-info/" not in name}
+    written = {str(path.relative_to(ROOT)) for top in ("analysis", "capture") for path in (ROOT / top).rglob("*.py")}
+    compiled = {name for name in packaged if name.startswith("analysis/engine.") and name.endswith(".so")}
+    assert len(compiled) == 1
+    assert packaged - compiled == written | {"analysis/py.typed", "capture/py.typed"}
+    assert [name for name in names if name.endswith("licenses/LICENSE")]
+
+    commands = install(wheel, tmp_path / "fresh")
+    for command in COMMANDS:
+        said = run(commands / command, "--version", cwd=tmp_path)
+        assert said.startswith(f"{command} "), said
+    where = "import analysis.engine, capture; print(analysis.engine.__file__, capture.__file__)"
+    for path in run(commands / "python", "-c", where, cwd=tmp_path).split():
+        assert path.startswith(str(tmp_path / "fresh")), path
+
+
+@pytest.mark.parametrize(
+    "environment", [{"SELFCONN_PURE": "1"}, {"CC": "/nonexistent/cc"}], ids=["asked", "no compiler"]
+)
+def test_without_compiling_the_commands_run_all_the_same(
+    source: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    shutil.copytree(source, tmp_path / "source", ignore=shutil.ignore_patterns("build", "*.egg-info", "*.c"))
+    wheel = build_wheel(tmp_path / "source", tmp_path, **environment)
+    with zipfile.ZipFile(wheel) as contents:
+        assert not [name for name in contents.namelist() if name.endswith(".so")]
+    commands = install(wheel, tmp_path / "fresh")
+    assert run(commands / "selfconn-analyze", "--version", cwd=tmp_path)
+
+
+def test_the_source_archive_holds_what_it_is_built_from(source_archive: Path) -> None:
+    with tarfile.open(source_archive) as contents:
+        names = {name.partition("/")[2] for name in contents.getnames()}
+    assert names.issuperset(BUILT_FROM)
