@@ -1,0 +1,306 @@
+"""The kernel's own account of socket states: the tracepoint ``sock:inet_sock_set_state``.
+
+The events are read through perf_event_open(2): a ring buffer per processor in memory that is ours, so
+nothing is left behind whatever becomes of us, and the rings stay readable after privilege is given up.
+The witness sees the sockets of all network namespaces. Opening it needs root: CAP_SYS_ADMIN to read the
+event's description in tracefs, CAP_PERFMON for the event.
+
+What the kernel does not say the RFC's way:
+
+- It names a state before it names a port: ``CLOSE > SYN_SENT`` of a connect() without bind() carries
+  source port 0, because the port is chosen just after. It is the same socket, so the step can be found.
+- A socket that reaches TIME-WAIT is replaced by a smaller object, and itself shown as ``CLOSE``.
+- A passive open lives in a request object until its ACK arrives: only then the child of the listening
+  socket appears, as ``LISTEN > SYN_RECV``, and at once goes to ``ESTABLISHED``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import re
+import struct
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from analysis.errors import CannotCapture
+from analysis.states import State
+from analysis.words import Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: What the kernel calls the states (include/net/tcp_states.h), and what RFC 9293 3.3.2 calls them.
+#: NEW_SYN_RECV is the request object of a passive open, in SYN-RECEIVED before there is a socket.
+RFC_NAMES = {
+    "LISTEN": State.LISTEN,
+    "SYN_SENT": State.SYN_SENT,
+    "SYN_RECV": State.SYN_RECEIVED,
+    "NEW_SYN_RECV": State.SYN_RECEIVED,
+    "ESTABLISHED": State.ESTABLISHED,
+    "FIN_WAIT1": State.FIN_WAIT_1,
+    "FIN_WAIT2": State.FIN_WAIT_2,
+    "CLOSE_WAIT": State.CLOSE_WAIT,
+    "CLOSING": State.CLOSING,
+    "LAST_ACK": State.LAST_ACK,
+    "TIME_WAIT": State.TIME_WAIT,
+    "CLOSE": State.CLOSED,
+}
+
+#: A filter that passes nothing but simultaneous opens: SYN_SENT (2) to SYN_RECV (3). With it the whole machine
+#: can be watched for self-connects at no cost.
+SIMULTANEOUS_OPEN = "oldstate == 2 && newstate == 3"
+
+_EVENT = "events/sock/inet_sock_set_state"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# System calls that the C library does not wrap; the first one's number is the architecture's.
+_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "loongarch64": 241, "s390x": 331}
+_FSOPEN, _FSCONFIG, _FSMOUNT, _CLOEXEC, _CMD_CREATE = 430, 431, 432, 1, 6
+
+# <linux/perf_event.h>
+_ATTRIBUTES = struct.Struct("=IIQQQQQIIQQQQIi")  # perf_event_attr up to clockid
+_TYPE_TRACEPOINT, _FLAG_FD_CLOEXEC = 2, 1 << 3
+_SAMPLE_TID, _SAMPLE_TIME, _SAMPLE_RAW = 1 << 1, 1 << 2, 1 << 10
+_DISABLED, _USE_CLOCKID, _WRITE_BACKWARD = 1 << 0, 1 << 25, 1 << 27
+_ENABLE, _PAUSE_OUTPUT, _SET_FILTER = 0x2400, 0x40042409, 0x40082406
+_RECORD = struct.Struct("=IHH")  # type, misc, size of the whole record
+_RECORD_SAMPLE = 9
+_SAMPLE = struct.Struct("=IIQI")  # process, thread, time, size of the event's data
+_DATA_HEAD, _DATA_TAIL = 1024 // 8, 1032 // 8  # in 64-bit words from the start of the mapping
+_SIZE = 32 * mmap.PAGESIZE  # of the data; pages of 4 KiB hold about 1,200 events
+
+_FIELD = re.compile(r"field:.*?(\w+)(?:\[\d+\])?;\s*offset:(\d+);\s*size:(\d+);")
+_STATE = re.compile(r'\{ (\d+), "TCP_(\w+)" \}')
+_AF_INET6 = 10
+_MAPPED = bytes(10) + b"\xff\xff"  # how an IPv6 socket writes an IPv4 address (RFC 4291 2.5.5.2)
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """One socket going from one state to another, by the kernel's word.
+
+    ``time`` is in nanoseconds since the epoch, as a segment's. ``socket`` tells sockets apart; the kernel may reuse
+    one for a later connection. ``process`` is the one that was running, which for CLOSED -> SYN-SENT is the one that
+    called connect(), and for what an arriving segment does may be any, or 0. ``source`` is the socket's own end; its
+    port is 0 as long as none is chosen.
+    """
+
+    time: int
+    socket: int
+    process: int
+    source: Endpoint
+    destination: Endpoint
+    old: State
+    new: State
+
+
+class StateTrace:
+    """The state changes of TCP sockets from now on; a context manager.
+
+    *wanted* is an expression in the kernel's filter language (Documentation/trace/events.rst) over the event's
+    fields; the empty one means every socket of the machine. *before* is another one, whose events the kernel keeps
+    as a flight recorder does, the newest over the oldest and at no cost to the reader: from there comes the step
+    that *wanted* cannot name, CLOSED to SYN-SENT without a port, of a socket that *wanted* shows afterwards.
+
+    Raises CannotCapture without privilege, or where the kernel has no such tracepoint.
+    """
+
+    def __init__(self, wanted: str = "", *, before: str = "") -> None:
+        with ExitStack() as opened:
+            try:
+                with tracefs() as tracing:
+                    event = int((tracing / _EVENT / "id").read_text())
+                    description = (tracing / _EVENT / "format").read_text()
+                self._rings = [_Ring(opened, event, cpu, wanted) for cpu in _processors()]
+                self._flight = [_Ring(opened, event, cpu, before, flight=True) for cpu in _processors() if before]
+            except OSError as error:
+                raise CannotCapture(f"the kernel tells socket states to root only ({error.strerror})") from error
+            self._fields = {name: slice(int(at), int(at) + int(size)) for name, at, size in _FIELD.findall(description)}
+            self._states = {int(number): RFC_NAMES[name] for number, name in _STATE.findall(description)}
+            self._sockets: dict[int, int] = {}  # the kernel's address -> our number: addresses are not for showing
+            self._state: dict[int, State] = {}  # socket -> its state by the last change told
+            self._opened = opened.pop_all()
+
+    @classmethod
+    def to_itself(cls, port: int) -> Self:
+        """Every step of the sockets that connect from *port* to the same port."""
+        return cls(f"sport == {port} && dport == {port}", before=f"newstate == 2 && sport == 0 && dport == {port}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening; the kernel forgets about us."""
+        self._opened.close()
+
+    @property
+    def lost(self) -> int:
+        """How many wanted events the rings could not take, as far as read() has come."""
+        return sum(ring.lost for ring in self._rings)
+
+    def read(self) -> list[StateChange]:
+        """Tell the changes since the last call, in order of time. Never waits."""
+        told: list[StateChange] = []
+        before: list[StateChange] | None = None
+        for change in self._changes(self._rings):
+            if self._flight and change.old is State.SYN_SENT and self._state.get(change.socket) is not State.SYN_SENT:
+                before = self._changes(self._flight) if before is None else before
+                told += [step for step in before if step.socket == change.socket and step.time < change.time][-1:]
+            told.append(change)
+            self._state[change.socket] = change.new
+        return sorted(told, key=_time)
+
+    def _changes(self, rings: list[_Ring]) -> list[StateChange]:
+        epoch = _epoch()
+        return sorted((self._change(sample, epoch) for ring in rings for sample in ring.read()), key=_time)
+
+    def _change(self, sample: _Sample, epoch: int) -> StateChange:
+        data = sample.data
+
+        def number(name: str) -> int:
+            return int.from_bytes(data[self._fields[name]], sys.byteorder)
+
+        def endpoint(address: str, port: str) -> Endpoint:
+            if number("family") != _AF_INET6:
+                return Endpoint(data[self._fields[address]], number(port))
+            return Endpoint(data[self._fields[address + "_v6"]].removeprefix(_MAPPED), number(port))
+
+        return StateChange(
+            time=epoch + sample.time,
+            socket=self._sockets.setdefault(number("skaddr"), len(self._sockets) + 1),
+            process=sample.process,
+            source=endpoint("saddr", "sport"),
+            destination=endpoint("daddr", "dport"),
+            old=self._states[number("oldstate")],
+            new=self._states[number("newstate")],
+        )
+
+
+class _Sample(NamedTuple):
+    process: int
+    time: int  # CLOCK_MONOTONIC, nanoseconds
+    data: bytes
+
+
+class _Ring:
+    """The event on one processor, and the memory in which the kernel leaves what it saw there (perf_event_open(2))."""
+
+    def __init__(self, opened: ExitStack, event: int, cpu: int, expression: str, *, flight: bool = False) -> None:
+        # Every event is a sample (period 1). The kernel refuses CLOCK_REALTIME here.
+        attributes = bytearray(_ATTRIBUTES.size)
+        flags = _DISABLED | _USE_CLOCKID | (_WRITE_BACKWARD if flight else 0)
+        _ATTRIBUTES.pack_into(
+            *(attributes, 0, _TYPE_TRACEPOINT, _ATTRIBUTES.size, event),
+            *(1, _SAMPLE_TID | _SAMPLE_TIME | _SAMPLE_RAW, 0, flags, 0, 0, 0, 0, 0, 0, 0, time.CLOCK_MONOTONIC),
+        )
+        pointer = (ctypes.c_char * len(attributes)).from_buffer(attributes)
+        self._fd = _call(_perf_event_open(), pointer, -1, cpu, -1, _FLAG_FD_CLOEXEC)
+        opened.callback(os.close, self._fd)
+        # Where the reader may not write how far it came, the kernel writes the newest over the oldest.
+        access = mmap.PROT_READ if flight else mmap.PROT_READ | mmap.PROT_WRITE
+        self._memory = opened.enter_context(mmap.mmap(self._fd, mmap.PAGESIZE + _SIZE, prot=access))
+        self._words = opened.enter_context(memoryview(self._memory).cast("Q"))
+        self._flight = flight
+        self._taken = self.lost = 0
+        full = f"protocol == 6 && ({expression})" if expression else "protocol == 6"
+        fcntl.ioctl(self._fd, _SET_FILTER, full.encode() + b"\0")
+        fcntl.ioctl(self._fd, _ENABLE)
+
+    def read(self) -> list[_Sample]:
+        """Take out the new events; a flight recorder shows all that it holds."""
+        if self._flight:
+            fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 1)
+            samples = self._samples(self._words[_DATA_HEAD], _SIZE)
+            fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 0)
+            return samples
+        happened = int.from_bytes(os.read(self._fd, 8), sys.byteorder)
+        head, tail = self._words[_DATA_HEAD], self._words[_DATA_TAIL]
+        samples = self._samples(tail, head - tail)
+        self._words[_DATA_TAIL] = head
+        self._taken += len(samples)
+        self.lost = max(0, happened - self._taken)
+        return samples
+
+    def _samples(self, start: int, length: int) -> list[_Sample]:
+        """Cut the *length* bytes from *start* on into samples, up to the first that is not whole."""
+        ring = self._memory[mmap.PAGESIZE :]
+        at = start % _SIZE
+        data = (ring[at:] + ring[:at])[:length]
+        samples = []
+        at = 0
+        while at + _RECORD.size + _SAMPLE.size <= len(data):
+            kind, _, size = _RECORD.unpack_from(data, at)
+            if size == 0 or at + size > len(data):
+                break
+            if kind == _RECORD_SAMPLE:
+                process, _, when, octets = _SAMPLE.unpack_from(data, at + _RECORD.size)
+                samples.append(_Sample(process, when, data[at + _RECORD.size + _SAMPLE.size :][:octets]))
+            at += size
+        return samples
+
+
+@contextmanager
+def tracefs() -> Iterator[Path]:
+    """Give the kernel's tracing files for a moment: a tracefs mounted nowhere, so nobody sees it.
+
+    Raises OSError without CAP_SYS_ADMIN.
+    """
+    context = _call(_FSOPEN, b"tracefs", _CLOEXEC)
+    try:
+        _call(_FSCONFIG, context, _CMD_CREATE, None, None, 0)
+        root = _call(_FSMOUNT, context, _CLOEXEC, 0)
+    finally:
+        os.close(context)
+    try:
+        yield Path(f"/proc/self/fd/{root}")
+    finally:
+        os.close(root)
+
+
+def _processors() -> list[int]:
+    """List the processors in use; the kernel writes ``0-3,8``."""
+    ranges = Path("/sys/devices/system/cpu/online").read_text(encoding="ascii").split(",")
+    ends = [[int(end) for end in one.split("-")] for one in ranges]
+    return [cpu for first, *last in ends for cpu in range(first, (last or [first])[0] + 1)]
+
+
+def _perf_event_open() -> int:
+    number = _PERF_EVENT_OPEN.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return number
+
+
+def _call(number: int, *arguments: object) -> int:
+    """Do a system call by its number."""
+    words = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
+    answer: int = _libc.syscall(ctypes.c_long(number), *words)
+    if answer < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return answer
+
+
+def _epoch() -> int:
+    """Measure what turns CLOCK_MONOTONIC into time since the epoch: the closest of a few tries."""
+
+    def measure() -> tuple[int, int]:
+        before, now, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        return after - before, now - (before + after) // 2
+
+    return min(measure() for _ in range(5))[1]
+
+
+def _time(change: StateChange) -> int:
+    return change.time
