@@ -1,0 +1,333 @@
+"""A second opinion on verdicts: what a capture's openings are, straight from the definitions in the documentation.
+
+It is slow and plain on purpose, shares no code with the engine (only the words: Endpoint, Verdict, sequence numbers)
+and looks at whole lists where the engine must decide in one pass. ``judge()`` takes the facts of each segment;
+``facts()`` asks Wireshark's dissectors for them.
+
+Where the definitions leave room, the most literal reading was taken. Those decisions, numbered for reference:
+
+ 1. RST, from either end and whatever its numbers, ends an opening; so do FINs of both ends (one FIN where both
+    ends are one). What follows an end changes no verdict; a bare SYN then starts the next opening.
+ 2. Each end of an opening has one ISN. A bare SYN with the ISN of its end is a retransmission, also after the SYN-ACK
+    and also in a crossing; the first bare SYN of the other end crosses, unless a fitting SYN-ACK came before; a third
+    ISN is "any other bare SYN".
+ 3. A SYN-ACK fits a SYN when it comes from the other end (from the same, where both are one), acknowledges ISN+1 up
+    to ISN+1+payload of the longest such SYN, and, where its own end sent a SYN in this opening, repeats that SYN's
+    sequence number: with a foreign number it is not the opening's own. One that does not fit is "something else".
+ 4. A SYN-ACK captured before the SYN it fits belongs to it when it is at most one second earlier (equality included),
+    unless it fits the opening in whose time it was captured. It leaves that opening, and is not midstream.
+    With crossed SYNs "its SYN" is the one it acknowledges.
+ 5. The third ACK comes from the opener after the SYN-ACK (any later segment with ACK will do, FIN and data allowed,
+    SYN and RST not), acknowledges ISN+1 of the other end up to what it has sent since, and begins where the other end
+    may accept it: at ISN+1 or later, and within the SYN-ACK's unscaled window of what the SYN-ACK acknowledged.
+    Of several fitting SYN-ACKs any may be the one.
+ 6. Without a fitting SYN-ACK the first segment from the other end decides: RST is refused, anything else odd. A
+    segment from the opener's own end is no answer, whatever its flags.
+ 7. A bare ACK has ACK and none of SYN, RST, FIN; its number and payload do not matter.
+ 8. A conversation is a pair of endpoints. It counts once as midstream when it has a segment before its first
+    bare SYN (if any) that 4. does not give to that SYN; what follows an ended opening is its tail, never midstream.
+ 9. A duplicate is a packet whose bytes, from the outermost IP header on, equal those of an earlier packet at most one
+    millisecond away (the latest such packet, be it a duplicate itself); it is no segment, no retransmission.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from analysis.words import NANOSECONDS, Endpoint, Flag, SequenceNumber, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+#: How much later a copy may come, and how much later than its SYN-ACK a SYN may be captured.
+DUPLICATE_WITHIN = NANOSECONDS // 1000
+EARLY_WITHIN = NANOSECONDS
+
+OPENING_BITS = Flag.SYN | Flag.ACK | Flag.RST | Flag.FIN
+
+
+@dataclass(frozen=True, eq=False)
+class Fact:
+    """One TCP segment; ``packet`` is the outermost IP packet that carried it."""
+
+    frame: int
+    time: int
+    source: Endpoint
+    destination: Endpoint
+    seq: SequenceNumber
+    ack: SequenceNumber
+    flags: int
+    window: int
+    payload: int
+    packet: bytes
+
+    @property
+    def bare_syn(self) -> bool:
+        return self.flags & OPENING_BITS == Flag.SYN
+
+    @property
+    def syn_ack(self) -> bool:
+        return self.flags & OPENING_BITS == Flag.SYN | Flag.ACK
+
+    @property
+    def bare_ack(self) -> bool:
+        return self.flags & OPENING_BITS == Flag.ACK
+
+    @property
+    def end(self) -> SequenceNumber:
+        return self.seq + (self.payload + bool(self.flags & Flag.SYN) + bool(self.flags & Flag.FIN))
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What one opening was."""
+
+    verdict: Verdict
+    first_frame: int
+    source: Endpoint
+    destination: Endpoint
+    syn_retransmissions: int
+
+
+@dataclass
+class Judgement:
+    """What a capture held, openings in the order of their first SYN."""
+
+    openings: list[Ruling] = field(default_factory=list)
+    segments: int = 0
+    duplicates: int = 0
+    midstream: int = 0
+    midstream_to_itself: int = 0
+
+
+@dataclass(eq=False)
+class _Opening:
+    """The segments of one opening: its SYNs by end, and the others in capture order."""
+
+    syns: dict[Endpoint, list[Fact]]
+    others: list[Fact] = field(default_factory=list)
+    ended: bool = False
+
+    @property
+    def first(self) -> Fact:
+        return next(iter(self.syns.values()))[0]
+
+    def add(self, fact: Fact) -> None:
+        """Take in a segment that is no SYN; see whether it ends the opening (decision 1)."""
+        self.others.append(fact)
+        if fact.flags & Flag.RST:
+            self.ended = True
+        elif fact.flags & Flag.FIN:
+            closing = {other.source for other in self.others if other.flags & Flag.FIN}
+            self.ended = closing == {fact.source, fact.destination}
+
+    def fits(self, answer: Fact) -> bool:
+        """Whether *answer* is a SYN-ACK for a SYN of this opening (decision 3)."""
+        if not answer.syn_ack or answer.destination not in self.syns:
+            return False
+        syns = self.syns[answer.destination]
+        longest = max(syn.payload for syn in syns)
+        covered = 1 <= (answer.ack - syns[0].seq) <= 1 + longest
+        own = self.syns.get(answer.source)
+        in_time = answer.frame > syns[0].frame or syns[0].time - answer.time <= EARLY_WITHIN
+        return covered and in_time and (own is None or answer.seq == own[0].seq)
+
+    def answers(self) -> list[Fact]:
+        return [fact for fact in self.others if self.fits(fact)]
+
+    def completes(self, third: Fact, answer: Fact) -> bool:
+        """Whether *third* is the ACK that the sender of the SYN-ACK *answer* waits for (decision 5)."""
+        syn = self.first
+        if third.source != syn.source or third.frame < answer.frame or third.frame < syn.frame:
+            return False
+        if not third.flags & Flag.ACK or third.flags & (Flag.SYN | Flag.RST):
+            return False
+        sent = max(
+            fact.end - answer.seq
+            for fact in self.others
+            if fact.source == answer.source and answer.frame <= fact.frame < third.frame
+        )
+        acknowledged = 1 <= third.ack - answer.seq <= max(1, sent)
+        room = answer.ack - syn.seq + max(1, answer.window)
+        return acknowledged and 1 <= third.seq - syn.seq < room
+
+    def verdict(self) -> Verdict:
+        syn = self.first
+        answers = self.answers()
+        if syn.source == syn.destination:
+            return Verdict.SELF_CONNECT if answers else Verdict.SELF_SYN
+        if len(self.syns) == 2:
+            return self._crossed(answers)
+        if answers:
+            complete = any(self.completes(third, answer) for answer in answers for third in self.others)
+            return Verdict.THREE_WAY if complete else Verdict.HALF_OPEN
+        replies = [fact for fact in self.others if fact.source == syn.destination]
+        if replies:
+            return Verdict.REFUSED if replies[0].flags & Flag.RST else Verdict.ODD
+        reset = any(fact.flags & Flag.RST for fact in self.others)
+        return Verdict.ABORTED if reset else Verdict.UNANSWERED
+
+    def _crossed(self, answers: list[Fact]) -> Verdict:
+        answering = {answer.source for answer in answers}
+        if not answering:
+            return Verdict.CROSSED_UNANSWERED
+        if len(answering) == 2:
+            return Verdict.SIMULTANEOUS_OPEN
+        responder = self.first.destination
+        its_syn = self.syns[responder][0].frame
+        acknowledged = any(f.bare_ack and f.source == responder and f.frame < its_syn for f in self.others)
+        return Verdict.SPLIT_HANDSHAKE if acknowledged else Verdict.ONE_SIDED_CROSSING
+
+    def ruling(self) -> Ruling:
+        syn = self.first
+        again = sum(len(syns) - 1 for syns in self.syns.values())
+        return Ruling(self.verdict(), syn.frame, syn.source, syn.destination, again)
+
+
+def judge(capture: Iterable[Fact]) -> Judgement:
+    """What the segments of a capture, in capture order, amount to."""
+    result = Judgement()
+    conversations: dict[frozenset[Endpoint], list[Fact]] = {}
+    latest: dict[bytes, int] = {}
+    for fact in capture:
+        earlier = latest.get(fact.packet)
+        latest[fact.packet] = fact.time
+        if earlier is not None and abs(fact.time - earlier) <= DUPLICATE_WITHIN:
+            result.duplicates += 1
+            continue
+        result.segments += 1
+        conversations.setdefault(frozenset((fact.source, fact.destination)), []).append(fact)
+    for ends, segments in conversations.items():
+        openings, strays = _openings(segments)
+        first_syn = min((opening.first.frame for opening in openings), default=None)
+        if any(first_syn is None or stray.frame < first_syn for stray in strays):
+            result.midstream += 1
+            result.midstream_to_itself += len(ends) == 1
+        result.openings += [opening.ruling() for opening in openings]
+    result.openings.sort(key=lambda ruling: ruling.first_frame)
+    return result
+
+
+def _openings(conversation: list[Fact]) -> tuple[list[_Opening], list[Fact]]:
+    """The openings of one conversation, and the segments that belong to none."""
+    openings: list[_Opening] = []
+    strays: list[Fact] = []
+    for fact in conversation:
+        live = openings[-1] if openings and not openings[-1].ended else None
+        if not fact.bare_syn:
+            if live:
+                live.add(fact)
+            else:
+                strays.append(fact)
+            continue
+        if live and fact.source in live.syns and live.syns[fact.source][0].seq == fact.seq:
+            live.syns[fact.source].append(fact)
+            continue
+        waiting = strays + (live.others if live else [])
+        if live and fact.source not in live.syns and not live.answers():
+            live.syns[fact.source] = [fact]
+            mine = live
+        else:
+            mine = _Opening({fact.source: [fact]})
+            openings.append(mine)
+        _claim(mine, fact, waiting, live, strays)
+    return openings, strays
+
+
+def _claim(mine: _Opening, syn: Fact, waiting: list[Fact], live: _Opening | None, strays: list[Fact]) -> None:
+    """Give the SYN-ACKs for *syn* that were captured before it to its opening (decision 4)."""
+    for early in waiting:
+        if not mine.fits(early) or early.destination != syn.source or (live and live is not mine and live.fits(early)):
+            continue
+        if early in strays:
+            strays.remove(early)
+        elif live and live is not mine:
+            live.others.remove(early)
+        if early not in mine.others:
+            mine.others.append(early)
+            mine.others.sort(key=lambda fact: fact.frame)
+
+
+# -- facts from Wireshark ---------------------------------------------------------------------------------------
+
+#: What may stand around TCP for it to be a segment of ours; anything else (UDP tunnels, ICMP) carries none.
+_LINKS = ("eth", "ethertype", "vlan", "ieee8021ad", "mpls", "pppoes", "ppp", "null", "raw", "sll")
+_PACKETS = ("ip", "ipv6", "gre", "ah", "ipv6.hopopts", "ipv6.dstopts", "ipv6.routing", "ipv6.fraghdr")
+CARRIERS = frozenset((*_LINKS, *_PACKETS))
+
+_PREFERENCES = (
+    "tcp.relative_sequence_numbers:FALSE",
+    "tcp.desegment_tcp_streams:FALSE",
+    "ip.defragment:FALSE",
+    "ipv6.defragment:FALSE",
+)
+
+_FIELDS = (
+    *("frame.number", "frame.time_epoch", "frame.protocols"),
+    *("ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport"),
+    *("tcp.seq_raw", "tcp.ack_raw", "tcp.flags", "tcp.window_size_value", "tcp.len"),
+)
+
+
+def _tshark(program: str, capture: str, *arguments: str) -> str:
+    command = [program, "-n", "-r", capture, *arguments]
+    for preference in _PREFERENCES:
+        command += ["-o", preference]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False).stdout
+
+
+def facts(program: str, capture: str) -> Iterator[Fact]:
+    """The segments of a capture file as Wireshark dissects them: the innermost TCP header of each frame.
+
+    *program* is tshark. Of a damaged file it gives the intact part, of what is no capture nothing.
+    """
+    fields = [word for name in _FIELDS for word in ("-e", name)]
+    lines = _tshark(program, capture, "-T", "fields", "-E", "occurrence=a", *fields).splitlines()
+    # Asked for a protocol that no frame has, jsonraw still gives each frame's bytes, and where each protocol begins.
+    raw = _tshark(program, capture, "-T", "jsonraw", "-j", "none")
+    frames = json.loads(raw, object_pairs_hook=list) if raw.strip() else []
+    for line, frame in zip(lines, frames, strict=True):
+        column = dict(zip(_FIELDS, line.split("\t"), strict=True))
+        protocols = column["frame.protocols"].split(":")
+        if "tcp" not in protocols or not column["tcp.flags"]:
+            continue
+        carriers = protocols[: protocols.index("tcp")]
+        if not CARRIERS.issuperset(carriers):
+            continue
+        seconds, _, nanoseconds = column["frame.time_epoch"].partition(".")
+        yield Fact(
+            int(column["frame.number"]),
+            int(seconds) * NANOSECONDS + int(nanoseconds),
+            _end(column, carriers, "src"),
+            _end(column, carriers, "dst"),
+            SequenceNumber(_first(column["tcp.seq_raw"])),
+            SequenceNumber(_first(column["tcp.ack_raw"])),
+            _first(column["tcp.flags"]),
+            _first(column["tcp.window_size_value"]),
+            _first(column["tcp.len"] or "0"),
+            _outermost_packet(dict(dict(frame)["_source"])["layers"]),
+        )
+
+
+def _end(column: dict[str, str], carriers: list[str], which: str) -> Endpoint:
+    """Source or destination in the IP header that carries TCP: the innermost of those before it."""
+    version = next(name for name in reversed(carriers) if name in {"ip", "ipv6"})
+    address = column[f"{version}.{which}"].split(",")[carriers.count(version) - 1]
+    return Endpoint.parse(address, _first(column[f"tcp.{which}port"]))
+
+
+def _first(numbers: str) -> int:
+    return int(numbers.partition(",")[0], 0)
+
+
+def _outermost_packet(layers: list[tuple[str, Any]]) -> bytes:
+    """The bytes of the outermost IP packet, without what the link added behind it."""
+    frame = bytes.fromhex(dict(layers)["frame_raw"][0])
+    start = next(value[1] for name, value in layers if name in {"ip_raw", "ipv6_raw"})
+    packet = frame[start:]
+    if packet[0] >> 4 == 4:
+        return packet[: int.from_bytes(packet[2:4], "big") or None]
+    return packet[: 40 + int.from_bytes(packet[4:6], "big")]
