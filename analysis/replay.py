@@ -1,0 +1,467 @@
+"""Replays the segments of one opening through the table in states.py: what became of the socket at each end.
+
+Every segment is a send at its source, then an arrival at its destination. There is one socket an endpoint, so
+where both endpoints are equal there is one socket, and a self-connect needs no word of its own.
+
+A capture shows when a segment passed, not when it arrived. What it takes in sequence space arrived before the
+first segment by which the other end acknowledges it, and after each one by which it does not: so SYNs and FINs
+that crossed are told from those that did not, wherever on the path the capture was made. Segments of one
+direction stay in order. What nothing acknowledges is taken to have arrived where nothing speaks against it.
+
+Marked ``inferred`` is what the capture does not prove: an arrival that nothing acknowledges (a pure ACK, a RST),
+and what the table itself marks so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .states import TABLE, Event, State, absent
+from .words import Flag, spoken
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .words import Endpoint, Opening, Segment, SequenceNumber
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one segment, or one part of it, did to one socket.
+
+    ``frame`` is the segment's. ``sends`` says whether it left the socket (else it reached it). ``after_frame`` is
+    the frame that this socket had sent last when the segment reached it, where that was captured later than the
+    segment itself (they crossed). ``section`` is one of RFC 9293, or empty where nothing happened that the RFC
+    speaks of. ``finding`` marks what the RFC does not allow.
+    """
+
+    frame: int
+    event: str
+    endpoint: Endpoint
+    before: State
+    after: State
+    section: str
+    reason: str
+    sends: bool
+    inferred: bool = False
+    finding: bool = False
+    after_frame: int | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether the socket changed its state."""
+        return self.before is not self.after
+
+
+@dataclass(slots=True)
+class Replay:
+    """The account of one opening.
+
+    ``segments`` are in the order of cause and effect, which is capture order but for a SYN captured after its
+    SYN-ACK. ``sockets`` are the distinct endpoints, the opener first. ``isn`` holds the initial sequence number
+    of each endpoint whose SYN was seen. ``handshake`` are the frames that belong to the open, to the last ACK.
+    """
+
+    opening: Opening
+    segments: list[Segment]
+    sockets: tuple[Endpoint, ...]
+    steps: list[Step] = field(default_factory=list)
+    isn: dict[Endpoint, SequenceNumber] = field(default_factory=dict)
+    handshake: list[int] = field(default_factory=list)
+
+    @property
+    def transitions(self) -> list[Step]:
+        """The steps that changed a state, in order."""
+        return [step for step in self.steps if step.changes]
+
+    @property
+    def findings(self) -> list[Step]:
+        """The steps that RFC 9293 does not allow."""
+        return [step for step in self.steps if step.finding]
+
+    @property
+    def established(self) -> bool:
+        """Whether every socket got to ESTABLISHED."""
+        return all(State.ESTABLISHED in self.state_path(endpoint) for endpoint in self.sockets)
+
+    def state_path(self, endpoint: Endpoint) -> list[State]:
+        """Every state of the socket at *endpoint*, in order, CLOSED at the start."""
+        return [State.CLOSED] + [step.after for step in self.steps if step.endpoint == endpoint and step.changes]
+
+    def final_state(self, endpoint: Endpoint) -> State:
+        """The state in which the capture leaves the socket at *endpoint*."""
+        return self.state_path(endpoint)[-1]
+
+
+def replay(opening: Opening) -> Replay:
+    """Replay *opening*. Any segments give an account; what does not fit is in its findings."""
+    return _Player(opening).play()
+
+
+@dataclass(slots=True)
+class _Socket:
+    """What a socket knows: the variables of RFC 9293 3.3.1 that tell one event from another."""
+
+    endpoint: Endpoint
+    state: State = State.CLOSED
+    passive: bool = False
+    iss: SequenceNumber | None = None
+    snd_nxt: SequenceNumber | None = None
+    syn_acknowledged: bool = False
+    syn_ack_sent: bool = False
+    fin_end: SequenceNumber | None = None
+    fin_acknowledged: bool = False
+    irs: SequenceNumber | None = None
+    rcv_nxt: SequenceNumber | None = None
+    #: The ACK field that it could not accept, while it has not answered.
+    refused_ack: SequenceNumber | None = None
+    #: The last segment with SYN, FIN or data that it has not answered yet, and the state in which it arrived.
+    owed: Segment | None = None
+    owed_state: State = State.CLOSED
+    #: Whether it has acknowledged the other end's SYN by an ACK of its own.
+    greeted: bool = False
+
+    def sending(self, segment: Segment) -> Event:  # noqa: PLR0911 -- one return an event
+        """Which event it is that *segment* leaves this socket."""
+        flags = segment.flags
+        if flags & Flag.RST:
+            answers = not flags & Flag.ACK and segment.seq == self.refused_ack
+            return Event.ANSWER_RST if answers else Event.SEND_RST
+        if flags & Flag.SYN:
+            again = self.iss == segment.seq and (self.syn_ack_sent if flags & Flag.ACK else True)
+            if again and self.iss is not None:
+                return Event.RETRANSMIT
+            return Event.SEND_SYN_ACK if flags & Flag.ACK else Event.SEND_SYN
+        if self.iss is None:
+            return Event.SEND_EARLY_ACK
+        if segment.length and self.snd_nxt is not None and segment.end <= self.snd_nxt:
+            return Event.RETRANSMIT
+        if flags & Flag.FIN:
+            return Event.SEND_FIN
+        return Event.SEND_DATA if segment.payload else Event.SEND_ACK
+
+    def note_sent(self, segment: Segment) -> None:
+        """Remember what *segment* tells of this socket, which sent it."""
+        if segment.flags & Flag.RST:
+            self.refused_ack = None
+            return
+        if segment.flags & Flag.SYN:
+            if self.iss is None:
+                self.iss = segment.seq
+            self.syn_ack_sent |= bool(segment.flags & Flag.ACK)
+        if segment.flags & Flag.ACK:
+            self.owed = None
+        if segment.flags & Flag.FIN:
+            self.fin_end = segment.end
+        if self.snd_nxt is None or segment.end > self.snd_nxt:
+            self.snd_nxt = segment.end
+
+    def receiving(self, segment: Segment) -> list[Event]:  # noqa: PLR0911 -- one return a step of the RFC
+        """Which events it is, in turn, that *segment* reaches this socket (RFC 9293 3.10.7)."""
+        flags = segment.flags
+        acknowledges_syn = self._acknowledges_syn(segment)
+        if flags & Flag.RST:
+            fits = acknowledges_syn if self.irs is None else self.rcv_nxt is None or segment.seq >= self.rcv_nxt
+            return [Event.RECEIVE_RST if fits else Event.RECEIVE_BAD_RST]
+        if flags & Flag.ACK and not self.syn_acknowledged and not acknowledges_syn:
+            return [Event.RECEIVE_BAD_ACK]
+        if flags & Flag.SYN:
+            if acknowledges_syn and self.irs in (None, segment.seq):
+                return [Event.RECEIVE_SYN_ACK]
+            if self.irs is None:
+                return [Event.RECEIVE_SYN]
+            return [Event.RECEIVE_DUPLICATE if self.irs == segment.seq else Event.RECEIVE_OTHER_SYN]
+        if self.rcv_nxt is not None and (segment.end <= self.rcv_nxt if segment.length else segment.seq < self.rcv_nxt):
+            return [Event.RECEIVE_DUPLICATE]
+        events = []
+        if acknowledges_syn:
+            events.append(Event.RECEIVE_ACK_OF_SYN)
+        if self.fin_end is not None and not self.fin_acknowledged and flags & Flag.ACK and segment.ack >= self.fin_end:
+            events.append(Event.RECEIVE_ACK_OF_FIN)
+        if flags & Flag.FIN:
+            events.append(Event.RECEIVE_FIN)
+        return events or [Event.RECEIVE_ACK]
+
+    def _acknowledges_syn(self, segment: Segment) -> bool:
+        """Whether *segment* acknowledges this socket's SYN for the first time: SND.UNA < SEG.ACK =< SND.NXT."""
+        return (
+            bool(segment.flags & Flag.ACK)
+            and not self.syn_acknowledged
+            and self.iss is not None
+            and self.snd_nxt is not None
+            and self.iss < segment.ack <= self.snd_nxt
+        )
+
+    def note_received(self, segment: Segment, events: Sequence[Event]) -> None:
+        """Remember what *segment* tells of the other end."""
+        if Event.RECEIVE_SYN_ACK in events or (Event.RECEIVE_ACK_OF_SYN in events and self.irs is not None):
+            self.syn_acknowledged = True  # an ACK that comes before any SYN is dropped, and counts for nothing
+        if Event.RECEIVE_ACK_OF_FIN in events:
+            self.fin_acknowledged = True
+        if Event.RECEIVE_BAD_ACK in events:
+            self.refused_ack = segment.ack
+            return
+        if segment.flags & Flag.RST:
+            return
+        if segment.flags & Flag.SYN and self.irs is None:
+            self.irs = self.rcv_nxt = segment.seq
+        if self.rcv_nxt is not None and segment.end > self.rcv_nxt:
+            self.rcv_nxt = segment.end
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    """When a segment reaches its destination: after the send at place ``after``. ``proof`` acknowledges it."""
+
+    after: int
+    proof: Segment | None = None
+    #: Why it is not taken to have arrived.
+    unknown: str = ""
+
+
+class _Player:
+    """Plays one opening: first the plan (what arrived when), then the table."""
+
+    def __init__(self, opening: Opening) -> None:
+        segments = _in_order(opening)
+        ends = dict.fromkeys((opening.source, opening.destination))
+        self.account = Replay(opening, segments, tuple(ends))
+        self.sockets = {endpoint: _Socket(endpoint) for endpoint in ends}
+        self.plan = _plan(segments)
+        self.whose = "its own" if opening.to_itself else "the peer's"
+
+    def play(self) -> Replay:
+        """Send each segment, then let arrive what arrives before the next one is sent."""
+        segments = self.account.segments
+        due: dict[int, list[int]] = {}
+        for place, arrival in enumerate(self.plan):
+            due.setdefault(arrival.after, []).append(place)
+        for place, segment in enumerate(segments):
+            self.send(segment, goes_on=_goes_on(segments, place))
+            for arrived in due.get(place, ()):
+                self.arrive(segments[arrived], self.plan[arrived], segment.frame if arrived != place else None)
+        return self.account
+
+    def send(self, segment: Segment, *, goes_on: bool) -> None:
+        """The segment leaves its source."""
+        socket = self.sockets[segment.source]
+        event = socket.sending(segment)
+        if segment.flags & Flag.SYN:
+            self.account.isn.setdefault(segment.source, segment.seq)
+        if event is Event.SEND_RST and goes_on:
+            self._stay(
+                socket, segment, "the connection goes on after this RST: forged, or not meant for it", finding=True
+            )
+            return
+        greets = self._greets(socket, segment, event)
+        if segment.flags & Flag.SYN or greets or segment.flags & Flag.RST:
+            self._into_handshake(segment, even_when_open=greets)
+        self._step(socket, segment, event, reason=_why_sent(socket, segment, event))
+        socket.greeted |= greets
+        socket.note_sent(segment)
+
+    def arrive(self, segment: Segment, arrival: _Arrival, crossed: int | None) -> None:
+        """The segment reaches its destination."""
+        socket = self.sockets[segment.destination]
+        if arrival.unknown:
+            self._stay(socket, segment, arrival.unknown)
+            return
+        listens = socket.state is State.CLOSED and socket.iss is None and segment.bare_syn
+        if listens and arrival.proof and not arrival.proof.flags & Flag.RST:
+            self._step(socket, segment, Event.PASSIVE_OPEN)
+            socket.passive = True
+        if gone := socket.state is State.SYN_SENT and segment.syn_ack and _answers_from_nowhere(arrival.proof):
+            self._step(socket, segment, Event.DELETE)
+        events = socket.receiving(segment)
+        if segment.length and not gone:
+            socket.owed, socket.owed_state = segment, socket.state
+        for event in events:
+            was = socket.state
+            reason = _why_received(segment, event, self.account.opening.to_itself)
+            self._step(socket, segment, event, reason=reason, inferred=arrival.proof is None, after_frame=crossed)
+            if socket.state is State.ESTABLISHED and was is not State.ESTABLISHED:
+                self._into_handshake(segment, even_when_open=True)
+        socket.note_received(segment, events)
+
+    def _step(  # noqa: PLR0913 -- the fields of a step
+        self,
+        socket: _Socket,
+        segment: Segment,
+        event: Event,
+        *,
+        reason: str = "",
+        inferred: bool = False,
+        after_frame: int | None = None,
+    ) -> None:
+        """Look the event up in the table, and move the socket."""
+        row = TABLE.get((socket.state, event))
+        before = socket.state
+        if row:
+            socket.state = row.passive if row.passive and socket.passive else row.to
+        text = f"{event} {spoken(segment.flags & ~Flag.PSH)}" if event is Event.RETRANSMIT else event.value
+        self.account.steps.append(
+            Step(
+                segment.frame,
+                text,
+                socket.endpoint,
+                before,
+                socket.state,
+                row.section if row else "",
+                (reason or row.reason).format(whose=self.whose) if row else absent(before, event),
+                event.is_send,
+                inferred or (row is not None and row.inferred),
+                row is None,
+                after_frame,
+            )
+        )
+
+    def _stay(self, socket: _Socket, segment: Segment, reason: str, *, finding: bool = False) -> None:
+        """Record that nothing is known to have happened."""
+        event = f"{'send' if finding else 'receive'} {spoken(segment.flags & ~Flag.PSH)}"
+        self.account.steps.append(
+            Step(
+                segment.frame,
+                event,
+                socket.endpoint,
+                socket.state,
+                socket.state,
+                "",
+                reason,
+                finding,
+                not finding,
+                finding,
+            )
+        )
+
+    def _greets(self, socket: _Socket, segment: Segment, event: Event) -> bool:
+        """Whether this is the ACK by which a socket answers the other end's SYN: the handshake's last word."""
+        pure = event in (Event.SEND_ACK, Event.SEND_EARLY_ACK) and not segment.length
+        return pure and not socket.greeted and socket.owed is not None and bool(socket.owed.flags & Flag.SYN)
+
+    def _into_handshake(self, segment: Segment, *, even_when_open: bool) -> None:
+        frames = self.account.handshake
+        if segment.frame not in frames and (even_when_open or not self.account.established):
+            frames.append(segment.frame)
+
+
+def _in_order(opening: Opening) -> list[Segment]:
+    """The segments with the opening's SYN first, should a SYN-ACK have been captured before it."""
+    segments = list(opening.segments)
+    for place, segment in enumerate(segments):
+        if segment.frame == opening.first_frame:
+            segments.insert(0, segments.pop(place))
+            break
+    return segments
+
+
+def _plan(segments: Sequence[Segment]) -> list[_Arrival]:
+    """When each of *segments* reaches its destination, or why that is not known."""
+    plan = []
+    latest: dict[Endpoint, int] = {}
+    for place, segment in enumerate(segments):
+        arrival = _arrival(segments, place) if segment.length else _arrival_of_ack(segments, place)
+        if not arrival.unknown:  # segments of one direction do not overtake each other
+            after = latest[segment.source] = max(arrival.after, latest.get(segment.source, 0))
+            arrival = _Arrival(after, arrival.proof)
+        plan.append(arrival)
+    return plan
+
+
+def _arrival(segments: Sequence[Segment], place: int) -> _Arrival:
+    """When a segment arrives that takes sequence space: before the other end first acknowledges it."""
+    segment = segments[place]
+    silent = place  # the last segment by which the other end has not acknowledged it
+    again = repeated = None
+    for other_place in range(place + 1, len(segments)):
+        other = segments[other_place]
+        if other.source == segment.destination:
+            if _acknowledges(other, segment):
+                # A SYN that reaches a socket is answered by a SYN-ACK or a RST. Where an ACK answers the SYN-ACK that
+                # repeated the SYN, the SYN-ACK is what arrived.
+                if again and not (other.syn_ack or other.flags & Flag.RST):
+                    return _Arrival(
+                        place, unknown=f"lost, or overtaken by frame {again.frame}, which is what was answered"
+                    )
+                return _Arrival(silent, proof=other)
+            silent = other_place
+        if other.source == segment.source and other.seq == segment.seq:
+            if segment.bare_syn and other.syn_ack:
+                again = again or other
+            elif other.end == segment.end and other.flags & _CONTROL == segment.flags & _CONTROL:
+                repeated = repeated or other
+                return _Arrival(place, unknown=f"unanswered when frame {other.frame} repeated it: lost, or late")
+    if segment.bare_syn:
+        return _Arrival(place, unknown="no answer to it was captured: lost, dropped or ignored")
+    if silent != place:
+        return _Arrival(place, unknown="never acknowledged: lost, or the capture ends too early")
+    return _Arrival(place)
+
+
+_CONTROL = Flag.SYN | Flag.FIN
+
+
+def _acknowledges(answer: Segment, segment: Segment) -> bool:
+    """Whether *answer* shows that its sender had *segment*."""
+    if segment.syn_ack and answer.flags & Flag.SYN:
+        return False  # a SYN-ACK answers a SYN; that it acknowledges the same number proves nothing about the SYN-ACK
+    if answer.flags & Flag.ACK:
+        return answer.ack > segment.seq if segment.flags & Flag.SYN else answer.ack >= segment.end
+    return bool(answer.flags & Flag.RST and segment.flags & Flag.ACK) and answer.seq == segment.ack
+
+
+def _arrival_of_ack(segments: Sequence[Segment], place: int) -> _Arrival:
+    """When a segment arrives that nothing acknowledges: at once; a RST once the other end has fallen silent."""
+    segment = segments[place]
+    if not segment.flags & Flag.RST:
+        return _Arrival(place)
+    if _goes_on(segments, place):
+        return _Arrival(place, unknown="the connection goes on: not obeyed, or forged")
+    after = place
+    for other_place in range(place + 1, len(segments)):
+        other = segments[other_place]
+        if other.source == segment.destination and not other.flags & Flag.RST:
+            after = other_place
+    return _Arrival(after)
+
+
+def _goes_on(segments: Sequence[Segment], place: int) -> bool:
+    """Whether the sender of the RST at *place* goes on as if it had not sent it."""
+    segment = segments[place]
+    return bool(segment.flags & Flag.RST) and any(
+        other.source == segment.source and not other.flags & (Flag.RST | Flag.SYN) for other in segments[place + 1 :]
+    )
+
+
+def _answers_from_nowhere(answer: Segment | None) -> bool:
+    """Whether *answer* is the RST by which a host answers where it has no socket: RST without ACK (3.10.7.1)."""
+    return answer is not None and answer.flags & (Flag.RST | Flag.ACK) == Flag.RST
+
+
+def _why_sent(socket: _Socket, segment: Segment, event: Event) -> str:
+    """A better reason than the table's for some sends; "" for none."""
+    if event is Event.SEND_DATA:
+        return f"sends {octets(segment.payload)}"
+    owed = socket.owed
+    if event is not Event.SEND_ACK or owed is None:
+        return ""
+    if owed.flags & Flag.SYN and socket.owed_state is not State.SYN_SENT:
+        how = "an ACK with D-SACK" if segment.dsack else "an ACK"
+        return f"{{whose}} SYN-ACK repeats a SYN that it has: answered by {how}"
+    what = "SYN" if owed.flags & Flag.SYN else "FIN" if owed.flags & Flag.FIN else "data"
+    return f"acknowledges {{whose}} {what}"
+
+
+def _why_received(segment: Segment, event: Event, to_itself: bool) -> str:
+    """A better reason than the table's for some arrivals; "" for none."""
+    if event is not Event.RECEIVE_ACK:
+        return ""
+    if not segment.payload:
+        return "{whose} ACK"
+    arrived = f"{octets(segment.payload)} arrive{'s' * (segment.payload == 1)}"
+    return f"its own {arrived}: the socket reads what it wrote" if to_itself else arrived
+
+
+def octets(number: int) -> str:
+    """Spell a number of octets: ``1 octet``, ``5 octets``."""
+    return f"{number:,} octet{'s' * (number != 1)}"
