@@ -7,6 +7,17 @@ import os
 
 from setuptools import Extension, setup
 
+#: The engine checks lengths before it loads. SELFCONN_CHECKED=1 has every index checked besides (for fuzzing).
+CHECKED = os.environ.get("SELFCONN_CHECKED") == "1"
+DIRECTIVES = {
+    "language_level": 3,
+    "annotation_typing": False,  # the C types stand in engine.pxd
+    "boundscheck": CHECKED,
+    "cdivision": True,  # no divisor is negative or zero
+    "initializedcheck": CHECKED,
+    "wraparound": False,
+}
+
 
 def extensions() -> list[Extension]:
     """Name what to compile: the engine, or nothing where that is asked for."""
@@ -14,7 +25,10 @@ def extensions() -> list[Extension]:
         return []
     from Cython.Build import cythonize  # noqa: PLC0415  # needed only where something is compiled
 
-    compiled = cythonize([Extension("analysis.engine", ["analysis/engine.py"])], language_level=3)
+    compiled = cythonize(
+        [Extension("analysis.engine", ["analysis/engine.py"], extra_compile_args=["-O3"])],
+        compiler_directives=DIRECTIVES,
+    )
     for extension in compiled:
         # A failing compiler ends in a warning and a slower program. Said here: cythonize() drops it from its input.
         extension.optional = True

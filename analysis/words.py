@@ -14,6 +14,9 @@ from typing import NamedTuple
 #: Sequence numbers live in a space of this size (RFC 9293 3.4).
 SEQUENCE_SPACE = 1 << 32
 
+#: Captured octets: whatever holds them.
+Octets = bytes | bytearray | memoryview
+
 #: Times are whole nanoseconds since the epoch.
 NANOSECONDS = 1_000_000_000
 

@@ -1,0 +1,109 @@
+# The C types of engine.py, for Cython. Every statement stands in engine.py; a name without a type here is a Python object.
+import cython
+
+ctypedef unsigned long long u64
+ctypedef long long i64
+ctypedef u64[::1] words
+ctypedef const unsigned char[::1] octets
+
+cdef i64 OTHER, FOUND, UNKNOWN_LINK
+cdef u64 R_LINK, R_TAG, R_IP4_CUT, R_IP4_BAD, R_IP6_CUT, R_IP6_EXT, R_FRAGMENT, R_GRE, R_DEPTH, R_TCP_CUT
+cdef u64 R_TCP_BAD, MAX_DEPTH, IPV4, IPV6, MPLS, ETHERNET, PPP, BY_NIBBLE, NOT_IP, WORDS, A_HIGH, A_LOW, B_HIGH
+cdef u64 B_LOW, PORTS, STATE, ISN, END, TIME, FRAME, SIZE, REFUSED, SINCE, FIRST_IS_B, ENDED, FIN_A, FIN_B
+cdef u64 TOUCHED, KEPT, COUNTED, MID, EQUAL, RETRANSMISSION, DATA_SECOND, BELOW_WINDOW, IN_USE, RAW, LOW32
+cdef u64 HALF32, LOW64, MIX1, MIX2, SECOND, MILLISECOND, FACE, LAST_SECOND, TWINS, PLACES, PROBES, FULL, ALL
+cdef u64 MAX_KEPT, MAX_RETRIED, P_MIDSTREAM, P_EARLY_SYN_ACK, P_EARLY_ACK, P_SYN, P_SYN_ACKED, P_THREE_WAY
+cdef u64 P_CROSSED, P_REFUSED, P_SELF_SYN, P_SELF_CONNECT, E_SYN_SECOND, E_SYN_ACK_FIRST, E_SYN_ACK_SECOND
+cdef u64 E_ACK_FIRST, E_ACK_SECOND, E_OTHER_SECOND, E_RST_FIRST, E_RST_SECOND, E_NOTHING, EVENTS, CROSSED_PHASES
+cdef u64 UNCROSSED_PHASES, FIN, SYN, RST, ACK
+
+cdef u64 u16(octets d, Py_ssize_t i) noexcept
+cdef u64 u32(octets d, Py_ssize_t i) noexcept
+cdef u64 l16(octets d, Py_ssize_t i) noexcept
+cdef u64 l32(octets d, Py_ssize_t i) noexcept
+
+@cython.final
+cdef class Engine:
+    cdef bint compiled, equal_only, big
+    cdef u64 port, collect, keep_phases, capacity, used, hand, equals, mask, seed
+    cdef u64[::1] m, twins, places, index
+    cdef public u64[::1] counts, reasons
+    cdef unsigned char[::1] raw
+    cdef const unsigned char[::1] rules, verdict_of
+    cdef dict lookup, kept, omitted
+    cdef public dict unknown_links
+    cdef public list finished
+    cdef public u64 packets, segments, duplicates, midstream, midstream_to_itself, evicted
+    cdef public Py_ssize_t position, need
+    cdef public str damage
+    cdef Py_ssize_t header
+    cdef i64 scale, link
+    cdef object record
+    cdef i64[::1] faces
+    cdef i64 face_count
+
+    cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link)
+    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t)
+    cpdef pcap(self, octets d, Py_ssize_t i, Py_ssize_t end)
+    @cython.locals(kind=u64, size=i64)
+    cpdef pcapng(self, octets d, Py_ssize_t i, Py_ssize_t end)
+    cdef u64 order16(self, octets d, Py_ssize_t i) noexcept
+    cdef u64 order32(self, octets d, Py_ssize_t i) noexcept
+    @cython.locals(face=i64, size=i64, wire=i64, ticks=u64, time=i64)
+    cdef bint block(self, octets d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1
+    @cython.locals(bits=u64, seconds=u64, rest=u64, unit=u64, whole=i64)
+    cdef i64 clock(self, u64 ticks, u64 resolution, i64 offset) noexcept
+    @cython.locals(base=i64, code=u64, size=i64, high=i64, low=i64)
+    cdef describe(self, octets d, Py_ssize_t p, Py_ssize_t end)
+
+    @cython.locals(found=i64)
+    cdef int frame(self, octets d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1
+    @cython.locals(kind=u64, family=u64, protocol=u64, size=Py_ssize_t, total=Py_ssize_t, ip=Py_ssize_t, six=u64, depth=u64)
+    cdef Py_ssize_t decode(self, octets d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -9
+    @cython.locals(
+        size=Py_ssize_t, source_port=u64, target_port=u64, data=u64, a_high=u64, a_low=u64, b_high=u64, b_low=u64,
+        equal=bint, ports=u64, from_a=bint, slot=i64, m=words, b=Py_ssize_t, state=u64, phase=u64, flags=u64,
+        seq=u64, ack=u64, control=u64, first=bint, event=u64, after=u64)
+    cdef Py_ssize_t segment(
+        self, octets d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 time) except -9
+    @cython.locals(m=words, one=u64, two=u64, beyond=u64)
+    cdef u64 classify(
+        self, Py_ssize_t b, u64 phase, u64 control, bint first, bint equal, u64 seq, u64 ack, u64 data, u64 window) noexcept
+    @cython.locals(m=words, window=u64, two=u64)
+    cdef bint third(self, Py_ssize_t b, u64 seq, u64 ack) noexcept
+    @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, first=bint)
+    cdef stray(
+        self, Py_ssize_t slot, octets d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, u64 ack, u64 control, bint from_a,
+        i64 time)
+    @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, after=u64, early=bint, apart=u64, i=Py_ssize_t)
+    cdef int open(
+        self, Py_ssize_t slot, octets d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, bint from_a, u64 time) except -1
+    @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, verdict=u64)
+    cdef int close(self, Py_ssize_t slot) except -1
+    @cython.locals(m=words, b=Py_ssize_t, state=u64)
+    cdef hand_on(self, Py_ssize_t slot, u64 verdict)
+    cdef bytes packed(self, u64 high, u64 low, int width)
+    @cython.locals(m=words, b=Py_ssize_t)
+    cdef tuple remembered(self, Py_ssize_t slot)
+    @cython.locals(b=Py_ssize_t, state=u64, limit=Py_ssize_t, count=Py_ssize_t)
+    cdef keep(
+        self, Py_ssize_t slot, octets d, Py_ssize_t p, Py_ssize_t size, u64 data, bint first, u64 time)
+    cdef drop(self, Py_ssize_t slot)
+    @cython.locals(h=u64, i=Py_ssize_t, twins=words, then=u64)
+    cdef bint twin(self, octets d, Py_ssize_t start, Py_ssize_t end, u64 time) except -1
+    @cython.locals(h=u64)
+    cdef u64 tag(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) noexcept
+    @cython.locals(m=words, tag=u64, i=u64, entry=u64, b=Py_ssize_t)
+    cdef Py_ssize_t find(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) except -9
+    @cython.locals(m=words, slot=u64, state=u64, b=Py_ssize_t, tag=u64, i=u64)
+    cdef Py_ssize_t claim(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports, bint equal) except -9
+    @cython.locals(m=words, b=Py_ssize_t, i=u64, j=u64, entry=u64)
+    cdef unindex(self, Py_ssize_t slot)
+    @cython.locals(m=words, high=u64, low=u64, port=u64, at=u64, i=Py_ssize_t, _=u64)
+    cdef Py_ssize_t place(self, Py_ssize_t b, bint claim) noexcept
+    @cython.locals(i=Py_ssize_t)
+    cdef refuse(self, Py_ssize_t b)
+    @cython.locals(i=Py_ssize_t)
+    cdef int recall(self, Py_ssize_t b) except -1
+    @cython.locals(slot=u64)
+    cpdef finish(self)

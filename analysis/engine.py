@@ -1,0 +1,1177 @@
+"""The engine: capture records in, verdicts out. One pass, one decoder, bounded memory.
+
+    record -> frame -> innermost IP packet -> TCP segment -> the opening of its 4-tuple -> next phase
+
+This file is ordinary Python and runs as it is. Where a C compiler is found, Cython compiles it with the C types
+that ``engine.pxd`` lists: the same statements, some fifty times faster. So it is written plainly: integers and
+arrays, no object on the way of a packet. What the phases mean stands in verdicts.py; this file knows how to
+find a segment in a frame, and an opening in a table.
+
+A conversation is a *slot*: ``WORDS`` 64-bit words in ``self.m``, and its first SYN's header in ``self.raw``. Slots
+are handed out in turn; when all are in use the oldest one goes (with a second chance for those touched since),
+but one whose two endpoints are equal stays while fewer than half of the slots are such.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+
+from .verdicts import VERDICTS, Event, Phase, compiled_rules, compiled_verdicts
+from .words import Octets
+
+#: Whether this is the compiled engine.
+COMPILED = not __file__.endswith(".py")
+
+#: A longer record is damage, as it is for libpcap (MAXIMUM_SNAPLEN), and so is a longer pcapng block.
+MAX_RECORD = 262_144
+MAX_BLOCK = 16 << 20
+
+#: Why a frame gave no segment. Counted by place; none of them ends the run.
+REASONS = (
+    "link header cut short",
+    "VLAN, MPLS or PPPoE header cut short",
+    "IPv4 header cut short",
+    "IPv4 header malformed",
+    "IPv6 header cut short",
+    "IPv6 extension headers cut short",
+    "IP fragment after the first",
+    "GRE header cut short or of an unknown kind",
+    "too many headers inside each other",
+    "TCP header cut short",
+    "TCP header malformed",
+)
+R_LINK = 0
+R_TAG = 1
+R_IP4_CUT = 2
+R_IP4_BAD = 3
+R_IP6_CUT = 4
+R_IP6_EXT = 5
+R_FRAGMENT = 6
+R_GRE = 7
+R_DEPTH = 8
+R_TCP_CUT = 9
+R_TCP_BAD = 10
+OTHER = -1  # a sound frame without a TCP segment
+FOUND = -2
+UNKNOWN_LINK = -3
+
+#: How many headers may be stacked before the TCP header.
+MAX_DEPTH = 32
+
+# What follows a header, as an EtherType; the last two stand for headers that have none.
+IPV4 = 0x0800
+IPV6 = 0x86DD
+MPLS = 0x8847
+ETHERNET = 0x6558  # transparent Ethernet bridging
+PPP = 0x880B
+BY_NIBBLE = 0x10000  # IP of the version that its first four bits give
+NOT_IP = 0x10001
+
+# The words of a slot.
+WORDS = 16
+A_HIGH = 0
+A_LOW = 1
+B_HIGH = 2
+B_LOW = 3
+PORTS = 4  # lower endpoint's port << 16 | other's | IP version << 32
+STATE = 5  # phase | flags | SYN retransmissions << 32
+ISN = 6  # the first end's | the second end's << 32
+END = 7  # the sequence number after the last octet seen: first end's | second end's << 32
+TIME = 8  # of the first SYN; in the EARLY phases, of the SYN-ACK
+FRAME = 9
+SIZE = 10  # octets of header remembered | data in the first SYN << 8 | in the second << 24 | SYN-ACK's window << 40
+REFUSED = 11  # attempts at the same destination refused before
+SINCE = 12  # time of the first of those
+
+# Flags in the STATE word, above the phase.
+FIRST_IS_B = 1 << 8
+ENDED = 1 << 9
+FIN_A = 1 << 10
+FIN_B = 1 << 11
+TOUCHED = 1 << 12
+KEPT = 1 << 13
+COUNTED = 1 << 14  # its verdict is in the counts already
+MID = 1 << 15  # an EARLY phase that was counted as midstream
+EQUAL = 1 << 16
+RETRANSMISSION = 1 << 32
+
+# Parts of the SIZE word.
+DATA_SECOND = 0xFFFF000000
+BELOW_WINDOW = 0xFFFFFFFFFF
+IN_USE = 0x10000000000  # bit 40 of the third word of a place
+
+RAW = 64  # octets of self.raw to a slot
+LOW32 = 0xFFFFFFFF
+HALF32 = 0x80000000
+LOW64 = 0xFFFFFFFFFFFFFFFF
+MIX1 = 0x9E3779B97F4A7C15
+MIX2 = 0xC2B2AE3D27D4EB4F
+SECOND = 1_000_000_000
+MILLISECOND = 1_000_000
+
+#: Words of an interface: link type, snap length, if_tsresol, if_tsoffset.
+FACE = 4
+LAST_SECOND = 9_000_000_000
+
+TWINS = 4096  # frames remembered in the search for doubles
+PLACES = 1024  # destinations whose refused attempts are counted ...
+PROBES = 8  # ... looked for in so many neighbouring places
+
+#: Of one opening, so many segments are kept in full, and so many in all (those that can still change a state).
+FULL = 64
+ALL = 512
+#: Openings whose segments are kept at one time.
+MAX_KEPT = 65_536
+#: The same for those that are kept only because their SYN was repeated, and may be crossed yet.
+MAX_RETRIED = 4_096
+
+# The phases and events as plain integers, for the compiler.
+P_MIDSTREAM = int(Phase.MIDSTREAM)
+P_EARLY_SYN_ACK = int(Phase.EARLY_SYN_ACK)
+P_EARLY_ACK = int(Phase.EARLY_ACK)
+P_SYN = int(Phase.SYN)
+P_SYN_ACKED = int(Phase.SYN_ACKED)
+P_THREE_WAY = int(Phase.THREE_WAY)
+P_CROSSED = int(Phase.CROSSED)
+P_REFUSED = int(Phase.REFUSED)
+P_SELF_SYN = int(Phase.SELF_SYN)
+P_SELF_CONNECT = int(Phase.SELF_CONNECT)
+E_SYN_SECOND = int(Event.SYN_SECOND)
+E_SYN_ACK_FIRST = int(Event.SYN_ACK_FIRST)
+E_SYN_ACK_SECOND = int(Event.SYN_ACK_SECOND)
+E_ACK_FIRST = int(Event.ACK_FIRST)
+E_ACK_SECOND = int(Event.ACK_SECOND)
+E_OTHER_SECOND = int(Event.OTHER_SECOND)
+E_RST_FIRST = int(Event.RST_FIRST)
+E_RST_SECOND = int(Event.RST_SECOND)
+E_NOTHING = int(Event.NOTHING)
+EVENTS = len(Event)
+#: Phases in which the second end's own SYN is known (bits).
+CROSSED_PHASES = sum(
+    1 << phase
+    for phase in (
+        Phase.CROSSED,
+        Phase.CROSSED_ONE,
+        Phase.CROSSED_OTHER,
+        Phase.SIMULTANEOUS,
+        Phase.SPLIT_CROSSED,
+        Phase.SPLIT_ONE,
+        Phase.SPLIT_OTHER,
+    )
+)
+#: Phases before any SYN-ACK of the second end, in which its SYN still belongs to the opening (bits).
+UNCROSSED_PHASES = sum(1 << phase for phase in (Phase.SYN, Phase.SYN_OWN_SYN_ACK, Phase.SYN_BARE_ACK, Phase.SYN_ODD))
+
+FIN = 0x01
+SYN = 0x02
+RST = 0x04
+ACK = 0x10
+
+#: A segment as it is kept: frame, time, whether the first endpoint sent it, TCP header, octets of data.
+Kept = tuple[int, int, bool, bytes, int]
+#: An opening as it is handed on: place of the verdict, first end's packed address and port, second end's, ISN, frame,
+#: time, SYN retransmissions, refused attempts before, time of the first of those, segments left out, segments.
+Finished = tuple[int, bytes, int, bytes, int, int, int, int, int, int, int, int, list[Kept]]
+
+RECORD_LITTLE = struct.Struct("<4I").unpack_from
+RECORD_BIG = struct.Struct(">4I").unpack_from
+
+
+def u16(d: Octets, i: int) -> int:
+    """The big-endian integer in the two octets at *i*; the caller has checked that they are there."""
+    return d[i] << 8 | d[i + 1]
+
+
+def u32(d: Octets, i: int) -> int:
+    """The big-endian integer in the four octets at *i*; the caller has checked that they are there."""
+    return u16(d, i) << 16 | u16(d, i + 2)
+
+
+def l16(d: Octets, i: int) -> int:
+    """As u16, little-endian."""
+    return d[i] | d[i + 1] << 8
+
+
+def l32(d: Octets, i: int) -> int:
+    """As u32, little-endian."""
+    return l16(d, i) | l16(d, i + 2) << 16
+
+
+class Engine:
+    """Steps the verdict rules over the packets of one capture.
+
+    *capacity* is the number of conversations remembered at one time. *collect* has a bit for each verdict (by its
+    place in VERDICTS) whose openings come back in ``finished``; *keep* a bit for each phase from which segments are
+    kept for that. With *equal_only* nothing but segments whose two endpoints are equal is looked at; with *port*
+    nothing but segments to or from that port.
+    """
+
+    def __init__(self, capacity: int, collect: int, keep: int, equal_only: bool, port: int) -> None:
+        self.compiled = COMPILED
+        self.equal_only = equal_only
+        self.port = port
+        self.collect = collect
+        self.keep_phases = keep
+        self.capacity = capacity
+        self.used = self.hand = self.equals = 0
+        # Anonymous mappings are zero, and cost memory only where they are touched.
+        self.m = memoryview(mmap.mmap(-1, 8 * WORDS * capacity)).cast("Q")
+        self.raw = memoryview(mmap.mmap(-1, RAW * capacity))
+        self.twins = memoryview(mmap.mmap(-1, 16 * TWINS)).cast("Q")
+        self.places = memoryview(mmap.mmap(-1, 64 * PLACES)).cast("Q")
+        size = 2
+        while size < 2 * capacity:
+            size *= 2
+        self.mask = size - 1
+        self.index = memoryview(mmap.mmap(-1, 8 * size if COMPILED else 8)).cast("Q")
+        self.lookup: dict[tuple[int, int, int, int, int], int] = {}
+        self.seed = int.from_bytes(os.urandom(8), "little")
+        self.rules = compiled_rules()
+        self.verdict_of = compiled_verdicts()
+        self.counts = memoryview(bytearray(8 * len(VERDICTS))).cast("Q")
+        self.reasons = memoryview(bytearray(8 * len(REASONS))).cast("Q")
+        self.unknown_links: dict[int, int] = {}
+        self.kept: dict[int, list[Kept]] = {}
+        self.omitted: dict[int, int] = {}
+        self.finished: list[Finished] = []
+        self.packets = self.segments = self.duplicates = 0
+        self.midstream = self.midstream_to_itself = self.evicted = 0
+        # Where the last walk stopped, how many octets it wants from there, and what broke there.
+        self.position = self.need = 0
+        self.damage = ""
+        # The shape of the file.
+        self.big = False
+        self.header = 16
+        self.scale = 1000
+        self.link = 1
+        self.record = RECORD_LITTLE
+        self.faces = memoryview(bytearray(8 * FACE)).cast("q")
+        self.face_count = 0
+
+    # -- files -----------------------------------------------------------------------------------------------------
+
+    def begin_pcap(self, big: bool, header: int, scale: int, link: int) -> None:
+        """Expect pcap records: byte order, octets of a record header, nanoseconds to a tick, link type."""
+        self.big = big
+        self.header = header
+        self.scale = scale
+        self.link = link
+        self.record = RECORD_BIG if big else RECORD_LITTLE
+
+    def pcap(self, d: Octets, i: int, end: int) -> None:
+        """Walk the whole pcap records in d[i:end]."""
+        while True:
+            self.need = self.header
+            if end - i < self.header:
+                break
+            if not self.compiled:
+                seconds, ticks, size, wire = self.record(d, i)
+            elif self.big:
+                seconds, ticks, size, wire = u32(d, i), u32(d, i + 4), u32(d, i + 8), u32(d, i + 12)
+            else:
+                seconds, ticks, size, wire = l32(d, i), l32(d, i + 4), l32(d, i + 8), l32(d, i + 12)
+            if size > MAX_RECORD:
+                self.damage = f"a record claims {size} octets, more than the {MAX_RECORD} that a capture may hold"
+                break
+            p = i + self.header
+            if end - p < size:
+                self.need = self.header + size
+                break
+            i = p + size
+            self.frame(d, p, i, p + wire, self.link, seconds * SECOND + ticks * self.scale)
+        self.position = i
+
+    def pcapng(self, d: Octets, i: int, end: int) -> None:
+        """Walk the whole pcapng blocks in d[i:end]."""
+        while True:
+            self.need = 12
+            if end - i < 12:
+                break
+            kind = self.order32(d, i)
+            if kind == 0x0A0D0D0A:
+                if u32(d, i + 8) == 0x1A2B3C4D:
+                    self.big = True
+                elif l32(d, i + 8) == 0x1A2B3C4D:
+                    self.big = False
+                else:
+                    self.damage = "a pcapng section begins without a byte-order mark"
+                    break
+            size = self.order32(d, i + 4)
+            if size < 12 or size % 4 or size > MAX_BLOCK:
+                self.damage = f"a pcapng block claims {size} octets"
+                break
+            if end - i < size:
+                self.need = size
+                break
+            if self.order32(d, i + size - 4) != size:
+                self.damage = "the two lengths of a pcapng block differ"
+                break
+            if not self.block(d, kind, i + 8, i + size - 4):
+                break
+            i += size
+        self.position = i
+
+    def order16(self, d: Octets, i: int) -> int:
+        """The 16-bit integer at *i* in the section's byte order."""
+        return u16(d, i) if self.big else l16(d, i)
+
+    def order32(self, d: Octets, i: int) -> int:
+        """The 32-bit integer at *i* in the section's byte order."""
+        return u32(d, i) if self.big else l32(d, i)
+
+    def block(self, d: Octets, kind: int, p: int, end: int) -> bool:
+        """One pcapng block with the body d[p:end]; False where it is damaged."""
+        if kind == 6 or kind == 2:  # enhanced; the obsolete one differs in its first field only
+            if end - p < 20:
+                self.damage = "a pcapng packet block is too short for its header"
+                return False
+            face = self.order32(d, p) if kind == 6 else self.order16(d, p)
+            size = self.order32(d, p + 12)
+            wire = self.order32(d, p + 16)
+            ticks = self.order32(d, p + 4) << 32 | self.order32(d, p + 8)
+            p += 20
+        elif kind == 3:
+            if end - p < 4:
+                self.damage = "a pcapng packet block is too short for its header"
+                return False
+            face = 0
+            wire = self.order32(d, p)
+            ticks = 0
+            p += 4
+            size = min(wire, end - p)
+            if self.face_count and self.faces[1]:
+                size = min(size, self.faces[1])
+        else:
+            if kind == 0x0A0D0D0A:
+                self.face_count = 0
+                if end - p < 16 or self.order16(d, p + 4) != 1:
+                    self.damage = "a pcapng section of an unknown version"
+                    return False
+            elif kind == 1:
+                if end - p < 8:
+                    self.damage = "a pcapng interface description is too short"
+                    return False
+                self.describe(d, p, end)
+            return True
+        if face >= self.face_count:
+            self.damage = f"a packet of interface {face}, which the file has not described"
+            return False
+        if size > end - p or size > MAX_RECORD:
+            self.damage = f"a packet claims {size} octets, more than its block holds"
+            return False
+        face *= FACE
+        time = 0 if kind == 3 else self.clock(ticks, self.faces[face + 2], self.faces[face + 3])
+        self.frame(d, p, p + size, p + wire, self.faces[face], time)
+        return True
+
+    def clock(self, ticks: int, resolution: int, offset: int) -> int:
+        """A pcapng time in nanoseconds, between the epoch and the year 2255; *resolution* as if_tsresol has it."""
+        if resolution & 0x80:
+            bits = resolution & 0x7F
+            seconds = ticks >> bits if bits < 64 else 0
+            rest = ticks - (seconds << bits) if bits < 64 else ticks
+            if bits > 34:  # so that rest * 10**9 fits 64 bits
+                rest = rest >> (bits - 34) if bits < 98 else 0
+                bits = 34
+            rest = rest * SECOND >> bits
+        else:
+            unit = 1
+            bits = min(resolution, 19)
+            while bits:
+                unit *= 10
+                bits -= 1
+            seconds = ticks // unit if resolution < 20 else 0
+            rest = ticks - seconds * unit if resolution < 20 else 0
+            if unit <= SECOND:
+                rest *= SECOND // unit
+            else:
+                rest //= unit // SECOND
+        whole = min(seconds, LAST_SECOND)
+        whole += offset
+        return whole * SECOND + rest if 0 <= whole <= LAST_SECOND else 0
+
+    def describe(self, d: Octets, p: int, end: int) -> None:
+        """An interface description block: link type, snap length, if_tsresol, if_tsoffset."""
+        base = self.face_count * FACE
+        if base == len(self.faces):
+            grown = memoryview(bytearray(16 * base)).cast("q")
+            grown[:base] = self.faces
+            self.faces = grown
+        self.face_count += 1
+        self.faces[base] = self.order16(d, p)
+        self.faces[base + 1] = self.order32(d, p + 4)
+        self.faces[base + 2] = 6
+        self.faces[base + 3] = 0
+        p += 8
+        while end - p >= 4:
+            code = self.order16(d, p)
+            size = self.order16(d, p + 2)
+            p += 4
+            if code == 0 or size > end - p:
+                break
+            if code == 9 and size == 1:
+                self.faces[base + 2] = d[p]
+            elif code == 14 and size == 8:
+                high = self.order32(d, p) if self.big else self.order32(d, p + 4)
+                low = self.order32(d, p + 4) if self.big else self.order32(d, p)
+                # A signed number of seconds; one that no clock can show is nonsense, and counts for none.
+                if high <= 2:
+                    self.faces[base + 3] = high << 32 | low
+                elif high >= LOW32 - 2:
+                    self.faces[base + 3] = low - ((LOW32 + 1 - high) << 32)
+            p += (size + 3) & ~3
+
+    # -- frames ----------------------------------------------------------------------------------------------------
+
+    def frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> None:
+        """One frame: captured as d[p:end], *stop* - p octets long on the wire, *time* in nanoseconds."""
+        self.packets += 1
+        found = self.decode(d, p, end, stop, link, time)
+        if found >= 0:
+            self.reasons[found] += 1
+        elif found == UNKNOWN_LINK:
+            self.unknown_links[link] = self.unknown_links.get(link, 0) + 1
+
+    def decode(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
+        """Find the innermost IP packet, and hand its TCP segment on; the place of the reason where there is none."""
+        if link == 1:
+            if end - p < 14:
+                return R_LINK
+            kind = u16(d, p + 12)
+            p += 14
+        elif link == 101 or link == 12 or link == 14:
+            kind = BY_NIBBLE
+        elif link == 113:  # Linux cooked v1
+            if end - p < 16:
+                return R_LINK
+            kind = u16(d, p + 14)
+            p += 16
+        elif link == 276:  # Linux cooked v2
+            if end - p < 20:
+                return R_LINK
+            kind = u16(d, p)
+            p += 20
+        elif link == 0 or link == 108:  # BSD loopback: the address family, in the byte order of either machine
+            if end - p < 4:
+                return R_LINK
+            family = u32(d, p)
+            if family > 0xFFFF:
+                family = l32(d, p)
+            kind = (
+                IPV4
+                if family == 2
+                else IPV6
+                if family == 24 or family == 28 or family == 30 or family == 10
+                else NOT_IP
+            )
+            p += 4
+        elif link == 228:
+            kind = IPV4
+        elif link == 229:
+            kind = IPV6
+        elif link == 9 or link == 50:
+            kind = PPP
+            if link == 50 and end - p >= 4 and (d[p] == 0x0F or d[p] == 0x8F):  # Cisco HDLC framing
+                kind = u16(d, p + 2)
+                p += 4
+        elif link == 51:
+            kind = 0x8864
+        elif link == 104:
+            if end - p < 4:
+                return R_LINK
+            kind = u16(d, p + 2)
+            p += 4
+        else:
+            return UNKNOWN_LINK
+
+        depth = 0
+        while depth < MAX_DEPTH:
+            depth += 1
+            if kind == BY_NIBBLE:
+                if end <= p:
+                    return R_LINK
+                kind = IPV4 if d[p] >> 4 == 4 else IPV6 if d[p] >> 4 == 6 else NOT_IP
+            if kind == IPV4:
+                if end - p < 20:
+                    return R_IP4_CUT
+                size = (d[p] & 15) * 4
+                total = u16(d, p + 2)
+                if total == 0:  # left empty for segmentation offload
+                    total = stop - p
+                if d[p] >> 4 != 4 or size < 20 or total < size:
+                    return R_IP4_BAD
+                if u16(d, p + 6) & 0x1FFF:
+                    return R_FRAGMENT
+                stop = p + total
+                if end > stop:
+                    end = stop
+                if end - p < size:
+                    return R_IP4_CUT
+                ip = p
+                six = 0
+                protocol = d[p + 9]
+                p += size
+            elif kind == IPV6:
+                if end - p < 40:
+                    return R_IP6_CUT
+                if d[p] >> 4 != 6:
+                    return R_IP6_CUT
+                total = u16(d, p + 4)
+                if total:  # else a jumbogram, or segmentation offload
+                    stop = p + 40 + total
+                    if end > stop:
+                        end = stop
+                ip = p
+                six = 1
+                protocol = d[p + 6]
+                p += 40
+            elif kind == 0x8100 or kind == 0x88A8 or kind == 0x9100 or kind == 0x9200:
+                if end - p < 4:
+                    return R_TAG
+                kind = u16(d, p + 2)
+                p += 4
+                continue
+            elif kind == MPLS or kind == 0x8848:
+                if end - p < 4:
+                    return R_TAG
+                if d[p + 2] & 1:  # the bottom of the stack
+                    kind = BY_NIBBLE
+                p += 4
+                continue
+            elif kind == 0x8864:
+                if end - p < 6:
+                    return R_TAG
+                kind = PPP
+                p += 6
+                continue
+            elif kind == PPP:
+                if end - p >= 2 and d[p] == 0xFF and d[p + 1] == 3:
+                    p += 2
+                if end - p < 2:
+                    return R_TAG
+                if d[p] & 1:  # compressed protocol field (RFC 1661 6.5)
+                    protocol = d[p]
+                    p += 1
+                else:
+                    protocol = u16(d, p)
+                    p += 2
+                kind = IPV4 if protocol == 0x21 else IPV6 if protocol == 0x57 else MPLS if protocol == 0x281 else NOT_IP
+                continue
+            elif kind == ETHERNET:
+                if end - p < 14:
+                    return R_LINK
+                kind = u16(d, p + 12)
+                p += 14
+                continue
+            elif kind < 0x600:  # IEEE 802.3 length: LLC follows
+                if end - p < 8 or d[p] != 0xAA or d[p + 1] != 0xAA or d[p + 3] or d[p + 4] or d[p + 5]:
+                    return OTHER
+                kind = u16(d, p + 6)
+                p += 8
+                if kind < 0x600:
+                    return OTHER
+                continue
+            else:
+                return OTHER
+
+            while protocol == 51 or (
+                six
+                and (
+                    protocol == 0
+                    or protocol == 43
+                    or protocol == 44
+                    or protocol == 60
+                    or protocol == 135
+                    or protocol == 139
+                    or protocol == 140
+                )
+            ):
+                if end - p < 8:
+                    return R_IP6_EXT
+                if protocol == 44:
+                    if u16(d, p + 2) & 0xFFF8:
+                        return R_FRAGMENT
+                    size = 8
+                elif protocol == 51:
+                    size = (d[p + 1] + 2) * 4
+                else:
+                    size = (d[p + 1] + 1) * 8
+                protocol = d[p]
+                p += size
+                if p > end:
+                    return R_IP6_EXT
+            if protocol == 6:
+                return self.segment(d, ip, six, p, end, stop, time)
+            if protocol == 4:
+                kind = IPV4
+            elif protocol == 41:
+                kind = IPV6
+            elif protocol == 137:
+                kind = MPLS
+            elif protocol == 47:
+                if end - p < 4:
+                    return R_GRE
+                kind = u16(d, p + 2)
+                if d[p + 1] & 7 == 0 and not d[p] & 0x40:  # RFC 2784, 2890
+                    size = 4 + (d[p] >> 7) * 4 + (d[p] >> 5 & 1) * 4 + (d[p] >> 4 & 1) * 4
+                    if kind == 0x88BE:  # ERSPAN: type II has a header where the sequence number is present
+                        size += (d[p] >> 4 & 1) * 8
+                        kind = ETHERNET
+                elif d[p + 1] & 7 == 1 and kind == PPP:  # RFC 2637
+                    size = 8 + (d[p] >> 4 & 1) * 4 + (d[p + 1] >> 7) * 4
+                else:
+                    return R_GRE
+                p += size
+                if p > end:
+                    return R_GRE
+                if p == end:  # an acknowledgement of the tunnel's own, or an empty packet
+                    return OTHER
+            else:
+                return OTHER
+        return R_DEPTH
+
+    # -- segments --------------------------------------------------------------------------------------------------
+
+    def segment(self, d: Octets, ip: int, six: int, p: int, end: int, stop: int, time: int) -> int:
+        """The TCP segment whose header begins at *p*, in the IP packet that begins at *ip*."""
+        if end - p < 20:
+            return R_TCP_CUT
+        size = (d[p + 12] >> 4) * 4
+        if size < 20 or stop - p < size:
+            return R_TCP_BAD
+        source_port = u16(d, p)
+        target_port = u16(d, p + 2)
+        if (self.equal_only and source_port != target_port) or (
+            self.port and source_port != self.port and target_port != self.port
+        ):
+            self.segments += 1
+            return FOUND
+        data = stop - p - size
+        if size > end - p:
+            size = end - p
+        if six:
+            a_high = u32(d, ip + 8) << 32 | u32(d, ip + 12)
+            a_low = u32(d, ip + 16) << 32 | u32(d, ip + 20)
+            b_high = u32(d, ip + 24) << 32 | u32(d, ip + 28)
+            b_low = u32(d, ip + 32) << 32 | u32(d, ip + 36)
+        else:
+            a_high = b_high = 0
+            a_low = u32(d, ip + 12)
+            b_low = u32(d, ip + 16)
+        equal = a_low == b_low and source_port == target_port and a_high == b_high
+        if self.equal_only and not equal:
+            self.segments += 1
+            return FOUND
+        if self.twin(d, ip, p + size, time):
+            self.duplicates += 1
+            return FOUND
+        self.segments += 1
+
+        # The lower endpoint is A, whoever sent this.
+        if a_high > b_high or (a_high == b_high and (a_low > b_low or (a_low == b_low and source_port > target_port))):
+            a_high, b_high = b_high, a_high
+            a_low, b_low = b_low, a_low
+            ports = target_port << 16 | source_port | six << 32
+            from_a = False
+        else:
+            ports = source_port << 16 | target_port | six << 32
+            from_a = True
+        slot = self.find(a_high, a_low, b_high, b_low, ports)
+        if slot < 0:
+            slot = self.claim(a_high, a_low, b_high, b_low, ports, equal)
+        m = self.m
+        b = slot * WORDS
+        state = m[b + STATE]
+        phase = state & 0xFF
+        flags = d[p + 13]
+        seq = u32(d, p + 4)
+        ack = u32(d, p + 8)
+        control = flags & (SYN | ACK | RST | FIN)
+        first = from_a != ((state & FIRST_IS_B) != 0)
+
+        if control == SYN:
+            event = E_NOTHING
+            if phase >= P_SYN and not state & ENDED:
+                if first:
+                    if seq == m[b + ISN] & LOW32:
+                        state += RETRANSMISSION
+                        event = E_SYN_ACK_FIRST  # any but E_NOTHING: no new opening
+                elif CROSSED_PHASES >> phase & 1:
+                    if seq == m[b + ISN] >> 32:
+                        state += RETRANSMISSION
+                        event = E_SYN_ACK_FIRST
+                elif UNCROSSED_PHASES >> phase & 1:
+                    event = E_SYN_SECOND
+            if event == E_NOTHING:
+                self.open(slot, d, p, size, data, seq, from_a, time)
+                return FOUND
+            m[b + STATE] = state | TOUCHED
+            if event != E_SYN_SECOND:
+                self.keep(slot, d, p, size, data, first, time)
+                return FOUND
+            if phase != P_SYN and m[b + ISN] >> 32 != seq:
+                # The early SYN-ACK of the first end was for another SYN.
+                state = state - phase + P_SYN
+                phase = P_SYN
+            m[b + ISN] = (m[b + ISN] & LOW32) | seq << 32
+            m[b + SIZE] = (m[b + SIZE] & ~DATA_SECOND) | (data & 0xFFFF) << 24
+        elif phase < P_SYN:
+            self.stray(slot, d, p, size, data, seq, ack, control, from_a, time)
+            return FOUND
+        elif state & ENDED:
+            if control == SYN | ACK:
+                # Belongs to what comes next, perhaps.
+                self.close(slot)
+                self.stray(slot, d, p, size, data, seq, ack, control, from_a, time)
+            else:
+                self.keep(slot, d, p, size, data, first, time)
+            return FOUND
+        elif phase == P_THREE_WAY and not control & (RST | FIN):
+            # The bulk of all traffic.
+            m[b + STATE] = state | TOUCHED
+            if state & KEPT:
+                self.keep(slot, d, p, size, data, first, time)
+            return FOUND
+        elif control & RST:
+            event = E_RST_FIRST if first else E_RST_SECOND
+        else:
+            event = self.classify(b, phase, control, first, equal, seq, ack, data, u16(d, p + 14))
+
+        after = self.rules[phase * EVENTS + event]
+        state = (state - phase + after) | TOUCHED
+        if control & RST:
+            state |= ENDED
+        elif control & FIN:
+            state |= FIN_A if from_a else FIN_B
+            if equal or (state & FIN_A and state & FIN_B):
+                state |= ENDED
+        if after != phase and self.verdict_of[after] & 0x80:
+            self.counts[self.verdict_of[after] & 0x7F] += 1
+            state |= COUNTED
+            if after == P_REFUSED and not self.equal_only:
+                self.refuse(b)
+        m[b + STATE] = state
+        if state & KEPT or self.keep_phases >> after & 1:
+            self.keep(slot, d, p, size, data, first, time)
+        if control & RST:
+            self.close(slot)
+        return FOUND
+
+    def classify(
+        self, b: int, phase: int, control: int, first: bool, equal: bool, seq: int, ack: int, data: int, window: int
+    ) -> int:
+        """The event that a segment without RST is to the opening at word *b* (verdicts.py says what fits)."""
+        m = self.m
+        one = m[b + ISN] & LOW32
+        two = m[b + ISN] >> 32
+        if control == SYN | ACK:
+            if first:
+                if seq != one:
+                    return E_NOTHING
+                if equal:
+                    return E_SYN_ACK_FIRST if (ack - one - 1) & LOW32 <= m[b + SIZE] >> 8 & 0xFFFF else E_NOTHING
+                if CROSSED_PHASES >> phase & 1:
+                    return E_SYN_ACK_FIRST if (ack - two - 1) & LOW32 <= m[b + SIZE] >> 24 & 0xFFFF else E_NOTHING
+                if phase == P_SYN:
+                    m[b + ISN] = one | ((ack - 1) & LOW32) << 32
+                    return E_SYN_ACK_FIRST
+                return E_NOTHING
+            if (ack - one - 1) & LOW32 > m[b + SIZE] >> 8 & 0xFFFF:
+                return E_OTHER_SECOND
+            if CROSSED_PHASES >> phase & 1:
+                return E_SYN_ACK_SECOND if seq == two else E_OTHER_SECOND
+            if phase != P_SYN_ACKED:
+                m[b + ISN] = one | seq << 32
+                m[b + END] = (seq + 1 + data) & LOW32
+                m[b + SIZE] = (m[b + SIZE] & BELOW_WINDOW) | window << 40
+            return E_SYN_ACK_SECOND
+        if first:
+            return E_ACK_FIRST if phase == P_SYN_ACKED and control & ACK and self.third(b, seq, ack) else E_NOTHING
+        if phase == P_SYN_ACKED:
+            beyond = (seq + data + (control & FIN) - m[b + END]) & LOW32
+            if beyond < HALF32:
+                m[b + END] = (m[b + END] + beyond) & LOW32
+        return E_ACK_SECOND if control == ACK and data == 0 else E_OTHER_SECOND
+
+    def third(self, b: int, seq: int, ack: int) -> bool:
+        """Whether the second end would take this segment as the third of the handshake."""
+        m = self.m
+        window = m[b + SIZE] >> 40
+        if window == 0:
+            window = 1
+        two = (m[b + ISN] >> 32) + 1
+        return (seq - (m[b + ISN] & LOW32) - 1) & LOW32 < window and (ack - two) & LOW32 <= (m[b + END] - two) & LOW32
+
+    def stray(
+        self,
+        slot: int,
+        d: Octets,
+        p: int,
+        size: int,
+        data: int,
+        seq: int,
+        ack: int,
+        control: int,
+        from_a: bool,
+        time: int,
+    ) -> None:
+        """A segment of a conversation that has no opening (any more, or yet)."""
+        m = self.m
+        b = slot * WORDS
+        state = m[b + STATE]
+        phase = state & 0xFF
+        if phase == 0:
+            self.midstream += 1
+            if state & EQUAL and control & ACK and not control & RST:
+                self.midstream_to_itself += 1
+            state |= MID | P_MIDSTREAM
+            phase = P_MIDSTREAM
+        else:
+            state = (state & ~MID) | TOUCHED
+        if control == SYN | ACK:
+            # Its SYN may have been captured late: remember what that would have to look like.
+            if state & KEPT:
+                self.drop(slot)
+            state = (state & (MID | EQUAL | TOUCHED)) | P_EARLY_SYN_ACK
+            if from_a and not state & EQUAL:
+                state |= FIRST_IS_B
+            m[b + STATE] = state
+            m[b + ISN] = ((ack - 1) & LOW32) | seq << 32
+            m[b + END] = (seq + 1 + data) & LOW32
+            m[b + SIZE] = u16(d, p + 14) << 40
+            m[b + TIME] = time
+            m[b + FRAME] = self.packets
+            self.keep(slot, d, p, size, data, from_a == ((state & FIRST_IS_B) == 0), time)
+            return
+        if phase == P_EARLY_SYN_ACK or phase == P_EARLY_ACK:
+            state |= m[b + STATE] & MID
+            first = from_a != ((state & FIRST_IS_B) != 0)
+            if control & (RST | FIN):
+                if state & KEPT:
+                    self.drop(slot)
+                state = (state & (MID | EQUAL | TOUCHED)) | P_MIDSTREAM
+            elif first and control == ACK and self.third(b, seq, ack):
+                state = state - phase + P_EARLY_ACK
+            m[b + STATE] = state
+            if state & KEPT:
+                self.keep(slot, d, p, size, data, first, time)
+            return
+        m[b + STATE] = state
+
+    # -- openings --------------------------------------------------------------------------------------------------
+
+    def open(self, slot: int, d: Octets, p: int, size: int, data: int, seq: int, from_a: bool, time: int) -> None:
+        """A bare SYN begins an opening."""
+        m = self.m
+        b = slot * WORDS
+        state = m[b + STATE]
+        phase = state & 0xFF
+        after = P_SELF_SYN if state & EQUAL else P_SYN
+        early = False
+        if phase == P_EARLY_SYN_ACK or phase == P_EARLY_ACK:
+            apart = time - m[b + TIME] if time > m[b + TIME] else m[b + TIME] - time
+            early = (
+                apart <= SECOND
+                and (state & EQUAL != 0 or from_a == ((state & FIRST_IS_B) == 0))
+                and ((m[b + ISN] & LOW32) - seq) & LOW32 <= data
+                and (state & EQUAL == 0 or m[b + ISN] >> 32 == seq)
+            )
+            if early:
+                if state & MID:
+                    self.midstream -= 1
+                    if state & EQUAL:
+                        self.midstream_to_itself -= 1
+                after = P_SELF_CONNECT if state & EQUAL else P_SYN_ACKED if phase == P_EARLY_SYN_ACK else P_THREE_WAY
+                m[b + ISN] = seq | m[b + ISN] >> 32 << 32
+                m[b + SIZE] = size | (data & 0xFFFF) << 8 | m[b + SIZE] >> 40 << 40
+        if not early:
+            if phase >= P_SYN:
+                self.close(slot)
+            elif state & KEPT:
+                self.drop(slot)
+            state &= ~KEPT
+            m[b + ISN] = seq
+            m[b + SIZE] = size | (data & 0xFFFF) << 8
+        state = (state & (EQUAL | TOUCHED | KEPT)) | after
+        if not from_a:
+            state |= FIRST_IS_B
+        if self.verdict_of[after] & 0x80:
+            self.counts[self.verdict_of[after] & 0x7F] += 1
+            state |= COUNTED
+        m[b + STATE] = state
+        m[b + TIME] = time
+        m[b + FRAME] = self.packets
+        m[b + REFUSED] = 0
+        if self.compiled:
+            for i in range(size):
+                self.raw[slot * RAW + i] = d[p + i]
+        else:
+            self.raw[slot * RAW : slot * RAW + size] = d[p : p + size]
+        if state & KEPT:
+            self.kept[slot].insert(0, self.remembered(slot))
+            self.recall(b)
+        else:
+            self.keep(slot, d, p, size, data, True, time)
+
+    def close(self, slot: int) -> None:
+        """The opening in *slot* is over: count it, hand it on where it was asked for, leave the conversation."""
+        m = self.m
+        b = slot * WORDS
+        state = m[b + STATE]
+        phase = state & 0xFF
+        if phase >= P_SYN:
+            verdict = self.verdict_of[phase] & 0x7F
+            if not state & COUNTED:
+                self.counts[verdict] += 1
+            if self.collect >> verdict & 1:
+                self.hand_on(slot, verdict)
+        if state & KEPT:
+            self.drop(slot)
+        m[b + STATE] = (state & (EQUAL | TOUCHED)) | P_MIDSTREAM
+
+    def hand_on(self, slot: int, verdict: int) -> None:
+        """Put the opening in *slot* on the list of the finished."""
+        m = self.m
+        b = slot * WORDS
+        state = m[b + STATE]
+        width = 16 if m[b + PORTS] >> 32 else 4
+        one = self.packed(m[b + A_HIGH], m[b + A_LOW], width)
+        two = self.packed(m[b + B_HIGH], m[b + B_LOW], width)
+        one_port = m[b + PORTS] >> 16 & 0xFFFF
+        two_port = m[b + PORTS] & 0xFFFF
+        if state & FIRST_IS_B:
+            one, two = two, one
+            one_port, two_port = two_port, one_port
+        segments = self.kept.get(slot)
+        if segments is None:
+            segments = [self.remembered(slot)]
+        self.finished.append(
+            (
+                verdict,
+                one,
+                one_port,
+                two,
+                two_port,
+                m[b + ISN] & LOW32,
+                m[b + FRAME],
+                m[b + TIME],
+                state >> 32,
+                m[b + REFUSED],
+                m[b + SINCE],
+                self.omitted.get(slot, 0),
+                segments,
+            )
+        )
+
+    def packed(self, high: int, low: int, width: int) -> bytes:
+        """An address of *width* octets out of its two words."""
+        return int(low).to_bytes(4, "big") if width == 4 else int(high).to_bytes(8, "big") + int(low).to_bytes(8, "big")
+
+    # -- what is kept for the replay -------------------------------------------------------------------------------
+
+    def remembered(self, slot: int) -> Kept:
+        """The first SYN of the opening in *slot*, as a kept segment."""
+        m = self.m
+        b = slot * WORDS
+        header = bytes(self.raw[slot * RAW : slot * RAW + (m[b + SIZE] & 0xFF)])
+        return (m[b + FRAME], m[b + TIME], True, header, m[b + SIZE] >> 8 & 0xFFFF)
+
+    def keep(self, slot: int, d: Octets, p: int, size: int, data: int, first: bool, time: int) -> None:
+        """Keep a segment of the opening in *slot*, if it is one of those that are kept."""
+        b = slot * WORDS
+        state = self.m[b + STATE]
+        if not state & KEPT:
+            limit = MAX_KEPT if self.keep_phases >> (state & 0xFF) & 1 or (self.keep_phases and state & EQUAL) else 0
+            if state >> 32 and not state & (ENDED | COUNTED) and self.keep_phases >> P_CROSSED & 1:
+                limit = max(limit, MAX_RETRIED)
+            if len(self.kept) >= limit:
+                return
+            self.m[b + STATE] = state | KEPT
+            segments = self.kept[slot] = []
+            if (state & 0xFF) >= P_SYN:
+                self.recall(b)
+                if self.m[b + FRAME] != self.packets:
+                    segments.append(self.remembered(slot))
+        else:
+            segments = self.kept[slot]
+        count = len(segments)
+        if count < FULL or (count < ALL and (d[p + 13] & (SYN | FIN | RST) or state & (FIN_A | FIN_B))):
+            segments.append((self.packets, time, first, bytes(d[p : p + size]), data))
+        else:
+            self.omitted[slot] = self.omitted.get(slot, 0) + 1
+
+    def drop(self, slot: int) -> None:
+        """Forget the kept segments of *slot*."""
+        self.kept.pop(slot, None)
+        self.omitted.pop(slot, None)
+        self.m[slot * WORDS + STATE] &= ~KEPT
+
+    # -- tables ----------------------------------------------------------------------------------------------------
+
+    def twin(self, d: Octets, start: int, end: int, time: int) -> bool:
+        """Whether the IP packet with the headers d[start:end] was captured less than a millisecond ago already."""
+        if self.compiled:
+            h = self.seed
+            while end - start >= 8:
+                h = ((h ^ (u32(d, start) << 32 | u32(d, start + 4))) * MIX1) & LOW64
+                h ^= h >> 29
+                start += 8
+            while start < end:
+                h = ((h ^ d[start]) * MIX2) & LOW64
+                h ^= h >> 32
+                start += 1
+        else:
+            h = hash(bytes(d[start:end])) & LOW64
+        i = (h & (TWINS - 1)) * 2
+        twins = self.twins
+        if twins[i] == h:
+            then = twins[i + 1]
+            if (time - then if time > then else then - time) <= MILLISECOND:
+                return True
+        twins[i] = h
+        twins[i + 1] = time
+        return False
+
+    def tag(self, a_high: int, a_low: int, b_high: int, b_low: int, ports: int) -> int:
+        """A 32-bit hash of a 4-tuple; seeded, so that no capture can be made to collide."""
+        h = ((a_low ^ self.seed) * MIX1) & LOW64
+        h = ((h ^ h >> 32 ^ b_low) * MIX2) & LOW64
+        h = ((h ^ h >> 32 ^ ports) * MIX1) & LOW64
+        if a_high | b_high:
+            h = ((h ^ h >> 32 ^ a_high) * MIX2) & LOW64
+            h = ((h ^ h >> 32 ^ b_high) * MIX1) & LOW64
+        return h >> 32
+
+    def find(self, a_high: int, a_low: int, b_high: int, b_low: int, ports: int) -> int:
+        """The slot of a conversation, -1 where it has none."""
+        if not self.compiled:
+            return self.lookup.get((a_high, a_low, b_high, b_low, ports), -1)
+        m = self.m
+        tag = self.tag(a_high, a_low, b_high, b_low, ports)
+        i = tag & self.mask
+        entry = self.index[i]
+        while entry:
+            if entry >> 32 == tag:
+                b = ((entry & LOW32) - 1) * WORDS
+                if (
+                    m[b + PORTS] == ports
+                    and m[b + A_LOW] == a_low
+                    and m[b + B_LOW] == b_low
+                    and m[b + A_HIGH] == a_high
+                    and m[b + B_HIGH] == b_high
+                ):
+                    return (entry & LOW32) - 1
+            i = (i + 1) & self.mask
+            entry = self.index[i]
+        return -1
+
+    def claim(self, a_high: int, a_low: int, b_high: int, b_low: int, ports: int, equal: bool) -> int:
+        """A slot for a new conversation; the oldest one makes room where there is none."""
+        m = self.m
+        if self.used < self.capacity:
+            slot = self.used
+            self.used += 1
+        else:
+            while True:
+                slot = self.hand
+                self.hand += 1
+                if self.hand == self.capacity:
+                    self.hand = 0
+                state = m[slot * WORDS + STATE]
+                if state & EQUAL and (state & 0xFF) >= P_SYN and not state & ENDED and self.equals * 2 < self.capacity:
+                    continue
+                if not state & TOUCHED:
+                    break
+                m[slot * WORDS + STATE] = state & ~TOUCHED
+            if (state & 0xFF) >= P_SYN and not state & (ENDED | COUNTED):
+                self.evicted += 1
+            self.close(slot)
+            if state & EQUAL:
+                self.equals -= 1
+            self.unindex(slot)
+        b = slot * WORDS
+        m[b + A_HIGH] = a_high
+        m[b + A_LOW] = a_low
+        m[b + B_HIGH] = b_high
+        m[b + B_LOW] = b_low
+        m[b + PORTS] = ports
+        m[b + STATE] = EQUAL if equal else 0
+        if equal:
+            self.equals += 1
+        if not self.compiled:
+            self.lookup[a_high, a_low, b_high, b_low, ports] = slot
+            return slot
+        tag = self.tag(a_high, a_low, b_high, b_low, ports)
+        i = tag & self.mask
+        while self.index[i]:
+            i = (i + 1) & self.mask
+        self.index[i] = tag << 32 | (slot + 1)
+        return slot
+
+    def unindex(self, slot: int) -> None:
+        """Take the conversation in *slot* out of the index."""
+        m = self.m
+        b = slot * WORDS
+        if not self.compiled:
+            del self.lookup[m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS]]
+            return
+        i = self.tag(m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS]) & self.mask
+        while self.index[i] & LOW32 != slot + 1:
+            i = (i + 1) & self.mask
+        j = i
+        while True:  # close the gap: whoever probed past it moves back
+            j = (j + 1) & self.mask
+            entry = self.index[j]
+            if not entry:
+                break
+            if ((j - (entry >> 32)) & self.mask) >= ((j - i) & self.mask):
+                self.index[i] = entry
+                i = j
+        self.index[i] = 0
+
+    def place(self, b: int, claim: bool) -> int:
+        """The first word, in self.places, of the destination of the opening at word *b*; -1 where there is no room."""
+        m = self.m
+        if m[b + STATE] & FIRST_IS_B:
+            high, low, port = m[b + A_HIGH], m[b + A_LOW], m[b + PORTS] >> 16 & 0xFFFF
+        else:
+            high, low, port = m[b + B_HIGH], m[b + B_LOW], m[b + PORTS] & 0xFFFF
+        port |= (m[b + PORTS] >> 32 << 32) | IN_USE
+        at = ((low * MIX1 & LOW64) >> 40) + port * 7 & PLACES - 1
+        for _ in range(PROBES):
+            i = at * 8
+            if self.places[i + 2] == port and self.places[i + 1] == low and self.places[i] == high:
+                return i
+            if not self.places[i + 2]:
+                if not claim:
+                    return -1
+                self.places[i] = high
+                self.places[i + 1] = low
+                self.places[i + 2] = port
+                return i
+            at = (at + 1) & (PLACES - 1)
+        return -1
+
+    def refuse(self, b: int) -> None:
+        """Count the opening at word *b* as a refused attempt at its destination."""
+        i = self.place(b, True)
+        if i < 0:
+            return
+        if not self.places[i + 3]:
+            self.places[i + 4] = self.m[b + TIME]
+        self.places[i + 3] += 1
+
+    def recall(self, b: int) -> None:
+        """Note at word *b* how many attempts at its destination were refused so far."""
+        i = self.place(b, False)
+        self.m[b + REFUSED] = self.places[i + 3] if i >= 0 else 0
+        self.m[b + SINCE] = self.places[i + 4] if i >= 0 else 0
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def finish(self) -> None:
+        """The capture is over, and with it every opening."""
+        for slot in range(self.used):
+            self.close(slot)

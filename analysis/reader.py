@@ -1,0 +1,263 @@
+"""Capture files and streams: recognise them, unpack them, feed the engine, hand its openings on.
+
+Formats: pcap (tcpdump's file format, draft-ietf-opsawg-pcap) with micro- or nanoseconds in either byte order, and
+its "modified" kind with longer record headers; pcapng (draft-ietf-opsawg-pcapng) in either byte order.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterator
+
+from .engine import REASONS, Engine, Finished
+from .errors import NotACapture
+from .segments import decode
+from .unpack import Cut, read, unpacked
+from .verdicts import VERDICTS, keep_from
+from .words import REMARKABLE, CaptureResult, Damage, Endpoint, Octets, Opening, Verdict
+
+#: Conversations remembered at one time, unless asked otherwise: about 50 MB when all are in use.
+TABLE = 1 << 18
+
+#: First four octets of a pcap file -> (octets of a record header, nanoseconds to a tick).
+_PCAP = {0xA1B2C3D4: (16, 1000), 0xA1B23C4D: (16, 1), 0xA1B2CD34: (24, 1000)}
+_PCAPNG = b"\x0a\x0d\x0d\x0a"
+
+#: What a file is told to be when it is neither: one hint for each thing people feed in by mistake.
+_HINTS = (
+    (b"#!", "it is a script"),
+    (b"\x7fELF", "it is a program"),
+    (b"%PDF", "it is a PDF document"),
+    (b"PK\x03\x04", "it is a zip archive: unpack it first"),
+    (b"snoop\0", "it is a snoop capture: convert it with editcap"),
+    (b"{", "it looks like JSON"),
+)
+
+
+class Analysis:
+    """The analysis of one capture, fed with its octets in order and in any portions.
+
+    *collect* names the verdicts whose openings come back with their segments, *only* the verdicts to count (all,
+    where empty); *table* bounds the conversations remembered at one time; *host* (packed address) and *port* restrict
+    the analysis to openings with such an end.
+
+    Raises NotACapture from :meth:`feed` or :meth:`finish` where the octets are no capture.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        collect: Collection[Verdict] = REMARKABLE,
+        only: Collection[Verdict] = (),
+        table: int = TABLE,
+        port: int = 0,
+    ) -> None:
+        self.name = name
+        self.only = frozenset(only)
+        wanted = frozenset(collect) & self.only if only else frozenset(collect)
+        self._engine = Engine(
+            max(table, 16),
+            sum(1 << VERDICTS.index(verdict) for verdict in wanted),
+            keep_from(wanted),
+            bool(only) and self.only <= {Verdict.SELF_CONNECT, Verdict.SELF_SYN},
+            port,
+        )
+        self._walk: Callable[[Octets, int, int], None] | None = None
+        self._format = "pcap"
+        self._tail = bytearray()
+        self._need = 24
+        self._offset = 0  # of the first octet that is not walked yet
+        self._damage: Damage | None = None
+
+    @property
+    def verdicts(self) -> dict[Verdict, int]:
+        """How many openings have which verdict so far; the undecided ones are not counted yet."""
+        counts = self._engine.counts
+        return {verdict: counts[place] for place, verdict in enumerate(VERDICTS)}
+
+    @property
+    def packets(self) -> int:
+        """Packets so far."""
+        return int(self._engine.packets)
+
+    @property
+    def damaged(self) -> bool:
+        """Whether the capture broke; what comes after that is not read."""
+        return self._damage is not None
+
+    def damage(self, reason: str) -> None:
+        """Note that the octets fed so far are all that could be had."""
+        if self._damage is None:
+            self._damage = Damage(self._offset + len(self._tail), reason)
+
+    def feed(self, data: Octets) -> None:
+        """The next octets of the capture."""
+        start, end = 0, len(data)
+        # What the last portion left over is completed octet by octet as far as it needs, and no further.
+        while self._tail or self._walk is None:
+            taken = min(max(self._need - len(self._tail), 0), end - start)
+            self._tail += data[start : start + taken]
+            start += taken
+            if len(self._tail) < self._need or self._damage:
+                return
+            if self._walk is None:
+                self._begin()
+            else:
+                tail = self._tail
+                self._step(tail, 0, len(tail))
+                self._tail = tail[self._engine.position :]
+        if start < end and not self._damage:
+            self._step(data, start, end)
+            if self._damage is None:
+                self._tail += data[self._engine.position : end]
+
+    def _begin(self) -> None:
+        """Recognise the file by its first 24 octets."""
+        head = bytes(self._tail)
+        if head[:4] == _PCAPNG:
+            self._format = "pcapng"
+            self._walk = self._engine.pcapng
+            self._need = 12
+            return
+        for big, order in ((True, "big"), (False, "little")):
+            kind = _PCAP.get(int.from_bytes(head[:4], order))  # type: ignore[arg-type]
+            if kind:
+                header, scale = kind
+                # The upper bits of the link type's word may tell the length of the frame check sequence.
+                link = int.from_bytes(head[20:24], order) & 0xFFFF  # type: ignore[arg-type]
+                self._engine.begin_pcap(big, header, scale, link)
+                self._walk = self._engine.pcap
+                self._need = header
+                self._offset = 24
+                self._tail.clear()
+                return
+        raise NotACapture(self._not_a_capture(head))
+
+    def _not_a_capture(self, head: bytes) -> str:
+        for magic, hint in _HINTS:
+            if head.startswith(magic):
+                return f"{self.name} is not a capture: {hint}"
+        if len(head) < 24 and (
+            head[:4] == _PCAPNG[: len(head)]
+            or any(
+                int.from_bytes(head[:4], order) in _PCAP
+                for order in ("big", "little")  # type: ignore[arg-type]
+            )
+        ):
+            return f"{self.name} is cut off inside the file header: capture it again"
+        if head and all(32 <= octet < 127 or octet in b"\t\r\n" for octet in head):
+            return f"{self.name} is not a capture: it is text"
+        return f"{self.name} is not a capture: it begins neither as pcap nor as pcapng"
+
+    def _step(self, data: Octets, start: int, end: int) -> None:
+        """Walk what is whole in data[start:end]."""
+        assert self._walk is not None  # noqa: S101 - for the type checker
+        self._walk(data, start, end)
+        self._need = self._engine.need
+        self._offset += self._engine.position - start
+        if self._engine.damage:
+            self._damage = Damage(self._offset, self._engine.damage)
+
+    def finish(self) -> CaptureResult:
+        """The capture is over: every opening gets its verdict."""
+        engine = self._engine
+        if self._walk is None:
+            if not self._tail:
+                raise NotACapture(f"{self.name} is not a capture: it is empty")
+            raise NotACapture(self._not_a_capture(bytes(self._tail)))
+        if self._tail and self._damage is None:
+            missing = self._need - len(self._tail)
+            what = "record" if self._format == "pcap" else "block"
+            self._damage = Damage(self._offset, f"cut short: the last {what} lacks at least {missing} octets")
+        engine.finish()
+        undecoded = {reason: engine.reasons[place] for place, reason in enumerate(REASONS) if engine.reasons[place]}
+        undecoded |= {f"link type {link} is not supported": n for link, n in sorted(engine.unknown_links.items())}
+        openings = [_opening(finished) for finished in engine.finished]
+        openings.sort(key=lambda opening: opening.first_frame)
+        return CaptureResult(
+            name=self.name,
+            format=self._format,
+            packets=engine.packets,
+            segments=engine.segments,
+            duplicates=engine.duplicates,
+            undecoded=undecoded,
+            damage=self._damage,
+            verdicts={v: n for v, n in self.verdicts.items() if not self.only or v in self.only},
+            midstream=engine.midstream,
+            midstream_to_itself=engine.midstream_to_itself,
+            evicted=engine.evicted,
+            openings=openings,
+        )
+
+
+def _opening(finished: Finished) -> Opening:
+    """The engine's opening in our words."""
+    place, one, one_port, two, two_port, isn, frame, time, repeated, refused, since, omitted, kept = finished
+    source, destination = Endpoint(one, one_port), Endpoint(two, two_port)
+
+    return Opening(
+        verdict=VERDICTS[place],
+        source=source,
+        destination=destination,
+        isn=isn,
+        first_frame=frame,
+        time=time,
+        segments=[
+            decode(number, when, *((source, destination) if first else (destination, source)), header, data)
+            for number, when, first, header, data in kept
+        ],
+        syn_retransmissions=repeated,
+        omitted=omitted,
+        refused_before=refused,
+        refused_since=since if refused else None,
+    )
+
+
+def analyze(  # noqa: PLR0913 - the options of Analysis, and how far the reading has come
+    path: str,
+    *,
+    collect: Collection[Verdict] = REMARKABLE,
+    only: Collection[Verdict] = (),
+    table: int = TABLE,
+    port: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> CaptureResult:
+    """Analyse the capture at *path* (``-`` is standard input), compressed or not.
+
+    *progress* is called with the octets of the file as they are read. KeyboardInterrupt ends the reading and is noted
+    as damage. Raises NotACapture where the file cannot be read or is no capture.
+    """
+    name = "standard input" if path == "-" else path
+    analysis = Analysis(name, collect=collect, only=only, table=table, port=port)
+    try:
+        fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise NotACapture(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise NotACapture(f"cannot read {name}: it is a directory")
+        blocks = read(fd, status.st_size if stat.S_ISREG(status.st_mode) else None)
+        for block in unpacked(name, _watched(blocks, progress) if progress else blocks):
+            analysis.feed(block)
+            if analysis.damaged:
+                break
+    except OSError as error:
+        if not analysis.packets:
+            raise NotACapture(f"cannot read {name}: {error.strerror}") from error
+        analysis.damage(f"reading failed: {error.strerror}")
+    except Cut as cut:
+        analysis.damage(str(cut))
+    except KeyboardInterrupt:
+        analysis.damage("interrupted")
+    finally:
+        os.close(fd)
+    return analysis.finish()
+
+
+def _watched(blocks: Iterator[memoryview], progress: Callable[[int], None]) -> Iterator[memoryview]:
+    for block in blocks:
+        progress(len(block))
+        yield block

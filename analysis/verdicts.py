@@ -1,0 +1,168 @@
+"""Every rule that turns the packets of an opening into its verdict. Nothing else names a verdict.
+
+An opening begins with a bare SYN. Its *first* end sent that SYN, its *second* end is the other one; where both
+ends are equal there is only a first. Each further segment of the 4-tuple is one :class:`Event`, and
+
+    RULES[phase, event] -> next phase
+
+says how far the opening has come. An event without a rule changes nothing. When the opening ends (RST, both
+FINs, a new SYN, the end of the capture), ``VERDICT[phase]`` is its verdict; a phase in ``DECIDED`` cannot
+change any more. The table is small enough to become an array: that array is what the engine steps through.
+
+What fits, and what an opening is, follows the counting rules of docs/verdicts.md:
+
+* a SYN-ACK *fits* where its ACK field acknowledges the other end's SYN (and the data in it, RFC 7413) and,
+  after crossed SYNs, where it repeats its own SYN's sequence number (RFC 9293 3.5, figure 7);
+* the third ACK *fits* where the second end would take it (RFC 9293 3.10.7.4): sequence number inside the
+  window that the SYN-ACK offered, ACK field between the SYN-ACK and the last octet that the second end sent.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from .words import REMARKABLE, Verdict
+
+
+class Phase(enum.IntEnum):
+    """How far an opening has come. The first three are no openings (yet)."""
+
+    FREE = 0
+    MIDSTREAM = 1  # the conversation began before the capture
+    EARLY_SYN_ACK = 2  # midstream, but its SYN may follow within a second
+    EARLY_ACK = 3  # ... and the third ACK was there already
+    SYN = 4
+    SYN_OWN_SYN_ACK = 5  # the first end has acknowledged a SYN that was not captured (yet)
+    SYN_BARE_ACK = 6  # the second end answered with a bare ACK: challenge, or a split handshake begins
+    SYN_ODD = 7
+    SYN_ACKED = 8
+    THREE_WAY = 9
+    CROSSED = 10
+    CROSSED_ONE = 11  # a SYN-ACK from the first end
+    CROSSED_OTHER = 12  # a SYN-ACK from the second end
+    SIMULTANEOUS = 13
+    SPLIT_CROSSED = 14
+    SPLIT_ONE = 15
+    SPLIT_OTHER = 16
+    REFUSED = 17
+    ABORTED = 18
+    SELF_SYN = 19
+    SELF_CONNECT = 20
+
+
+class Event(enum.IntEnum):
+    """What a segment can be to an opening. FIRST and SECOND say which end sent it."""
+
+    SYN_SECOND = 0
+    SYN_ACK_FIRST = 1  # one that fits
+    SYN_ACK_SECOND = 2  # one that fits
+    ACK_FIRST = 3  # one that fits: ACK, perhaps with data or FIN
+    ACK_SECOND = 4  # a bare ACK: no data, no FIN
+    OTHER_SECOND = 5  # anything else, a SYN-ACK that does not fit among it
+    RST_FIRST = 6
+    RST_SECOND = 7
+    NOTHING = 8
+
+
+_P, _E = Phase, Event
+
+RULES: dict[tuple[Phase, Event], Phase] = {
+    # -- one SYN so far
+    (_P.SYN, _E.SYN_ACK_SECOND): _P.SYN_ACKED,
+    (_P.SYN, _E.SYN_ACK_FIRST): _P.SYN_OWN_SYN_ACK,
+    (_P.SYN, _E.ACK_SECOND): _P.SYN_BARE_ACK,
+    (_P.SYN, _E.OTHER_SECOND): _P.SYN_ODD,
+    (_P.SYN, _E.SYN_SECOND): _P.CROSSED,
+    (_P.SYN, _E.RST_SECOND): _P.REFUSED,
+    (_P.SYN, _E.RST_FIRST): _P.ABORTED,
+    # -- the first end answered a SYN that the capture has not shown
+    (_P.SYN_OWN_SYN_ACK, _E.SYN_SECOND): _P.CROSSED_ONE,
+    (_P.SYN_OWN_SYN_ACK, _E.SYN_ACK_SECOND): _P.SYN_ACKED,
+    (_P.SYN_OWN_SYN_ACK, _E.ACK_SECOND): _P.SYN_BARE_ACK,
+    (_P.SYN_OWN_SYN_ACK, _E.OTHER_SECOND): _P.SYN_ODD,
+    (_P.SYN_OWN_SYN_ACK, _E.RST_SECOND): _P.REFUSED,
+    (_P.SYN_OWN_SYN_ACK, _E.RST_FIRST): _P.ABORTED,
+    # -- answered, but not as figure 6 has it
+    (_P.SYN_BARE_ACK, _E.SYN_ACK_SECOND): _P.SYN_ACKED,
+    (_P.SYN_BARE_ACK, _E.SYN_SECOND): _P.SPLIT_CROSSED,
+    (_P.SYN_BARE_ACK, _E.OTHER_SECOND): _P.SYN_ODD,
+    (_P.SYN_ODD, _E.SYN_ACK_SECOND): _P.SYN_ACKED,
+    (_P.SYN_ODD, _E.SYN_SECOND): _P.CROSSED,
+    # -- RFC 9293 3.5, figure 6
+    (_P.SYN_ACKED, _E.ACK_FIRST): _P.THREE_WAY,
+    # -- RFC 9293 3.5, figure 7, and its halves
+    (_P.CROSSED, _E.SYN_ACK_FIRST): _P.CROSSED_ONE,
+    (_P.CROSSED, _E.SYN_ACK_SECOND): _P.CROSSED_OTHER,
+    (_P.CROSSED_ONE, _E.SYN_ACK_SECOND): _P.SIMULTANEOUS,
+    (_P.CROSSED_OTHER, _E.SYN_ACK_FIRST): _P.SIMULTANEOUS,
+    # -- Beardsley and Qian 2010: the responder acknowledges first and sends its own SYN afterwards
+    (_P.SPLIT_CROSSED, _E.SYN_ACK_FIRST): _P.SPLIT_ONE,
+    (_P.SPLIT_CROSSED, _E.SYN_ACK_SECOND): _P.SPLIT_OTHER,
+    (_P.SPLIT_ONE, _E.SYN_ACK_SECOND): _P.SIMULTANEOUS,
+    (_P.SPLIT_OTHER, _E.SYN_ACK_FIRST): _P.SIMULTANEOUS,
+    # -- both ends are one
+    (_P.SELF_SYN, _E.SYN_ACK_FIRST): _P.SELF_CONNECT,
+}
+
+VERDICT: dict[Phase, Verdict] = {
+    _P.SYN: Verdict.UNANSWERED,
+    _P.SYN_OWN_SYN_ACK: Verdict.UNANSWERED,
+    _P.SYN_BARE_ACK: Verdict.ODD,
+    _P.SYN_ODD: Verdict.ODD,
+    _P.SYN_ACKED: Verdict.HALF_OPEN,
+    _P.THREE_WAY: Verdict.THREE_WAY,
+    _P.CROSSED: Verdict.CROSSED_UNANSWERED,
+    _P.CROSSED_ONE: Verdict.ONE_SIDED_CROSSING,
+    _P.CROSSED_OTHER: Verdict.ONE_SIDED_CROSSING,
+    _P.SIMULTANEOUS: Verdict.SIMULTANEOUS_OPEN,
+    _P.SPLIT_CROSSED: Verdict.CROSSED_UNANSWERED,
+    _P.SPLIT_ONE: Verdict.SPLIT_HANDSHAKE,
+    _P.SPLIT_OTHER: Verdict.SPLIT_HANDSHAKE,
+    _P.REFUSED: Verdict.REFUSED,
+    _P.ABORTED: Verdict.ABORTED,
+    _P.SELF_SYN: Verdict.SELF_SYN,
+    _P.SELF_CONNECT: Verdict.SELF_CONNECT,
+}
+
+#: Phases that no event leaves.
+DECIDED = frozenset(VERDICT) - {phase for phase, _ in RULES}
+
+#: Verdicts in the order in which they are counted and shown; the engine knows them by their place here.
+VERDICTS = tuple(Verdict)
+
+
+def _leads_to() -> dict[Phase, frozenset[Verdict]]:
+    reach = {phase: {verdict} for phase, verdict in VERDICT.items()}
+    for _ in reach:  # as many rounds as the longest path could need
+        for (phase, _), after in RULES.items():
+            reach[phase] |= reach[after]
+    return {phase: frozenset(verdicts) for phase, verdicts in reach.items()}
+
+
+#: For each phase, the verdicts that are still possible.
+LEADS_TO = _leads_to()
+
+
+def compiled_rules() -> bytes:
+    """RULES as an array: entry ``phase * len(Event) + event`` is the next phase."""
+    return bytes(RULES.get((phase, event), phase) for phase in Phase for event in Event)
+
+
+def compiled_verdicts() -> bytes:
+    """For each phase the place of its verdict in VERDICTS, with 0x80 set where it is decided; 0x7f for no opening."""
+    return bytes(
+        VERDICTS.index(VERDICT[phase]) | (0x80 if phase in DECIDED else 0) if phase in VERDICT else 0x7F
+        for phase in Phase
+    )
+
+
+def keep_from(collect: frozenset[Verdict]) -> int:
+    """The phases (as bits) from which an opening's segments are kept, so that a verdict in *collect* can be replayed.
+
+    An opening that is still a lone SYN is kept only where an unremarkable verdict was asked for: there may be
+    millions of them, and its one header is remembered anyway.
+    """
+    early = {Phase.SYN, Phase.SYN_ODD, Phase.SYN_ACKED, Phase.EARLY_SYN_ACK, Phase.EARLY_ACK}
+    if collect - REMARKABLE:
+        return sum(1 << phase for phase in (*VERDICT, Phase.EARLY_SYN_ACK, Phase.EARLY_ACK))
+    return sum(1 << phase for phase in VERDICT if phase not in early and LEADS_TO[phase] & collect)
