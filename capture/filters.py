@@ -1,0 +1,195 @@
+"""What the kernel lets through to us: classic BPF programs, assembled here.
+
+Three programs and no compiler, because a compiler (libpcap) would be a library running as root:
+
+- NOTHING rejects every packet; it ends a capture.
+- proof() passes the TCP segments whose two endpoints are equal. No flood of other traffic can push them out.
+- context() passes the rest: the TCP segments of one port, or of all, that proof() does not pass.
+
+A packet passes at most one of the last two. Loads count from the network header (SKF_NET_OFF), so a program is
+right on every link type. Like libpcap's ``tcp port``, they look at IPv4 with any header length but only at first
+fragments, and at IPv6 without extension headers: what the kernel's own connections send.
+
+On a loopback interface every packet passes by twice, leaving and arriving; the programs keep the arriving one.
+On any other interface both directions are kept.
+
+Instructions and the negative offsets: linux/filter.h, linux/bpf_common.h, Documentation/networking/filter.rst.
+"""
+
+from __future__ import annotations
+
+import array
+import socket
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+#: Octets of a frame that are kept: every frame of an ordinary Ethernet whole, of loopback's giants the headers
+#: and a good piece. What a self-connect is told from lies in the first 150.
+SNAPLEN = 2048
+
+SO_ATTACH_FILTER = 26
+
+# The operations in use: class, size, mode, source (linux/bpf_common.h).
+LD_W, LD_H, LD_B = 0x20, 0x28, 0x30  # A = packet[k]
+LD_H_X, LD_B_X = 0x48, 0x50  # A = packet[X + k]
+LD_MEM, LDX_MEM, ST, STX = 0x60, 0x61, 0x02, 0x03  # scratch memory
+LDX_IMM, LDX_IHL = 0x01, 0xB1  # X = k; X = 4 * (packet[k] & 15)
+TAX, XOR_X, OR_X = 0x07, 0xAC, 0x4C
+JA, JEQ, JSET = 0x05, 0x15, 0x45
+RET = 0x06
+
+# Negative offsets ask the kernel instead of the packet (linux/filter.h), as unsigned 32-bit numbers.
+_KERNEL = (1 << 32) - 0x1000
+PROTOCOL, PKTTYPE, HATYPE = _KERNEL + 0, _KERNEL + 4, _KERNEL + 28
+NET = (1 << 32) - 0x100000
+
+PACKET_OUTGOING = 4
+ARPHRD_LOOPBACK = 772
+ETH_P_IP, ETH_P_IPV6 = 0x0800, 0x86DD
+
+# Places in scratch memory.
+DIFFERENCE, HEADER, PORT = 0, 1, 2
+
+#: An instruction: operation and operand; a comparison also has the labels to go to when it holds and when it does
+#: not (None: the next instruction). A label stands in the list as a bare string.
+Instruction = tuple[int, int | str] | tuple[int, int, str | None, str | None]
+
+#: The segment's addresses compared into DIFFERENCE (0: equal), its TCP header's place in HEADER, both ports
+#: compared: then on to "same" or "different".
+_LOOK: tuple[Instruction | str, ...] = (
+    (LD_B, PKTTYPE),
+    (JEQ, PACKET_OUTGOING, None, "arrived"),
+    (LD_H, HATYPE),
+    (JEQ, ARPHRD_LOOPBACK, "reject", None),
+    "arrived",
+    (LD_H, PROTOCOL),
+    (JEQ, ETH_P_IP, "ipv4", None),
+    (JEQ, ETH_P_IPV6, "ipv6", "reject"),
+    "ipv4",
+    (LD_B, NET + 9),
+    (JEQ, socket.IPPROTO_TCP, None, "reject"),
+    (LD_H, NET + 6),
+    (JSET, 0x1FFF, "reject", None),
+    (LD_W, NET + 12),
+    (TAX, 0),
+    (LD_W, NET + 16),
+    (XOR_X, 0),
+    (ST, DIFFERENCE),
+    (LDX_IHL, NET),
+    (JA, "tcp"),
+    "ipv6",
+    (LD_B, NET + 6),
+    (JEQ, socket.IPPROTO_TCP, None, "reject"),
+    *(
+        instruction
+        for word in range(0, 16, 4)
+        for instruction in (
+            (LD_W, NET + 8 + word),
+            (TAX, 0),
+            (LD_W, NET + 24 + word),
+            (XOR_X, 0),
+            *(((LDX_MEM, DIFFERENCE), (OR_X, 0)) if word else ()),
+            (ST, DIFFERENCE),
+        )
+    ),
+    (LDX_IMM, 40),
+    "tcp",
+    (STX, HEADER),
+    (LD_H_X, NET),
+    (ST, PORT),
+    (LD_H_X, NET + 2),
+    (LDX_MEM, PORT),
+    (XOR_X, 0),
+    (LDX_MEM, DIFFERENCE),
+    (OR_X, 0),
+    (JEQ, 0, "same", "different"),
+)
+
+_ENDS: tuple[Instruction | str, ...] = ("accept", (RET, SNAPLEN), "reject", (RET, 0))
+
+_PROOF_TEXT = (
+    "((ip and tcp[0:2] = tcp[2:2] and ip[12:4] = ip[16:4]) or (ip6 and ip6[6] = 6 and ip6[40:2] = ip6[42:2]"
+    " and ip6[8:4] = ip6[24:4] and ip6[12:4] = ip6[28:4] and ip6[16:4] = ip6[32:4] and ip6[20:4] = ip6[36:4]))"
+)
+
+
+class Program(NamedTuple):
+    """A filter: the same thing said in libpcap's language, and as instructions for the kernel."""
+
+    text: str
+    code: bytes
+
+    def attach(self, packet_socket: socket.socket) -> None:
+        """Let only what passes reach *packet_socket* from now on. Needs no privilege. Raises OSError."""
+        code = array.array("B", self.code)
+        address, octets = code.buffer_info()
+        packet_socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", octets // 8, address))
+
+
+def assemble(lines: Iterable[Instruction | str]) -> bytes:
+    """Make machine code (struct sock_filter, 8 octets each) of *lines*. Raises KeyError for a label that is nowhere."""
+    lines = list(lines)
+    labels: dict[str | None, int] = {}
+    place = 0
+    for line in lines:
+        if isinstance(line, str):
+            labels[line] = place
+        else:
+            place += 1
+    return b"".join(_encoded(lines, labels))
+
+
+def _encoded(lines: Iterable[Instruction | str], labels: dict[str | None, int]) -> Iterator[bytes]:
+    following = 0
+    for line in lines:
+        if isinstance(line, str):
+            continue
+        following += 1
+        labels[None] = following
+        operation, operand, *targets = line
+        if isinstance(operand, str):
+            operand = labels[operand] - following
+        yield struct.pack("=HBBI", operation, *[labels[target] - following for target in targets] or (0, 0), operand)
+
+
+def proof() -> Program:
+    """Pass TCP segments from an endpoint to itself: equal ports and equal addresses, IPv4 and IPv6."""
+    return Program(_PROOF_TEXT, assemble([*_LOOK, "same", (JA, "accept"), "different", (RET, 0), *_ENDS]))
+
+
+def context(port: int | None = None, *, ends_only: bool = False) -> Program:
+    """Pass TCP segments to or from *port* (None: all ports) that proof() does not pass.
+
+    *ends_only*: of those only the ones that begin or end a connection (SYN, FIN or RST set), for long watches.
+    """
+    return Program(f"{context_text(port, ends_only=ends_only)} and not {_PROOF_TEXT}", _context_code(port, ends_only))
+
+
+def _context_code(port: int | None, ends_only: bool) -> bytes:
+    lines: list[Instruction | str] = [*_LOOK, "same", (RET, 0), "different", (LDX_MEM, HEADER)]
+    if port is not None:
+        lines += [
+            (LD_H_X, NET),
+            (JEQ, port, "port", None),
+            (LD_H_X, NET + 2),
+            (JEQ, port, None, "reject"),
+            "port",
+        ]
+    if ends_only:
+        lines += [(LD_B_X, NET + 13), (JSET, 0x07, None, "reject")]
+    return assemble([*lines, *_ENDS])
+
+
+def context_text(port: int | None, *, ends_only: bool = False) -> str:
+    """Say in libpcap's language what context() passes, with its part of what proof() passes."""
+    text = "tcp portrange 0-65535" if port is None else f"tcp port {port}"
+    if ends_only:
+        text += " and ((ip and tcp[13] & 7 != 0) or (ip6 and ip6[53] & 7 != 0))"
+    return text
+
+
+#: Passes no packet at all.
+NOTHING = Program("less 0", assemble([(RET, 0)]))

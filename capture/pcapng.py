@@ -1,0 +1,109 @@
+"""The blocks of a pcapng file, as bytes (draft-ietf-opsawg-pcapng). Little-endian, one interface, nanoseconds.
+
+Writing a packet is one call of struct: a recorder does it a hundred thousand times a second.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SECTION_HEADER, INTERFACE_DESCRIPTION, INTERFACE_STATISTICS, ENHANCED_PACKET = 0x0A0D0D0A, 1, 5, 6
+#: Block types with the highest bit set are for local use; readers skip them (section 10.1).
+FILLER = 0x8000_0000
+#: The smallest block there is: type, length, no body, length.
+SMALLEST = 12
+
+#: Longer texts are cut, so that no block gets long.
+LONGEST = 900
+
+COMMENT = 1
+_SHB_HARDWARE, _SHB_OS, _SHB_USERAPPL = 2, 3, 4
+_IF_NAME, _IF_TSRESOL, _IF_FILTER, _IF_OS = 2, 9, 11, 12
+_ISB_STARTTIME, _ISB_ENDTIME, _ISB_IFRECV, _ISB_IFDROP, _ISB_FILTERACCEPT, _ISB_OSDROP, _ISB_USRDELIV = range(2, 9)
+
+
+def _block(number: int, body: bytes) -> bytes:
+    length = SMALLEST + len(body)
+    return struct.pack("<II", number, length) + body + struct.pack("<I", length)
+
+
+def _options(options: Iterable[tuple[int, bytes | str]]) -> bytes:
+    """Encode the options that are not empty, and their end mark if there is one."""
+    encoded = b""
+    for code, value in options:
+        octets = _cut(value) if isinstance(value, str) else value
+        if octets:
+            encoded += struct.pack("<HH", code, len(octets)) + octets + bytes(-len(octets) % 4)
+    return encoded and encoded + bytes(4)
+
+
+def _cut(text: str) -> bytes:
+    """Encode *text*, LONGEST octets of it at most, and no half characters."""
+    return text.encode(errors="replace")[:LONGEST].decode(errors="ignore").encode()
+
+
+def _time(nanoseconds: int) -> bytes:
+    return struct.pack("<II", nanoseconds >> 32, nanoseconds & 0xFFFF_FFFF)
+
+
+def section(*, hardware: str = "", system: str = "", application: str = "", comment: str = "") -> bytes:
+    """Begin a file: who wrote it, on what, and a comment on the whole. Empty texts are left out."""
+    options = ((COMMENT, comment), (_SHB_HARDWARE, hardware), (_SHB_OS, system), (_SHB_USERAPPL, application))
+    return _block(SECTION_HEADER, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + _options(options))
+
+
+def interface(linktype: int, snaplen: int, *, name: str = "", passes: str = "", system: str = "") -> bytes:
+    """Describe the interface that the packets come from; *passes* is its filter in libpcap's language."""
+    what = b"\0" + passes.encode() if passes else b""  # 0: a libpcap string
+    options = ((_IF_NAME, name), (_IF_TSRESOL, b"\x09"), (_IF_FILTER, what), (_IF_OS, system))
+    return _block(INTERFACE_DESCRIPTION, struct.pack("<HHI", linktype, 0, snaplen) + _options(options))
+
+
+class _Packers(dict[int, struct.Struct]):
+    """The layout of a packet block without options, by the octets it holds."""
+
+    def __missing__(self, octets: int) -> struct.Struct:
+        layout = self[octets] = struct.Struct(f"<IIIIIII{octets}s{-octets % 4}xI")
+        return layout
+
+
+_PACKERS = _Packers()
+
+
+def packet(time: int, data: bytes, length: int, comment: str = "") -> bytes:
+    """Record one packet: *time* in nanoseconds since the epoch, *data* as kept of its *length* octets."""
+    octets = len(data)
+    if comment:
+        options = _options([(COMMENT, comment)])
+        head = struct.pack("<I8sII", 0, _time(time), octets, length)
+        return _block(ENHANCED_PACKET, head + data + bytes(-octets % 4) + options)
+    layout = _PACKERS[octets]
+    size = layout.size
+    return layout.pack(ENHANCED_PACKET, size, 0, time >> 32, time & 0xFFFF_FFFF, octets, length, data, size)
+
+
+def statistics(time: int, *, began: int, received: int, dropped: int, comment: str = "") -> bytes:
+    """Count for the interface what was *received* into the file and what was *dropped* since *began*, at *time*.
+
+    Times are in nanoseconds since the epoch. Packets that the filter rejected are in neither number.
+    """
+    counts = {
+        _ISB_IFRECV: received,
+        _ISB_IFDROP: dropped,
+        _ISB_FILTERACCEPT: received + dropped,
+        _ISB_OSDROP: dropped,
+        _ISB_USRDELIV: received,
+    }
+    options: list[tuple[int, bytes | str]] = [(COMMENT, comment)]
+    options += ((_ISB_STARTTIME, _time(began)), (_ISB_ENDTIME, _time(time)))
+    options += ((code, struct.pack("<Q", count)) for code, count in counts.items())
+    return _block(INTERFACE_STATISTICS, struct.pack("<I8s", 0, _time(time)) + _options(options))
+
+
+def filler(size: int) -> bytes:
+    """Take up *size* octets (a multiple of 4, SMALLEST at least) with a block that readers skip."""
+    return _block(FILLER, bytes(size - SMALLEST))

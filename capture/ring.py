@@ -1,0 +1,238 @@
+"""One packet socket and the ring that the kernel fills for it (AF_PACKET, TPACKET_V3).
+
+The ring is memory shared with the kernel, cut into blocks. The kernel fills one block after the other and hands each
+over when it is full or RETIRE milliseconds old; read() takes the packets out and gives the blocks back. No system
+call and no copy by the kernel stands between a packet and us, so Python keeps up with a loopback at full speed.
+
+Layout of the blocks and headers, and the options: linux/if_packet.h, Documentation/networking/packet_mmap.rst.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import socket
+import struct
+from typing import TYPE_CHECKING, Self
+
+from analysis.errors import CannotCapture
+
+from .filters import ARPHRD_LOOPBACK, SNAPLEN
+
+if TYPE_CHECKING:
+    from .filters import Program
+
+#: The name for all interfaces at once.
+ANY = "any"
+
+ETH_P_ALL = 0x0003
+SOL_PACKET = 263
+PACKET_RX_RING, PACKET_STATISTICS, PACKET_VERSION, PACKET_IGNORE_OUTGOING = 5, 6, 10, 23
+TPACKET_V3 = 2
+
+#: Milliseconds after which the kernel hands over a block that is not full. It looks twice before it does,
+#: so a packet becomes visible at most about twice this time after it passed.
+RETIRE = 10
+
+# Hardware types (linux/if_arp.h) whose frames are written as they are, and how a capture file calls them
+# (tcpdump.org/linktypes.html). Frames of any other kind, and of several interfaces at once, get a header of ours.
+LINKTYPE_ETHERNET, LINKTYPE_RAW, LINKTYPE_LINUX_SLL2 = 1, 101, 276
+LINKTYPES: dict[int | None, int] = {
+    1: LINKTYPE_ETHERNET,
+    ARPHRD_LOOPBACK: LINKTYPE_ETHERNET,
+    0xFFFE: LINKTYPE_RAW,
+    519: LINKTYPE_RAW,
+}
+
+# Where things are in a block (struct tpacket_block_desc), in 32-bit words.
+_BLOCK_STATUS, _BLOCK_PACKETS, _BLOCK_FIRST, _BLOCK_SECONDS, _BLOCK_NANOSECONDS = 2, 3, 4, 8, 9
+_FROM_KERNEL = 1  # TP_STATUS_USER
+
+# struct tpacket3_hdr: offset of the next, seconds, nanoseconds, octets kept, octets on the wire, status, offset of
+# the frame, (offset of the network header, receive hash), VLAN tag and its Ethertype.
+_PACKET = struct.Struct("=IIIIIIH6xIH")
+_LINK = 48  # struct sockaddr_ll comes after it, TPACKET_ALIGN(sizeof(struct tpacket3_hdr))
+_SOCKADDR_LL = struct.Struct("=2xHiHBB8s")
+_SLL2 = struct.Struct(">HxxIHBB8s")
+_VLAN_VALID, _VLAN_ETHERTYPE_VALID = 0x10, 0x40
+
+
+#: A captured frame: when (nanoseconds since the epoch), what was kept of it, how many octets it had on the wire.
+Packet = tuple[int, bytes, int]
+
+
+class Ring:
+    """A packet socket on *interface* ("any" for all) that takes in what *program* passes.
+
+    *octets* is the size of the ring, *block* that of one block of it, halved until there are eight of them (a power
+    of two, the page size at least). It is armed when the constructor returns: nothing that passed the interface before
+    is in it, everything after is. Needs CAP_NET_RAW; nothing after the constructor does. Raises CannotCapture with
+    the reason.
+
+    ``linktype`` says what the frames begin with; ``fileno()`` becomes readable when there is something to read.
+    """
+
+    def __init__(self, interface: str, program: Program, *, octets: int, block: int) -> None:
+        self.interface = interface
+        while octets < 8 * block > mmap.PAGESIZE:
+            block //= 2
+        self._block_words = block // 4
+        self._blocks = octets // block
+        self._next = 0  # the block that the kernel will hand over next
+        self._counted = self._dropped = 0
+        try:
+            self._open(interface, program, block)
+        except OSError as error:
+            raise CannotCapture(_reason(error, interface)) from error
+
+    def _open(self, interface: str, program: Program, block: int) -> None:
+        hardware = None if interface == ANY else _hardware(interface)
+        self.linktype = LINKTYPES.get(hardware, LINKTYPE_LINUX_SLL2)
+        kind = socket.SOCK_DGRAM if self.linktype == LINKTYPE_LINUX_SLL2 else socket.SOCK_RAW
+        # With protocol 0 the tap is shut: filter and ring are in place before bind() opens it. Python cannot bind to
+        # all interfaces; there the tap is open at once, and what came in before the filter goes when the ring comes.
+        self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ALL) if interface == ANY else 0)
+        try:
+            program.attach(self._socket)
+            if hardware == ARPHRD_LOOPBACK:
+                self._spare_the_copy()
+            self._socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
+            # struct tpacket_req3; the kernel checks the frame size, but version 3 does not use it.
+            frame = 2048
+            ring = (block, self._blocks, frame, block // frame * self._blocks, RETIRE, 0, 0)
+            self._socket.setsockopt(SOL_PACKET, PACKET_RX_RING, struct.pack("=7I", *ring))
+            self._memory = mmap.mmap(self._socket.fileno(), block * self._blocks)
+            self._words = memoryview(self._memory).cast("I")
+            if interface != ANY:
+                self._socket.bind((interface, ETH_P_ALL))
+            else:
+                self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)  # forget what came before the filter
+            self._check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _spare_the_copy(self) -> None:
+        """Ask the kernel not even to filter what leaves through loopback (Linux 4.20); the filter rejects it anyway."""
+        try:
+            self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+        except OSError as error:
+            if error.errno != errno.ENOPROTOOPT:
+                raise
+
+    def _check(self) -> None:
+        """Raise the OSError that the interface left on the socket, if any: it is down, or gone."""
+        number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, os.strerror(number))
+
+    def fileno(self) -> int:
+        """Return the descriptor to wait on: ready when read() or trouble() has something."""
+        return self._socket.fileno()
+
+    def read(self) -> list[Packet]:
+        """Take all packets that the kernel has handed over, in the order in which they passed. Never waits."""
+        packets: list[Packet] = []
+        words = self._words
+        while words[(at := self._next * self._block_words) + _BLOCK_STATUS] & _FROM_KERNEL:
+            self._unpack(4 * at + words[at + _BLOCK_FIRST], words[at + _BLOCK_PACKETS], packets)
+            words[at + _BLOCK_PACKETS] = 0  # or pending() would take an old number for a new one
+            words[at + _BLOCK_STATUS] = 0  # the kernel's again, from here on
+            self._next = (self._next + 1) % self._blocks
+        return packets
+
+    def _unpack(self, at: int, count: int, packets: list[Packet]) -> None:
+        """Append the *count* packets of the block whose first one is *at*."""
+        memory, unpack = self._memory, _PACKET.unpack_from
+        cooked = self.linktype == LINKTYPE_LINUX_SLL2
+        for _ in range(count):
+            step, seconds, nanoseconds, kept, length, status, frame, tag, ethertype = unpack(memory, at)
+            frame += at
+            data = memory[frame : frame + kept]
+            if cooked:
+                data = (self._cooked(at + _LINK) + data)[:SNAPLEN]
+                length += _SLL2.size
+            elif status & _VLAN_VALID and self.linktype == LINKTYPE_ETHERNET:
+                # The kernel took the tag out of the frame (802.1Q); it belongs behind the addresses.
+                number = ethertype if status & _VLAN_ETHERTYPE_VALID else 0x8100
+                data = (data[:12] + struct.pack(">HH", number, tag) + data[12:])[:SNAPLEN]
+                length += 4
+            packets.append((seconds * 1_000_000_000 + nanoseconds, data, length))
+            at += step
+
+    def _cooked(self, at: int) -> bytes:
+        """Build the header of Linux cooked captures, version 2, from the struct sockaddr_ll *at*."""
+        protocol, index, hardware, kind, octets, address = _SOCKADDR_LL.unpack_from(self._memory, at)
+        return _SLL2.pack(socket.ntohs(protocol), index, hardware, kind, octets, address)
+
+    def pending(self) -> int | None:
+        """Tell a time (nanoseconds since the epoch) that is not after any packet that read() has yet to return.
+
+        None: there is no such packet. The kernel counts the packets in the block that it is still filling, and
+        notes there when it opened it.
+        """
+        words, at = self._words, self._next * self._block_words
+        if not words[at + _BLOCK_PACKETS]:
+            return None
+        return words[at + _BLOCK_SECONDS] * 1_000_000_000 + words[at + _BLOCK_NANOSECONDS]
+
+    def replace(self, program: Program) -> None:
+        """Let *program* decide from now on what comes in. Needs no privilege."""
+        program.attach(self._socket)
+
+    def statistics(self) -> tuple[int, int]:
+        """Count the packets that came in since the ring was armed, and those that had no room and were dropped."""
+        # Reading the counters resets them; the first one includes the second.
+        passed, dropped, _ = struct.unpack("=3I", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
+        self._counted += passed - dropped
+        self._dropped += dropped
+        return self._counted, self._dropped
+
+    def trouble(self) -> str | None:
+        """Say what became of the interface since the last call (it went down, or away); None: nothing."""
+        try:
+            self._check()
+        except OSError as error:
+            return _reason(error, self.interface)
+        return None
+
+    def close(self) -> None:
+        """Give the memory back and close the socket. Calling it twice does no harm."""
+        if hasattr(self, "_words"):
+            self._words.release()
+        if hasattr(self, "_memory"):
+            self._memory.close()
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _hardware(interface: str) -> int:
+    """Ask for the hardware type of *interface* (linux/if_arp.h). Raises OSError."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as probe:
+        probe.bind((interface, 0))
+        hardware: int = probe.getsockname()[3]
+    return hardware
+
+
+def _reason(error: OSError, interface: str) -> str:
+    """Find the sentence for a user whom the kernel refused."""
+    match error.errno:
+        case errno.EPERM | errno.EACCES:
+            return "capturing packets needs root or CAP_NET_RAW"
+        case errno.ENODEV | errno.ENXIO:
+            there = ", ".join(name for _, name in socket.if_nameindex())
+            return f"no interface {interface!r} here; there are: {ANY}, {there}"
+        case errno.ENETDOWN:
+            return f"interface {interface!r} is down: ip link set {interface} up"
+        case errno.ENOMEM | errno.ENOBUFS:
+            return "no memory for the packet ring"
+        case errno.EAFNOSUPPORT | errno.ENOPROTOOPT | errno.EINVAL:
+            return f"this kernel has no packet ring (AF_PACKET, TPACKET_V3): {error.strerror}"
+        case _:
+            return f"cannot capture on {interface!r}: {error.strerror}"
