@@ -1,0 +1,56 @@
+"""The documents against the program: what they name exists, what they show is what comes out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import analysis.cli
+import capture.cli
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")] if not path.parent.name.startswith("."))
+PARSERS = {"selfconn-analyze": analysis.cli.parser, "selfconn-capture": capture.cli.parser}
+
+sys.path.insert(0, str(ROOT / "docs" / "man"))
+import make as manual  # noqa: E402  # a script beside the pages that it makes
+
+
+def command_lines(name: str) -> list[str]:
+    """The lines of a page's code blocks that run one of our commands, up to a pipe or the like."""
+    blocks = re.findall(r"^ {4}(.+)$", (ROOT / name).read_text(), re.MULTILINE)
+    found = (re.search(r"(?<![\w/.-])selfconn-[a-z]+(?: [^|>&#]*)?", line) for line in blocks)
+    return [match[0].strip() for match in found if match]
+
+
+@pytest.mark.parametrize("line", command_lines("README.md"))
+def test_a_command_line_in_the_readme_is_one_that_the_program_takes(line: str) -> None:
+    command, *arguments = shlex.split(line)
+    PARSERS[command]().parse_args(arguments)
+
+
+def test_every_command_is_in_the_readme() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts.keys() == PARSERS.keys() == manual.COMMANDS.keys()
+    readme = (ROOT / "README.md").read_text()
+    assert not [name for name in scripts if name not in readme]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_make_targets_and_links_resolve(page: Path) -> None:
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"(?:^ {4}(?:sudo )?|`(?:sudo )?)make ([a-z-]+)", text, re.MULTILINE))
+    assert named <= targets
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", text)
+    assert not [link for link in links if "://" not in link and not (page.parent / link).exists()]
+
+
+@pytest.mark.parametrize("name", manual.COMMANDS)
+def test_manual_pages_are_current(name: str) -> None:
+    assert (ROOT / "docs" / "man" / f"{name}.1").read_text() == manual.page(name), "run: make man"
