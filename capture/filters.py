@@ -165,10 +165,6 @@ def context(port: int | None = None, *, ends_only: bool = False) -> Program:
 
     *ends_only*: of those only the ones that begin or end a connection (SYN, FIN or RST set), for long watches.
     """
-    return Program(f"{context_text(port, ends_only=ends_only)} and not {_PROOF_TEXT}", _context_code(port, ends_only))
-
-
-def _context_code(port: int | None, ends_only: bool) -> bytes:
     lines: list[Instruction | str] = [*_LOOK, "same", (RET, 0), "different", (LDX_MEM, HEADER)]
     if port is not None:
         lines += [
@@ -180,11 +176,15 @@ def _context_code(port: int | None, ends_only: bool) -> bytes:
         ]
     if ends_only:
         lines += [(LD_B_X, NET + 13), (JSET, 0x07, None, "reject")]
-    return assemble([*lines, *_ENDS])
+    return Program(f"{_context_text(port, ends_only=ends_only)} and not {_PROOF_TEXT}", assemble([*lines, *_ENDS]))
 
 
-def context_text(port: int | None, *, ends_only: bool = False) -> str:
-    """Say in libpcap's language what context() passes, with its part of what proof() passes."""
+def both_text(port: int | None, *, ends_only: bool = False) -> str:
+    """Say in libpcap's language what proof() and context() pass together."""
+    return f"{_PROOF_TEXT} or ({_context_text(port, ends_only=ends_only)})"
+
+
+def _context_text(port: int | None, *, ends_only: bool) -> str:
     text = "tcp portrange 0-65535" if port is None else f"tcp port {port}"
     if ends_only:
         text += " and ((ip and tcp[13] & 7 != 0) or (ip6 and ip6[53] & 7 != 0))"

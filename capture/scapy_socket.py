@@ -42,10 +42,9 @@ def _without_user_files() -> Iterator[None]:
 
 
 with _without_user_files():
-    import scapy.layers.inet
-    import scapy.layers.inet6
     from scapy.config import conf
     from scapy.error import Scapy_Exception
+    from scapy.layers import inet, inet6  # noqa: F401 - importing them teaches scapy what is in a frame
     from scapy.supersocket import SuperSocket
     from scapy.utils import EDecimal
 

@@ -54,7 +54,7 @@ class Taps:
         self.received = self.dropped = 0
         self.trouble: str | None = None
         #: What is taken in, in libpcap's language.
-        self.passes = f"({filters.context_text(port, ends_only=ends_only)}) or {filters.proof().text}"
+        self.passes = filters.both_text(port, ends_only=ends_only)
         # The proof is little traffic in small blocks: the ring then lasts a second even at a packet every RETIRE.
         self._proof = Ring(interface, filters.proof(), octets=ring_octets // 8, block=1 << 14)
         try:
