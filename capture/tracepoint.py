@@ -12,6 +12,7 @@ What the kernel does not say the RFC's way:
 - A socket that reaches TIME-WAIT is replaced by a smaller object, and itself shown as ``CLOSE``.
 - A passive open lives in a request object until its ACK arrives: only then the child of the listening
   socket appears, as ``LISTEN > SYN_RECV``, and at once goes to ``ESTABLISHED``.
+- close() after shutdown() sets the state that the socket is in already. That is no change and not told here.
 """
 
 from __future__ import annotations
@@ -164,7 +165,8 @@ class StateTrace:
 
     def _changes(self, rings: list[_Ring]) -> list[StateChange]:
         epoch = _epoch()
-        return sorted((self._change(sample, epoch) for ring in rings for sample in ring.read()), key=_time)
+        changes = (self._change(sample, epoch) for ring in rings for sample in ring.read())
+        return sorted((change for change in changes if change.old is not change.new), key=_time)
 
     def _change(self, sample: _Sample, epoch: int) -> StateChange:
         data = sample.data

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 #: Where the two ends of a Crossing live: addresses for documentation (RFC 5737, RFC 3849).
 LEFT, RIGHT = "192.0.2.1", "192.0.2.2"
 LEFT6, RIGHT6 = "2001:db8::1", "2001:db8::2"
+LEFT_MAC, RIGHT_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 
 _CLONE_NEWNET = 0x40000000
 _SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17
@@ -108,8 +109,8 @@ class Crossing:
         self._delay, self._loses, self._seen = delay, loses, seen
         with ExitStack() as opened:
             self.left, self.middle, self.right = (opened.enter_context(Namespace()) for _ in range(3))
-            left = _End(self.left, "left", "02:00:00:00:00:01", LEFT, LEFT6)
-            right = _End(self.right, "right", "02:00:00:00:00:02", RIGHT, RIGHT6)
+            left = _End(self.left, "left", LEFT_MAC, LEFT, LEFT6)
+            right = _End(self.right, "right", RIGHT_MAC, RIGHT, RIGHT6)
             self._connect(left, right)
             self._connect(right, left)
             with self.middle.entered():

@@ -1,0 +1,259 @@
+"""The rebuilt states against the kernel's own: every conversation of pcaps/ whose segments all show in the capture.
+
+The kernel is asked twice, by two mechanisms that share nothing but the tracepoint: a tracefs instance of our own,
+whose text the kernel writes, and capture.tracepoint, whose rings we decode.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+import time
+from collections import Counter, defaultdict
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from conftest import ROOT
+
+from analysis.errors import CannotCapture
+from analysis.reader import analyze
+from analysis.replay import replay
+from analysis.states import State
+from analysis.words import Endpoint, Verdict
+from capture.tracepoint import RFC_NAMES, StateChange, StateTrace, tracefs
+
+sys.path.append(str(ROOT / "pcaps"))
+import make  # these are found by the line above
+from recipes import refused
+from topology import Namespace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.usefixtures("need_root")]
+
+#: The one difference in what the two call things, once RFC_NAMES has translated the words. In TIME-WAIT the kernel
+#: keeps no socket but a smaller object, for which there is no tracepoint; the socket itself goes to CLOSE.
+KERNEL_SHOWS = {State.TIME_WAIT: State.CLOSED}
+
+#: Captures that do not show all that the sockets did, so that no reading of them could equal the kernel's account.
+NOT_ALL_THERE = {
+    "hole-punch-right": "the SYN that the left socket sent was lost before it came here",
+    "crossed-unanswered": "the SYN-ACKs were lost before they came here",
+    "half-open": "the server never made a socket of the request, and the client's segments came from none",
+    "land": "no socket of the kernel's sent or took it",
+    "split-handshake": "made by hand: no kernel took part",
+}
+
+
+class Life(NamedTuple):
+    """What one socket went through."""
+
+    source: Endpoint
+    destination: Endpoint
+    states: tuple[State, ...]
+
+
+def lives_of_the_kernel(changes: list[StateChange]) -> list[Life]:
+    """Each socket's states, from CLOSED to CLOSED, the listening sockets' own aside."""
+    told: defaultdict[int, list[list[StateChange]]] = defaultdict(list)
+    for change in changes:
+        of_socket = told[change.socket]
+        begins = change.old is State.CLOSED or (change.old is State.LISTEN and change.new is not State.CLOSED)
+        if begins:
+            of_socket.append([])
+        of_socket[-1].append(change)
+    lives = []
+    for life in (life for lives_of_one in told.values() for life in lives_of_one):
+        assert all(earlier.new is later.old for earlier, later in pairwise(life)), life
+        states = (life[0].old, *(change.new for change in life))
+        if states[:2] == (State.CLOSED, State.LISTEN):
+            continue
+        # What a listening socket accepts begins in LISTEN; the listening socket came from CLOSED.
+        states = (State.CLOSED, *states) if states[0] is State.LISTEN else states
+        if life[-1].source.port:  # without a port there was no segment
+            lives.append(Life(life[-1].source, life[-1].destination, states))
+    return sorted(lives)
+
+
+def lives_rebuilt(capture: Path) -> list[Life]:
+    """The same from a capture."""
+    lives = []
+    for opening in analyze(str(capture), collect=frozenset(Verdict)).openings:
+        account = replay(opening)
+        for endpoint in account.sockets:
+            other = opening.source if endpoint == opening.destination else opening.destination
+            states = [KERNEL_SHOWS.get(state, state) for state in account.state_path(endpoint)]
+            if len(states) > 1:  # there was a socket
+                lives.append(Life(endpoint, other, tuple(states)))
+    return sorted(lives)
+
+
+class Told(NamedTuple):
+    """A change in the kernel's own text."""
+
+    ports: tuple[int, int]
+    old: State
+    new: State
+
+
+@contextmanager
+def instance(expression: str) -> Iterator[Path]:
+    """A tracefs instance of our own that listens to the tracepoint; removed afterwards."""
+    with tracefs() as tracing:
+        mine = tracing / "instances" / f"selfconn-test-{os.getpid()}"
+        mine.mkdir()
+        event = mine / "events/sock/inet_sock_set_state"
+        try:
+            (mine / "trace_clock").write_text("mono")
+            (event / "filter").write_text(expression)
+            (event / "enable").write_text("1")
+            yield mine / "trace"
+        finally:
+            (event / "enable").write_text("0")
+            mine.rmdir()
+
+
+def text_of(trace: Path) -> list[Told]:
+    line = re.compile(r"sport=(\d+) dport=(\d+) .* oldstate=TCP_(\w+) newstate=TCP_(\w+)$", re.MULTILINE)
+    return [
+        Told((int(sport), int(dport)), RFC_NAMES[old], RFC_NAMES[new])
+        for sport, dport, old, new in line.findall(trace.read_text())
+        if old != new
+    ]
+
+
+def told(changes: list[StateChange]) -> list[Told]:
+    return [Told((change.source.port, change.destination.port), change.old, change.new) for change in changes]
+
+
+@pytest.fixture
+def port() -> int:
+    """The first of 32 ports that no test run beside this one uses: the tracepoint sees all namespaces."""
+    return 20_000 + os.getpid() % 375 * 32
+
+
+def everything_about(port: int) -> str:
+    return f"(sport >= {port} && sport < {port + 32}) || (dport >= {port} && dport < {port + 32})"
+
+
+def read_to_the_end(trace: StateTrace) -> list[StateChange]:
+    """All changes, once every socket is closed."""
+    changes: list[StateChange] = []
+    deadline = time.monotonic() + 20
+    while not changes or set({change.socket: change.new for change in changes}.values()) != {State.CLOSED}:
+        assert time.monotonic() < deadline, changes
+        changes += trace.read()
+    return changes
+
+
+SEEN_WHOLE = [
+    (recipe, capture.name)
+    for recipe in make.RECIPES
+    for capture in recipe.captures
+    if capture.name not in NOT_ALL_THERE
+]
+
+
+@pytest.mark.parametrize(("recipe", "name"), SEEN_WHOLE, ids=[name for _, name in SEEN_WHOLE])
+def test_rebuilt_states_equal_the_kernels(recipe, name, tmp_path, port):
+    with instance(everything_about(port)) as text, StateTrace(everything_about(port)) as trace:
+        recipe.make(make.Studio(tmp_path, port))
+        changes = read_to_the_end(trace)
+        assert trace.lost == 0
+        assert Counter(told(changes)) == Counter(text_of(text))
+    assert lives_rebuilt(tmp_path / f"{name}.pcapng") == lives_of_the_kernel(changes)
+
+
+def connect_to_itself(port: int) -> None:
+    with socket.socket() as me:
+        me.bind(("127.0.0.1", port))
+        me.connect(("127.0.0.1", port))
+
+
+def in_a_child(work: Callable[[], object]) -> bool:
+    """Whether *work* in a process of its own, which may give up what it likes, comes to a true end."""
+    child = os.fork()
+    if child == 0:
+        try:
+            os._exit(0 if work() else 1)
+        finally:
+            os._exit(2)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.fixture
+def namespace() -> Iterator[Namespace]:
+    with Namespace() as made, made.entered():
+        yield made
+
+
+def test_the_step_before_there_was_a_port_comes_from_the_flight_recorder(namespace, port):
+    # A range of 8 ports, 4 of the right parity, and the target among them once the loop has filled the recorder twice.
+    namespace.sysctl("net.ipv4.ip_local_port_range", f"{port} {port + 7}")
+    with StateTrace.to_itself(port + 2) as trace:
+        namespace.sysctl("net.ipv4.ip_local_reserved_ports", str(port + 2))
+        for _ in range(3000):
+            assert refused(("127.0.0.1", port + 2))
+        assert trace.read() == []
+        namespace.sysctl("net.ipv4.ip_local_reserved_ports", "\n")
+        while refused(("127.0.0.1", port + 2)):
+            pass
+        changes = trace.read()
+        assert trace.lost == 0
+    assert [(change.old, change.new) for change in changes] == [
+        (State.CLOSED, State.SYN_SENT),
+        (State.SYN_SENT, State.SYN_RECEIVED),
+        (State.SYN_RECEIVED, State.ESTABLISHED),
+        (State.ESTABLISHED, State.CLOSED),
+    ]
+    assert [change.source.port for change in changes] == [0, port + 2, port + 2, port + 2]
+    assert {change.destination for change in changes} == {Endpoint.parse("127.0.0.1", port + 2)}
+    assert changes[0].process == os.getpid()
+
+
+@pytest.mark.usefixtures("namespace")
+def test_lost_events_are_counted(port):
+    with StateTrace(everything_about(port)) as trace:
+        for _ in range(3000):
+            refused(("127.0.0.1", port), port + 1)
+        assert len(trace.read()) + trace.lost == 6000
+        assert trace.lost
+        connect_to_itself(port)
+        assert len(trace.read()) == 6  # there is room again, from SYN-SENT to CLOSED by way of CLOSING
+
+
+@pytest.mark.usefixtures("namespace")
+def test_reading_needs_no_privilege_but_opening_does(port):
+    def open_drop_read() -> bool:
+        with StateTrace.to_itself(port) as trace:
+            os.setresuid(65534, 65534, 65534)
+            connect_to_itself(port)
+            return State.SYN_RECEIVED in [change.new for change in trace.read()]
+
+    def drop_open() -> bool:
+        os.setresuid(65534, 65534, 65534)
+        with pytest.raises(CannotCapture, match="root"):
+            StateTrace.to_itself(port)
+        return True
+
+    assert in_a_child(open_drop_read)
+    assert in_a_child(drop_open)
+
+
+def test_the_host_does_not_notice():
+    def traces() -> tuple[str, int, int]:
+        descriptors = sum(1 for _ in Path("/proc/self/fd").iterdir())
+        instances = sum(1 for _ in (tracing / "instances").iterdir())
+        return Path("/proc/self/mountinfo").read_text(), instances, descriptors
+
+    with tracefs() as tracing:
+        before = traces()
+        with StateTrace():
+            assert traces()[:2] == before[:2]
+        assert traces() == before
