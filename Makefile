@@ -50,10 +50,7 @@ man: $(VENV)/ready ## write docs/man/*.1 anew from the parsers
 install: ## install into $(PREFIX), commands into $(BINDIR); needs root
 	@tools/install "$(PREFIX)" "$(BINDIR)" "$(MANDIR)"
 
-unman: $(VENV)/ready ## write docs/man/*.1 anew from the parsers
-	@$(HAND_BACK); $(PYTHON_IN) docs/man/make.py
-
-install: ## remove what install put there
+uninstall: ## remove what install put there
 	@tools/uninstall "$(PREFIX)" "$(BINDIR)" "$(MANDIR)"
 
 clean: ## remove what the other targets made in this directory
