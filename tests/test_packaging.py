@@ -20,7 +20,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ("selfconn-analyze", "selfconn-capture")
-BUILT_FROM = ("pyproject.toml", "setup.py", "README.md", "LICENSE", "analysis", "capture")
+BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "analysis", "capture")
 
 pytestmark = pytest.mark.packaging
 
@@ -114,3 +114,5 @@ def test_the_source_archive_holds_what_it_is_built_from(source_archive: Path) ->
     with tarfile.open(source_archive) as contents:
         names = {name.partition("/")[2] for name in contents.getnames()}
     assert names.issuperset(BUILT_FROM)
+    assert "analysis/engine.pxd" in names
+    assert "analysis/engine.c" not in names
