@@ -20,7 +20,7 @@ SOURCES := pyproject.toml setup.py analysis/engine.py $(wildcard analysis/*.pxd)
 # Files that root makes in somebody else's clone (sudo make test) are given to the owner of the clone.
 HAND_BACK = if [ "$$(id -u)" -eq 0 ]; then trap 'chown --no-dereference --recursive --from=0 --reference=. .' EXIT; fi
 
-.PHONY: help demo test test-versions man install uninstall clean
+.PHONY: help demo test test-versions docs pcaps install uninstall clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -44,8 +44,11 @@ test: $(VENV)/ready-dev ## set up, then lint, strict types and every test
 test-versions: test-packages ## the tests under each newer Python that is here
 	@$(HAND_BACK); tools/versions .cache
 
-man: $(VENV)/ready ## write docs/man/*.1 anew from the parsers
-	@$(HAND_BACK); $(PYTHON_IN) docs/man/make.py
+docs: $(VENV)/ready ## write anew what the documents show of the program (manual pages, the README's picture)
+	@$(HAND_BACK); PYTHONPATH=. $(PYTHON_IN) docs/pages.py
+
+pcaps: $(VENV)/ready-dev ## make the captures in pcaps/ anew, on this kernel
+	@$(HAND_BACK); $(PYTHON_IN) pcaps/make.py
 
 install: ## install into $(PREFIX), commands into $(BINDIR); needs root
 	@tools/install "$(PREFIX)" "$(BINDIR)" "$(MANDIR)"

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")] if not path.parent.name.startswith("."))
 PARSERS = {"selfconn-analyze": analysis.cli.parser, "selfconn-capture": capture.cli.parser}
 
-sys.path.insert(0, str(ROOT / "docs" / "man"))
-import make as manual  # noqa: E402  # a script beside the pages that it makes
+sys.path.insert(0, str(ROOT / "docs"))
+import pages  # noqa: E402  # a script beside what it makes
 
 
 def command_lines(name: str) -> list[str]:
@@ -36,7 +36,7 @@ def test_a_command_line_in_the_readme_is_one_that_the_program_takes(line: str) -
 
 def test_every_command_is_in_the_readme() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts.keys() == PARSERS.keys() == manual.COMMANDS.keys()
+    assert scripts.keys() == PARSERS.keys() == pages.COMMANDS.keys()
     readme = (ROOT / "README.md").read_text()
     assert not [name for name in scripts if name not in readme]
 
@@ -51,6 +51,10 @@ def test_make_targets_and_links_resolve(page: Path) -> None:
     assert not [link for link in links if "://" not in link and not (page.parent / link).exists()]
 
 
-@pytest.mark.parametrize("name", manual.COMMANDS)
-def test_manual_pages_are_current(name: str) -> None:
-    assert (ROOT / "docs" / "man" / f"{name}.1").read_text() == manual.page(name), "run: make man"
+@pytest.mark.parametrize("path", pages.made(), ids=lambda path: path.name)
+def test_what_is_made_from_the_program_is_current(path: Path) -> None:
+    assert path.read_text() == pages.made()[path], "run: make docs"
+
+
+def test_the_readme_shows_a_picture() -> None:
+    assert len(pages.PICTURE.findall((ROOT / "README.md").read_text())) == 1

@@ -1,12 +1,14 @@
-"""Write the manual pages beside this file, from the very parsers that answer --help.
+"""Write what the documents show of the program: the manual pages, and the picture in the README.
 
-``make man`` runs it; a test compares. What a parser says becomes the page: its description, its groups of options,
-and its epilog, where an unindented line that ends in a colon starts a section of its own.
+``make docs`` runs it; a test compares. The pages come from the very parsers that answer --help: description, groups
+of options, and the epilog, where an unindented line that ends in a colon starts a section of its own. The picture is
+the golden text of a capture in pcaps/.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +19,8 @@ import capture.cli
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HERE = Path(__file__).resolve().parent
-PROJECT = tomllib.loads((HERE.parent.parent / "pyproject.toml").read_text())["project"]
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 #: Each command's parser, and what it is good for in half a line (what ``apropos`` shows).
 COMMANDS = {
@@ -84,25 +86,46 @@ def page(name: str) -> str:
         f".SH SYNOPSIS\n.B {plain(usage(parser))}",
         f".SH DESCRIPTION\n{plain(parser.description or '')}",
     ]
-    for group in parser._action_groups:
+    lines.append(".SH OPTIONS")
+    operands, others = parser._positionals, parser._optionals
+    titled = [group for group in parser._action_groups if group not in (operands, others)]
+    others.title = "other" if titled else None
+    for group in (operands, *titled, others):
         actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
         if actions:
-            lines.append(f".SH {plain((group.title or 'options').upper())}")
-            lines.extend([plain(group.description)] if group.description else [])
+            lines.extend([f".SS {plain(group.title.capitalize())}"] if group.title and group is not operands else [])
             for action in actions:
                 lines.extend(option(action, formatter))
     lines.extend(epilog(parser.epilog or ""))
-    others = sorted(COMMANDS.keys() - {name})
+    kin = sorted(COMMANDS.keys() - {name})
     lines.append(
-        ".SH SEE ALSO\n" + ",\n".join(f".BR {other} (1)" for other in others) + ",\n.BR tcpdump (8),\n.BR tshark (1)"
+        ".SH SEE ALSO\n" + ",\n".join(f".BR {other} (1)" for other in kin) + ",\n.BR tcpdump (8),\n.BR tshark (1)"
     )
     return "\n".join(line for line in lines if line) + "\n"
 
 
+#: The command line above the picture, and the lines of the picture: all are indented.
+PICTURE = re.compile(r"(?<=^ {4}\$ selfconn-analyze pcaps/)(\S+)\.pcapng\n(?: {4}.*\n|\n)+", re.MULTILINE)
+
+
+def picture(shown: re.Match[str]) -> str:
+    """Return the picture anew: what the golden text says below its counts."""
+    _, _, opening = (ROOT / "pcaps" / f"{shown[1]}.txt").read_text().partition("\n1. ")
+    lines = f"1. {opening}".splitlines()
+    return f"{shown[1]}.pcapng\n\n" + "".join(f"    {line}".rstrip() + "\n" for line in lines) + "\n"
+
+
+def made() -> dict[Path, str]:
+    """Return the text of every document that is made, by its path."""
+    manual = {ROOT / "docs" / "man" / f"{name}.1": page(name) for name in COMMANDS}
+    readme = ROOT / "README.md"
+    return manual | {readme: PICTURE.sub(picture, readme.read_text())}
+
+
 def main() -> None:
     """Write them all."""
-    for name in COMMANDS:
-        (HERE / f"{name}.1").write_text(page(name))
+    for path, text in made().items():
+        path.write_text(text)
 
 
 if __name__ == "__main__":
