@@ -3,7 +3,9 @@ import cython
 
 ctypedef unsigned long long u64
 ctypedef long long i64
-ctypedef u64[::1] words
+ctypedef u64[::1] word_view
+ctypedef u64* words
+ctypedef const unsigned char* bytes_at
 ctypedef const unsigned char[::1] octets
 
 cdef i64 OTHER, FOUND, UNKNOWN_LINK
@@ -17,18 +19,22 @@ cdef u64 P_CROSSED, P_REFUSED, P_SELF_SYN, P_SELF_CONNECT, E_SYN_SECOND, E_SYN_A
 cdef u64 E_ACK_FIRST, E_ACK_SECOND, E_OTHER_SECOND, E_RST_FIRST, E_RST_SECOND, E_NOTHING, EVENTS, CROSSED_PHASES
 cdef u64 UNCROSSED_PHASES, FIN, SYN, RST, ACK
 
-cdef u64 u16(octets d, Py_ssize_t i) noexcept
-cdef u64 u32(octets d, Py_ssize_t i) noexcept
-cdef u64 l16(octets d, Py_ssize_t i) noexcept
-cdef u64 l32(octets d, Py_ssize_t i) noexcept
+@cython.locals(view=word_view)
+cdef words address(object words)
+cdef u64 u16(bytes_at d, Py_ssize_t i) noexcept
+cdef u64 u32(bytes_at d, Py_ssize_t i) noexcept
+cdef u64 l16(bytes_at d, Py_ssize_t i) noexcept
+cdef u64 l32(bytes_at d, Py_ssize_t i) noexcept
 
 @cython.final
 cdef class Engine:
-    cdef bint compiled, equal_only, big
+    cdef bint equal_only, big
     cdef u64 port, collect, keep_phases, capacity, used, hand, equals, mask, seed
-    cdef u64[::1] m, twins, places, index
+    cdef words m, twins, places, index
+    cdef list memory
     cdef public u64[::1] counts, reasons
-    cdef unsigned char[::1] raw
+    cdef unsigned char[::1] headers
+    cdef unsigned char* raw
     cdef const unsigned char[::1] rules, verdict_of
     cdef dict lookup, kept, omitted
     cdef public dict unknown_links
@@ -43,29 +49,29 @@ cdef class Engine:
     cdef i64 face_count
 
     cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link)
-    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t)
-    cpdef pcap(self, octets d, Py_ssize_t i, Py_ssize_t end)
-    @cython.locals(kind=u64, size=i64)
-    cpdef pcapng(self, octets d, Py_ssize_t i, Py_ssize_t end)
-    cdef u64 order16(self, octets d, Py_ssize_t i) noexcept
-    cdef u64 order32(self, octets d, Py_ssize_t i) noexcept
+    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t, d=bytes_at)
+    cpdef pcap(self, octets octets, Py_ssize_t i, Py_ssize_t end)
+    @cython.locals(kind=u64, size=i64, d=bytes_at)
+    cpdef pcapng(self, octets octets, Py_ssize_t i, Py_ssize_t end)
+    cdef u64 order16(self, bytes_at d, Py_ssize_t i) noexcept
+    cdef u64 order32(self, bytes_at d, Py_ssize_t i) noexcept
     @cython.locals(face=i64, size=i64, wire=i64, ticks=u64, time=i64)
-    cdef bint block(self, octets d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1
+    cdef bint block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1
     @cython.locals(bits=u64, seconds=u64, rest=u64, unit=u64, whole=i64)
     cdef i64 clock(self, u64 ticks, u64 resolution, i64 offset) noexcept
     @cython.locals(base=i64, code=u64, size=i64, high=i64, low=i64)
-    cdef describe(self, octets d, Py_ssize_t p, Py_ssize_t end)
+    cdef describe(self, bytes_at d, Py_ssize_t p, Py_ssize_t end)
 
     @cython.locals(found=i64)
-    cdef int frame(self, octets d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1
+    cdef int frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1
     @cython.locals(kind=u64, family=u64, protocol=u64, size=Py_ssize_t, total=Py_ssize_t, ip=Py_ssize_t, six=u64, depth=u64)
-    cdef Py_ssize_t decode(self, octets d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -9
+    cdef Py_ssize_t decode(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -9
     @cython.locals(
         size=Py_ssize_t, source_port=u64, target_port=u64, data=u64, a_high=u64, a_low=u64, b_high=u64, b_low=u64,
         equal=bint, ports=u64, from_a=bint, slot=i64, m=words, b=Py_ssize_t, state=u64, phase=u64, flags=u64,
         seq=u64, ack=u64, control=u64, first=bint, event=u64, after=u64)
     cdef Py_ssize_t segment(
-        self, octets d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 time) except -9
+        self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 time) except -9
     @cython.locals(m=words, one=u64, two=u64, beyond=u64)
     cdef u64 classify(
         self, Py_ssize_t b, u64 phase, u64 control, bint first, bint equal, u64 seq, u64 ack, u64 data, u64 window) noexcept
@@ -73,11 +79,11 @@ cdef class Engine:
     cdef bint third(self, Py_ssize_t b, u64 seq, u64 ack) noexcept
     @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, first=bint)
     cdef stray(
-        self, Py_ssize_t slot, octets d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, u64 ack, u64 control, bint from_a,
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, u64 ack, u64 control, bint from_a,
         i64 time)
     @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, after=u64, early=bint, apart=u64, i=Py_ssize_t)
     cdef int open(
-        self, Py_ssize_t slot, octets d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, bint from_a, u64 time) except -1
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, bint from_a, u64 time) except -1
     @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, verdict=u64)
     cdef int close(self, Py_ssize_t slot) except -1
     @cython.locals(m=words, b=Py_ssize_t, state=u64)
@@ -87,10 +93,10 @@ cdef class Engine:
     cdef tuple remembered(self, Py_ssize_t slot)
     @cython.locals(b=Py_ssize_t, state=u64, limit=Py_ssize_t, count=Py_ssize_t)
     cdef keep(
-        self, Py_ssize_t slot, octets d, Py_ssize_t p, Py_ssize_t size, u64 data, bint first, u64 time)
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, bint first, u64 time)
     cdef drop(self, Py_ssize_t slot)
     @cython.locals(h=u64, i=Py_ssize_t, twins=words, then=u64)
-    cdef bint twin(self, octets d, Py_ssize_t start, Py_ssize_t end, u64 time) except -1
+    cdef bint twin(self, bytes_at d, Py_ssize_t start, Py_ssize_t end, u64 time) except -1
     @cython.locals(h=u64)
     cdef u64 tag(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) noexcept
     @cython.locals(m=words, tag=u64, i=u64, entry=u64, b=Py_ssize_t)

@@ -18,11 +18,13 @@ import mmap
 import os
 import struct
 
+import cython
+
 from .verdicts import VERDICTS, Event, Phase, compiled_rules, compiled_verdicts
 from .words import Octets
 
 #: Whether this is the compiled engine.
-COMPILED = not __file__.endswith(".py")
+COMPILED: bool = cython.compiled
 
 #: A longer record is damage, as it is for libpcap (MAXIMUM_SNAPLEN), and so is a longer pcapng block.
 MAX_RECORD = 262_144
@@ -179,6 +181,12 @@ RECORD_LITTLE = struct.Struct("<4I").unpack_from
 RECORD_BIG = struct.Struct(">4I").unpack_from
 
 
+def address(words: memoryview) -> memoryview:
+    """Where *words* begin in memory (compiled only)."""
+    view = words
+    return cython.address(view[0])  # type: ignore[no-any-return]
+
+
 def u16(d: Octets, i: int) -> int:
     """The big-endian integer in the two octets at *i*; the caller has checked that they are there."""
     return d[i] << 8 | d[i + 1]
@@ -209,7 +217,6 @@ class Engine:
     """
 
     def __init__(self, capacity: int, collect: int, keep: int, equal_only: bool, port: int) -> None:
-        self.compiled = COMPILED
         self.equal_only = equal_only
         self.port = port
         self.collect = collect
@@ -217,15 +224,24 @@ class Engine:
         self.capacity = capacity
         self.used = self.hand = self.equals = 0
         # Anonymous mappings are zero, and cost memory only where they are touched.
-        self.m = memoryview(mmap.mmap(-1, 8 * WORDS * capacity)).cast("Q")
-        self.raw = memoryview(mmap.mmap(-1, RAW * capacity))
-        self.twins = memoryview(mmap.mmap(-1, 16 * TWINS)).cast("Q")
-        self.places = memoryview(mmap.mmap(-1, 64 * PLACES)).cast("Q")
         size = 2
         while size < 2 * capacity:
             size *= 2
         self.mask = size - 1
-        self.index = memoryview(mmap.mmap(-1, 8 * size if COMPILED else 8)).cast("Q")
+        self.memory = [
+            memoryview(mmap.mmap(-1, 8 * words)).cast("Q")
+            for words in (WORDS * capacity, 2 * TWINS, 8 * PLACES, size if COMPILED else 1)
+        ]
+        self.headers = memoryview(mmap.mmap(-1, RAW * capacity))
+        if cython.compiled:
+            self.m = address(self.memory[0])
+            self.twins = address(self.memory[1])
+            self.places = address(self.memory[2])
+            self.index = address(self.memory[3])
+            self.raw = cython.address(self.headers[0])
+        else:
+            self.m, self.twins, self.places, self.index = self.memory
+            self.raw = self.headers
         self.lookup: dict[tuple[int, int, int, int, int], int] = {}
         self.seed = int.from_bytes(os.urandom(8), "little")
         self.rules = compiled_rules()
@@ -260,13 +276,17 @@ class Engine:
         self.link = link
         self.record = RECORD_BIG if big else RECORD_LITTLE
 
-    def pcap(self, d: Octets, i: int, end: int) -> None:
-        """Walk the whole pcap records in d[i:end]."""
+    def pcap(self, octets: Octets, i: int, end: int) -> None:
+        """Walk the whole pcap records in octets[i:end], which is not empty."""
+        if cython.compiled:
+            d = cython.address(octets[0])
+        else:
+            d = octets
         while True:
             self.need = self.header
             if end - i < self.header:
                 break
-            if not self.compiled:
+            if not cython.compiled:
                 seconds, ticks, size, wire = self.record(d, i)
             elif self.big:
                 seconds, ticks, size, wire = u32(d, i), u32(d, i + 4), u32(d, i + 8), u32(d, i + 12)
@@ -283,8 +303,12 @@ class Engine:
             self.frame(d, p, i, p + wire, self.link, seconds * SECOND + ticks * self.scale)
         self.position = i
 
-    def pcapng(self, d: Octets, i: int, end: int) -> None:
-        """Walk the whole pcapng blocks in d[i:end]."""
+    def pcapng(self, octets: Octets, i: int, end: int) -> None:
+        """Walk the whole pcapng blocks in octets[i:end], which is not empty."""
+        if cython.compiled:
+            d = cython.address(octets[0])
+        else:
+            d = octets
         while True:
             self.need = 12
             if end - i < 12:
@@ -904,7 +928,7 @@ class Engine:
         m[b + TIME] = time
         m[b + FRAME] = self.packets
         m[b + REFUSED] = 0
-        if self.compiled:
+        if cython.compiled:
             for i in range(size):
                 self.raw[slot * RAW + i] = d[p + i]
         else:
@@ -1012,7 +1036,7 @@ class Engine:
 
     def twin(self, d: Octets, start: int, end: int, time: int) -> bool:
         """Whether the IP packet with the headers d[start:end] was captured less than a millisecond ago already."""
-        if self.compiled:
+        if cython.compiled:
             h = self.seed
             while end - start >= 8:
                 h = ((h ^ (u32(d, start) << 32 | u32(d, start + 4))) * MIX1) & LOW64
@@ -1046,7 +1070,7 @@ class Engine:
 
     def find(self, a_high: int, a_low: int, b_high: int, b_low: int, ports: int) -> int:
         """The slot of a conversation, -1 where it has none."""
-        if not self.compiled:
+        if not cython.compiled:
             return self.lookup.get((a_high, a_low, b_high, b_low, ports), -1)
         m = self.m
         tag = self.tag(a_high, a_low, b_high, b_low, ports)
@@ -1100,7 +1124,7 @@ class Engine:
         m[b + STATE] = EQUAL if equal else 0
         if equal:
             self.equals += 1
-        if not self.compiled:
+        if not cython.compiled:
             self.lookup[a_high, a_low, b_high, b_low, ports] = slot
             return slot
         tag = self.tag(a_high, a_low, b_high, b_low, ports)
@@ -1114,7 +1138,7 @@ class Engine:
         """Take the conversation in *slot* out of the index."""
         m = self.m
         b = slot * WORDS
-        if not self.compiled:
+        if not cython.compiled:
             del self.lookup[m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS]]
             return
         i = self.tag(m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS]) & self.mask
