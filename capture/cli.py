@@ -1,0 +1,154 @@
+"""selfconn-capture: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from analysis.errors import SelfconnError
+from analysis.report import VERSION
+from analysis.text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_DESCRIPTION = """\
+Make a TCP socket connect to itself, capture it, and show from the packets how it could: segment by segment, with the
+state of the socket before and after. Nobody may serve the port; a client that keeps connecting to it is then given,
+sooner or later, the very same port as its source.
+"""
+
+_EPILOG = """\
+Examples:
+  sudo selfconn-capture                     on this host's loopback: 127.0.0.1:50000
+  selfconn-capture --private                no root: in a network namespace of its own
+  sudo selfconn-capture --host ::1 --port 50001 -w self.pcapng
+  sudo selfconn-capture --repro bind        at once, without walking through the ports
+  selfconn-capture --private --format json | jq .openings
+  selfconn-capture --private -w - | tshark -r -
+
+Exit status:
+  0  a self-connect was captured and rebuilt
+  1  none happened within the limits, or a server answered
+  2  wrong usage
+  3  cannot capture; the message names the command that would
+  4  packets were lost or the file is not whole; what there is, is kept and shown
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of the command line."""
+    made = argparse.ArgumentParser(
+        prog="selfconn-capture",
+        usage="%(prog)s [OPTIONS]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = made.add_argument_group("what connects to itself").add_argument
+    add("--host", default="127.0.0.1", metavar="ADDR", help="an address of this machine (default %(default)s)")
+    add("--port", type=_port, default=50000, metavar="PORT", help="a port that nobody serves (default %(default)s)")
+    add(
+        "--repro",
+        choices=("auto", "walk", "bind", "range"),
+        default="auto",
+        help="walk: connect() again and again, as a client does whose server is down; bind: take the port with bind() "
+        "first; range: a port range of one, for one socket (Linux 6.3). auto (default) walks wherever that gets there",
+    )
+    add("--attempts", type=_count, metavar="N", help="give up after N refused attempts (default: 20 times the mean)")
+    add("--timeout", type=_seconds, default=90.0, metavar="SECONDS", help="give up then (default 90)")
+    add("--close", choices=("fin", "rst"), default="fin", help="how to close: rst leaves no TIME-WAIT (default fin)")
+    add = made.add_argument_group("where").add_argument
+    add("-i", "--interface", default="lo", metavar="IF", help="capture on IF; 'any' is all (default %(default)s)")
+    add("--private", action="store_true", help="in a network namespace of its own, with a small ephemeral range")
+    add("--range", type=_range, metavar="LOW-HIGH", help="the ephemeral range of that namespace; means --private")
+    add = made.add_argument_group("what comes out").add_argument
+    add(
+        "-w",
+        "--write",
+        metavar="FILE",
+        help="save the packets there, - is standard output (default selfconn-TIME.pcapng)",
+    )
+    add("-c", "--count", type=_count, metavar="COUNT", help="stop after COUNT packets")
+    add("--format", choices=("table", "json", "jsonl"), default="table", help="of the report (default %(default)s)")
+    add("-o", "--output", metavar="FILE", help="write the report there instead of standard output")
+    add(
+        "--color", choices=("auto", "always", "never"), default="auto", help="(default %(default)s; NO_COLOR is heeded)"
+    )
+    add("-q", "--quiet", action="store_true", help="say nothing on the way, and only counts in the table")
+    add("-v", "--verbose", action="store_true", help="every opening in full")
+    add("-n", action="store_true", help="accepted: addresses are never turned into names")
+    add("-V", "--version", action="version", version=f"selfconn-capture {VERSION}")
+    return made
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    with _ends_at_once():
+        arguments = vars(parser().parse_args(argv))
+        del arguments["n"]
+        from . import session  # noqa: PLC0415 - --help needs none of it
+
+        command = tuple(sys.argv[1:] if argv is None else argv)
+        try:
+            return session.run(session.Options(**arguments, command=command))
+        except SelfconnError as error:
+            sys.stderr.write(f"selfconn-capture: {printable(str(error))}\n")
+            return error.status
+
+
+@contextlib.contextmanager
+def _ends_at_once() -> Iterator[None]:
+    """Let Ctrl-C simply end the process: there is nothing to keep yet, and nothing to say about it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _port(text: str) -> int:
+    port = _number(text)
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a TCP port: 1 to 65535")
+    return port
+
+
+def _number(text: str) -> int:
+    """A number in plain decimal digits: int() also takes 1_000 and digits of other scripts."""
+    if not (text.isascii() and text.isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    count = _number(text)
+    if not count:
+        raise argparse.ArgumentTypeError("at least 1")
+    return count
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _range(text: str) -> tuple[int, int]:
+    low, dash, high = text.partition("-")
+    ports = _port(low), _port(high if dash else low)
+    if ports[0] > ports[1]:
+        raise argparse.ArgumentTypeError(f"{text!r}: the low end comes first")
+    return ports
+
+
+if __name__ == "__main__":
+    sys.exit(main())
