@@ -15,7 +15,7 @@ and what the table itself marks so.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .states import TABLE, Event, State, absent
 from .words import Flag, spoken
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from .words import Endpoint, Opening, Segment, SequenceNumber
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """What one segment, or one part of it, did to one socket.
 
     ``frame`` is the segment's. ``sends`` says whether it left the socket (else it reached it). ``after_frame`` is
@@ -210,8 +209,7 @@ class _Socket:
             self.rcv_nxt = segment.end
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrival:
+class _Arrival(NamedTuple):
     """When a segment reaches its destination: after the send at place ``after``. ``proof`` acknowledges it."""
 
     after: int
@@ -372,7 +370,8 @@ def _arrival(segments: Sequence[Segment], place: int) -> _Arrival:
     """When a segment arrives that takes sequence space: before the other end first acknowledges it."""
     segment = segments[place]
     silent = place  # the last segment by which the other end has not acknowledged it
-    again = repeated = None
+    missing = False  # whether one of those would have shown it
+    again = None
     for other_place in range(place + 1, len(segments)):
         other = segments[other_place]
         if other.source == segment.destination:
@@ -385,17 +384,18 @@ def _arrival(segments: Sequence[Segment], place: int) -> _Arrival:
                     )
                 return _Arrival(silent, proof=other)
             silent = other_place
+            # A SYN-ACK answers a SYN; whether a SYN-ACK has arrived it cannot show.
+            missing = missing or not (segment.syn_ack and other.flags & Flag.SYN)
         if other.source == segment.source and other.seq == segment.seq:
             if segment.bare_syn and other.syn_ack:
                 again = again or other
             elif other.end == segment.end and other.flags & _CONTROL == segment.flags & _CONTROL:
-                repeated = repeated or other
                 return _Arrival(place, unknown=f"unanswered when frame {other.frame} repeated it: lost, or late")
     if segment.bare_syn:
         return _Arrival(place, unknown="no answer to it was captured: lost, dropped or ignored")
-    if silent != place:
+    if missing:
         return _Arrival(place, unknown="never acknowledged: lost, or the capture ends too early")
-    return _Arrival(place)
+    return _Arrival(silent)
 
 
 _CONTROL = Flag.SYN | Flag.FIN

@@ -1,0 +1,399 @@
+"""selfconn-analyze: the command."""
+
+# ruff: noqa: PLC0415 -- each run imports what it needs: --help no engine, json no tabulate, a short run no tqdm
+# ruff: noqa: PTH110, PTH112, PTH116, PTH121, PTH123 -- pathlib takes longer to import than a small capture to read
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, NoReturn, Protocol
+
+from .errors import NotACapture, SelfconnError, UsageError
+from .text import printable
+from .words import REMARKABLE, Endpoint, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from .report import Report
+    from .words import CaptureResult
+
+    class _Bar(Protocol):
+        """What we use of a tqdm."""
+
+        start_t: float
+
+        def update(self, n: float) -> object: ...
+        def close(self) -> None: ...
+
+
+PROGRAM = "selfconn-analyze"
+
+#: Names are as INTERFACE fixes them: table for people, json and jsonl for programs.
+FORMATS = ("table", "json", "jsonl")
+
+#: Seconds of reading before a progress bar appears.
+PATIENCE = 1.0
+
+_VERDICTS = [verdict.value for verdict in Verdict]
+
+_EPILOG = f"""\
+examples:
+  {PROGRAM} night.pcap                       counts, then each unusual opening step by step
+  {PROGRAM} --only self-connect captures/    nothing but sockets connected to themselves, in a folder
+  {PROGRAM} --expect self-connect a.pcap     exit 0 if there is one, 1 if there is none
+  {PROGRAM} --all --port 6379 lo.pcapng      every opening to or from port 6379, the ordinary ones too
+  {PROGRAM} --format json lo.pcapng          for programs; jsonl has a line an opening
+  zcat huge.pcap.gz | {PROGRAM} -            standard input (compressed files are read as they are, too)
+
+verdicts:
+  self-connect         both ends equal, and its own SYN-ACK acknowledges its own SYN
+  self-syn             both ends equal, never acknowledged (LAND-like, or cut off)
+  simultaneous-open    crossed SYNs, a SYN-ACK from each end
+  one-sided-crossing   crossed SYNs, a SYN-ACK from one end only
+  split-handshake      as above, with a bare ACK from the responder before its SYN
+  crossed-unanswered   crossed SYNs, no SYN-ACK
+  three-way            SYN, SYN-ACK, ACK that fit each other
+  half-open            SYN, SYN-ACK, but no ACK that fits
+  refused              SYN, RST from the other end, no SYN-ACK
+  aborted              SYN, RST from its own end
+  unanswered           SYN, nothing from the other end
+  odd                  SYN answered by something else
+
+exit status:
+  0  all captures were read to their end
+  1  --expect was given, and nothing matched
+  2  the command line cannot be
+  3  not a capture, or not readable (the others are analysed all the same)
+  4  damaged or cut short: the part before is analysed, the byte offset is named
+  128 + N after signal N (INT, TERM, HUP): what was read until then is analysed and printed first
+"""
+
+
+class _Version(argparse.Action):
+    """--version: also whether the engine is compiled. The engine is imported only for this."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_arguments: object) -> NoReturn:
+        from .engine import COMPILED
+        from .report import VERSION
+
+        engine = "compiled" if COMPILED else "interpreted: slower, the same answers; a C compiler at installation helps"
+        parser.exit(message=f"{PROGRAM} {VERSION} (engine {engine}; Python {sys.version.split()[0]})\n")
+
+
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 16:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"'{printable(text)}' is not a port: a number from 1 to 65535 is")
+
+
+def _address(text: str) -> bytes:
+    try:
+        return Endpoint.parse(text, 0).packed
+    except (OSError, ValueError):
+        reason = f"'{printable(text)}' is not an IP address; names are never resolved"
+        raise argparse.ArgumentTypeError(reason) from None
+
+
+def _slots(text: str) -> int:
+    if text.isascii() and text.isdigit() and 16 <= int(text) <= 1 << 26:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"'{printable(text)}' is not a number from 16 to {1 << 26}")
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help of one width everywhere; to ask for the terminal's, argparse would import every compressor there is."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=100)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the command's parser; the manual page is made from it as well."""
+    made = argparse.ArgumentParser(
+        prog=PROGRAM,
+        usage="%(prog)s [OPTIONS] CAPTURE...",
+        description="Find TCP sockets connected to themselves, and every other kind of opening, in saved captures; "
+        "rebuild the TCP states at both ends, segment by segment, by RFC 9293.",
+        epilog=_EPILOG,
+        formatter_class=_Formatter,
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "captures",
+        metavar="CAPTURE",
+        nargs="+",
+        help="a pcap or pcapng file, compressed or not; - is standard input; a directory means the captures in it",
+    )
+    what = made.add_argument_group("what to look at")
+    what.add_argument("--all", action="store_true", help="show every opening, not only the unusual ones")
+    what.add_argument(
+        "--only",
+        metavar="VERDICT",
+        action="append",
+        choices=_VERDICTS,
+        help="count and show nothing but openings with this verdict; may be repeated",
+    )
+    what.add_argument("--host", metavar="ADDR", type=_address, help="nothing but openings from or to this IP address")
+    what.add_argument("--port", type=_port, default=0, help="nothing but openings from or to this port")
+    what.add_argument("--expect", metavar="VERDICT", choices=_VERDICTS, help="exit 1 if no opening has this verdict")
+    what.add_argument(
+        "--table",
+        metavar="N",
+        type=_slots,
+        help="undecided openings to remember at one time (default 262144); what has to be forgotten is counted",
+    )
+    how = made.add_argument_group("how to show it")
+    how.add_argument("--format", choices=FORMATS, default="table", help="table (default), json or jsonl")
+    how.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
+    how.add_argument("-q", "--quiet", action="store_true", help="the table's counts alone, and no progress bar")
+    how.add_argument(
+        "-v", "--verbose", action="store_true", help="every opening in full, and which files were passed over"
+    )
+    how.add_argument("-n", action="store_true", help="accepted, and without effect: names are never resolved")
+    how.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="auto: on a terminal")
+    made.add_argument("-V", "--version", nargs=0, action=_Version, help="print the version and which engine is in use")
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command with these arguments (those of the process, if None); return its exit status."""
+    options = parser().parse_args(argv)
+    stop = _Stop()
+    with stop.listening():
+        try:
+            return _run(options, stop)
+        except SelfconnError as error:
+            _say(str(error))
+            return error.status
+        except KeyboardInterrupt:
+            return stop.status
+
+
+def _run(options: argparse.Namespace, stop: _Stop) -> int:
+    from .report import report
+
+    if options.expect and options.only and options.expect not in options.only:
+        raise UsageError(f"--expect {options.expect} can never match while --only leaves it out")
+    paths = list(_paths(options.captures))
+    _spare_the_captures(options.output, paths)
+    results: list[CaptureResult] = []
+    statuses = {0}
+    for result in _results(paths, options, stop, statuses):
+        results.append(result)
+        if result.damage and not stop.came():
+            statuses.add(4)
+    made = report(results)
+    if results or not statuses & {3}:
+        _write(made, options)
+    for result in results:
+        if result.damage and not stop.came():
+            where = f"byte offset {result.damage.offset}"
+            _say(f"{result.name} ends early at {where}: {result.damage.reason}; the part before is analysed")
+    if stop.came():
+        return stop.status
+    if options.expect and not made.count(Verdict(options.expect)):
+        statuses.add(1)
+    return next(status for status in (3, 4, 1, 0) if status in statuses)
+
+
+# -- the captures -------------------------------------------------------------------------------------------------
+
+
+def _paths(given: Sequence[str]) -> Iterator[tuple[str, bool]]:
+    """Each path to read, and whether it was found in a directory (where what is no capture is passed over)."""
+    for name in given:
+        if name != "-" and os.path.isdir(name):
+            try:
+                with os.scandir(name) as entries:
+                    files = sorted(entry.path for entry in entries if entry.is_file() and entry.name[0] != ".")
+            except OSError as error:
+                _say(f"cannot read {name}: {error.strerror}")
+                files = [name]
+            yield from ((path, True) for path in files)
+            if not files:
+                yield name, False
+        else:
+            yield name, False
+
+
+def _spare_the_captures(output: str | None, paths: Sequence[tuple[str, bool]]) -> None:
+    """Refuse to write the report over one of its captures."""
+    if output is None or not os.path.exists(output):
+        return
+    for path, _ in paths:
+        if path != "-" and os.path.exists(path) and os.path.samefile(output, path):
+            raise UsageError(f"{output} is one of the captures: name another file for -o")
+
+
+def _results(
+    paths: Sequence[tuple[str, bool]], options: argparse.Namespace, stop: _Stop, statuses: set[int]
+) -> Iterator[CaptureResult]:
+    """Read one capture after the other; what is none is said on standard error, and noted in *statuses*."""
+    from .reader import TABLE, analyze
+
+    collect = _collect(options)
+    progress = None
+    if not options.quiet and sys.stderr.isatty():
+        progress = _Progress(path for path, _ in paths)
+    for path, found in paths:
+        if stop.came():
+            break
+        try:
+            result = analyze(
+                path,
+                collect=collect,
+                only=frozenset(map(Verdict, options.only or ())),
+                table=options.table or TABLE,
+                port=options.port,
+                progress=progress,
+            )
+        except NotACapture as error:
+            if stop.came():  # what was read is too little to be anything
+                break
+            if not found:
+                statuses.add(3)
+            if not found or options.verbose:
+                _say(str(error))
+            continue
+        yield _at_host(result, options) if options.host else result
+    if progress:
+        progress.close()
+
+
+def _collect(options: argparse.Namespace) -> Collection[Verdict]:
+    """The verdicts whose openings are wanted with their segments."""
+    if options.all or options.only or options.host:
+        return frozenset(Verdict)
+    return () if options.quiet and options.format == "table" else REMARKABLE
+
+
+def _at_host(result: CaptureResult, options: argparse.Namespace) -> CaptureResult:
+    """Leave nothing but the openings from or to the host that was asked for."""
+    kept = [o for o in result.openings if options.host in (o.source.packed, o.destination.packed)]
+    for verdict in result.verdicts:
+        result.verdicts[verdict] = sum(opening.verdict is verdict for opening in kept)
+    everything = options.all or options.only
+    result.openings = [opening for opening in kept if everything or opening.verdict in REMARKABLE]
+    return result
+
+
+# -- the report ----------------------------------------------------------------------------------------------------
+
+
+def _write(report: Report, options: argparse.Namespace) -> None:
+    if options.output is None:
+        stream = sys.stdout
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+        _print(_rendered(report, options, stream), stream)
+        return
+    try:
+        with open(options.output, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            _print(_rendered(report, options, stream), stream)
+    except OSError as error:
+        raise UsageError(f"cannot write {options.output}: {error.strerror}") from error
+
+
+def _rendered(report: Report, options: argparse.Namespace, stream: IO[str]) -> Iterator[str]:
+    if options.format == "table":
+        from .views.table import Style, render
+
+        return render(report, Style(_colored(options.color, stream), options.verbose, options.quiet))
+    from .views import json
+
+    return json.render(report) if options.format == "json" else json.render_lines(report)
+
+
+def _colored(choice: str, stream: IO[str]) -> bool:
+    if choice != "auto":
+        return choice == "always"
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _print(pieces: Iterator[str], stream: IO[str]) -> None:
+    for piece in pieces:
+        stream.write(piece)
+    stream.flush()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
+
+
+# -- signals and progress ------------------------------------------------------------------------------------------
+
+
+class _Stop:
+    """The signal that ends the run early, once one came."""
+
+    number = 0
+
+    def came(self) -> bool:
+        """Whether there was one."""
+        return self.number != 0
+
+    @property
+    def status(self) -> int:
+        """The exit status that a shell expects of a program which a signal ended."""
+        return 128 + (self.number or signal.SIGINT)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Turn INT, TERM and HUP into KeyboardInterrupt, and let a closed pipe end the process without a word."""
+        wanted: dict[signal.Signals, Callable[..., None] | signal.Handlers] = {signal.SIGPIPE: signal.SIG_DFL}
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                wanted[number] = self._interrupt
+        before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _interrupt(self, number: int, _frame: object) -> None:
+        self.number = number
+        raise KeyboardInterrupt
+
+
+class _Progress:
+    """A bar on standard error with octets, rate and time left, for what takes longer than PATIENCE."""
+
+    def __init__(self, paths: Iterator[str]) -> None:
+        self.paths = list(paths)
+        self.start = time.monotonic()
+        self.octets = 0
+        self.bar: _Bar | None = None
+
+    def __call__(self, octets: int) -> None:
+        """Note that so many octets more were read."""
+        self.octets += octets
+        if self.bar is not None:
+            self.bar.update(octets)
+        elif time.monotonic() - self.start > PATIENCE:
+            self._show()
+
+    def _show(self) -> None:
+        from tqdm import tqdm
+
+        tqdm.monitor_interval = 0  # no thread of its own
+        sizes = [os.stat(path).st_size for path in self.paths if path != "-" and os.path.exists(path)]
+        total = sum(sizes) if len(sizes) == len(self.paths) else None
+        self.bar = bar = tqdm(total=total, unit="B", unit_scale=True, leave=False, file=sys.stderr, dynamic_ncols=True)
+        bar.start_t -= time.monotonic() - self.start
+        bar.update(self.octets)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
