@@ -306,7 +306,8 @@ CAPTURES = {capture.name: capture for recipe in RECIPES for capture in recipe.ca
 def golden(name: str, folder: Path = HERE) -> str:
     """What selfconn-analyze prints for a capture."""
     command = [sys.executable, "-m", "analysis.cli", *CAPTURES[name].options, f"{name}.pcapng"]
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "COLUMNS": "100"}
+    path = os.pathsep.join((str(HERE.parent), os.environ.get("PYTHONPATH", "")))
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "100"}
     return subprocess.run(  # noqa: S603 -- our own program
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=True
     ).stdout
@@ -319,7 +320,7 @@ def index() -> str:
         "",
         "Made by `make pcaps` (`python pcaps/make.py`), which also writes this page. Real sockets on a real Linux",
         "kernel, in private network namespaces; what was made by hand says so. Addresses are loopback's or those set",
-        "aside for documentation (RFC 5737). Beside each lies, as `.txt`, what `selfconn-analyze` prints for it.",
+        "aside for documentation (RFC 5737).",
         "",
         "| capture | packets | verdict |",
         "|---|--:|---|",
@@ -332,17 +333,13 @@ def index() -> str:
         for capture in recipe.captures:
             command = " ".join(("selfconn-analyze", *capture.options, f"{capture.name}.pcapng"))
             lines += ["", f"## {capture.name}", "", *_filled(capture.look), ""]
-            lines += _filled(f"How it was made: {_sentence(recipe)} Analysis: [`{command}`]({capture.name}.txt)")
+            lines += [*_filled(f"How it was made: {recipe.cook.__doc__}"), ""]
+            lines += [f"`{command}` prints [{capture.name}.txt]({capture.name}.txt)."]
     return "\n".join(lines) + "\n"
 
 
 def _filled(text: str) -> list[str]:
     return textwrap.wrap(" ".join(text.split()), 110, break_long_words=False, break_on_hyphens=False)
-
-
-def _sentence(recipe: Recipe) -> str:
-    """How the recipe describes itself."""
-    return " ".join(str(recipe.cook.__doc__).split())
 
 
 def main() -> None:
@@ -355,7 +352,7 @@ def main() -> None:
         parser.error(f"no such capture: {', '.join(sorted(unknown))}")
     if not asked.golden:
         if os.geteuid():
-            again = ["unshare", "--map-root-user", sys.executable, *sys.argv]
+            again = ["unshare", "--map-root-user", "--net", sys.executable, *sys.argv]
             os.execvp(again[0], again)  # noqa: S606 -- this very program
         for recipe in RECIPES:
             if not asked.names or any(capture.name in asked.names for capture in recipe.captures):

@@ -162,7 +162,7 @@ def crafted(source: Address, destination: Address, flags: str, seq: int, ack: in
 def to_itself(
     studio: Studio, name: str, *, address: str = "127.0.0.1", device: str = "lo", abort: bool = False
 ) -> None:
-    """Bind one socket to a port and connect it to the same port."""
+    """One socket, bound to a port, connects to the same port, says hello to itself, and closes."""
     with studio.alone() as here:
         if address == LEFT:  # an address of the host that is not loopback's
             here.ip("link add veth0 type veth peer name veth1")
@@ -175,7 +175,7 @@ def to_itself(
 
 
 def walk(studio: Studio, name: str) -> None:
-    """The retry loop: connect to a dead port until the kernel picks that very port to connect from."""
+    """A retry loop connects to a dead port until the kernel picks that very port to connect from."""
     target = ("127.0.0.1", studio.port + 10)
     with studio.alone(ports=16), studio.record(name):
         while refused(target):
@@ -183,7 +183,7 @@ def walk(studio: Studio, name: str) -> None:
 
 
 def after_time_wait(studio: Studio, name: str) -> None:
-    """Connect to itself twice, the second time while the first connection is in TIME-WAIT."""
+    """A socket connects to itself and closes; another one does the same while the first is in TIME-WAIT."""
     target = ("127.0.0.1", studio.port)
     with studio.alone() as here, studio.record(name):
         here.sysctl("net.ipv4.tcp_tw_reuse_delay", "1")
@@ -198,7 +198,7 @@ def after_time_wait(studio: Studio, name: str) -> None:
 
 
 def doubles(studio: Studio, name: str) -> None:
-    """Connect to itself under the eyes of a plain packet socket, which sees everything leave and arrive."""
+    """A socket connects to itself under the eyes of a plain packet socket, which sees all leave and arrive."""
     with studio.alone(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as tap:
         tap.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
         tap.bind(("lo", _ETH_P_ALL))
@@ -211,7 +211,7 @@ def doubles(studio: Studio, name: str) -> None:
 
 
 def refused_once(studio: Studio, name: str) -> None:
-    """Connect to a port where nobody listens."""
+    """A client connects to a port where nobody listens."""
     with studio.alone(), studio.record(name):
         refused(("127.0.0.1", studio.port), studio.port + 1)
 
@@ -234,7 +234,7 @@ def three_way(studio: Studio, name: str) -> None:
 
 
 def half_open(studio: Studio, name: str) -> None:
-    """A SYN scan: the SYN does not come from a socket, so the kernel resets what the server answers."""
+    """A SYN made with scapy is sent to a listening socket; the kernel knows of no socket that could have sent it."""
     syn = crafted(("127.0.0.1", studio.port + 1), ("127.0.0.1", studio.port), flags="S", seq=1000)
     with (
         studio.alone(),
@@ -246,7 +246,7 @@ def half_open(studio: Studio, name: str) -> None:
 
 
 def server_cannot_bind(studio: Studio, name: str) -> None:
-    """Hold a port by a self-connect; a server wants it, before and after the close; clients find nobody."""
+    """A socket connected to itself holds a port; a server wants it, before and after the close; clients knock."""
     here = ("127.0.0.1", studio.port)
 
     def serve() -> None:
@@ -295,7 +295,7 @@ def _converse(left: socket.socket, right: socket.socket) -> None:
 
 
 def simultaneous_open(studio: Studio, *names: str) -> None:
-    """Let two hosts connect to each other at once; record at the left, at the right and in the middle."""
+    """Two hosts with 50 ms between them connect to each other at once; recorded at each and half-way."""
     middle: list[tuple[int, bytes]] = []
     with studio.crossing(seen=lambda when, frame, _from_left: middle.append((when, frame))) as path:
         with ExitStack() as recording:
@@ -307,7 +307,7 @@ def simultaneous_open(studio: Studio, *names: str) -> None:
 
 
 def hole_punch(studio: Studio, *names: str) -> None:
-    """The same, but the first SYN from the left is lost on its way, as in a NAT that knows nothing of it yet."""
+    """Two hosts connect to each other at once; the left one's SYN is lost, as in a NAT that knows nothing of it yet."""
     lost: list[bytes] = []
 
     def loses(frame: bytes, from_left: bool) -> bool:
@@ -324,7 +324,7 @@ def hole_punch(studio: Studio, *names: str) -> None:
 
 
 def crossed_unanswered(studio: Studio, name: str) -> None:
-    """Both SYNs cross; a firewall in the middle lets nothing else through."""
+    """Two hosts connect to each other at once; half-way, where it is recorded, only SYNs are let through."""
     middle: list[tuple[int, bytes]] = []
     lost: list[bytes] = []
 
@@ -344,7 +344,7 @@ def crossed_unanswered(studio: Studio, name: str) -> None:
 
 
 def land(studio: Studio, name: str) -> None:
-    """A SYN whose source is its destination comes in over a real link, made by somebody else (CVE-1999-0016)."""
+    """A SYN made with scapy, its source equal to its destination, comes in from another host."""
     syn = crafted((LEFT, studio.port), (LEFT, studio.port), flags="S", seq=1000)
     with (
         studio.crossing() as path,
@@ -359,7 +359,7 @@ def land(studio: Studio, name: str) -> None:
 
 
 def split_handshake(studio: Studio, name: str) -> None:
-    """Write five segments that no kernel sends: the server answers by an ACK, and by a SYN of its own."""
+    """Made with scapy, and never sent: no kernel answers like this."""
     client, server = (LEFT, studio.port + 1), (RIGHT, studio.port)
     segments = [
         crafted(client, server, flags="S", seq=1000),
@@ -368,6 +368,6 @@ def split_handshake(studio: Studio, name: str) -> None:
         crafted(client, server, flags="SA", seq=1000, ack=5001),
         crafted(server, client, flags="A", seq=5001, ack=1001),
     ]
-    start = 1_800_000_000 * 10**9
+    start = 1_700_000_000 * 10**9
     packets = [(start + 10_000_000 * place, segment) for place, segment in enumerate(segments)]
     studio.write(name, packets, comment="Made with scapy: no kernel sent this.", device="none")

@@ -170,6 +170,16 @@ def test_rebuilt_states_equal_the_kernels(recipe, name, tmp_path, port):
     assert lives_rebuilt(tmp_path / f"{name}.pcapng") == lives_of_the_kernel(changes)
 
 
+def test_the_kernels_times_and_the_packets_are_of_one_clock(tmp_path, port):
+    with StateTrace(everything_about(port)) as trace:
+        make.RECIPES[0].make(make.Studio(tmp_path, port))
+        changes = read_to_the_end(trace)
+    [opening] = analyze(str(tmp_path / "self-connect-v4.pcapng")).openings
+    told = sorted([(c.time, str(c.new)) for c in changes] + [(s.time, s.frame) for s in opening.segments])
+    # Each segment of the handshake is sent after one change and arrives before the next.
+    assert [what for _, what in told][:6] == ["SYN-SENT", 1, "SYN-RECEIVED", 2, "ESTABLISHED", 3]
+
+
 def connect_to_itself(port: int) -> None:
     with socket.socket() as me:
         me.bind(("127.0.0.1", port))
