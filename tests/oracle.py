@@ -12,26 +12,30 @@ Where the definitions leave room, the most literal reading was taken. Those deci
     and also in a crossing; the first bare SYN of the other end crosses, unless a fitting SYN-ACK came before; a third
     ISN is "any other bare SYN".
  3. A SYN-ACK fits a SYN when it comes from the other end (from the same, where both are one), acknowledges ISN+1 up
-    to ISN+1+payload of the longest such SYN, and, where its own end sent a SYN in this opening, repeats that SYN's
-    sequence number: with a foreign number it is not the opening's own. One that does not fit is "something else".
- 4. A SYN-ACK captured before the SYN it fits belongs to it when it is at most one second earlier (equality included),
-    unless it fits the opening in whose time it was captured. It leaves that opening, and is not midstream.
-    With crossed SYNs "its SYN" is the one it acknowledges.
+    to ISN+1+payload of the SYN, and, where its own end sent a SYN in this opening, repeats that SYN's sequence
+    number: with a foreign number it is not the opening's own. One that does not fit is "something else".
+ 4. A SYN-ACK captured up to one second (included) before the SYN it fits belongs to it when it does not fit the
+    opening in whose time it was captured, which it then leaves; and when nothing but ACKs (no SYN, RST, FIN) of the
+    conversation lies between. Those ACKs come along, unless they belong to such an opening. None of them is midstream.
+    The opener's SYN-ACK for a SYN that crosses only later is in its opening from the start, whenever that SYN comes;
+    of several that repeat its SYN's number the first.
  5. The third ACK comes from the opener after the SYN-ACK (any later segment with ACK will do, FIN and data allowed,
-    SYN and RST not), acknowledges ISN+1 of the other end up to what it has sent since, and begins where the other end
-    may accept it: at ISN+1 or later, and within the SYN-ACK's unscaled window of what the SYN-ACK acknowledged.
-    Of several fitting SYN-ACKs any may be the one.
+    SYN and RST not), acknowledges ISN+1 of the other end up to what that has sent since (and since the SYN), and
+    begins where that may accept it: at ISN+1 or later, and within the SYN-ACK's unscaled window of what the SYN-ACK
+    acknowledged. Of several fitting SYN-ACKs any may be the one.
  6. Without a fitting SYN-ACK the first segment from the other end decides: RST is refused, anything else odd. A
     segment from the opener's own end is no answer, whatever its flags.
  7. A bare ACK has ACK and none of SYN, RST, FIN; its number and payload do not matter.
  8. A conversation is a pair of endpoints. It counts once as midstream when it has a segment before its first
     bare SYN (if any) that 4. does not give to that SYN; what follows an ended opening is its tail, never midstream.
+    It was connected to itself when both ends are one and the first such segment has the ACK bit.
  9. A duplicate is a packet whose bytes, from the outermost IP header on, equal those of an earlier packet at most one
-    millisecond away (the latest such packet, be it a duplicate itself); it is no segment, no retransmission.
+    millisecond away (the latest such that is no duplicate itself); it is no segment, no retransmission.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 from dataclasses import dataclass, field
@@ -109,6 +113,8 @@ class _Opening:
 
     syns: dict[Endpoint, list[Fact]]
     others: list[Fact] = field(default_factory=list)
+    #: SYN-ACKs that were captured before their SYN (decision 4).
+    early: list[Fact] = field(default_factory=list)
     ended: bool = False
 
     @property
@@ -128,12 +134,11 @@ class _Opening:
         """Whether *answer* is a SYN-ACK for a SYN of this opening (decision 3)."""
         if not answer.syn_ack or answer.destination not in self.syns:
             return False
-        syns = self.syns[answer.destination]
-        longest = max(syn.payload for syn in syns)
-        covered = 1 <= (answer.ack - syns[0].seq) <= 1 + longest
+        syn = self.syns[answer.destination][0]
         own = self.syns.get(answer.source)
-        in_time = answer.frame > syns[0].frame or syns[0].time - answer.time <= EARLY_WITHIN
-        return covered and in_time and (own is None or answer.seq == own[0].seq)
+        if answer.frame < syn.frame and answer not in self.early:
+            return False
+        return 1 <= answer.ack - syn.seq <= 1 + syn.payload and (own is None or answer.seq == own[0].seq)
 
     def answers(self) -> list[Fact]:
         return [fact for fact in self.others if self.fits(fact)]
@@ -141,16 +146,13 @@ class _Opening:
     def completes(self, third: Fact, answer: Fact) -> bool:
         """Whether *third* is the ACK that the sender of the SYN-ACK *answer* waits for (decision 5)."""
         syn = self.first
-        if third.source != syn.source or third.frame < answer.frame or third.frame < syn.frame:
+        if third.source != syn.source or third.frame < answer.frame:
             return False
         if not third.flags & Flag.ACK or third.flags & (Flag.SYN | Flag.RST):
             return False
-        sent = max(
-            fact.end - answer.seq
-            for fact in self.others
-            if fact.source == answer.source and answer.frame <= fact.frame < third.frame
-        )
-        acknowledged = 1 <= third.ack - answer.seq <= max(1, sent)
+        its = [fact for fact in self.others if fact.source == answer.source and not fact.flags & Flag.SYN]
+        since = [answer, *(fact for fact in its if max(answer.frame, syn.frame) < fact.frame < third.frame)]
+        acknowledged = 1 <= third.ack - answer.seq <= max(fact.end - answer.seq for fact in since)
         room = answer.ack - syn.seq + max(1, answer.window)
         return acknowledged and 1 <= third.seq - syn.seq < room
 
@@ -194,18 +196,18 @@ def judge(capture: Iterable[Fact]) -> Judgement:
     latest: dict[bytes, int] = {}
     for fact in capture:
         earlier = latest.get(fact.packet)
-        latest[fact.packet] = fact.time
         if earlier is not None and abs(fact.time - earlier) <= DUPLICATE_WITHIN:
             result.duplicates += 1
             continue
+        latest[fact.packet] = fact.time
         result.segments += 1
         conversations.setdefault(frozenset((fact.source, fact.destination)), []).append(fact)
     for ends, segments in conversations.items():
         openings, strays = _openings(segments)
-        first_syn = min((opening.first.frame for opening in openings), default=None)
-        if any(first_syn is None or stray.frame < first_syn for stray in strays):
-            result.midstream += 1
-            result.midstream_to_itself += len(ends) == 1
+        first_syn = openings[0].first.frame if openings else float("inf")
+        before = [stray for stray in strays if stray.frame < first_syn]
+        result.midstream += bool(before)
+        result.midstream_to_itself += len(ends) == 1 and any(stray.flags & Flag.ACK for stray in before[:1])
         result.openings += [opening.ruling() for opening in openings]
     result.openings.sort(key=lambda ruling: ruling.first_frame)
     return result
@@ -215,40 +217,42 @@ def _openings(conversation: list[Fact]) -> tuple[list[_Opening], list[Fact]]:
     """The openings of one conversation, and the segments that belong to none."""
     openings: list[_Opening] = []
     strays: list[Fact] = []
-    for fact in conversation:
+    for place, fact in enumerate(conversation):
         live = openings[-1] if openings and not openings[-1].ended else None
         if not fact.bare_syn:
             if live:
                 live.add(fact)
             else:
                 strays.append(fact)
-            continue
-        if live and fact.source in live.syns and live.syns[fact.source][0].seq == fact.seq:
+        elif live and fact.source in live.syns and live.syns[fact.source][0].seq == fact.seq:
             live.syns[fact.source].append(fact)
-            continue
-        waiting = strays + (live.others if live else [])
-        if live and fact.source not in live.syns and not live.answers():
+        elif live and fact.source not in live.syns and not live.answers():
             live.syns[fact.source] = [fact]
-            mine = live
+            own = [other for other in live.others if other.syn_ack and other.destination == fact.source]
+            live.early = [other for other in own if other.seq == live.first.seq][:1]
         else:
-            mine = _Opening({fact.source: [fact]})
-            openings.append(mine)
-        _claim(mine, fact, waiting, live, strays)
+            new = _Opening({fact.source: [fact]})
+            _claim(new, conversation[:place], strays, live)
+            openings.append(new)
     return openings, strays
 
 
-def _claim(mine: _Opening, syn: Fact, waiting: list[Fact], live: _Opening | None, strays: list[Fact]) -> None:
-    """Give the SYN-ACKs for *syn* that were captured before it to its opening (decision 4)."""
-    for early in waiting:
-        if not mine.fits(early) or early.destination != syn.source or (live and live is not mine and live.fits(early)):
-            continue
-        if early in strays:
-            strays.remove(early)
-        elif live and live is not mine:
-            live.others.remove(early)
-        if early not in mine.others:
-            mine.others.append(early)
-            mine.others.sort(key=lambda fact: fact.frame)
+def _claim(new: _Opening, before: list[Fact], strays: list[Fact], live: _Opening | None) -> None:
+    """Give a new opening the SYN-ACK that was captured before its SYN, and the ACKs since (decision 4)."""
+    acks = list(itertools.takewhile(lambda fact: fact.bare_ack, reversed(before)))
+    early = before[-len(acks) - 1] if len(acks) < len(before) else None
+    if early is None or new.first.time - early.time > EARLY_WITHIN or (live and live.fits(early)):
+        return
+    new.early = [early]
+    if not new.fits(early):
+        new.early = []
+    elif live:
+        live.others.remove(early)
+        new.add(early)
+    else:
+        for fact in [early, *reversed(acks)]:
+            strays.remove(fact)
+            new.add(fact)
 
 
 # -- facts from Wireshark ---------------------------------------------------------------------------------------
