@@ -6,10 +6,9 @@ import argparse
 import contextlib
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from analysis.errors import SelfconnError
-from analysis.report import VERSION
 from analysis.text import printable
 
 if TYPE_CHECKING:
@@ -39,6 +38,20 @@ Exit status:
 """
 
 
+class _Version(argparse.Action):
+    """--version, which alone has to know it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from analysis.report import VERSION  # noqa: PLC0415 - and all that a report needs
+
+        parser.exit(message=f"selfconn-capture {VERSION} (Python {sys.version.split()[0]})\n")
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Help of one width: to ask for the terminal's, argparse would import every compressor that Python has."""
+    return argparse.RawDescriptionHelpFormatter(prog, width=100)
+
+
 def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
     made = argparse.ArgumentParser(
@@ -46,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
         usage="%(prog)s [OPTIONS]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
         allow_abbrev=False,
     )
     add = made.add_argument_group("what connects to itself").add_argument
@@ -82,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     add("-q", "--quiet", action="store_true", help="say nothing on the way, and only counts in the table")
     add("-v", "--verbose", action="store_true", help="every opening in full")
     add("-n", action="store_true", help="accepted: addresses are never turned into names")
-    add("-V", "--version", action="version", version=f"selfconn-capture {VERSION}")
+    add("-V", "--version", nargs=0, action=_Version, help="print the version")
     return made
 
 
@@ -90,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit status."""
     with _ends_at_once():
         arguments = vars(parser().parse_args(argv))
-        del arguments["n"]
+        del arguments["n"], arguments["version"]
         from . import session  # noqa: PLC0415 - --help needs none of it
 
         command = tuple(sys.argv[1:] if argv is None else argv)
@@ -103,12 +116,13 @@ def main(argv: list[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def _ends_at_once() -> Iterator[None]:
-    """Let Ctrl-C simply end the process: there is nothing to keep yet, and nothing to say about it."""
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Let Ctrl-C simply end the process, as long as there is nothing to keep; and a pipe that nobody reads any more."""
+    before = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGINT, signal.SIGPIPE)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def _port(text: str) -> int:

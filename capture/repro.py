@@ -118,12 +118,15 @@ class Plan:
 def plan(
     outlook: Outlook, asked: str = "auto", *, attempts: int | None = None, seconds: float = 90, reset: bool = False
 ) -> Plan:
-    """Choose a way. Raises UsageError where the one that was asked for cannot lead there.
+    """Choose a way. Raises UsageError where the one asked for cannot lead there, CannotCapture where it may not.
 
     With a limit of attempts even the hopeless is tried: that a port is never hit is worth showing, too.
     """
     repro, why = (asked, None) if asked != "auto" else _choose(outlook)
     if attempts is None:
+        if outlook.bind_error in (errno.EACCES, errno.EPERM) and repro == "bind":
+            # CAP_NET_BIND_SERVICE is given up with the rest; in a private namespace nobody needs it.
+            raise CannotCapture(f"only root may bind port {outlook.target.port} on this host: add --private")
         if hopeless := _hopeless(outlook, repro):
             raise UsageError(hopeless)
         attempts = max(_ATTEMPTS, int(_MEANS * outlook.mean)) if outlook.chance else _ATTEMPTS
@@ -149,8 +152,6 @@ def _hopeless(outlook: Outlook, repro: str) -> str | None:
         return f"--repro range needs Linux 6.3, this is {kernel.release}: --repro bind does the same"
     if repro == "range" and port in kernel.reserved:
         return f"port {port} is in ip_local_reserved_ports, for --repro range as well: --repro bind gets there"
-    if repro == "bind" and outlook.bind_error in (errno.EACCES, errno.EPERM):
-        return f"port {port} is not for everybody to bind (ip_unprivileged_port_start): --private gets there"
     return None
 
 

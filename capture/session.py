@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from analysis.errors import CannotCapture, Incomplete, SelfconnError
-from analysis.text import printable
+from analysis.errors import CannotCapture, Incomplete, SelfconnError, UsageError
 from analysis.words import Verdict
 
 from . import host, namespace, pcapng, privilege
@@ -107,6 +106,8 @@ class Outcome:
 def run(options: Options) -> int:
     """Do what *options* ask for; the exit status. Raises SelfconnError where there is nothing to show."""
     target = host.target(options.host, options.port)
+    if options.output and options.write and Path(options.output).absolute() == Path(options.write).absolute():
+        raise UsageError("-o and -w name the same file: one is the report, the other the packets")
     notes: list[str] = []
     recorder, private = _privileged(options, target, notes)
     with recorder:
@@ -119,7 +120,7 @@ def run(options: Options) -> int:
         )
         teller = Teller(options, chosen)
         teller.before(notes)
-        with _signals() as signalled:
+        with _signals() as signalled, teller:
             outcome = _record(options, chosen, recorder, teller, signalled, private=private)
             teller.after(outcome)
     return outcome.status
@@ -200,7 +201,7 @@ def _record(  # noqa: PLR0913 - everything that is at work during a recording
         # The child is at work; the rings keep what it does until these are there.
         from analysis.reader import Analysis  # noqa: PLC0415
 
-        flow = _Flow(recorder, sink, Analysis(printable(sink.name)), options.count)
+        flow = _Flow(recorder, sink, Analysis("standard output" if sink.name == "-" else sink.name), options.count)
         ready = opened.enter_context(selectors.DefaultSelector())
         for one in (*recorder.filenos(), repro.fileno(), signalled):
             ready.register(one, selectors.EVENT_READ)

@@ -11,17 +11,17 @@ import sys
 import textwrap
 import time
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from analysis.errors import CannotCapture
 from analysis.report import report
 from analysis.text import printable
 from analysis.words import Endpoint
 
+from .output import Sink
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, TextIO
+    from typing import Any, Self, TextIO
 
     from analysis.report import Json, Report
 
@@ -40,8 +40,19 @@ class Teller:
     def __init__(self, options: Options, plan: Plan) -> None:
         self._options, self._plan = options, plan
         self._bar: Any = None
+        self._file: Sink | None = None
         self._shows_bar = not options.quiet and sys.stderr.isatty()
         self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Open the file for the report: if that cannot be, then before the repro and not after it."""
+        if self._options.output is not None:
+            self._file = Sink(self._options.output)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
 
     def before(self, notes: list[str]) -> None:
         """Say what is going to be done, where that leads, and why."""
@@ -104,17 +115,13 @@ class Teller:
         return sys.stderr if self._options.write == "-" else sys.stdout
 
     def _write(self, text: str) -> None:
-        if self._options.output is not None:
-            try:
-                Path(self._options.output).write_text(text, encoding="utf-8")
-            except OSError as error:
-                raise CannotCapture(f"cannot write the report to {self._options.output!r}: {error.strerror}") from error
-            return
-        try:
-            self._stream().write(text)
+        encoded = text.encode("utf-8", "backslashreplace")
+        if self._file:
+            self._file.write(encoded)
+        else:
             self._stream().flush()
-        except BrokenPipeError:  # whoever read it has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream().fileno())
+            self._stream().buffer.write(encoded)
+            self._stream().flush()
 
 
 def _say(text: str) -> None:
@@ -183,7 +190,7 @@ def _shortcomings(outcome: Outcome) -> Iterator[str]:
         yield printable(outcome.trouble)
     if outcome.recorder.dropped:
         yield f"{outcome.recorder.dropped:,} packets were lost: the kernel had no room for them"
-    if outcome.repro.account["outcome"] == "hit" and not outcome.rebuilt and not outcome.trouble:
+    if outcome.repro.account["outcome"] == "hit" and not outcome.rebuilt and outcome.interface not in ("lo", "any"):
         yield (
             f"the socket was connected to itself, but nothing of that passed {printable(outcome.interface)}: "
             "it goes by way of lo, whatever the address"
