@@ -1,7 +1,7 @@
 """selfconn-analyze: the command."""
 
 # ruff: noqa: PLC0415 -- each run imports what it needs: --help no engine, json no tabulate, a short run no tqdm
-# ruff: noqa: PTH110, PTH112, PTH116, PTH121, PTH123 -- pathlib takes longer to import than a small capture to read
+# ruff: noqa: PTH110, PTH112, PTH113, PTH116, PTH120, PTH121, PTH123 -- pathlib takes longer to import than a small capture to read
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import os
 import signal
 import sys
 import time
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, NoReturn, Protocol
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from .errors import NotACapture, SelfconnError, UsageError
+from .errors import Incomplete, NotACapture, SelfconnError, UsageError
 from .text import printable
 from .words import REMARKABLE, Endpoint, Verdict
 
@@ -22,15 +22,6 @@ if TYPE_CHECKING:
 
     from .report import Report
     from .words import CaptureResult
-
-    class _Bar(Protocol):
-        """What we use of a tqdm."""
-
-        start_t: float
-
-        def update(self, n: float) -> object: ...
-        def close(self) -> None: ...
-
 
 PROGRAM = "selfconn-analyze"
 
@@ -83,7 +74,8 @@ class _Version(argparse.Action):
         from .report import VERSION
 
         engine = "compiled" if COMPILED else "interpreted: slower, the same answers; a C compiler at installation helps"
-        parser.exit(message=f"{PROGRAM} {VERSION} (engine {engine}; Python {sys.version.split()[0]})\n")
+        sys.stdout.write(f"{PROGRAM} {VERSION} (engine {engine}; Python {sys.version.split()[0]})\n")
+        parser.exit()
 
 
 def _port(text: str) -> int:
@@ -181,22 +173,22 @@ def _run(options: argparse.Namespace, stop: _Stop) -> int:
     if options.expect and options.only and options.expect not in options.only:
         raise UsageError(f"--expect {options.expect} can never match while --only leaves it out")
     paths = list(_paths(options.captures))
-    _spare_the_captures(options.output, paths)
+    _check_output(options.output, paths)
     results: list[CaptureResult] = []
     statuses = {0}
-    for result in _results(paths, options, stop, statuses):
-        results.append(result)
-        if result.damage and not stop.came():
-            statuses.add(4)
+    with suppress(KeyboardInterrupt):
+        for result in _results(paths, options, stop, statuses):
+            results.append(result)  # noqa: PERF402 -- what there is when a signal comes is kept
     made = report(results)
-    if results or not statuses & {3}:
+    if results:
         _write(made, options)
-    for result in results:
-        if result.damage and not stop.came():
-            where = f"byte offset {result.damage.offset}"
-            _say(f"{result.name} ends early at {where}: {result.damage.reason}; the part before is analysed")
     if stop.came():
         return stop.status
+    for result in results:
+        if result.damage:
+            statuses.add(4)
+            where = f"byte offset {result.damage.offset}"
+            _say(f"{result.name} ends early at {where}: {result.damage.reason}; the part before is analysed")
     if options.expect and not made.count(Verdict(options.expect)):
         statuses.add(1)
     return next(status for status in (3, 4, 1, 0) if status in statuses)
@@ -205,48 +197,56 @@ def _run(options: argparse.Namespace, stop: _Stop) -> int:
 # -- the captures -------------------------------------------------------------------------------------------------
 
 
-def _paths(given: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Each path to read, and whether it was found in a directory (where what is no capture is passed over)."""
+class _Path(NamedTuple):
+    """A file to read, and the directory that it was found in (where what is no capture is passed over)."""
+
+    name: str
+    directory: str | None = None
+
+
+def _paths(given: Sequence[str]) -> Iterator[_Path]:
     for name in given:
-        if name != "-" and os.path.isdir(name):
-            try:
-                with os.scandir(name) as entries:
-                    files = sorted(entry.path for entry in entries if entry.is_file() and entry.name[0] != ".")
-            except OSError as error:
-                _say(f"cannot read {name}: {error.strerror}")
-                files = [name]
-            yield from ((path, True) for path in files)
-            if not files:
-                yield name, False
-        else:
-            yield name, False
+        if name == "-" or not os.path.isdir(name):
+            yield _Path(name)
+            continue
+        try:
+            with os.scandir(name) as entries:
+                files = sorted(entry.path for entry in entries if entry.is_file() and entry.name[0] != ".")
+        except OSError as error:
+            raise NotACapture(f"cannot read {name}: {error.strerror}") from error
+        if not files:
+            raise NotACapture(f"no capture in {name}: the directory is empty")
+        yield from (_Path(path, name) for path in files)
 
 
-def _spare_the_captures(output: str | None, paths: Sequence[tuple[str, bool]]) -> None:
-    """Refuse to write the report over one of its captures."""
-    if output is None or not os.path.exists(output):
+def _check_output(output: str | None, paths: Sequence[_Path]) -> None:
+    """Refuse early what could not be written, or would be written over one of the captures."""
+    if output is None:
         return
-    for path, _ in paths:
-        if path != "-" and os.path.exists(path) and os.path.samefile(output, path):
+    if not os.path.exists(output):
+        if not os.access(os.path.dirname(output) or ".", os.W_OK):
+            raise UsageError(f"cannot write {output}: there is no such directory, or it may not be written to")
+        return
+    if os.path.isdir(output) or not os.access(output, os.W_OK):
+        raise UsageError(f"cannot write {output}: it is a directory, or may not be written to")
+    for name, _ in paths:
+        if name != "-" and os.path.exists(name) and os.path.samefile(output, name):
             raise UsageError(f"{output} is one of the captures: name another file for -o")
 
 
 def _results(
-    paths: Sequence[tuple[str, bool]], options: argparse.Namespace, stop: _Stop, statuses: set[int]
+    paths: Sequence[_Path], options: argparse.Namespace, stop: _Stop, statuses: set[int]
 ) -> Iterator[CaptureResult]:
     """Read one capture after the other; what is none is said on standard error, and noted in *statuses*."""
     from .reader import TABLE, analyze
 
     collect = _collect(options)
-    progress = None
-    if not options.quiet and sys.stderr.isatty():
-        progress = _Progress(path for path, _ in paths)
-    for path, found in paths:
-        if stop.came():
-            break
+    progress = _Progress(paths) if not options.quiet and sys.stderr and sys.stderr.isatty() else None
+    barren: dict[str | None, None] = dict.fromkeys(path.directory for path in paths if path.directory)
+    for name, directory in paths:
         try:
             result = analyze(
-                path,
+                name,
                 collect=collect,
                 only=frozenset(map(Verdict, options.only or ())),
                 table=options.table or TABLE,
@@ -256,12 +256,20 @@ def _results(
         except NotACapture as error:
             if stop.came():  # what was read is too little to be anything
                 break
-            if not found:
+            passed_over = directory and os.access(name, os.R_OK)
+            if not passed_over:
                 statuses.add(3)
-            if not found or options.verbose:
+            if not passed_over or options.verbose:
                 _say(str(error))
             continue
+        barren.pop(directory, None)
         yield _at_host(result, options) if options.host else result
+        if stop.came():
+            break
+    else:
+        for directory in barren:
+            _say(f"no capture in {directory}")
+            statuses.add(3)
     if progress:
         progress.close()
 
@@ -287,17 +295,30 @@ def _at_host(result: CaptureResult, options: argparse.Namespace) -> CaptureResul
 
 
 def _write(report: Report, options: argparse.Namespace) -> None:
-    if options.output is None:
-        stream = sys.stdout
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
-        _print(_rendered(report, options, stream), stream)
-        return
-    try:
-        with open(options.output, "w", encoding="utf-8", errors="backslashreplace") as stream:
+    if options.output is not None:
+        with _writing(options.output), open(options.output, "w", encoding="utf-8", errors=_ESCAPE) as stream:
             _print(_rendered(report, options, stream), stream)
+    elif sys.stdout is None:
+        raise UsageError("standard output is closed: name a file with -o")
+    else:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors=_ESCAPE)
+        with _writing("standard output"):
+            _print(_rendered(report, options, sys.stdout), sys.stdout)
+
+
+#: What the encoding of a stream cannot say is escaped.
+_ESCAPE = "backslashreplace"
+
+
+@contextmanager
+def _writing(name: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise UsageError(f"cannot write {options.output}: {error.strerror}") from error
+        if name == "standard output":  # or Python would try again at exit, and complain in its own words
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Incomplete(f"cannot write {name}: {error.strerror}") from error
 
 
 def _rendered(report: Report, options: argparse.Namespace, stream: IO[str]) -> Iterator[str]:
@@ -323,7 +344,8 @@ def _print(pieces: Iterator[str], stream: IO[str]) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
+    if sys.stderr:
+        sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
 
 
 # -- signals and progress ------------------------------------------------------------------------------------------
@@ -365,11 +387,11 @@ class _Stop:
 class _Progress:
     """A bar on standard error with octets, rate and time left, for what takes longer than PATIENCE."""
 
-    def __init__(self, paths: Iterator[str]) -> None:
-        self.paths = list(paths)
+    def __init__(self, paths: Sequence[_Path]) -> None:
+        self.paths = paths
         self.start = time.monotonic()
         self.octets = 0
-        self.bar: _Bar | None = None
+        self.bar: Any = None  # a tqdm, once there is one
 
     def __call__(self, octets: int) -> None:
         """Note that so many octets more were read."""
@@ -380,14 +402,12 @@ class _Progress:
             self._show()
 
     def _show(self) -> None:
-        from tqdm import tqdm
+        from .progress import bar
 
-        tqdm.monitor_interval = 0  # no thread of its own
-        sizes = [os.stat(path).st_size for path in self.paths if path != "-" and os.path.exists(path)]
-        total = sum(sizes) if len(sizes) == len(self.paths) else None
-        self.bar = bar = tqdm(total=total, unit="B", unit_scale=True, leave=False, file=sys.stderr, dynamic_ncols=True)
-        bar.start_t -= time.monotonic() - self.start
-        bar.update(self.octets)
+        sizes = [os.stat(name).st_size for name, _ in self.paths if os.path.isfile(name)]
+        self.bar = bar(sum(sizes) if len(sizes) == len(self.paths) else None, unit="B", unit_scale=True)
+        self.bar.start_t -= time.monotonic() - self.start
+        self.bar.update(self.octets)
 
     def close(self) -> None:
         """Take the bar away."""

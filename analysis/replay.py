@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from .words import Endpoint, Opening, Segment, SequenceNumber
 
 
+#: The bits that take sequence space.
+_CONTROL = Flag.SYN | Flag.FIN
+
+
 class Step(NamedTuple):
     """What one segment, or one part of it, did to one socket.
 
@@ -203,9 +207,10 @@ class _Socket:
             return
         if segment.flags & Flag.RST:
             return
-        if segment.flags & Flag.SYN and self.irs is None:
-            self.irs = self.rcv_nxt = segment.seq
-        if self.rcv_nxt is not None and segment.end > self.rcv_nxt:
+        if segment.flags & Flag.SYN:
+            if self.irs is None:  # data in a SYN is taken for new when it comes again: not every receiver takes it
+                self.irs, self.rcv_nxt = segment.seq, segment.seq + 1
+        elif self.rcv_nxt is not None and segment.end > self.rcv_nxt:
             self.rcv_nxt = segment.end
 
 
@@ -398,9 +403,6 @@ def _arrival(segments: Sequence[Segment], place: int) -> _Arrival:
     return _Arrival(silent)
 
 
-_CONTROL = Flag.SYN | Flag.FIN
-
-
 def _acknowledges(answer: Segment, segment: Segment) -> bool:
     """Whether *answer* shows that its sender had *segment*."""
     if segment.syn_ack and answer.flags & Flag.SYN:
@@ -414,6 +416,10 @@ def _arrival_of_ack(segments: Sequence[Segment], place: int) -> _Arrival:
     """When a segment arrives that nothing acknowledges: at once; a RST once the other end has fallen silent."""
     segment = segments[place]
     if not segment.flags & Flag.RST:
+        for other in segments[place + 1 :]:
+            repeats = other.flags & _CONTROL and other.source == segment.destination and other.end <= segment.ack
+            if repeats and segment.flags & Flag.ACK:
+                return _Arrival(place, unknown=f"lost, or late: frame {other.frame} repeats what it acknowledges")
         return _Arrival(place)
     if _goes_on(segments, place):
         return _Arrival(place, unknown="the connection goes on: not obeyed, or forged")

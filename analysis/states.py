@@ -204,9 +204,10 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.ESTABLISHED, _E.SEND_FIN): Row(_S.FIN_WAIT_1, "FIN", "3.10.4", "closes"),
     (_S.ESTABLISHED, _E.RECEIVE_FIN): Row(_S.CLOSE_WAIT, "ACK", "3.10.7.4", "{whose} FIN: no more data will come"),
     (_S.FIN_WAIT_1, _E.RECEIVE_ACK_OF_FIN): Row(_S.FIN_WAIT_2, "", "3.10.7.4", "its FIN is acknowledged"),
-    (_S.FIN_WAIT_1, _E.RECEIVE_ACK_OF_SYN): Row(
-        _S.FIN_WAIT_1, "", "3.10.7.4", "its SYN is acknowledged after it closed"
-    ),
+    **{
+        (_S.FIN_WAIT_1, event): Row(_S.FIN_WAIT_1, "", "3.10.7.4", "its SYN is acknowledged after it closed")
+        for event in (_E.RECEIVE_ACK_OF_SYN, _E.RECEIVE_SYN_ACK)
+    },
     (_S.FIN_WAIT_1, _E.RECEIVE_FIN): Row(
         _S.CLOSING, "ACK", "3.10.7.4", "{whose} FIN before its FIN is acknowledged: simultaneous close"
     ),

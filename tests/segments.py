@@ -1,6 +1,6 @@
 """Builders of segments and openings for the tests: relative numbers in, absolute segments out.
 
-    talk = Talk(A, B)
+    talk = Talk()
     talk.a("S"); talk.b("S.", 0, 1); talk.a(".", 1, 1)
     opening = talk.opening(Verdict.THREE_WAY)
 
@@ -10,7 +10,14 @@ Flags are tcpdump's letters (S F R P and . for ACK). ``seq`` is relative to the 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import frames
+
 from analysis.words import Endpoint, Flag, Opening, Options, Segment, SequenceNumber, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 A = Endpoint.parse("192.0.2.1", 40000)
 B = Endpoint.parse("198.51.100.2", 443)
@@ -23,11 +30,19 @@ LETTERS = {"S": Flag.SYN, "F": Flag.FIN, "R": Flag.RST, "P": Flag.PSH, ".": Flag
 
 
 class Talk:
-    """A conversation between two endpoints, or of one with itself, a segment a call."""
+    """A conversation, a segment a call: between A and B; of one endpoint with itself, where only that is given."""
 
     def __init__(
-        self, a: Endpoint = A, b: Endpoint | None = None, *, isn_a: int = 1000, isn_b: int = 7000, frame: int = 1
+        self,
+        a: Endpoint | None = None,
+        b: Endpoint | None = None,
+        *,
+        isn_a: int = 1000,
+        isn_b: int = 7000,
+        frame: int = 1,
     ) -> None:
+        if a is None:
+            a, b = A, B
         self.ends = (a, a if b is None else b)
         self.isn = (isn_a, isn_a if b is None else isn_b)
         self.segments: list[Segment] = []
@@ -87,7 +102,7 @@ def self_connect(end: Endpoint = SELF, *, isn: int = 1000, close: bool = True, *
 
 def three_way(*, close: bool = True, isn_a: int = 1000, isn_b: int = 7000) -> Opening:
     """The ordinary case (RFC 9293 3.5 figure 6 and 3.6 figure 12)."""
-    talk = Talk(A, B, isn_a=isn_a, isn_b=isn_b)
+    talk = Talk(isn_a=isn_a, isn_b=isn_b)
     talk.a("S").b("S.", 0, 1).a(".", 1, 1).a("P.", 1, 1, 10).b(".", 1, 11)
     if close:
         talk.a("F.", 11, 1).b(".", 1, 12).b("F.", 1, 12).a(".", 12, 2)
@@ -96,7 +111,7 @@ def three_way(*, close: bool = True, isn_a: int = 1000, isn_b: int = 7000) -> Op
 
 def simultaneous_open(*, close: bool = True, isn_a: int = 1000, isn_b: int = 7000) -> Opening:
     """Both SYNs cross, then both SYN-ACKs (RFC 9293 3.5 figure 7); at the end both FINs (3.6 figure 13)."""
-    talk = Talk(A, B, isn_a=isn_a, isn_b=isn_b)
+    talk = Talk(isn_a=isn_a, isn_b=isn_b)
     talk.a("S").b("S").a("S.", 0, 1).b("S.", 0, 1)
     talk.a(".", 1, 1, sack=((0, 1),)).b(".", 1, 1, sack=((0, 1),))
     if close:
@@ -106,4 +121,31 @@ def simultaneous_open(*, close: bool = True, isn_a: int = 1000, isn_b: int = 700
 
 def refused() -> Opening:
     """A SYN to a port where nobody listens."""
-    return Talk(A, B).a("S").b("R.", -7000, 1).opening(Verdict.REFUSED)
+    return Talk().a("S").b("R.", -7000, 1).opening(Verdict.REFUSED)
+
+
+def packets(segments: Iterable[Segment]) -> list[tuple[int, bytes]]:
+    """The segments as raw IP packets (link type 101) with their times, for the writers of capture files."""
+    return [(segment.time, _packet(segment)) for segment in segments]
+
+
+def _packet(segment: Segment) -> bytes:
+    options, source, destination = segment.options, segment.source, segment.destination
+    encoded = frames.mss(options.mss) if options.mss is not None else b""
+    encoded += frames.sack_permitted() if options.sack_permitted else b""
+    if options.tsval is not None:
+        encoded += frames.timestamps(options.tsval, options.tsecr or 0)
+    encoded += frames.sack(*options.sack) if options.sack else b""
+    header = frames.tcp(
+        source.port,
+        destination.port,
+        int(segment.flags),
+        int(segment.seq),
+        int(segment.ack),
+        window=segment.window,
+        options=encoded,
+        payload=bytes(segment.payload),
+    )
+    if len(source.packed) == 16:
+        return frames.ipv6(source.packed, destination.packed, header)
+    return frames.ipv4(source.packed, destination.packed, header, identification=segment.frame)

@@ -317,10 +317,10 @@ def _segment(segment: Segment, account: Replay, names: dict[Endpoint, str]) -> l
 
 
 def _relative(number: SequenceNumber, isn: SequenceNumber | None) -> str:
-    """A sequence number as a distance from *isn*; as it is where none is known."""
+    """A sequence number as a distance from *isn*; as it is where none is known, or it lies before that."""
     if isn is None:
         return str(int(number))
-    return str((int(number) - int(isn)) % (1 << 32))
+    return str(number - isn) if number >= isn else f"{int(number)} (absolute)"
 
 
 def _cell(steps: Sequence[Step], segment: Segment, names: dict[Endpoint, str], width: int, style: Style) -> str:
