@@ -1,0 +1,91 @@
+"""A network namespace of one's own: what is in it, and that the host's stays as it is."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from alone import alone
+
+from analysis.errors import CannotCapture
+from analysis.words import Endpoint
+from capture import host, namespace
+
+SETTINGS = Path("/proc/sys/net/ipv4")
+
+
+class Seen(NamedTuple):
+    """What a process sees of the network that it is in."""
+
+    namespace: str
+    interfaces: list[str]
+    ports: str
+    user: tuple[int, int]
+    bound: list[str]
+
+
+def look(*addresses: str, port: int = 0) -> Seen:
+    bound = []
+    for address in addresses:
+        with socket.socket(host.family(Endpoint.parse(address, port))) as one:
+            one.bind((address, port))
+            bound.append(one.getsockname()[0])
+    return Seen(
+        str(Path("/proc/self/ns/net").readlink()),
+        [name for _, name in socket.if_nameindex()],
+        (SETTINGS / "ip_local_port_range").read_text().strip(),
+        (os.geteuid(), os.getegid()),
+        bound,
+    )
+
+
+@pytest.mark.parametrize("port", [1, 3, 7, 8, 80, 1023, 49999, 50000, 50001, 50007, 65528, 65535])
+def test_the_range_is_small_and_begins_even_where_it_can(port: int) -> None:
+    low, high = namespace.ephemeral_range(port)
+    assert 1 <= low <= port <= high <= 65535
+    assert high - low + 1 == namespace.PORTS
+    assert low % 2 == 0 or low == 1
+
+
+def test_no_namespace_is_said_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_what: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(namespace, "_leave", refuse)
+    with pytest.raises(CannotCapture, match="no private network namespace: Operation not permitted"):
+        namespace.enter(Endpoint.parse("127.0.0.1", 50000), (50000, 50007))
+
+
+def enter_and_look(address: str, ports: tuple[int, int], *bound: str, port: int = 0) -> Seen:
+    namespace.enter(Endpoint.parse(address, 50000), ports)
+    return look(*bound, port=port)
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace")
+class TestInside:
+    def test_it_is_another_network_with_a_loopback_of_its_own(self) -> None:
+        before = look("127.0.0.1")
+        inside = alone(enter_and_look, "127.0.0.1", (50000, 50007), "127.0.0.1", "127.1.2.3")
+        assert inside.namespace != before.namespace
+        assert inside.interfaces == ["lo"]
+        assert inside.ports.split() == ["50000", "50007"]
+        assert inside.user == before.user
+        assert inside.bound == ["127.0.0.1", "127.1.2.3"]
+        assert look("127.0.0.1") == before
+
+    @pytest.mark.usefixtures("need_ipv6")
+    @pytest.mark.parametrize("address", ["::1", "192.0.2.1", "2001:db8::1", "127.9.9.9"])
+    def test_any_address_can_be_its_own(self, address: str) -> None:
+        assert alone(enter_and_look, address, (50000, 50007), address, "127.0.0.1").bound == [address, "127.0.0.1"]
+
+    def test_every_port_can_be_in_the_range_and_bound_by_everybody(self) -> None:
+        inside = alone(enter_and_look, "127.0.0.1", (80, 87), "127.0.0.1", port=80)
+        assert inside.ports.split() == ["80", "87"]
+
+    def test_ports_that_are_no_range_are_refused(self) -> None:
+        with pytest.raises(pytest.fail.Exception, match="no private network namespace: Invalid argument"):
+            alone(enter_and_look, "127.0.0.1", (50007, 50000))
