@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import analysis.cli
 import capture.cli
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")] if not path.parent.name.startswith("."))
@@ -58,3 +64,36 @@ def test_what_is_made_from_the_program_is_current(path: Path) -> None:
 
 def test_the_readme_shows_a_picture() -> None:
     assert len(pages.PICTURE.findall((ROOT / "README.md").read_text())) == 1
+
+
+def fields(value: Any) -> Iterator[str]:
+    """Every name of a field in a JSON value; what has verdicts or reasons for names is not looked into."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            if name not in {"verdicts", "undecoded"}:
+                yield from fields(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from fields(inner)
+
+
+def report(*command: str | Path) -> set[str]:
+    said = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, capture_output=True, check=True, timeout=60
+    ).stdout
+    return set(fields(json.loads(said)))
+
+
+def documented() -> set[str]:
+    return set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "json.md").read_text()))
+
+
+def test_every_field_of_an_analysis_is_documented() -> None:
+    assert not report("analysis.cli", "--format", "json", *sorted((ROOT / "pcaps").glob("*.pcapng"))) - documented()
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace")
+def test_every_field_of_a_live_capture_is_documented(tmp_path: Path) -> None:
+    assert not report("capture.cli", "--private", "--format", "json", "-w", tmp_path / "it.pcapng") - documented()
