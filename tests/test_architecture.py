@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(path for top in ("analysis", "capture") for path in (ROOT / top).rglob("*.py"))
 LIBRARIES = ("Cython", "pyshark", "scapy", "tabulate", "tqdm")
 

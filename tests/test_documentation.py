@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import ROOT
 
 import analysis.cli
 import capture.cli
@@ -19,7 +20,7 @@ import capture.cli
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parent.parent
+
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")] if not path.parent.name.startswith("."))
 PARSERS = {"selfconn-analyze": analysis.cli.parser, "selfconn-capture": capture.cli.parser}
 
