@@ -9,15 +9,16 @@ ctypedef const unsigned char* bytes_at
 ctypedef const unsigned char[::1] octets
 
 cdef i64 OTHER, FOUND, UNKNOWN_LINK
+cdef i64 MAX_RECORD, MAX_BLOCK
 cdef u64 R_LINK, R_TAG, R_IP4_CUT, R_IP4_BAD, R_IP6_CUT, R_IP6_EXT, R_FRAGMENT, R_GRE, R_DEPTH, R_TCP_CUT
 cdef u64 R_TCP_BAD, MAX_DEPTH, IPV4, IPV6, MPLS, ETHERNET, PPP, BY_NIBBLE, NOT_IP, WORDS, A_HIGH, A_LOW, B_HIGH
 cdef u64 B_LOW, PORTS, STATE, ISN, END, TIME, FRAME, SIZE, REFUSED, SINCE, FIRST_IS_B, ENDED, FIN_A, FIN_B
-cdef u64 TOUCHED, KEPT, COUNTED, MID, EQUAL, RETRANSMISSION, DATA_SECOND, BELOW_WINDOW, IN_USE, RAW, LOW32
+cdef u64 TOUCHED, KEPT, COUNTED, MID, EQUAL, RETRANSMISSION, DATA_SECOND, BELOW_REACH, IN_USE, RAW, LOW32
 cdef u64 HALF32, LOW64, MIX1, MIX2, SECOND, MILLISECOND, FACE, LAST_SECOND, TWINS, PLACES, PROBES, FULL, ALL
-cdef u64 MAX_KEPT, MAX_RETRIED, P_MIDSTREAM, P_EARLY_SYN_ACK, P_EARLY_ACK, P_SYN, P_SYN_ACKED, P_THREE_WAY
+cdef u64 MAX_KEPT, MAX_RETRIED, P_MIDSTREAM, EARLY_ISN, EARLY_TIME, EARLY_END, EARLY, EARLY_FROM_A, EARLY_ACKED, ANOTHER, BEFORE, P_SYN, P_SYN_ACKED, P_THREE_WAY
 cdef u64 P_CROSSED, P_REFUSED, P_SELF_SYN, P_SELF_CONNECT, E_SYN_SECOND, E_SYN_ACK_FIRST, E_SYN_ACK_SECOND
 cdef u64 E_ACK_FIRST, E_ACK_SECOND, E_OTHER_SECOND, E_RST_FIRST, E_RST_SECOND, E_NOTHING, EVENTS, CROSSED_PHASES
-cdef u64 UNCROSSED_PHASES, FIN, SYN, RST, ACK
+cdef u64 OWN, UNCROSSED_PHASES, FIN, SYN, RST, ACK
 
 @cython.locals(view=word_view)
 cdef words address(object words)
@@ -36,7 +37,7 @@ cdef class Engine:
     cdef unsigned char[::1] headers
     cdef unsigned char* raw
     cdef const unsigned char[::1] rules, verdict_of
-    cdef dict lookup, kept, omitted
+    cdef dict lookup, kept, early, omitted
     cdef public dict unknown_links
     cdef public list finished
     cdef public u64 packets, segments, duplicates, midstream, midstream_to_itself, evicted
@@ -69,19 +70,23 @@ cdef class Engine:
     @cython.locals(
         size=Py_ssize_t, source_port=u64, target_port=u64, data=u64, a_high=u64, a_low=u64, b_high=u64, b_low=u64,
         equal=bint, ports=u64, from_a=bint, slot=i64, m=words, b=Py_ssize_t, state=u64, phase=u64, flags=u64,
-        seq=u64, ack=u64, control=u64, first=bint, event=u64, after=u64)
+        seq=u64, ack=u64, control=u64, first=bint, event=u64, after=u64, answered=bint, before=u64)
     cdef Py_ssize_t segment(
         self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 time) except -9
     @cython.locals(m=words, one=u64, two=u64, beyond=u64)
     cdef u64 classify(
         self, Py_ssize_t b, u64 phase, u64 control, bint first, bint equal, u64 seq, u64 ack, u64 data, u64 window) noexcept
-    @cython.locals(m=words, window=u64, two=u64)
-    cdef bint third(self, Py_ssize_t b, u64 seq, u64 ack) noexcept
-    @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, first=bint)
+    @cython.locals(m=words, b=Py_ssize_t, state=u64)
     cdef stray(
         self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, u64 ack, u64 control, bint from_a,
-        i64 time)
-    @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, after=u64, early=bint, apart=u64, i=Py_ssize_t)
+        u64 time)
+    @cython.locals(m=words, b=Py_ssize_t, state=u64)
+    cdef expect(
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, u64 ack, bint from_a, u64 time)
+    @cython.locals(m=words, two=u64)
+    cdef bint acknowledges(self, Py_ssize_t b, u64 seq, u64 ack, bint from_a) noexcept
+    @cython.locals(
+        m=words, b=Py_ssize_t, state=u64, after=u64, two=u64, apart=u64, acknowledged=u64, joined=bint, i=Py_ssize_t)
     cdef int open(
         self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, bint from_a, u64 time) except -1
     @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, verdict=u64)

@@ -80,12 +80,17 @@ B_LOW = 3
 PORTS = 4  # lower endpoint's port << 16 | other's | IP version << 32
 STATE = 5  # phase | flags | SYN retransmissions << 32
 ISN = 6  # the first end's | the second end's << 32
-END = 7  # the sequence number after the last octet seen: first end's | second end's << 32
-TIME = 8  # of the first SYN; in the EARLY phases, of the SYN-ACK
+END = 7  # the sequence number after the second end's last octet | ISN of another SYN-ACK of its << 32
+TIME = 8  # of the first SYN
 FRAME = 9
-SIZE = 10  # octets of header remembered | data in the first SYN << 8 | in the second << 24 | SYN-ACK's window << 40
+SIZE = 10  # octets of header remembered | data in the first SYN << 8 | in the second << 24 | reach << 40
 REFUSED = 11  # attempts at the same destination refused before
 SINCE = 12  # time of the first of those
+# A SYN-ACK that fits nothing yet: its SYN may have been captured late.
+EARLY_ISN = 13  # of the SYN that it acknowledges (with the data in it) | its own << 32
+EARLY_TIME = 14
+EARLY_END = 15  # as END | reach << 40
+# The reach is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges and offers.
 
 # Flags in the STATE word, above the phase.
 FIRST_IS_B = 1 << 8
@@ -95,13 +100,19 @@ FIN_B = 1 << 11
 TOUCHED = 1 << 12
 KEPT = 1 << 13
 COUNTED = 1 << 14  # its verdict is in the counts already
-MID = 1 << 15  # an EARLY phase that was counted as midstream
+MID = 1 << 15  # midstream only for the sake of an early SYN-ACK
 EQUAL = 1 << 16
+EARLY = 1 << 17  # the EARLY words hold a SYN-ACK ...
+EARLY_FROM_A = 1 << 18  # ... which A sent ...
+EARLY_ACKED = 1 << 19  # ... and the other end has acknowledged
+ANOTHER = 1 << 20  # the END word holds another ISN
+OWN = 1 << 21  # the first end acknowledged a SYN that was not captured so far: the ISN word has its ISN
+BEFORE = 24  # the phase before the early SYN-ACK, 5 bits from here
 RETRANSMISSION = 1 << 32
 
 # Parts of the SIZE word.
 DATA_SECOND = 0xFFFF000000
-BELOW_WINDOW = 0xFFFFFFFFFF
+BELOW_REACH = 0xFFFFFFFFFF
 IN_USE = 0x10000000000  # bit 40 of the third word of a place
 
 RAW = 64  # octets of self.raw to a slot
@@ -131,8 +142,6 @@ MAX_RETRIED = 4_096
 
 # The phases and events as plain integers, for the compiler.
 P_MIDSTREAM = int(Phase.MIDSTREAM)
-P_EARLY_SYN_ACK = int(Phase.EARLY_SYN_ACK)
-P_EARLY_ACK = int(Phase.EARLY_ACK)
 P_SYN = int(Phase.SYN)
 P_SYN_ACKED = int(Phase.SYN_ACKED)
 P_THREE_WAY = int(Phase.THREE_WAY)
@@ -164,7 +173,7 @@ CROSSED_PHASES = sum(
     )
 )
 #: Phases before any SYN-ACK of the second end, in which its SYN still belongs to the opening (bits).
-UNCROSSED_PHASES = sum(1 << phase for phase in (Phase.SYN, Phase.SYN_OWN_SYN_ACK, Phase.SYN_BARE_ACK, Phase.SYN_ODD))
+UNCROSSED_PHASES = sum(1 << phase for phase in (Phase.SYN, Phase.SYN_BARE_ACK, Phase.SYN_ODD))
 
 FIN = 0x01
 SYN = 0x02
@@ -250,6 +259,7 @@ class Engine:
         self.reasons = memoryview(bytearray(8 * len(REASONS))).cast("Q")
         self.unknown_links: dict[int, int] = {}
         self.kept: dict[int, list[Kept]] = {}
+        self.early: dict[int, Kept] = {}
         self.omitted: dict[int, int] = {}
         self.finished: list[Finished] = []
         self.packets = self.segments = self.duplicates = 0
@@ -278,10 +288,7 @@ class Engine:
 
     def pcap(self, octets: Octets, i: int, end: int) -> None:
         """Walk the whole pcap records in octets[i:end], which is not empty."""
-        if cython.compiled:
-            d = cython.address(octets[0])
-        else:
-            d = octets
+        d = cython.address(octets[0]) if cython.compiled else octets
         while True:
             self.need = self.header
             if end - i < self.header:
@@ -305,10 +312,7 @@ class Engine:
 
     def pcapng(self, octets: Octets, i: int, end: int) -> None:
         """Walk the whole pcapng blocks in octets[i:end], which is not empty."""
-        if cython.compiled:
-            d = cython.address(octets[0])
-        else:
-            d = octets
+        d = cython.address(octets[0]) if cython.compiled else octets
         while True:
             self.need = 12
             if end - i < 12:
@@ -715,6 +719,7 @@ class Engine:
         control = flags & (SYN | ACK | RST | FIN)
         first = from_a != ((state & FIRST_IS_B) != 0)
 
+        answered = False
         if control == SYN:
             event = E_NOTHING
             if phase >= P_SYN and not state & ENDED:
@@ -731,39 +736,38 @@ class Engine:
             if event == E_NOTHING:
                 self.open(slot, d, p, size, data, seq, from_a, time)
                 return FOUND
-            m[b + STATE] = state | TOUCHED
+            m[b + STATE] = (state & ~EARLY) | TOUCHED
             if event != E_SYN_SECOND:
                 self.keep(slot, d, p, size, data, first, time)
                 return FOUND
-            if phase != P_SYN and m[b + ISN] >> 32 != seq:
-                # The early SYN-ACK of the first end was for another SYN.
-                state = state - phase + P_SYN
-                phase = P_SYN
+            # The first end may have acknowledged this SYN before it was captured.
+            answered = state & OWN != 0 and ((m[b + ISN] >> 32) - seq) & LOW32 <= data
             m[b + ISN] = (m[b + ISN] & LOW32) | seq << 32
             m[b + SIZE] = (m[b + SIZE] & ~DATA_SECOND) | (data & 0xFFFF) << 24
-        elif phase < P_SYN:
+        elif phase < P_SYN or state & ENDED:
             self.stray(slot, d, p, size, data, seq, ack, control, from_a, time)
             return FOUND
-        elif state & ENDED:
-            if control == SYN | ACK:
-                # Belongs to what comes next, perhaps.
-                self.close(slot)
-                self.stray(slot, d, p, size, data, seq, ack, control, from_a, time)
-            else:
-                self.keep(slot, d, p, size, data, first, time)
-            return FOUND
-        elif phase == P_THREE_WAY and not control & (RST | FIN):
-            # The bulk of all traffic.
-            m[b + STATE] = state | TOUCHED
-            if state & KEPT:
-                self.keep(slot, d, p, size, data, first, time)
+        elif phase == P_THREE_WAY and not control & (SYN | RST | FIN) and not state & (KEPT | EARLY):
+            m[b + STATE] = state | TOUCHED  # the bulk of all traffic
             return FOUND
         elif control & RST:
             event = E_RST_FIRST if first else E_RST_SECOND
         else:
             event = self.classify(b, phase, control, first, equal, seq, ack, data, u16(d, p + 14))
+            state |= m[b + STATE] & (ANOTHER | OWN)
+        if control == SYN | ACK and event != E_SYN_ACK_FIRST and event != E_SYN_ACK_SECOND:
+            self.expect(slot, d, p, size, data, seq, ack, from_a, time)
+            state = m[b + STATE]
+        elif state & EARLY:
+            if control != ACK:
+                state &= ~EARLY
+            else:
+                before = state >> BEFORE & 0x1F
+                state += (self.rules[before * EVENTS + event] - before) << BEFORE
 
         after = self.rules[phase * EVENTS + event]
+        if answered:
+            after = self.rules[after * EVENTS + E_SYN_ACK_FIRST]
         state = (state - phase + after) | TOUCHED
         if control & RST:
             state |= ENDED
@@ -798,8 +802,9 @@ class Engine:
                     return E_SYN_ACK_FIRST if (ack - one - 1) & LOW32 <= m[b + SIZE] >> 8 & 0xFFFF else E_NOTHING
                 if CROSSED_PHASES >> phase & 1:
                     return E_SYN_ACK_FIRST if (ack - two - 1) & LOW32 <= m[b + SIZE] >> 24 & 0xFFFF else E_NOTHING
-                if phase == P_SYN:
+                if UNCROSSED_PHASES >> phase & 1 and not m[b + STATE] & OWN:
                     m[b + ISN] = one | ((ack - 1) & LOW32) << 32
+                    m[b + STATE] |= OWN
                     return E_SYN_ACK_FIRST
                 return E_NOTHING
             if (ack - one - 1) & LOW32 > m[b + SIZE] >> 8 & 0xFFFF:
@@ -809,24 +814,28 @@ class Engine:
             if phase != P_SYN_ACKED:
                 m[b + ISN] = one | seq << 32
                 m[b + END] = (seq + 1 + data) & LOW32
-                m[b + SIZE] = (m[b + SIZE] & BELOW_WINDOW) | window << 40
+                m[b + SIZE] = (m[b + SIZE] & BELOW_REACH) | (((ack - one - 1) & LOW32) + max(window, 1)) << 40
+            elif seq != two:
+                m[b + END] = (m[b + END] & LOW32) | seq << 32
+                m[b + STATE] |= ANOTHER
             return E_SYN_ACK_SECOND
         if first:
-            return E_ACK_FIRST if phase == P_SYN_ACKED and control & ACK and self.third(b, seq, ack) else E_NOTHING
+            if (
+                phase == P_SYN_ACKED
+                and control & ACK
+                and (seq - one - 1) & LOW32 < m[b + SIZE] >> 40
+                and (
+                    (ack - two - 1) & LOW32 <= (m[b + END] - two - 1) & LOW32
+                    or (m[b + STATE] & ANOTHER and ack == ((m[b + END] >> 32) + 1) & LOW32)
+                )
+            ):
+                return E_ACK_FIRST
+            return E_NOTHING
         if phase == P_SYN_ACKED:
             beyond = (seq + data + (control & FIN) - m[b + END]) & LOW32
             if beyond < HALF32:
-                m[b + END] = (m[b + END] + beyond) & LOW32
-        return E_ACK_SECOND if control == ACK and data == 0 else E_OTHER_SECOND
-
-    def third(self, b: int, seq: int, ack: int) -> bool:
-        """Whether the second end would take this segment as the third of the handshake."""
-        m = self.m
-        window = m[b + SIZE] >> 40
-        if window == 0:
-            window = 1
-        two = (m[b + ISN] >> 32) + 1
-        return (seq - (m[b + ISN] & LOW32) - 1) & LOW32 < window and (ack - two) & LOW32 <= (m[b + END] - two) & LOW32
+                m[b + END] = (m[b + END] >> 32 << 32) | ((m[b + END] + beyond) & LOW32)
+        return E_ACK_SECOND if control == ACK else E_OTHER_SECOND
 
     def stray(
         self,
@@ -841,48 +850,51 @@ class Engine:
         from_a: bool,
         time: int,
     ) -> None:
-        """A segment of a conversation that has no opening (any more, or yet)."""
+        """A segment of a conversation that has no opening under way: none yet, or one that has ended."""
         m = self.m
         b = slot * WORDS
-        state = m[b + STATE]
-        phase = state & 0xFF
-        if phase == 0:
+        state = m[b + STATE] | TOUCHED
+        if state & 0xFF == 0:
             self.midstream += 1
             if state & EQUAL and control & ACK and not control & RST:
                 self.midstream_to_itself += 1
-            state |= MID | P_MIDSTREAM
-            phase = P_MIDSTREAM
-        else:
-            state = (state & ~MID) | TOUCHED
-        if control == SYN | ACK:
-            # Its SYN may have been captured late: remember what that would have to look like.
-            if state & KEPT:
-                self.drop(slot)
-            state = (state & (MID | EQUAL | TOUCHED)) | P_EARLY_SYN_ACK
-            if from_a and not state & EQUAL:
-                state |= FIRST_IS_B
-            m[b + STATE] = state
-            m[b + ISN] = ((ack - 1) & LOW32) | seq << 32
-            m[b + END] = (seq + 1 + data) & LOW32
-            m[b + SIZE] = u16(d, p + 14) << 40
-            m[b + TIME] = time
-            m[b + FRAME] = self.packets
-            self.keep(slot, d, p, size, data, from_a == ((state & FIRST_IS_B) == 0), time)
-            return
-        if phase == P_EARLY_SYN_ACK or phase == P_EARLY_ACK:
-            state |= m[b + STATE] & MID
-            first = from_a != ((state & FIRST_IS_B) != 0)
-            if control & (RST | FIN):
-                if state & KEPT:
-                    self.drop(slot)
-                state = (state & (MID | EQUAL | TOUCHED)) | P_MIDSTREAM
-            elif first and control == ACK and self.third(b, seq, ack):
-                state = state - phase + P_EARLY_ACK
-            m[b + STATE] = state
-            if state & KEPT:
-                self.keep(slot, d, p, size, data, first, time)
-            return
+            state = (state & EQUAL) | P_MIDSTREAM | (MID if control == SYN | ACK else 0)
+        elif control == SYN | ACK:
+            state &= ~MID
+        elif control != ACK:
+            state &= ~(EARLY | MID)
+        elif state & EARLY and self.acknowledges(b, seq, ack, from_a):
+            state |= EARLY_ACKED
         m[b + STATE] = state
+        if control == SYN | ACK:
+            self.expect(slot, d, p, size, data, seq, ack, from_a, time)
+        elif state & KEPT:
+            self.keep(slot, d, p, size, data, from_a != ((state & FIRST_IS_B) != 0), time)
+
+    def expect(
+        self, slot: int, d: Octets, p: int, size: int, data: int, seq: int, ack: int, from_a: bool, time: int
+    ) -> None:
+        """Remember a SYN-ACK that fits no SYN so far."""
+        m = self.m
+        b = slot * WORDS
+        state = m[b + STATE] & ~(EARLY_FROM_A | EARLY_ACKED | (0x1F << BEFORE))
+        m[b + STATE] = state | EARLY | (EARLY_FROM_A if from_a else 0) | (state & 0x1F) << BEFORE
+        m[b + EARLY_ISN] = ((ack - 1) & LOW32) | seq << 32
+        m[b + EARLY_TIME] = time
+        m[b + EARLY_END] = ((seq + 1 + data) & LOW32) | max(u16(d, p + 14), 1) << 40
+        self.early.pop(slot, None)
+        if (self.keep_phases >> P_SYN & 1 or (self.keep_phases and state & EQUAL)) and len(self.early) < MAX_KEPT:
+            self.early[slot] = (self.packets, time, False, bytes(d[p : p + size]), data)
+
+    def acknowledges(self, b: int, seq: int, ack: int, from_a: bool) -> bool:
+        """Whether this ACK is the third of the handshake to the early SYN-ACK at word *b*."""
+        m = self.m
+        if not m[b + STATE] & EQUAL and from_a == ((m[b + STATE] & EARLY_FROM_A) != 0):
+            return False
+        two = (m[b + EARLY_ISN] >> 32) + 1
+        return (seq - (m[b + EARLY_ISN] & LOW32) - 1) & LOW32 < m[b + EARLY_END] >> 40 and (ack - two) & LOW32 <= (
+            m[b + EARLY_END] - two
+        ) & LOW32
 
     # -- openings --------------------------------------------------------------------------------------------------
 
@@ -891,34 +903,34 @@ class Engine:
         m = self.m
         b = slot * WORDS
         state = m[b + STATE]
-        phase = state & 0xFF
         after = P_SELF_SYN if state & EQUAL else P_SYN
-        early = False
-        if phase == P_EARLY_SYN_ACK or phase == P_EARLY_ACK:
-            apart = time - m[b + TIME] if time > m[b + TIME] else m[b + TIME] - time
-            early = (
-                apart <= SECOND
-                and (state & EQUAL != 0 or from_a == ((state & FIRST_IS_B) == 0))
-                and ((m[b + ISN] & LOW32) - seq) & LOW32 <= data
-                and (state & EQUAL == 0 or m[b + ISN] >> 32 == seq)
-            )
-            if early:
-                if state & MID:
-                    self.midstream -= 1
-                    if state & EQUAL:
-                        self.midstream_to_itself -= 1
-                after = P_SELF_CONNECT if state & EQUAL else P_SYN_ACKED if phase == P_EARLY_SYN_ACK else P_THREE_WAY
-                m[b + ISN] = seq | m[b + ISN] >> 32 << 32
-                m[b + SIZE] = size | (data & 0xFFFF) << 8 | m[b + SIZE] >> 40 << 40
-        if not early:
-            if phase >= P_SYN:
-                self.close(slot)
-            elif state & KEPT:
-                self.drop(slot)
-            state &= ~KEPT
-            m[b + ISN] = seq
-            m[b + SIZE] = size | (data & 0xFFFF) << 8
-        state = (state & (EQUAL | TOUCHED | KEPT)) | after
+        two = 0
+        if state & EARLY:
+            apart = time - m[b + EARLY_TIME] if time > m[b + EARLY_TIME] else m[b + EARLY_TIME] - time
+            acknowledged = ((m[b + EARLY_ISN] & LOW32) - seq) & LOW32
+            two = m[b + EARLY_ISN] >> 32
+            if apart <= SECOND and acknowledged <= data:
+                if state & EQUAL:
+                    if two == seq:
+                        after = P_SELF_CONNECT
+                elif from_a != ((state & EARLY_FROM_A) != 0):
+                    after = P_THREE_WAY if state & EARLY_ACKED else P_SYN_ACKED
+        joined = after != P_SYN and after != P_SELF_SYN
+        if joined:
+            if state & MID:
+                self.midstream -= 1
+                if state & EQUAL:
+                    self.midstream_to_itself -= 1
+            # Without the SYN-ACK that was not its own, the opening before was where it had been.
+            m[b + STATE] = (state & ~0xFF) | (state >> BEFORE & 0x1F)
+            m[b + END] = m[b + EARLY_END] & LOW32
+        if state & 0xFF >= P_SYN:
+            self.close(slot)
+        m[b + ISN] = seq | two << 32
+        m[b + SIZE] = size | (data & 0xFFFF) << 8
+        if joined:
+            m[b + SIZE] |= (m[b + EARLY_END] >> 40) + acknowledged << 40
+        state = (state & (EQUAL | TOUCHED)) | after
         if not from_a:
             state |= FIRST_IS_B
         if self.verdict_of[after] & 0x80:
@@ -933,11 +945,10 @@ class Engine:
                 self.raw[slot * RAW + i] = d[p + i]
         else:
             self.raw[slot * RAW : slot * RAW + size] = d[p : p + size]
-        if state & KEPT:
-            self.kept[slot].insert(0, self.remembered(slot))
-            self.recall(b)
-        else:
-            self.keep(slot, d, p, size, data, True, time)
+        self.keep(slot, d, p, size, data, True, time)
+        if joined and m[b + STATE] & KEPT and slot in self.early:
+            frame, when, _, header, octets = self.early.pop(slot)
+            self.kept[slot].append((frame, when, bool(state & EQUAL), header, octets))
 
     def close(self, slot: int) -> None:
         """The opening in *slot* is over: count it, hand it on where it was asked for, leave the conversation."""
@@ -953,7 +964,7 @@ class Engine:
                 self.hand_on(slot, verdict)
         if state & KEPT:
             self.drop(slot)
-        m[b + STATE] = (state & (EQUAL | TOUCHED)) | P_MIDSTREAM
+        m[b + STATE] = (state & (EQUAL | TOUCHED | EARLY | EARLY_FROM_A | EARLY_ACKED)) | P_MIDSTREAM
 
     def hand_on(self, slot: int, verdict: int) -> None:
         """Put the opening in *slot* on the list of the finished."""
@@ -1112,6 +1123,7 @@ class Engine:
             if (state & 0xFF) >= P_SYN and not state & (ENDED | COUNTED):
                 self.evicted += 1
             self.close(slot)
+            self.early.pop(slot, None)
             if state & EQUAL:
                 self.equals -= 1
             self.unindex(slot)

@@ -25,29 +25,26 @@ from .words import REMARKABLE, Verdict
 
 
 class Phase(enum.IntEnum):
-    """How far an opening has come. The first three are no openings (yet)."""
+    """How far an opening has come. The first two are no openings."""
 
     FREE = 0
     MIDSTREAM = 1  # the conversation began before the capture
-    EARLY_SYN_ACK = 2  # midstream, but its SYN may follow within a second
-    EARLY_ACK = 3  # ... and the third ACK was there already
-    SYN = 4
-    SYN_OWN_SYN_ACK = 5  # the first end has acknowledged a SYN that was not captured (yet)
-    SYN_BARE_ACK = 6  # the second end answered with a bare ACK: challenge, or a split handshake begins
-    SYN_ODD = 7
-    SYN_ACKED = 8
-    THREE_WAY = 9
-    CROSSED = 10
-    CROSSED_ONE = 11  # a SYN-ACK from the first end
-    CROSSED_OTHER = 12  # a SYN-ACK from the second end
-    SIMULTANEOUS = 13
-    SPLIT_CROSSED = 14
-    SPLIT_ONE = 15
-    SPLIT_OTHER = 16
-    REFUSED = 17
-    ABORTED = 18
-    SELF_SYN = 19
-    SELF_CONNECT = 20
+    SYN = 2
+    SYN_BARE_ACK = 3  # the second end answered with a bare ACK: challenge, or a split handshake begins
+    SYN_ODD = 4
+    SYN_ACKED = 5
+    THREE_WAY = 6
+    CROSSED = 7
+    CROSSED_ONE = 8  # a SYN-ACK from the first end
+    CROSSED_OTHER = 9  # a SYN-ACK from the second end
+    SIMULTANEOUS = 10
+    SPLIT_CROSSED = 11
+    SPLIT_ONE = 12
+    SPLIT_OTHER = 13
+    REFUSED = 14
+    ABORTED = 15
+    SELF_SYN = 16
+    SELF_CONNECT = 17
 
 
 class Event(enum.IntEnum):
@@ -57,7 +54,7 @@ class Event(enum.IntEnum):
     SYN_ACK_FIRST = 1  # one that fits
     SYN_ACK_SECOND = 2  # one that fits
     ACK_FIRST = 3  # one that fits: ACK, perhaps with data or FIN
-    ACK_SECOND = 4  # a bare ACK: no data, no FIN
+    ACK_SECOND = 4  # a bare ACK: no SYN, FIN or RST
     OTHER_SECOND = 5  # anything else, a SYN-ACK that does not fit among it
     RST_FIRST = 6
     RST_SECOND = 7
@@ -69,19 +66,11 @@ _P, _E = Phase, Event
 RULES: dict[tuple[Phase, Event], Phase] = {
     # -- one SYN so far
     (_P.SYN, _E.SYN_ACK_SECOND): _P.SYN_ACKED,
-    (_P.SYN, _E.SYN_ACK_FIRST): _P.SYN_OWN_SYN_ACK,
     (_P.SYN, _E.ACK_SECOND): _P.SYN_BARE_ACK,
     (_P.SYN, _E.OTHER_SECOND): _P.SYN_ODD,
     (_P.SYN, _E.SYN_SECOND): _P.CROSSED,
     (_P.SYN, _E.RST_SECOND): _P.REFUSED,
     (_P.SYN, _E.RST_FIRST): _P.ABORTED,
-    # -- the first end answered a SYN that the capture has not shown
-    (_P.SYN_OWN_SYN_ACK, _E.SYN_SECOND): _P.CROSSED_ONE,
-    (_P.SYN_OWN_SYN_ACK, _E.SYN_ACK_SECOND): _P.SYN_ACKED,
-    (_P.SYN_OWN_SYN_ACK, _E.ACK_SECOND): _P.SYN_BARE_ACK,
-    (_P.SYN_OWN_SYN_ACK, _E.OTHER_SECOND): _P.SYN_ODD,
-    (_P.SYN_OWN_SYN_ACK, _E.RST_SECOND): _P.REFUSED,
-    (_P.SYN_OWN_SYN_ACK, _E.RST_FIRST): _P.ABORTED,
     # -- answered, but not as figure 6 has it
     (_P.SYN_BARE_ACK, _E.SYN_ACK_SECOND): _P.SYN_ACKED,
     (_P.SYN_BARE_ACK, _E.SYN_SECOND): _P.SPLIT_CROSSED,
@@ -106,7 +95,6 @@ RULES: dict[tuple[Phase, Event], Phase] = {
 
 VERDICT: dict[Phase, Verdict] = {
     _P.SYN: Verdict.UNANSWERED,
-    _P.SYN_OWN_SYN_ACK: Verdict.UNANSWERED,
     _P.SYN_BARE_ACK: Verdict.ODD,
     _P.SYN_ODD: Verdict.ODD,
     _P.SYN_ACKED: Verdict.HALF_OPEN,
@@ -162,7 +150,7 @@ def keep_from(collect: frozenset[Verdict]) -> int:
     An opening that is still a lone SYN is kept only where an unremarkable verdict was asked for: there may be
     millions of them, and its one header is remembered anyway.
     """
-    early = {Phase.SYN, Phase.SYN_ODD, Phase.SYN_ACKED, Phase.EARLY_SYN_ACK, Phase.EARLY_ACK}
+    early = {Phase.SYN, Phase.SYN_ODD, Phase.SYN_ACKED}
     if collect - REMARKABLE:
-        return sum(1 << phase for phase in (*VERDICT, Phase.EARLY_SYN_ACK, Phase.EARLY_ACK))
+        return sum(1 << phase for phase in VERDICT)
     return sum(1 << phase for phase in VERDICT if phase not in early and LEADS_TO[phase] & collect)
