@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -62,7 +63,9 @@ def need_tcpdump() -> str:
 
 @pytest.fixture(scope="session")
 def need_compiler() -> str:
-    """A C compiler: its path."""
+    """A C compiler, and Python's headers for it: its path."""
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        missing("Python's C headers", package="python3-dev")
     return program("cc", "gcc")
 
 
