@@ -26,10 +26,6 @@ if TYPE_CHECKING:
     from .words import Endpoint, Opening, Segment, SequenceNumber
 
 
-#: The bits that take sequence space.
-_CONTROL = Flag.SYN | Flag.FIN
-
-
 class Step(NamedTuple):
     """What one segment, or one part of it, did to one socket.
 
@@ -102,6 +98,32 @@ def replay(opening: Opening) -> Replay:
     return _Player(opening).play()
 
 
+class _Seg:
+    """A segment taken apart, once: its control bits as truth values, SEG.LEN, and the number after it."""
+
+    __slots__ = (
+        *("whole", "frame", "source", "destination", "seq", "ack", "payload", "length", "end"),
+        *("syn", "fin", "rst", "acks", "control", "bare_syn", "syn_ack"),
+    )
+
+    def __init__(self, segment: Segment) -> None:
+        flags = int(segment.flags)  # enum's own arithmetic takes longer than all the rest
+        self.whole = segment
+        self.frame, self.payload = segment.frame, segment.payload
+        self.source, self.destination = segment.source, segment.destination
+        self.seq, self.ack = segment.seq, segment.ack
+        self.syn, self.fin = bool(flags & _SYN), bool(flags & _FIN)
+        self.rst, self.acks = bool(flags & _RST), bool(flags & _ACK)
+        self.control = self.syn or self.fin
+        self.bare_syn = self.syn and not (self.acks or self.rst or self.fin)
+        self.syn_ack = self.syn and self.acks and not (self.rst or self.fin)
+        self.length = self.payload + self.syn + self.fin
+        self.end = self.seq + self.length
+
+
+_FIN, _SYN, _RST, _ACK = int(Flag.FIN), int(Flag.SYN), int(Flag.RST), int(Flag.ACK)
+
+
 @dataclass(slots=True)
 class _Socket:
     """What a socket knows: the variables of RFC 9293 3.3.1 that tell one event from another."""
@@ -120,56 +142,54 @@ class _Socket:
     #: The ACK field that it could not accept, while it has not answered.
     refused_ack: SequenceNumber | None = None
     #: The last segment with SYN, FIN or data that it has not answered yet, and the state in which it arrived.
-    owed: Segment | None = None
+    owed: _Seg | None = None
     owed_state: State = State.CLOSED
     #: Whether it has acknowledged the other end's SYN by an ACK of its own.
     greeted: bool = False
 
-    def sending(self, segment: Segment) -> Event:  # noqa: PLR0911 -- one return an event
+    def sending(self, segment: _Seg) -> Event:  # noqa: PLR0911 -- one return an event
         """Which event it is that *segment* leaves this socket."""
-        flags = segment.flags
-        if flags & Flag.RST:
-            answers = not flags & Flag.ACK and segment.seq == self.refused_ack
+        if segment.rst:
+            answers = not segment.acks and segment.seq == self.refused_ack
             return Event.ANSWER_RST if answers else Event.SEND_RST
-        if flags & Flag.SYN:
-            again = self.iss == segment.seq and (self.syn_ack_sent if flags & Flag.ACK else True)
+        if segment.syn:
+            again = self.iss == segment.seq and (self.syn_ack_sent if segment.acks else True)
             if again and self.iss is not None:
                 return Event.RETRANSMIT
-            return Event.SEND_SYN_ACK if flags & Flag.ACK else Event.SEND_SYN
+            return Event.SEND_SYN_ACK if segment.acks else Event.SEND_SYN
         if self.iss is None:
             return Event.SEND_EARLY_ACK
         if segment.length and self.snd_nxt is not None and segment.end <= self.snd_nxt:
             return Event.RETRANSMIT
-        if flags & Flag.FIN:
+        if segment.fin:
             return Event.SEND_FIN
         return Event.SEND_DATA if segment.payload else Event.SEND_ACK
 
-    def note_sent(self, segment: Segment) -> None:
+    def note_sent(self, segment: _Seg) -> None:
         """Remember what *segment* tells of this socket, which sent it."""
-        if segment.flags & Flag.RST:
+        if segment.rst:
             self.refused_ack = None
             return
-        if segment.flags & Flag.SYN:
+        if segment.syn:
             if self.iss is None:
                 self.iss = segment.seq
-            self.syn_ack_sent |= bool(segment.flags & Flag.ACK)
-        if segment.flags & Flag.ACK:
+            self.syn_ack_sent |= segment.acks
+        if segment.acks:
             self.owed = None
-        if segment.flags & Flag.FIN:
+        if segment.fin:
             self.fin_end = segment.end
         if self.snd_nxt is None or segment.end > self.snd_nxt:
             self.snd_nxt = segment.end
 
-    def receiving(self, segment: Segment) -> list[Event]:  # noqa: PLR0911 -- one return a step of the RFC
+    def receiving(self, segment: _Seg) -> list[Event]:  # noqa: PLR0911 -- one return a step of the RFC
         """Which events it is, in turn, that *segment* reaches this socket (RFC 9293 3.10.7)."""
-        flags = segment.flags
         acknowledges_syn = self._acknowledges_syn(segment)
-        if flags & Flag.RST:
+        if segment.rst:
             fits = acknowledges_syn if self.irs is None else self.rcv_nxt is None or segment.seq >= self.rcv_nxt
             return [Event.RECEIVE_RST if fits else Event.RECEIVE_BAD_RST]
-        if flags & Flag.ACK and not self.syn_acknowledged and not acknowledges_syn:
+        if segment.acks and not self.syn_acknowledged and not acknowledges_syn:
             return [Event.RECEIVE_BAD_ACK]
-        if flags & Flag.SYN:
+        if segment.syn:
             if acknowledges_syn and self.irs in (None, segment.seq):
                 return [Event.RECEIVE_SYN_ACK]
             if self.irs is None:
@@ -180,23 +200,23 @@ class _Socket:
         events = []
         if acknowledges_syn:
             events.append(Event.RECEIVE_ACK_OF_SYN)
-        if self.fin_end is not None and not self.fin_acknowledged and flags & Flag.ACK and segment.ack >= self.fin_end:
+        if self.fin_end is not None and not self.fin_acknowledged and segment.acks and segment.ack >= self.fin_end:
             events.append(Event.RECEIVE_ACK_OF_FIN)
-        if flags & Flag.FIN:
+        if segment.fin:
             events.append(Event.RECEIVE_FIN)
         return events or [Event.RECEIVE_ACK]
 
-    def _acknowledges_syn(self, segment: Segment) -> bool:
+    def _acknowledges_syn(self, segment: _Seg) -> bool:
         """Whether *segment* acknowledges this socket's SYN for the first time: SND.UNA < SEG.ACK =< SND.NXT."""
         return (
-            bool(segment.flags & Flag.ACK)
+            segment.acks
             and not self.syn_acknowledged
             and self.iss is not None
             and self.snd_nxt is not None
             and self.iss < segment.ack <= self.snd_nxt
         )
 
-    def note_received(self, segment: Segment, events: Sequence[Event]) -> None:
+    def note_received(self, segment: _Seg, events: Sequence[Event]) -> None:
         """Remember what *segment* tells of the other end."""
         if Event.RECEIVE_SYN_ACK in events or (Event.RECEIVE_ACK_OF_SYN in events and self.irs is not None):
             self.syn_acknowledged = True  # an ACK that comes before any SYN is dropped, and counts for nothing
@@ -205,9 +225,9 @@ class _Socket:
         if Event.RECEIVE_BAD_ACK in events:
             self.refused_ack = segment.ack
             return
-        if segment.flags & Flag.RST:
+        if segment.rst:
             return
-        if segment.flags & Flag.SYN:
+        if segment.syn:
             if self.irs is None:  # data in a SYN is taken for new when it comes again: not every receiver takes it
                 self.irs, self.rcv_nxt = segment.seq, segment.seq + 1
         elif self.rcv_nxt is not None and segment.end > self.rcv_nxt:
@@ -218,7 +238,7 @@ class _Arrival(NamedTuple):
     """When a segment reaches its destination: after the send at place ``after``. ``proof`` acknowledges it."""
 
     after: int
-    proof: Segment | None = None
+    proof: _Seg | None = None
     #: Why it is not taken to have arrived.
     unknown: str = ""
 
@@ -231,12 +251,13 @@ class _Player:
         ends = dict.fromkeys((opening.source, opening.destination))
         self.account = Replay(opening, segments, tuple(ends))
         self.sockets = {endpoint: _Socket(endpoint) for endpoint in ends}
-        self.plan = _plan(segments)
+        self.segments = [_Seg(segment) for segment in segments]
+        self.plan = _plan(self.segments)
         self.whose = "its own" if opening.to_itself else "the peer's"
 
     def play(self) -> Replay:
         """Send each segment, then let arrive what arrives before the next one is sent."""
-        segments = self.account.segments
+        segments = self.segments
         due: dict[int, list[int]] = {}
         for place, arrival in enumerate(self.plan):
             due.setdefault(arrival.after, []).append(place)
@@ -246,11 +267,11 @@ class _Player:
                 self.arrive(segments[arrived], self.plan[arrived], segment.frame if arrived != place else None)
         return self.account
 
-    def send(self, segment: Segment, *, goes_on: bool) -> None:
+    def send(self, segment: _Seg, *, goes_on: bool) -> None:
         """The segment leaves its source."""
         socket = self.sockets[segment.source]
         event = socket.sending(segment)
-        if segment.flags & Flag.SYN:
+        if segment.syn:
             self.account.isn.setdefault(segment.source, segment.seq)
         if event is Event.SEND_RST and goes_on:
             self._stay(
@@ -258,20 +279,20 @@ class _Player:
             )
             return
         greets = self._greets(socket, segment, event)
-        if segment.flags & Flag.SYN or greets or segment.flags & Flag.RST:
+        if segment.syn or greets or segment.rst:
             self._into_handshake(segment, even_when_open=greets)
         self._step(socket, segment, event, reason=_why_sent(socket, segment, event))
         socket.greeted |= greets
         socket.note_sent(segment)
 
-    def arrive(self, segment: Segment, arrival: _Arrival, crossed: int | None) -> None:
+    def arrive(self, segment: _Seg, arrival: _Arrival, crossed: int | None) -> None:
         """The segment reaches its destination."""
         socket = self.sockets[segment.destination]
         if arrival.unknown:
             self._stay(socket, segment, arrival.unknown)
             return
         listens = socket.state is State.CLOSED and socket.iss is None and segment.bare_syn
-        if listens and arrival.proof and not arrival.proof.flags & Flag.RST:
+        if listens and arrival.proof and not arrival.proof.rst:
             self._step(socket, segment, Event.PASSIVE_OPEN)
             socket.passive = True
         if gone := socket.state is State.SYN_SENT and segment.syn_ack and _answers_from_nowhere(arrival.proof):
@@ -290,7 +311,7 @@ class _Player:
     def _step(  # noqa: PLR0913 -- the fields of a step
         self,
         socket: _Socket,
-        segment: Segment,
+        segment: _Seg,
         event: Event,
         *,
         reason: str = "",
@@ -302,7 +323,7 @@ class _Player:
         before = socket.state
         if row:
             socket.state = row.passive if row.passive and socket.passive else row.to
-        text = f"{event} {spoken(segment.flags & ~Flag.PSH)}" if event is Event.RETRANSMIT else event.value
+        text = f"{event} {spoken(segment.whole.flags & ~Flag.PSH)}" if event is Event.RETRANSMIT else event.value
         self.account.steps.append(
             Step(
                 segment.frame,
@@ -319,9 +340,9 @@ class _Player:
             )
         )
 
-    def _stay(self, socket: _Socket, segment: Segment, reason: str, *, finding: bool = False) -> None:
+    def _stay(self, socket: _Socket, segment: _Seg, reason: str, *, finding: bool = False) -> None:
         """Record that nothing is known to have happened."""
-        event = f"{'send' if finding else 'receive'} {spoken(segment.flags & ~Flag.PSH)}"
+        event = f"{'send' if finding else 'receive'} {spoken(segment.whole.flags & ~Flag.PSH)}"
         self.account.steps.append(
             Step(
                 segment.frame,
@@ -337,12 +358,12 @@ class _Player:
             )
         )
 
-    def _greets(self, socket: _Socket, segment: Segment, event: Event) -> bool:
+    def _greets(self, socket: _Socket, segment: _Seg, event: Event) -> bool:
         """Whether this is the ACK by which a socket answers the other end's SYN: the handshake's last word."""
         pure = event in (Event.SEND_ACK, Event.SEND_EARLY_ACK) and not segment.length
-        return pure and not socket.greeted and socket.owed is not None and bool(socket.owed.flags & Flag.SYN)
+        return pure and not socket.greeted and socket.owed is not None and socket.owed.syn
 
-    def _into_handshake(self, segment: Segment, *, even_when_open: bool) -> None:
+    def _into_handshake(self, segment: _Seg, *, even_when_open: bool) -> None:
         frames = self.account.handshake
         if segment.frame not in frames and (even_when_open or not self.account.established):
             frames.append(segment.frame)
@@ -358,7 +379,7 @@ def _in_order(opening: Opening) -> list[Segment]:
     return segments
 
 
-def _plan(segments: Sequence[Segment]) -> list[_Arrival]:
+def _plan(segments: Sequence[_Seg]) -> list[_Arrival]:
     """When each of *segments* reaches its destination, or why that is not known."""
     plan = []
     latest: dict[Endpoint, int] = {}
@@ -371,7 +392,7 @@ def _plan(segments: Sequence[Segment]) -> list[_Arrival]:
     return plan
 
 
-def _arrival(segments: Sequence[Segment], place: int) -> _Arrival:
+def _arrival(segments: Sequence[_Seg], place: int) -> _Arrival:
     """When a segment arrives that takes sequence space: before the other end first acknowledges it."""
     segment = segments[place]
     silent = place  # the last segment by which the other end has not acknowledged it
@@ -383,18 +404,18 @@ def _arrival(segments: Sequence[Segment], place: int) -> _Arrival:
             if _acknowledges(other, segment):
                 # A SYN that reaches a socket is answered by a SYN-ACK or a RST. Where an ACK answers the SYN-ACK that
                 # repeated the SYN, the SYN-ACK is what arrived.
-                if again and not (other.syn_ack or other.flags & Flag.RST):
+                if again and not (other.syn_ack or other.rst):
                     return _Arrival(
                         place, unknown=f"lost, or overtaken by frame {again.frame}, which is what was answered"
                     )
                 return _Arrival(silent, proof=other)
             silent = other_place
             # A SYN-ACK answers a SYN; whether a SYN-ACK has arrived it cannot show.
-            missing = missing or not (segment.syn_ack and other.flags & Flag.SYN)
-        if other.source == segment.source and other.seq == segment.seq:
-            if segment.bare_syn and other.syn_ack:
+            missing = missing or not (segment.syn_ack and other.syn)
+        if other.source == segment.source:
+            if segment.bare_syn and other.syn_ack and other.seq == segment.seq:
                 again = again or other
-            elif other.end == segment.end and other.flags & _CONTROL == segment.flags & _CONTROL:
+            elif _repeats(other, segment):
                 return _Arrival(place, unknown=f"unanswered when frame {other.frame} repeated it: lost, or late")
     if segment.bare_syn:
         return _Arrival(place, unknown="no answer to it was captured: lost, dropped or ignored")
@@ -403,22 +424,36 @@ def _arrival(segments: Sequence[Segment], place: int) -> _Arrival:
     return _Arrival(silent)
 
 
-def _acknowledges(answer: Segment, segment: Segment) -> bool:
+def _repeats(segment: _Seg, earlier: _Seg) -> bool:
+    """Whether *segment* is a retransmission of *earlier*; a SYN-ACK is not one of the SYN."""
+    return (
+        segment.source == earlier.source
+        and segment.seq == earlier.seq
+        and segment.end == earlier.end
+        and (segment.syn, segment.fin, segment.acks) == (earlier.syn, earlier.fin, earlier.acks)
+    )
+
+
+def _acknowledges(answer: _Seg, segment: _Seg) -> bool:
     """Whether *answer* shows that its sender had *segment*."""
-    if segment.syn_ack and answer.flags & Flag.SYN:
+    if segment.syn_ack and answer.syn:
         return False  # a SYN-ACK answers a SYN; that it acknowledges the same number proves nothing about the SYN-ACK
-    if answer.flags & Flag.ACK:
-        return answer.ack > segment.seq if segment.flags & Flag.SYN else answer.ack >= segment.end
-    return bool(answer.flags & Flag.RST and segment.flags & Flag.ACK) and answer.seq == segment.ack
+    if answer.acks:
+        return answer.ack > segment.seq if segment.syn else answer.ack >= segment.end
+    return bool(answer.rst and segment.acks) and answer.seq == segment.ack
 
 
-def _arrival_of_ack(segments: Sequence[Segment], place: int) -> _Arrival:
+def _arrival_of_ack(segments: Sequence[_Seg], place: int) -> _Arrival:
     """When a segment arrives that nothing acknowledges: at once; a RST once the other end has fallen silent."""
     segment = segments[place]
-    if not segment.flags & Flag.RST:
-        for other in segments[place + 1 :]:
-            repeats = other.flags & _CONTROL and other.source == segment.destination and other.end <= segment.ack
-            if repeats and segment.flags & Flag.ACK:
+    if not segment.rst:
+        acknowledged = [
+            other
+            for other in segments[:place]
+            if other.control and other.source == segment.destination and _acknowledges(segment, other)
+        ]
+        for other in segments[place + 1 :] if acknowledged else ():
+            if any(_repeats(other, earlier) for earlier in acknowledged):
                 return _Arrival(place, unknown=f"lost, or late: frame {other.frame} repeats what it acknowledges")
         return _Arrival(place)
     if _goes_on(segments, place):
@@ -426,39 +461,39 @@ def _arrival_of_ack(segments: Sequence[Segment], place: int) -> _Arrival:
     after = place
     for other_place in range(place + 1, len(segments)):
         other = segments[other_place]
-        if other.source == segment.destination and not other.flags & Flag.RST:
+        if other.source == segment.destination and not other.rst:
             after = other_place
     return _Arrival(after)
 
 
-def _goes_on(segments: Sequence[Segment], place: int) -> bool:
+def _goes_on(segments: Sequence[_Seg], place: int) -> bool:
     """Whether the sender of the RST at *place* goes on as if it had not sent it."""
     segment = segments[place]
-    return bool(segment.flags & Flag.RST) and any(
-        other.source == segment.source and not other.flags & (Flag.RST | Flag.SYN) for other in segments[place + 1 :]
+    return segment.rst and any(
+        other.source == segment.source and not other.rst and not other.syn for other in segments[place + 1 :]
     )
 
 
-def _answers_from_nowhere(answer: Segment | None) -> bool:
+def _answers_from_nowhere(answer: _Seg | None) -> bool:
     """Whether *answer* is the RST by which a host answers where it has no socket: RST without ACK (3.10.7.1)."""
-    return answer is not None and answer.flags & (Flag.RST | Flag.ACK) == Flag.RST
+    return answer is not None and answer.rst and not answer.acks
 
 
-def _why_sent(socket: _Socket, segment: Segment, event: Event) -> str:
+def _why_sent(socket: _Socket, segment: _Seg, event: Event) -> str:
     """A better reason than the table's for some sends; "" for none."""
     if event is Event.SEND_DATA:
         return f"sends {octets(segment.payload)}"
     owed = socket.owed
     if event is not Event.SEND_ACK or owed is None:
         return ""
-    if owed.flags & Flag.SYN and socket.owed_state is not State.SYN_SENT:
-        how = "an ACK with D-SACK" if segment.dsack else "an ACK"
+    if owed.syn and socket.owed_state is not State.SYN_SENT:
+        how = "an ACK with D-SACK" if segment.whole.dsack else "an ACK"
         return f"{{whose}} SYN-ACK repeats a SYN that it has: answered by {how}"
-    what = "SYN" if owed.flags & Flag.SYN else "FIN" if owed.flags & Flag.FIN else "data"
+    what = "SYN" if owed.syn else "FIN" if owed.fin else "data"
     return f"acknowledges {{whose}} {what}"
 
 
-def _why_received(segment: Segment, event: Event, to_itself: bool) -> str:
+def _why_received(segment: _Seg, event: Event, to_itself: bool) -> str:
     """A better reason than the table's for some arrivals; "" for none."""
     if event is not Event.RECEIVE_ACK:
         return ""

@@ -144,26 +144,21 @@ def _wrap(text: str, width: int) -> list[str]:
 
 
 def _list(entries: Sequence[tuple[int, Entry]], style: Style) -> str:
-    rows = [
-        (
-            f"{number}.",
-            entry.opening.verdict.value,
-            f"{entry.opening.first_frame}",
-            str(entry.opening.source),
-            str(entry.opening.destination),
-            "" if entry.duration is None else _time(entry.duration),
-        )
-        for number, entry in entries
-    ]
-    headers = ("", "verdict", "frame", "from", "to", "took")
-    align = ("right", "left", "right", "left", "left", "right")
-    return (
-        style.paint("title", f"{len(entries):,} more openings")
-        + " (-v shows each in full)\n"
-        + _table(rows, headers, align)
-        + "\n"
-    )
+    rows = []
+    for number, entry in entries:
+        opening = entry.opening
+        ends = f"{opening.source} > {opening.destination}"
+        if len(ends) > _ENDS:
+            ends = f"{opening.source}\n> {opening.destination}"
+        took = "" if entry.duration is None else _time(entry.duration)
+        rows.append((f"{number}.", opening.verdict.value, str(opening.first_frame), ends, took))
+    headers = ("", "verdict", "frame", "from and to", "took")
+    title = style.paint("title", f"{_count(len(rows), 'more opening')}") + " (-v shows each in full)"
+    return f"{title}\n{_table(rows, headers, ('right', 'left', 'right', 'left', 'right'))}\n"
 
+
+#: Room for the two ends of an opening in its line.
+_ENDS = 48
 
 # -- an opening: who, what came before, the timeline, the close ----------------------------------------------------
 
@@ -171,7 +166,12 @@ def _list(entries: Sequence[tuple[int, Entry]], style: Style) -> str:
 def _opening(number: int, entry: Entry, style: Style, *, legend: bool) -> str:
     opening, account = entry.opening, entry.replay
     title = f"{number}. {opening.verdict}: {opening.source} > {opening.destination}"
-    parts = [style.paint("title", title), *_wrap(_before(entry), WIDTH), "", _timeline(account, style)]
+    parts = [
+        *(style.paint("title", line) for line in _wrap(title, WIDTH)),
+        *_wrap(_before(entry), WIDTH),
+        "",
+        _timeline(account, style),
+    ]
     if legend:
         parts += [style.paint("dim", line) for line in _wrap(_LEGEND, WIDTH)]
     if bullets := _bullets([*_close(account), *entry.notes]):
@@ -256,7 +256,7 @@ def _timeline(account: Replay, style: Style) -> str:
         frame, time = str(row.segment.frame), _time(row.segment.time - start)
         steps = (_cell(steps, row.segment, names, column, style) for steps in (row.sent, row.received))
         cells.append((frame, time, "\n".join(texts[row.segment.frame]), *steps))
-    headers = ("frame", "time", "segment", "the socket that sent it", "the socket that received it")
+    headers = ("frame", "time", "segment", "the sending socket", "the receiving socket")
     align = ("right", "right", "left", "left", "left")
     return _table(cells, headers, align)
 
@@ -295,7 +295,7 @@ def _folded(rows: Sequence[_Row], account: Replay) -> Iterator[_Row | str]:
 def _segment(segment: Segment, account: Replay, names: dict[Endpoint, str]) -> list[str]:
     """A segment in a few words: flags, relative numbers, the options that matter."""
     ends = f"{names.get(segment.source, '?')} > {names.get(segment.destination, '?')}"
-    lines = [f"{ends}  {spoken(segment.flags & ~Flag.PSH)}"]
+    lines = [f"{ends} {spoken(segment.flags & ~Flag.PSH)}"]
     numbers = f"seq {_relative(segment.seq, account.isn.get(segment.source))}"
     if segment.flags & Flag.ACK:
         numbers += f" ack {_relative(segment.ack, account.isn.get(segment.destination))}"
@@ -313,7 +313,11 @@ def _segment(segment: Segment, account: Replay, names: dict[Endpoint, str]) -> l
         lines.append(f"TSecr {segment.options.tsecr}")
     if segment.options.fast_open is not None:
         lines.append("Fast Open")
-    return lines
+    return [part for line in lines for part in _wrap(line, _SEGMENT)]
+
+
+#: Room for a segment's words in the timeline.
+_SEGMENT = 22
 
 
 def _relative(number: SequenceNumber, isn: SequenceNumber | None) -> str:
