@@ -44,7 +44,8 @@ class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         from analysis.report import VERSION  # noqa: PLC0415 - and all that a report needs
 
-        parser.exit(message=f"selfconn-capture {VERSION} (Python {sys.version.split()[0]})\n")
+        sys.stdout.write(f"selfconn-capture {VERSION} (Python {sys.version.split()[0]})\n")
+        parser.exit()
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:

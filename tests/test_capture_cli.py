@@ -1,0 +1,266 @@
+"""The command line of selfconn-capture: what it takes, what it refuses, and what it says then."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis.errors import CannotCapture
+from capture import cli, namespace, session
+
+ROOT = Path(__file__).resolve().parent.parent
+#: Where a program finds our packages when it does not run here.
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT)}
+
+
+def capture(*arguments: str, cwd: Path, **how: object) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would, from a directory that is not ours."""
+    command = [sys.executable, "-m", "capture.cli", *arguments]
+    return subprocess.run(  # type: ignore[call-overload,no-any-return]
+        command, cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False, **how
+    )
+
+
+# -- arguments -------------------------------------------------------------------------------------------------------
+
+
+def test_every_argument_has_its_option() -> None:
+    arguments = vars(cli.parser().parse_args([]))
+    assert arguments.keys() - {"n", "version"} == set(session.Options.__slots__) - {"command"}
+    defaults = session.Options()
+    assert all(value == getattr(defaults, name) for name, value in arguments.items() if name not in {"n", "version"})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--port 0",
+        "--port 65536",
+        "--port 5_0",
+        "--port ٣",
+        "--port -1",
+        "--port http",
+        "--range 5-4",
+        "--range 0-5",
+        "--range a-b",
+        "--attempts 0",
+        "--attempts many",
+        "-c 0",
+        "--timeout 0",
+        "--timeout nan",
+        "--timeout soon",
+        "--repro magic",
+        "--format pdf",
+        "--close gently",
+        "--por 50000",
+        "somewhere",
+    ],
+)
+def test_what_cannot_be_is_usage(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(line.split())
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.count("\n") <= 3
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for argument, words in (("--version", "selfconn-capture 0."), ("-h", "--private")):
+        with pytest.raises(SystemExit) as ended:
+            cli.main([argument])
+        assert ended.value.code == 0
+        assert words in capsys.readouterr().out
+
+
+# -- what ends it before it begins -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "words"),
+    [
+        ("--host localhost", 2, "'localhost' is not an IP address"),
+        ("--host 0.0.0.0", 2, "0.0.0.0 is not the address of one socket"),
+        ("--private --port 60000 --range 50000-50007 --repro walk", 2, "never port 60000"),
+        ("--private -i nosuch", 3, "no interface 'nosuch' here; there are: any, lo"),
+        ("--private -w nowhere/x.pcapng", 3, "cannot write 'nowhere/x.pcapng'"),
+        ("--private -w .", 3, "cannot write '.'"),
+        ("--private -o nowhere/report", 3, "cannot write 'nowhere/report'"),
+        ("--private -w same -o ./same", 2, "name the same file"),
+    ],
+)
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace")
+def test_bad_input_gets_one_line_and_leaves_nothing(line: str, status: int, words: str, tmp_path: Path) -> None:
+    ended = capture("-q", *line.split(), cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (status, "")
+    assert words in ended.stderr
+    assert ended.stderr.startswith("selfconn-capture: ")
+    assert ended.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("need_root")
+@pytest.mark.root
+def test_an_address_of_somebody_else(tmp_path: Path) -> None:
+    ended = capture("--host", "203.0.113.7", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "203.0.113.7 is not an address of this machine" in ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    ended = capture("--private", "-q", cwd=tmp_path)
+    assert ended.returncode == 3
+    assert "Permission denied" in ended.stderr
+
+
+def test_nothing_raw_reaches_the_terminal(tmp_path: Path) -> None:
+    ended = capture("--host", "\x1b[31mred\u202e", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "\x1b" not in ended.stderr
+    assert "\u202e" not in ended.stderr
+
+
+# -- without privilege -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ordinary user, as far as the program can tell."""
+    monkeypatch.setattr(session, "_may_capture", lambda: False)
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(sys, "argv", ["/opt/my tools/selfconn-capture", "--port", "50000", "-o", "it's"])
+
+
+def refuse(*_: object) -> None:
+    raise CannotCapture("no private network namespace: Operation not permitted") from PermissionError()
+
+
+@pytest.mark.usefixtures("ordinary")
+def test_without_a_namespace_it_names_the_command_that_works(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(namespace, "enter", refuse)
+    assert cli.main() == 3
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    command = error.partition("As root it works: ")[2].strip()
+    assert shlex.split(command) == ["sudo", *sys.argv]
+
+
+@pytest.mark.usefixtures("ordinary")
+def test_an_interface_of_the_host_s_is_not_looked_for_in_a_namespace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_recorder(*_: object) -> None:
+        raise CannotCapture("capturing packets needs root or CAP_NET_RAW") from PermissionError()
+
+    monkeypatch.setattr(session, "Recorder", no_recorder)
+    monkeypatch.setattr(namespace, "enter", lambda *_: pytest.fail("a namespace"))
+    assert cli.main(["-i", "eth0"]) == 3
+    assert "As root it works: sudo '/opt/my tools/selfconn-capture' -i eth0" in capsys.readouterr().err
+
+
+def test_the_sudo_line_of_a_script_names_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["capture/cli.py"])
+    words = shlex.split(session.sudo(session.Options(command=("-i", "eth0"))))
+    assert words == ["sudo", sys.executable, str(Path.cwd() / "capture/cli.py"), "-i", "eth0"]
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace")
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs an ordinary user")
+def test_an_ordinary_user_gets_a_namespace_and_is_told(tmp_path: Path) -> None:
+    ended = capture("--format", "json", cwd=tmp_path)
+    assert ended.returncode == 0
+    assert "Not root: in a private network namespace instead. On the host's own: sudo " in ended.stderr
+    assert json.loads(ended.stdout)["live"]["namespace"] == "private"
+
+
+# -- where it goes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace")
+class TestOutput:
+    def test_the_table_tells_it_step_by_step(self, tmp_path: Path) -> None:
+        ended = capture("--private", cwd=tmp_path)
+        assert ended.returncode == 0
+        for words in ("SYN-SENT > SYN-RECEIVED", "> ESTABLISHED", "CLOSING", "The repro", "read 'hello'", "0 lost."):
+            assert words in ended.stdout
+        assert "connect() takes its source port from the 4 even ports of 50000-50007" in ended.stderr
+        assert max(map(len, ended.stdout.splitlines())) <= 100
+        assert "\x1b" not in ended.stdout + ended.stderr
+
+    def test_quiet_is_quiet(self, tmp_path: Path) -> None:
+        ended = capture("--private", "-q", cwd=tmp_path)
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert "self-connect" in ended.stdout
+        assert "SYN-SENT" not in ended.stdout
+
+    def test_color_when_asked_for(self, tmp_path: Path) -> None:
+        assert "\x1b[" in capture("--private", "--color", "always", cwd=tmp_path).stdout
+
+    def test_packets_go_to_a_file_named_after_the_time(self, tmp_path: Path) -> None:
+        ended = capture("--private", "--format", "json", cwd=tmp_path)
+        (saved,) = tmp_path.iterdir()
+        assert saved.name == json.loads(ended.stdout)["live"]["file"]
+        assert saved.match("selfconn-*Z.pcapng")
+        assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+
+    def test_the_report_can_go_to_a_file(self, tmp_path: Path) -> None:
+        ended = capture("--private", "-q", "-o", "report", "-w", os.devnull, cwd=tmp_path)
+        assert (ended.returncode, ended.stdout) == (0, "")
+        assert "self-connect" in (tmp_path / "report").read_text()
+
+    def test_jsonl(self, tmp_path: Path) -> None:
+        ended = capture("--private", "--format", "jsonl", "-w", os.devnull, cwd=tmp_path)
+        kinds = [json.loads(line)["type"] for line in ended.stdout.splitlines()]
+        assert kinds == ["opening", "capture", "live", "kernel"]
+
+    def test_packets_on_standard_output_leave_the_report_to_standard_error(self, tmp_path: Path) -> None:
+        command = [sys.executable, "-m", "capture.cli", "--private", "-w", "-"]
+        ended = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60, check=False)
+        assert ended.returncode == 0
+        assert ended.stdout[:4] == b"\n\r\r\n"
+        assert b"SYN-SENT > SYN-RECEIVED" in ended.stderr
+        read = subprocess.run(
+            [sys.executable, "-m", "analysis.cli", "--expect", "self-connect", "-"],
+            cwd=tmp_path, env=ENVIRONMENT, input=ended.stdout, capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert read.returncode == 0
+        assert not list(tmp_path.iterdir())
+
+    def test_a_reader_who_goes_away_ends_it_without_a_word(self, tmp_path: Path) -> None:
+        command = shlex.join([sys.executable, "-m", "capture.cli", "--private", "-q", "--repro", "walk"])
+        ended = subprocess.run(
+            ["bash", "-c", f"{command} --port 60000 --attempts 100000000 -w - | head -c 4 >{os.devnull}"],
+            cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (ended.stdout, ended.stderr) == ("", "")
+
+    @pytest.mark.parametrize("count", [1, 2, 5])
+    def test_count_is_exact(self, count: int, tmp_path: Path) -> None:
+        arguments = ("--private", "--port", "60000", "--range", "50000-50007", "--repro", "walk", "--attempts", "5000")
+        ended = capture(*arguments, "--format", "json", "-c", str(count), cwd=tmp_path)
+        report = json.loads(ended.stdout)
+        assert ended.returncode == 1
+        assert report["live"]["packets"] == report["captures"][0]["packets"] == count
+        assert report["captures"][0]["damage"] is None
+
+    def test_none_within_the_limits(self, tmp_path: Path) -> None:
+        arguments = ("--private", "--port", "60000", "--range", "50000-50007", "--repro", "walk", "--attempts", "50")
+        ended = capture(*arguments, cwd=tmp_path)
+        assert ended.returncode == 1
+        assert "50 attempts were refused" in ended.stdout
+        assert "That is the limit" in ended.stdout
