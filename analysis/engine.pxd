@@ -37,7 +37,7 @@ cdef class Engine:
     cdef unsigned char[::1] headers
     cdef unsigned char* raw
     cdef const unsigned char[::1] rules, verdict_of
-    cdef dict lookup, kept, early, omitted
+    cdef dict lookup, kept, early, omitted, recent
     cdef public dict unknown_links
     cdef public list finished
     cdef public u64 packets, segments, duplicates, midstream, midstream_to_itself, evicted
@@ -100,7 +100,7 @@ cdef class Engine:
     cdef keep(
         self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, bint first, u64 time)
     cdef drop(self, Py_ssize_t slot)
-    @cython.locals(h=u64, i=Py_ssize_t, twins=words, then=u64)
+    @cython.locals(h=u64, i=Py_ssize_t, oldest=Py_ssize_t, then=u64, _=u64)
     cdef bint twin(self, bytes_at d, Py_ssize_t start, Py_ssize_t end, u64 time) except -1
     @cython.locals(h=u64)
     cdef u64 tag(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) noexcept

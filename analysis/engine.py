@@ -128,7 +128,7 @@ MILLISECOND = 1_000_000
 FACE = 4
 LAST_SECOND = 9_000_000_000
 
-TWINS = 4096  # frames remembered in the search for doubles
+TWINS = 65_536  # frames remembered in the search for doubles
 PLACES = 1024  # destinations whose refused attempts are counted ...
 PROBES = 8  # ... looked for in so many neighbouring places
 
@@ -260,6 +260,7 @@ class Engine:
         self.unknown_links: dict[int, int] = {}
         self.kept: dict[int, list[Kept]] = {}
         self.early: dict[int, Kept] = {}
+        self.recent: dict[int, int] = {}
         self.omitted: dict[int, int] = {}
         self.finished: list[Finished] = []
         self.packets = self.segments = self.duplicates = 0
@@ -1046,27 +1047,37 @@ class Engine:
     # -- tables ----------------------------------------------------------------------------------------------------
 
     def twin(self, d: Octets, start: int, end: int, time: int) -> bool:
-        """Whether the IP packet with the headers d[start:end] was captured less than a millisecond ago already."""
-        if cython.compiled:
-            h = self.seed
-            while end - start >= 8:
-                h = ((h ^ (u32(d, start) << 32 | u32(d, start + 4))) * MIX1) & LOW64
-                h ^= h >> 29
-                start += 8
-            while start < end:
-                h = ((h ^ d[start]) * MIX2) & LOW64
-                h ^= h >> 32
-                start += 1
-        else:
-            h = hash(bytes(d[start:end])) & LOW64
-        i = (h & (TWINS - 1)) * 2
-        twins = self.twins
-        if twins[i] == h:
-            then = twins[i + 1]
-            if (time - then if time > then else then - time) <= MILLISECOND:
+        """Whether the IP packet with the headers d[start:end] was captured already, within a millisecond."""
+        if not cython.compiled:
+            h = hash(bytes(d[start:end]))
+            then = self.recent.get(h)
+            if then is not None and abs(time - then) <= MILLISECOND:
                 return True
-        twins[i] = h
-        twins[i + 1] = time
+            self.recent[h] = time
+            if len(self.recent) > TWINS:
+                self.recent = {h: then for h, then in self.recent.items() if abs(time - then) <= MILLISECOND}
+            return False
+        h = self.seed
+        while end - start >= 8:
+            h = ((h ^ (u32(d, start) << 32 | u32(d, start + 4))) * MIX1) & LOW64
+            h ^= h >> 29
+            start += 8
+        while start < end:
+            h = ((h ^ d[start]) * MIX2) & LOW64
+            h ^= h >> 32
+            start += 1
+        # Four places to a hash, in one cache line; the oldest makes room.
+        i = (h & (TWINS - 4)) * 2
+        oldest = i
+        for _ in range(4):
+            then = self.twins[i + 1]
+            if self.twins[i] == h and (time - then if time > then else then - time) <= MILLISECOND:
+                return True
+            if then < self.twins[oldest + 1]:
+                oldest = i
+            i += 2
+        self.twins[oldest] = h
+        self.twins[oldest + 1] = time
         return False
 
     def tag(self, a_high: int, a_low: int, b_high: int, b_low: int, ports: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class SelfconnError(Exception):
-    """Something that ends the run: ``str(error)`` is the one line to print, ``status`` the exit status of the command."""
+    """Something that ends the run: ``str(error)`` is the one line to print, ``status`` the exit status."""
 
     status = 3
 
@@ -15,15 +15,15 @@ class UsageError(SelfconnError):
     status = 2
 
 
-class NotACapture(SelfconnError):
+class NotACapture(SelfconnError):  # noqa: N818 - it reads as what the user is told
     """The file is no capture that selfconn can read, or cannot be read at all."""
 
 
-class CannotCapture(SelfconnError):
+class CannotCapture(SelfconnError):  # noqa: N818 - it reads as what the user is told
     """No privilege, no such interface, no namespace; the text names the command that would work."""
 
 
-class Incomplete(SelfconnError):
+class Incomplete(SelfconnError):  # noqa: N818 - it reads as what the user is told
     """Packets were lost or the file could not be written whole; what there is, is kept."""
 
     status = 4

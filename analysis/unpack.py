@@ -62,7 +62,7 @@ class _Gzip:
         return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
 
 
-#: First octets -> (what it is, modules that unpack it, the first that is there; the class in it; the tool to pipe through).
+#: First octets -> what it is, modules that unpack it (the first found is taken), the class in it, a tool to pipe to.
 _PACKED: dict[bytes, tuple[str, tuple[str, ...], str, str]] = {
     b"\x1f\x8b": ("gzip", (__name__,), "_Gzip", "gzip -dc"),
     b"\xfd7zXZ\0": ("xz", ("lzma",), "LZMADecompressor", "xz -dc"),
@@ -111,7 +111,7 @@ def _unpack(kind: str, make: Callable[[], _Decompressor], data: bytes, blocks: I
     while True:
         try:
             out = decompressor.decompress(data, BLOCK)
-        except (OSError, EOFError, ValueError, RuntimeError, *_foreign_errors()) as error:
+        except _errors() as error:
             raise Cut(f"the {kind} stream is damaged ({error})") from error
         data = b""
         if out:
@@ -131,15 +131,16 @@ def _unpack(kind: str, make: Callable[[], _Decompressor], data: bytes, blocks: I
             packed += len(data)
 
 
-def _foreign_errors() -> tuple[type[Exception], ...]:
-    """The error classes of the decompressors' own, as far as they are loaded."""
+def _errors() -> tuple[type[Exception], ...]:
+    """What decompressors raise: Python's own errors, and theirs as far as they are loaded."""
     classes = (
         ("zlib", "error"),
         ("lzma", "LZMAError"),
         ("compression.zstd", "ZstdError"),
         ("backports.zstd", "ZstdError"),
     )
-    return tuple(getattr(sys.modules[module], name) for module, name in classes if module in sys.modules)
+    theirs = (getattr(sys.modules[module], name) for module, name in classes if module in sys.modules)
+    return (OSError, EOFError, ValueError, RuntimeError, *theirs)
 
 
 def read(fd: int, size: int | None) -> Iterator[memoryview]:

@@ -74,7 +74,7 @@ RULES: dict[tuple[Phase, Event], Phase] = {
     # -- answered, but not as figure 6 has it
     (_P.SYN_BARE_ACK, _E.SYN_ACK_SECOND): _P.SYN_ACKED,
     (_P.SYN_BARE_ACK, _E.SYN_SECOND): _P.SPLIT_CROSSED,
-    (_P.SYN_BARE_ACK, _E.OTHER_SECOND): _P.SYN_ODD,
+    (_P.SYN_ODD, _E.ACK_SECOND): _P.SYN_BARE_ACK,
     (_P.SYN_ODD, _E.SYN_ACK_SECOND): _P.SYN_ACKED,
     (_P.SYN_ODD, _E.SYN_SECOND): _P.CROSSED,
     # -- RFC 9293 3.5, figure 6

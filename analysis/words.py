@@ -53,6 +53,7 @@ class SequenceNumber(int):
     __slots__ = ()
 
     def __new__(cls, value: int) -> SequenceNumber:
+        """Any whole number, brought into the space."""
         return super().__new__(cls, value % SEQUENCE_SPACE)
 
     def __add__(self, octets: int) -> SequenceNumber:
@@ -235,7 +236,10 @@ class Damage:
 
 @dataclass(slots=True)
 class CaptureResult:
-    """What one capture held. ``segments`` counts TCP segments without ``duplicates``; ``undecoded`` maps a reason to frames."""
+    """What one capture held.
+
+    ``segments`` counts TCP segments without the ``duplicates``; ``undecoded`` maps a reason to a number of frames.
+    """
 
     name: str
     format: str = "pcap"
