@@ -408,6 +408,7 @@ class _Progress:
         self.bar = bar(sum(sizes) if len(sizes) == len(self.paths) else None, unit="B", unit_scale=True)
         self.bar.start_t -= time.monotonic() - self.start
         self.bar.update(self.octets)
+        self.bar.refresh()
 
     def close(self) -> None:
         """Take the bar away."""
