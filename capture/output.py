@@ -37,21 +37,8 @@ class Sink:
 
     def __init__(self, path: str | None = None) -> None:
         self.octets = 0
-        self._ours = False  # a regular file that we opened, and may cut
-        if path == "-":
-            self.name = path
-            self._fd = os.dup(1)
-            if os.isatty(self._fd):
-                os.close(self._fd)
-                raise CannotCapture(
-                    "a capture is no text for a terminal: send standard output elsewhere, or use -w FILE"
-                )
-        elif path == os.devnull:
-            self.name = path
-            self._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        else:
-            self.name, self._fd = _opened(path) if path is not None else _made()
-            self._ours = True
+        self._ours = path not in {"-", os.devnull}  # a regular file that we opened, and may cut
+        self.name, self._fd = _made() if path is None else _opened(path)
 
     def write(self, stream: bytes) -> None:
         """Write a piece of the stream. Raises Incomplete where that fails; whole blocks that were written stay."""
@@ -109,12 +96,15 @@ def _made() -> tuple[str, int]:
 def _opened(path: str) -> tuple[str, int]:
     """Create the file *path*, or empty it where it is ours."""
     try:
+        if path == "-":
+            return path, _standard_output()
+        if path == os.devnull:
+            return path, os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         directory, name = _directory(path)
         try:
-            try:
-                return path, os.open(name, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE, dir_fd=directory)
-            except FileExistsError:
-                return path, _emptied(name, directory)
+            return path, os.open(name, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE, dir_fd=directory)
+        except FileExistsError:
+            return path, _emptied(name, directory)
         finally:
             os.close(directory)
     except OSError as error:
@@ -125,6 +115,14 @@ def _opened(path: str) -> tuple[str, int]:
         }
         reason = reasons.get(error.errno or 0, error.strerror)
         raise CannotCapture(f"cannot write {path!r}: {reason}") from error
+
+
+def _standard_output() -> int:
+    fd = os.dup(1)
+    if os.isatty(fd):
+        os.close(fd)
+        raise CannotCapture("a capture is no text for a terminal: send standard output elsewhere, or use -w FILE")
+    return fd
 
 
 def _emptied(name: str, directory: int) -> int:

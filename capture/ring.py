@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from analysis.errors import CannotCapture
 
-from .filters import ARPHRD_LOOPBACK, SNAPLEN
+from .filters import ARPHRD_LOOPBACK, NOTHING, SNAPLEN
 
 if TYPE_CHECKING:
     from .filters import Program
@@ -75,10 +75,11 @@ class Ring:
 
     def __init__(self, interface: str, program: Program, *, octets: int, block: int) -> None:
         self.interface = interface
-        while octets < 8 * block > mmap.PAGESIZE:
+        block = max(block, mmap.PAGESIZE)
+        while block > mmap.PAGESIZE and octets < 8 * block:
             block //= 2
         self._block_words = block // 4
-        self._blocks = octets // block
+        self._blocks = max(octets // block, 2)
         self._next = 0  # the block that the kernel will hand over next
         self._counted = self._dropped = 0
         try:
@@ -90,11 +91,11 @@ class Ring:
         hardware = None if interface == ANY else _hardware(interface)
         self.linktype = LINKTYPES.get(hardware, LINKTYPE_LINUX_SLL2)
         kind = socket.SOCK_DGRAM if self.linktype == LINKTYPE_LINUX_SLL2 else socket.SOCK_RAW
-        # With protocol 0 the tap is shut: filter and ring are in place before bind() opens it. Python cannot bind to
-        # all interfaces; there the tap is open at once, and what came in before the filter goes when the ring comes.
+        # With protocol 0 nothing comes in before bind(). Python cannot bind to all interfaces, so there it does; but
+        # setting up the ring empties the queue, and until all is ready no packet passes the filter.
         self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ALL) if interface == ANY else 0)
         try:
-            program.attach(self._socket)
+            NOTHING.attach(self._socket)
             if hardware == ARPHRD_LOOPBACK:
                 self._spare_the_copy()
             self._socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
@@ -106,9 +107,9 @@ class Ring:
             self._words = memoryview(self._memory).cast("I")
             if interface != ANY:
                 self._socket.bind((interface, ETH_P_ALL))
-            else:
-                self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)  # forget what came before the filter
             self._check()
+            self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)  # forget what was counted so far
+            program.attach(self._socket)
         except BaseException:
             self.close()
             raise

@@ -226,6 +226,12 @@ def test_not_on_a_terminal() -> None:
     assert "no text for a terminal" in answer.stderr
 
 
+def test_not_where_standard_output_is_closed() -> None:
+    program = "import os; from capture.output import Sink; os.close(1); Sink('-')"
+    answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, timeout=30, check=False)
+    assert b"CannotCapture: cannot write '-': Bad file descriptor" in answer.stderr
+
+
 def test_a_name_is_not_shown_raw() -> None:
     with pytest.raises(CannotCapture) as caught:
         Sink("/nowhere\x1b[2J\u202e/x")
@@ -261,7 +267,7 @@ def test_a_full_small_disk(tmp_path: Path) -> None:
     script = f'mount -t tmpfs -o size=64k none {tmp_path} && exec "$0" -c "$1" {tmp_path}/x.pcapng'
     answer = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, sys.executable, program],
-        env=os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tests"},
+        env=os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tests"), *sys.path))},
         capture_output=True,
         text=True,
         timeout=30,

@@ -144,10 +144,12 @@ def test_full_speed_and_nothing_lost(need_capinfos: str, need_tshark: str, tmp_p
     assert {*flags} == {"0x0002", "0x0014"}
 
 
+@pytest.mark.usefixtures("need_ipv6")
+@pytest.mark.parametrize("ring_octets", [1, 1 << 18])
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
-def test_the_proof_survives_an_overflow(address: str, need_ipv6: None) -> None:  # noqa: ARG001 - must be there
+def test_the_proof_survives_an_overflow(address: str, ring_octets: int) -> None:
     def run() -> Recording:
-        with Recorder("lo", PORT, ring_octets=1 << 18) as recorder:  # and nobody reads
+        with Recorder("lo", PORT, ring_octets=ring_octets) as recorder:  # and nobody reads
             refused(3000)
             connected_to_itself(address)
             refused(3000)

@@ -119,6 +119,20 @@ def test_nothing_slips_in_before_the_filter(interface: str) -> None:
     alone(run)
 
 
+@pytest.mark.parametrize("interface", ["lo", "any"])
+def test_counts_are_exact_when_armed_under_fire(interface: str) -> None:
+    def run() -> None:
+        for _ in range(10):
+            with ceaseless(numbered(1)[0]):
+                ring = armed(interface, octets=4 * BLOCK)
+                assert select.select([ring], [], [], 10)[0]
+            with ring:
+                packets = len(read_all(ring, 1))
+                assert packets == ring.statistics()[0]
+
+    alone(run)
+
+
 def test_round_and_round_the_ring() -> None:
     def run() -> None:
         with armed(octets=4 * BLOCK) as ring:
