@@ -128,7 +128,8 @@ MILLISECOND = 1_000_000
 FACE = 4
 LAST_SECOND = 9_000_000_000
 
-TWINS = 65_536  # frames remembered in the search for doubles
+TWINS = 65_536  # frames remembered in the search for doubles ...
+NEAR = 16_384  # ... which lie less than so many frames apart
 PLACES = 1024  # destinations whose refused attempts are counted ...
 PROBES = 8  # ... looked for in so many neighbouring places
 
@@ -260,7 +261,7 @@ class Engine:
         self.unknown_links: dict[int, int] = {}
         self.kept: dict[int, list[Kept]] = {}
         self.early: dict[int, Kept] = {}
-        self.recent: dict[int, int] = {}
+        self.recent: dict[int, tuple[int, int]] = {}
         self.omitted: dict[int, int] = {}
         self.finished: list[Finished] = []
         self.packets = self.segments = self.duplicates = 0
@@ -1047,15 +1048,15 @@ class Engine:
     # -- tables ----------------------------------------------------------------------------------------------------
 
     def twin(self, d: Octets, start: int, end: int, time: int) -> bool:
-        """Whether the IP packet with the headers d[start:end] was captured already, within a millisecond."""
+        """Whether the IP packet with the headers d[start:end] was captured already: NEAR frames and 1 ms from here."""
         if not cython.compiled:
             h = hash(bytes(d[start:end]))
-            then = self.recent.get(h)
-            if then is not None and abs(time - then) <= MILLISECOND:
+            frame, then = self.recent.get(h, (-NEAR, 0))
+            if self.packets - frame < NEAR and abs(time - then) <= MILLISECOND:
                 return True
-            self.recent[h] = time
-            if len(self.recent) > TWINS:
-                self.recent = {h: then for h, then in self.recent.items() if abs(time - then) <= MILLISECOND}
+            self.recent[h] = self.packets, time
+            if len(self.recent) > 2 * NEAR:
+                self.recent = {h: seen for h, seen in self.recent.items() if self.packets - seen[0] < NEAR}
             return False
         h = self.seed
         while end - start >= 8:
@@ -1066,18 +1067,21 @@ class Engine:
             h = ((h ^ d[start]) * MIX2) & LOW64
             h ^= h >> 32
             start += 1
-        # Four places to a hash, in one cache line; the oldest makes room.
+        # Four places to a hash, in one cache line; the oldest makes room. Of frame and time the lower half will do.
         i = (h & (TWINS - 4)) * 2
         oldest = i
+        age = 0
         for _ in range(4):
-            then = self.twins[i + 1]
-            if self.twins[i] == h and (time - then if time > then else then - time) <= MILLISECOND:
+            seen = self.twins[i + 1]
+            then = (self.packets - (seen >> 32)) & LOW32
+            if self.twins[i] == h and then < NEAR and (time - seen + MILLISECOND) & LOW32 <= 2 * MILLISECOND:
                 return True
-            if then < self.twins[oldest + 1]:
+            if then >= age:
+                age = then
                 oldest = i
             i += 2
         self.twins[oldest] = h
-        self.twins[oldest + 1] = time
+        self.twins[oldest + 1] = self.packets << 32 | (time & LOW32)
         return False
 
     def tag(self, a_high: int, a_low: int, b_high: int, b_low: int, ports: int) -> int:
