@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,7 @@ def _add_address(endpoint: Endpoint) -> None:
         try:
             if family == socket.AF_INET6:
                 fcntl.ioctl(control, _SIOCSIFADDR, struct.pack("16sIi", endpoint.packed, 128, _LOOPBACK_INDEX))
+                _await_address(endpoint)
                 return
             for command, address in ((_SIOCSIFADDR, endpoint.packed), (_SIOCSIFNETMASK, b"\xff" * 4)):
                 # A second IPv4 address of an interface goes by a label.
@@ -98,6 +100,21 @@ def _add_address(endpoint: Endpoint) -> None:
         except OSError as error:
             if error.errno != errno.EEXIST:  # ::1
                 raise
+
+
+def _await_address(endpoint: Endpoint) -> None:
+    """Wait until a new IPv6 address may be used: it is tentative (RFC 4862 5.4) until a kernel worker gets to it."""
+    deadline = time.monotonic() + 2
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        while True:
+            try:
+                probe.bind((endpoint.address, 0))
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.001)
+            else:
+                return
 
 
 def _set_ports(low: int, high: int) -> None:
