@@ -81,8 +81,8 @@ class Replay:
 
     @property
     def established(self) -> bool:
-        """Whether every socket got to ESTABLISHED."""
-        return all(State.ESTABLISHED in self.state_path(endpoint) for endpoint in self.sockets)
+        """Whether the open was completed at every socket: to ESTABLISHED, or beyond it by an early FIN."""
+        return all(_OPEN & set(self.state_path(endpoint)) for endpoint in self.sockets)
 
     def state_path(self, endpoint: Endpoint) -> list[State]:
         """Every state of the socket at *endpoint*, in order, CLOSED at the start."""
@@ -91,6 +91,9 @@ class Replay:
     def final_state(self, endpoint: Endpoint) -> State:
         """The state in which the capture leaves the socket at *endpoint*."""
         return self.state_path(endpoint)[-1]
+
+
+_OPEN = frozenset({State.ESTABLISHED, State.FIN_WAIT_2, State.TIME_WAIT})
 
 
 def replay(opening: Opening) -> Replay:
@@ -139,6 +142,8 @@ class _Socket:
     fin_acknowledged: bool = False
     irs: SequenceNumber | None = None
     rcv_nxt: SequenceNumber | None = None
+    #: What its SYN or SYN-ACK offered: never scaled (RFC 7323 2.2).
+    first_window: int = 0
     #: The ACK field that it could not accept, while it has not answered.
     refused_ack: SequenceNumber | None = None
     #: The last segment with SYN, FIN or data that it has not answered yet, and the state in which it arrived.
@@ -165,18 +170,22 @@ class _Socket:
             return Event.SEND_FIN
         return Event.SEND_DATA if segment.payload else Event.SEND_ACK
 
-    def note_sent(self, segment: _Seg) -> None:
+    def note_sent(self, segment: _Seg, event: Event) -> None:
         """Remember what *segment* tells of this socket, which sent it."""
         if segment.rst:
             self.refused_ack = None
             return
+        if segment.syn and self.iss not in (None, segment.seq):
+            return  # somebody else's, or of another connection
         if segment.syn:
-            if self.iss is None:
-                self.iss = segment.seq
+            self.iss = segment.seq
+            self.first_window = segment.whole.window
             self.syn_ack_sent |= segment.acks
         if segment.acks:
             self.owed = None
-        if segment.fin:
+            if self.rcv_nxt is not None:
+                self.rcv_nxt = max(self.rcv_nxt, segment.ack)
+        if event is Event.SEND_FIN:
             self.fin_end = segment.end
         if self.snd_nxt is None or segment.end > self.snd_nxt:
             self.snd_nxt = segment.end
@@ -194,9 +203,9 @@ class _Socket:
                 return [Event.RECEIVE_SYN_ACK]
             if self.irs is None:
                 return [Event.RECEIVE_SYN]
-            return [Event.RECEIVE_DUPLICATE if self.irs == segment.seq else Event.RECEIVE_OTHER_SYN]
-        if self.rcv_nxt is not None and (segment.end <= self.rcv_nxt if segment.length else segment.seq < self.rcv_nxt):
-            return [Event.RECEIVE_DUPLICATE]
+            return [Event.RECEIVE_UNACCEPTABLE if self.irs == segment.seq else Event.RECEIVE_OTHER_SYN]
+        if self._is_outside(segment):
+            return [Event.RECEIVE_UNACCEPTABLE]
         events = []
         if acknowledges_syn:
             events.append(Event.RECEIVE_ACK_OF_SYN)
@@ -205,6 +214,13 @@ class _Socket:
         if segment.fin:
             events.append(Event.RECEIVE_FIN)
         return events or [Event.RECEIVE_ACK]
+
+    def _is_outside(self, segment: _Seg) -> bool:
+        """Whether no part of *segment* lies in the window (RFC 9293 table 6), as far as a capture tells the window."""
+        if self.rcv_nxt is None:
+            return False
+        beyond = not self.syn_acknowledged and segment.seq - self.rcv_nxt >= max(self.first_window, 1)
+        return beyond or (segment.end <= self.rcv_nxt if segment.length else segment.seq < self.rcv_nxt)
 
     def _acknowledges_syn(self, segment: _Seg) -> bool:
         """Whether *segment* acknowledges this socket's SYN for the first time: SND.UNA < SEG.ACK =< SND.NXT."""
@@ -281,9 +297,10 @@ class _Player:
         greets = self._greets(socket, segment, event)
         if segment.syn or greets or segment.rst:
             self._into_handshake(segment, even_when_open=greets)
-        self._step(socket, segment, event, reason=_why_sent(socket, segment, event))
-        socket.greeted |= greets
-        socket.note_sent(segment)
+        allowed = self._step(socket, segment, event, reason=_why_sent(socket, segment, event))
+        if allowed or socket.state is not State.CLOSED:  # what no socket can have sent says nothing of one
+            socket.greeted |= greets
+            socket.note_sent(segment, event)
 
     def arrive(self, segment: _Seg, arrival: _Arrival, crossed: int | None) -> None:
         """The segment reaches its destination."""
@@ -317,8 +334,8 @@ class _Player:
         reason: str = "",
         inferred: bool = False,
         after_frame: int | None = None,
-    ) -> None:
-        """Look the event up in the table, and move the socket."""
+    ) -> bool:
+        """Look the event up in the table, and move the socket; tell whether the table allows it."""
         row = TABLE.get((socket.state, event))
         before = socket.state
         if row:
@@ -339,6 +356,7 @@ class _Player:
                 after_frame,
             )
         )
+        return row is not None
 
     def _stay(self, socket: _Socket, segment: _Seg, reason: str, *, finding: bool = False) -> None:
         """Record that nothing is known to have happened."""
@@ -370,12 +388,17 @@ class _Player:
 
 
 def _in_order(opening: Opening) -> list[Segment]:
-    """The segments with the opening's SYN first, should a SYN-ACK have been captured before it."""
+    """The segments in capture order, but a SYN that was captured after its acknowledgment comes before that."""
     segments = list(opening.segments)
-    for place, segment in enumerate(segments):
-        if segment.frame == opening.first_frame:
-            segments.insert(0, segments.pop(place))
-            break
+    for place, syn in enumerate(opening.segments):
+        if not syn.bare_syn:
+            continue
+        for earlier_place, earlier in enumerate(segments[:place]):
+            if earlier.source == syn.source and earlier.flags & Flag.SYN and earlier.seq == syn.seq:
+                break  # it is sent again
+            if earlier.source == syn.destination and earlier.flags & Flag.ACK and syn.seq < earlier.ack <= syn.end:
+                segments.insert(earlier_place, segments.pop(place))
+                break
     return segments
 
 
@@ -397,31 +420,35 @@ def _arrival(segments: Sequence[_Seg], place: int) -> _Arrival:
     segment = segments[place]
     silent = place  # the last segment by which the other end has not acknowledged it
     missing = False  # whether one of those would have shown it
+    sent = segment.end  # the number after all that its sender has sent by then
     again = None
     for other_place in range(place + 1, len(segments)):
         other = segments[other_place]
         if other.source == segment.destination:
-            if _acknowledges(other, segment):
+            if _acknowledges(other, segment, sent):
                 # A SYN that reaches a socket is answered by a SYN-ACK or a RST. Where an ACK answers the SYN-ACK that
                 # repeated the SYN, the SYN-ACK is what arrived.
                 if again and not (other.syn_ack or other.rst):
-                    return _Arrival(
-                        place, unknown=f"lost, or overtaken by frame {again.frame}, which is what was answered"
-                    )
+                    return _unknown(place, f"lost, or overtaken by frame {again.frame}, which is what was answered")
                 return _Arrival(silent, proof=other)
             silent = other_place
             # A SYN-ACK answers a SYN; whether a SYN-ACK has arrived it cannot show.
             missing = missing or not (segment.syn_ack and other.syn)
         if other.source == segment.source:
+            sent = max(sent, other.end)
             if segment.bare_syn and other.syn_ack and other.seq == segment.seq:
                 again = again or other
             elif _repeats(other, segment):
-                return _Arrival(place, unknown=f"unanswered when frame {other.frame} repeated it: lost, or late")
+                return _unknown(place, f"unanswered when frame {other.frame} repeated it: lost, or late")
+    if segment.bare_syn and missing and segments[silent].acks:
+        return _unknown(place, f"frame {segments[silent].frame} answers, but does not acknowledge it")
     if segment.bare_syn:
-        return _Arrival(place, unknown="no answer to it was captured: lost, dropped or ignored")
-    if missing:
-        return _Arrival(place, unknown="never acknowledged: lost, or the capture ends too early")
-    return _Arrival(silent)
+        return _unknown(place, "no answer to it was captured: lost, dropped or ignored")
+    return _unknown(place, "never acknowledged: lost, or the capture ends too early") if missing else _Arrival(silent)
+
+
+def _unknown(place: int, why: str) -> _Arrival:
+    return _Arrival(place, unknown=why)
 
 
 def _repeats(segment: _Seg, earlier: _Seg) -> bool:
@@ -434,13 +461,15 @@ def _repeats(segment: _Seg, earlier: _Seg) -> bool:
     )
 
 
-def _acknowledges(answer: _Seg, segment: _Seg) -> bool:
-    """Whether *answer* shows that its sender had *segment*."""
+def _acknowledges(answer: _Seg, segment: _Seg, sent: SequenceNumber) -> bool:
+    """Whether *answer* shows that its sender had *segment*, when all up to *sent* had been sent."""
     if segment.syn_ack and answer.syn:
         return False  # a SYN-ACK answers a SYN; that it acknowledges the same number proves nothing about the SYN-ACK
-    if answer.acks:
-        return answer.ack > segment.seq if segment.syn else answer.ack >= segment.end
-    return bool(answer.rst and segment.acks) and answer.seq == segment.ack
+    if not answer.acks:
+        return answer.rst and segment.acks and answer.seq == segment.ack
+    if segment.syn:
+        return segment.seq < answer.ack <= sent
+    return answer.ack >= segment.end  # beyond what was sent, too: there may be a gap in the capture
 
 
 def _arrival_of_ack(segments: Sequence[_Seg], place: int) -> _Arrival:
@@ -450,14 +479,17 @@ def _arrival_of_ack(segments: Sequence[_Seg], place: int) -> _Arrival:
         acknowledged = [
             other
             for other in segments[:place]
-            if other.control and other.source == segment.destination and _acknowledges(segment, other)
+            if other.control
+            and other.source == segment.destination
+            and other.seq < segment.ack
+            and other.end <= segment.ack
         ]
         for other in segments[place + 1 :] if acknowledged else ():
             if any(_repeats(other, earlier) for earlier in acknowledged):
-                return _Arrival(place, unknown=f"lost, or late: frame {other.frame} repeats what it acknowledges")
+                return _unknown(place, f"lost, or late: frame {other.frame} repeats what it acknowledges")
         return _Arrival(place)
     if _goes_on(segments, place):
-        return _Arrival(place, unknown="the connection goes on: not obeyed, or forged")
+        return _unknown(place, "the connection goes on: not obeyed, or forged")
     after = place
     for other_place in range(place + 1, len(segments)):
         other = segments[other_place]

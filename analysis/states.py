@@ -64,8 +64,8 @@ class Event(enum.StrEnum):
     #: Data or an ACK that says nothing about SYN or FIN.
     RECEIVE_ACK = "receive ACK"
     RECEIVE_FIN = "receive FIN"
-    #: Nothing but sequence numbers that the socket already has.
-    RECEIVE_DUPLICATE = "receive duplicate"
+    #: Nothing but sequence numbers that the socket has already, or that lie beyond its window.
+    RECEIVE_UNACCEPTABLE = "receive unacceptable segment"
     #: A SYN with another sequence number than the one the socket knows.
     RECEIVE_OTHER_SYN = "receive another SYN"
     #: An ACK field outside of what the socket sent, before its SYN was acknowledged.
@@ -169,8 +169,8 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.SYN_RECEIVED, _E.RECEIVE_ACK_OF_SYN): Row(_S.ESTABLISHED, "", "3.10.7.4", "its SYN is acknowledged: open"),
     (_S.SYN_RECEIVED, _E.RECEIVE_ACK): Row(_S.SYN_RECEIVED, "", "3.10.7.4", "does not acknowledge its SYN: dropped"),
     (_S.SYN_RECEIVED, _E.RECEIVE_FIN): Row(_S.CLOSE_WAIT, "ACK", "3.10.7.4", "{whose} FIN: no more data will come"),
-    (_S.SYN_RECEIVED, _E.RECEIVE_DUPLICATE): Row(
-        _S.SYN_RECEIVED, "ACK", "3.10.7.4", "has it already: answered by an ACK"
+    (_S.SYN_RECEIVED, _E.RECEIVE_UNACCEPTABLE): Row(
+        _S.SYN_RECEIVED, "ACK", "3.10.7.4", "outside its window: answered by an ACK"
     ),
     (_S.SYN_RECEIVED, _E.RECEIVE_OTHER_SYN): Row(
         _S.SYN_RECEIVED, "ACK", "3.10.7.4", "another SYN: challenge ACK, or back to LISTEN", passive=_S.LISTEN
@@ -188,7 +188,7 @@ TABLE: dict[tuple[State, Event], Row] = {
             (_E.SEND_ACK, None, "ACK", "3.10.7.4", "acknowledges"),
             (_E.SEND_RST, _S.CLOSED, "RST", "3.10.5", "aborts: nothing is left, not even TIME-WAIT"),
             (_E.RECEIVE_ACK, None, "", "3.10.7.4", "nothing here for the machine"),
-            (_E.RECEIVE_DUPLICATE, None, "ACK", "3.10.7.4", "has it already: answered by an ACK"),
+            (_E.RECEIVE_UNACCEPTABLE, None, "ACK", "3.10.7.4", "outside its window: answered by an ACK"),
             (_E.RECEIVE_OTHER_SYN, None, "ACK", "3.10.7.4", "another SYN: answered by a challenge ACK"),
             (_E.RECEIVE_RST, _S.CLOSED, "", "3.10.7.4", "connection reset"),
             (_E.RECEIVE_BAD_RST, None, "", "3.10.7.4", "a RST that does not fit: not obeyed"),
@@ -220,19 +220,25 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.LAST_ACK, _E.RECEIVE_ACK_OF_FIN): Row(_S.CLOSED, "", "3.10.7.4", "its FIN is acknowledged: done"),
     (_S.LAST_ACK, _E.RECEIVE_FIN): Row(_S.LAST_ACK, "", "3.10.7.4", "has had a FIN: remains"),
     (_S.TIME_WAIT, _E.RECEIVE_FIN): Row(_S.TIME_WAIT, "ACK", "3.10.7.4", "a FIN again: 2 MSL start anew"),
-    (_S.TIME_WAIT, _E.RECEIVE_DUPLICATE): Row(_S.TIME_WAIT, "ACK", "3.10.7.4", "a FIN again: 2 MSL start anew"),
+    (_S.TIME_WAIT, _E.RECEIVE_UNACCEPTABLE): Row(_S.TIME_WAIT, "ACK", "3.10.7.4", "a FIN again: 2 MSL start anew"),
     (_S.TIME_WAIT, _E.TIME_WAIT_TIMEOUT): Row(_S.CLOSED, "", "3.10.8", "2 MSL have passed", inferred=True),
 }
 
 #: What to think of some pairs that have no row. Every other absent pair speaks for itself.
 ABSENT: dict[tuple[State, Event], str] = {
-    (_S.SYN_SENT, _E.SEND_SYN_ACK): "a SYN-ACK that answers a SYN which was not captured",
+    (
+        _S.CLOSED,
+        _E.SEND_EARLY_ACK,
+    ): "an ACK from no connection in this capture: from an older one, as a challenge ACK is",
+    (_S.CLOSED, _E.SEND_SYN_ACK): "a SYN-ACK that acknowledges no captured SYN",
+    (_S.SYN_SENT, _E.SEND_SYN_ACK): "a SYN-ACK that acknowledges no captured SYN",
+    **{
+        (_S.SYN_SENT, event): "no SYN-ACK that would allow it had been captured"
+        for event in (_E.SEND_ACK, _E.SEND_DATA, _E.SEND_FIN)
+    },
     (_S.SYN_RECEIVED, _E.SEND_EARLY_ACK): "an ACK where a SYN-ACK belongs: a split handshake begins",
     (_S.SYN_RECEIVED, _E.SEND_SYN): "a SYN without the ACK that belongs to it: the other half of a split SYN-ACK",
-    (
-        _S.SYN_RECEIVED,
-        _E.SEND_DATA,
-    ): "data before its SYN was acknowledged: TCP Fast Open (RFC 7413), or an ACK was not captured",
+    (_S.SYN_RECEIVED, _E.SEND_DATA): "data before its SYN was acknowledged: TCP Fast Open (RFC 7413), or a missing ACK",
 }
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import frames
+from hypothesis import strategies as st
 
 from analysis.words import Endpoint, Flag, Opening, Options, Segment, SequenceNumber, Verdict
 
@@ -149,3 +150,24 @@ def _packet(segment: Segment) -> bytes:
     if len(source.packed) == 16:
         return frames.ipv6(source.packed, destination.packed, header)
     return frames.ipv4(source.packed, destination.packed, header, identification=segment.frame)
+
+
+# -- any segments at all, around the wrap of sequence numbers, for hypothesis -----------------------------------------
+
+_near = st.integers(-3, 3).map(SequenceNumber)
+_drawn = st.tuples(st.booleans(), st.integers(0, 63), _near, _near, st.integers(0, 3), st.booleans())
+
+
+def _opening(drawn: list[tuple[bool, int, SequenceNumber, SequenceNumber, int, bool]], to_itself: bool) -> Opening:
+    ends = (SELF, SELF) if to_itself else (A, B)
+    first = Segment(1, START, *ends, SequenceNumber(-2), SequenceNumber(0), Flag.SYN, 1000)
+    rest = []
+    for frame, (forth, flags, seq, ack, payload, sacked) in enumerate(drawn, 2):
+        way = ends if forth else ends[::-1]
+        options = Options(sack=((int(ack + -1), int(ack)),) if sacked else ())
+        rest.append(Segment(frame, START + frame, *way, seq, ack, Flag(flags), 1000, payload, options))
+    return Opening(Verdict.ODD, *ends, int(first.seq), 1, START, [first, *rest])
+
+
+#: Openings of a SYN and whatever may follow it, allowed or not.
+any_openings = st.builds(_opening, st.lists(_drawn, max_size=12), st.booleans())

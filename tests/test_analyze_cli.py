@@ -191,7 +191,8 @@ def test_color(told, pcap):
 
 @pytest.mark.parametrize(("variable", "colored"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
 def test_color_on_a_terminal(pcap, variable, colored):
-    environment = {"PATH": os.environ["PATH"], "TERM": "xterm", **variable}
+    environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    environment |= {"TERM": "xterm", **variable}
     shown = on_a_terminal([*COMMAND, str(pcap)], env=environment)
     assert b"self-connect" in shown
     assert (b"\x1b[" in shown) is colored

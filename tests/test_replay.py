@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from segments import SELF, SELF6, START, A, B, Talk, refused, self_connect, simultaneous_open, three_way
+from hypothesis import given, settings
+from segments import SELF, SELF6, A, B, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
 
 from analysis.replay import Replay, replay
 from analysis.states import TABLE, Event, State
-from analysis.words import SEQUENCE_SPACE, Endpoint, Flag, Opening, Options, Segment, SequenceNumber, Verdict
+from analysis.words import SEQUENCE_SPACE, Endpoint, Verdict
 
 CLIENT = "CLOSED SYN-SENT ESTABLISHED"
 SERVER = "CLOSED LISTEN SYN-RECEIVED ESTABLISHED"
@@ -199,6 +198,34 @@ def test_wrong_ack_is_answered_by_a_reset():
     assert [step.event for step in account.steps if step.frame == 3 and step.sends] == ["send RST in answer"]
 
 
+def test_syn_ack_of_another_connection():
+    account = played(Talk().a("S").b("S.", -500, 900).b("S.", 0, 1).a(".", 1, 1))
+    assert path(account, A) == CLIENT
+    assert path(account, B) == SERVER
+    assert [step.frame for step in account.findings] == [2]
+
+
+def test_challenge_ack_of_an_older_connection():
+    account = played(Talk().a("S").b(".", 50_000, 60_000).a("R", 60_000).a("S").b("S.", 0, 1).a(".", 1, 1), Verdict.ODD)
+    (unanswered,) = [step for step in account.steps if step.frame == 1 and not step.sends]
+    assert "frame 4 repeated it" in unanswered.reason
+    assert path(account, A) == CLIENT
+    account = played(Talk().a("S").b(".", 50_000, 60_000), Verdict.ODD)
+    assert path(account, B) == "CLOSED"
+    assert account.steps[-3].reason == "frame 2 answers, but does not acknowledge it"
+
+
+def test_ack_beyond_the_window_does_not_open():
+    account = played(Talk().a("S").b("S.", 0, 1).a(".", 65_496, 1), Verdict.HALF_OPEN)
+    assert path(account, B) == "CLOSED LISTEN SYN-RECEIVED"
+
+
+def test_syn_captured_after_the_syn_ack_that_crossed_it():
+    account = played(Talk().a("S").a("S.", 0, 1).b("S").b("S.", 0, 1))
+    assert [segment.frame for segment in account.segments] == [1, 3, 2, 4]
+    assert path(account, A) == path(account, B) == CROSSED
+
+
 def test_reset_of_an_established_connection():
     account = played(opened().a("P.", 1, 1, 10).b("R", 1))
     assert path(account, A) == f"{CLIENT} CLOSED"
@@ -223,6 +250,11 @@ def test_fast_open():
     assert path(account, A) == CLIENT
     assert [step.frame for step in account.findings] == [3]
     assert "RFC 7413" in account.findings[0].reason
+
+
+def test_fast_open_with_more_data_than_a_window():
+    account = played(Talk().a("S", 0, None, 70_000).b("S.", 0, 70_001).a(".", 70_001, 1))
+    assert path(account, B) == SERVER
 
 
 def test_fast_open_data_that_the_server_does_not_take():
@@ -346,25 +378,12 @@ def test_syn_ack_without_a_captured_syn_is_a_finding():
 
 # -- any segments at all ---------------------------------------------------------------------------------------------
 
-near = st.integers(0, 6).map(lambda n: SequenceNumber(SEQUENCE_SPACE - 3 + n))
-segments = st.lists(
-    st.tuples(st.booleans(), st.integers(0, 63), near, near, st.integers(0, 3), st.booleans()), max_size=12
-)
 
-
-@given(segments, st.booleans())
-def test_any_segments_give_an_account(drawn, to_itself):
-    ends = (SELF, SELF) if to_itself else (A, B)
-    first = Segment(1, START, *ends, SequenceNumber(SEQUENCE_SPACE - 2), SequenceNumber(0), Flag.SYN, 1000)
-    rest = [
-        Segment(
-            number, START + number, *(ends if forth else ends[::-1]), seq, ack, Flag(flags), 1000, payload,
-            Options(sack=((int(ack) - 1, int(ack)),) if sack else ()),
-        )
-        for number, (forth, flags, seq, ack, payload, sack) in enumerate(drawn, 2)
-    ]  # fmt: skip
-    account = replay(Opening(Verdict.ODD, *ends, int(first.seq), 1, START, [first, *rest]))
-    states = dict.fromkeys(ends, State.CLOSED)
+@settings(database=None, deadline=None)
+@given(any_openings)
+def test_any_segments_give_an_account(opening):
+    account = replay(opening)
+    states = dict.fromkeys(account.sockets, State.CLOSED)
     events = {event.value: event for event in Event}
     for step in account.steps:
         assert step.before is states[step.endpoint]
@@ -375,5 +394,5 @@ def test_any_segments_give_an_account(drawn, to_itself):
             assert step.after in (row.to, row.passive)
             assert step.section == row.section
     told = [step.frame for step in account.steps]
-    assert sorted(set(told)) == [segment.frame for segment in (first, *rest)]
+    assert sorted(set(told)) == [segment.frame for segment in opening.segments]
     assert set(account.handshake) <= set(told)

@@ -36,7 +36,7 @@ ALLOWED = {
     E.RECEIVE_ACK_OF_FIN: ({S.CLOSED, S.FIN_WAIT_1, S.CLOSING, S.LAST_ACK}, "its FIN is acknowledged, or unsent"),
     E.RECEIVE_ACK: (ALL, ""),
     E.RECEIVE_FIN: (ALL, ""),
-    E.RECEIVE_DUPLICATE: (ALL - KNOWS_NO_SYN, "has received nothing that could come twice"),
+    E.RECEIVE_UNACCEPTABLE: (ALL - KNOWS_NO_SYN, "knows of no window yet"),
     E.RECEIVE_OTHER_SYN: (ALL - KNOWS_NO_SYN, "has received no first SYN"),
     E.RECEIVE_BAD_ACK: (UNSYNCHRONIZED, "a gap in the capture looks the same: not reported"),
     E.RECEIVE_RST: (ALL, ""),

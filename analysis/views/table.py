@@ -370,6 +370,10 @@ def _is_dull(step: Step, segment: Segment) -> bool:
 # -- the close -----------------------------------------------------------------------------------------------------
 
 
+#: Where a connection that was opened begins to close.
+_OPENED = (State.ESTABLISHED, State.FIN_WAIT_1)
+
+
 def _close(account: Replay) -> Iterator[str]:
     """How the connection ended, and what that means for a server that wants the port."""
     if not account.established:
@@ -382,7 +386,7 @@ def _close(account: Replay) -> Iterator[str]:
         yield f"No close in the capture: the connection stands at its last frame ({last})."
     for endpoint in account.sockets:
         path = account.state_path(endpoint)
-        path = path[path.index(State.ESTABLISHED) :]
+        path = path[next(place for place, state in enumerate(path) if state in _OPENED) :]
         if len(path) > 1:
             yield f"Close of {names[endpoint]}: {' > '.join(path)}."
     waiting = [endpoint for endpoint in account.sockets if account.final_state(endpoint) is State.TIME_WAIT]
