@@ -193,6 +193,7 @@ class Repro:
     def __init__(self, plan: Plan) -> None:
         self.account: Account = {"attempts": 0, "seconds": 0.0}
         self._rest = b""
+        self._without_a_word: Account = {"outcome": "error", "error": "the repro was ended from outside"}
         self._pipe, writer = os.pipe()
         os.set_blocking(self._pipe, False)
         sys.stdout.flush()
@@ -218,6 +219,8 @@ class Repro:
             except BlockingIOError:
                 return True
             if not data:
+                if "outcome" not in self.account:
+                    self.account |= self._without_a_word
                 return False
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
@@ -226,6 +229,7 @@ class Repro:
     def stop(self) -> None:
         """End the child, if it has not ended, and take in its last words. Takes 0.3 s where it does not listen."""
         if self._pid:
+            self._without_a_word = {"outcome": "stopped"}
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGTERM)
             deadline = time.monotonic() + 0.3
@@ -237,7 +241,6 @@ class Repro:
             self._pid = 0
             self.read()
             os.close(self._pipe)
-        self.account.setdefault("outcome", "stopped")
 
 
 def _be_the_child(plan: Plan, writer: int, parent: int) -> NoReturn:

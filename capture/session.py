@@ -45,6 +45,8 @@ _TICK = 0.05
 _TURN, _PORTION = 0.005, 1 << 16
 #: Seconds after its own limit when the repro is ended for it.
 _GRACE = 2.0
+#: Seconds after a signal when the process ends whatever it is doing.
+_HANGS = 10
 
 _CAP_NET_RAW = 13
 
@@ -175,8 +177,8 @@ def _signals() -> Iterator[int]:
     wanted = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         wanted.remove(signal.SIGHUP)
-    # Whatever hangs then (a pager that takes no more, say): it ends two seconds after the signal.
-    before = {one: signal.signal(one, lambda *_: signal.alarm(2) and None) for one in wanted}
+    # What is left to do takes a moment; should it hang, on a pager that takes no more, say, it ends all the same.
+    before = {one: signal.signal(one, lambda *_: signal.alarm(_HANGS) and None) for one in wanted}
     wakeup = signal.set_wakeup_fd(writer)
     try:
         yield reader

@@ -40,6 +40,7 @@ class Teller:
     def __init__(self, options: Options, plan: Plan) -> None:
         self._options, self._plan = options, plan
         self._bar: Any = None
+        self._shown = 0  # attempts
         self._file: Sink | None = None
         self._shows_bar = not options.quiet and sys.stderr.isatty()
         self._began = time.monotonic()
@@ -69,12 +70,15 @@ class Teller:
             if self._bar is not None:
                 self._bar.close()
             self._bar, self._shows_bar = None, False
-        elif self._shows_bar and time.monotonic() - self._began > _SECONDS_BEFORE_A_BAR:
-            attempts, seconds = account["attempts"], account["seconds"]
+            return
+        attempts, seconds = account["attempts"], account["seconds"]
+        late = time.monotonic() - self._began > _SECONDS_BEFORE_A_BAR
+        if self._shows_bar and late and attempts != self._shown:
+            self._shown = attempts
             if self._bar is None:
                 from analysis.progress import bar  # noqa: PLC0415 - only who sees it waits for it
 
-                layout = "{desc} |{bar:20}| {percentage:2.0f} % had it by now"
+                layout = "{desc} |{bar:20}| odds so far {percentage:2.0f} %"
                 self._bar = bar(1.0, bar_format=layout)
             rate, port = attempts / seconds if seconds else 0, account.get("source_port", 0)
             self._bar.n = self._plan.outlook.probability(attempts)
@@ -96,7 +100,7 @@ class Teller:
             style = table.Style(color=self._colored(), verbose=options.verbose, quiet=options.quiet)
             yield from table.render(whole, style)
             if not options.quiet:
-                yield "\nThe repro\n"
+                yield "\n" + style.paint("title", "The repro") + "\n"
                 for line in told(outcome):
                     wrapped = textwrap.wrap(line, _WIDTH - 2, break_on_hyphens=False)
                     yield "- " + "\n  ".join(wrapped) + "\n"
@@ -147,7 +151,7 @@ def _became(account: Account, target: Endpoint) -> str:
         case "stopped":
             return f"{refused}, and none hit before it was stopped."
         case _:
-            return f"{refused}; then it failed: {account.get('error', 'it ended without a word')}."
+            return f"{refused}; then it failed: {account['error']}."
 
 
 def told(outcome: Outcome) -> Iterator[str]:

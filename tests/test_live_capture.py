@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -259,6 +264,32 @@ def test_killed_it_leaves_no_process_and_a_file_that_can_be_read(tmp_path: Path,
     subprocess.run([need_capinfos, tmp_path / "made.pcapng"], stdout=subprocess.DEVNULL, timeout=60, check=True)
 
 
+def refused_so_far(process: subprocess.Popen[str]) -> int:
+    """The attempts that failed in the network of a run, as the kernel counts them (RFC 2012: tcpAttemptFails)."""
+    lines = Path(f"/proc/{process.pid}/net/snmp").read_text().splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Tcp:"))
+    return int(values[names.index("AttemptFails")])
+
+
+def test_packets_that_were_lost_are_counted_and_said(tmp_path: Path) -> None:
+    process = started(tmp_path)
+    process.send_signal(signal.SIGSTOP)  # nobody empties the rings
+    start = refused_so_far(process)
+    while refused_so_far(process) < start + 80_000:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGCONT)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=30)
+    assert process.returncode == 4
+    made = json.loads(output)
+    assert made["live"]["dropped"] > 0
+    assert made["live"]["packets"] + made["live"]["dropped"] == 2 * made["live"]["attempts"]
+    assert made["captures"][0]["packets"] == made["live"]["packets"]
+    assert (
+        errors == f"selfconn-capture: {made['live']['dropped']:,} packets were lost: the kernel had no room for them\n"
+    )
+
+
 def test_a_file_that_is_removed_meanwhile_is_missed(tmp_path: Path) -> None:
     process = started(tmp_path)
     (tmp_path / "made.pcapng").unlink()
@@ -284,3 +315,27 @@ def test_a_full_disk(tmp_path: Path, need_capinfos: str) -> None:
     assert ended.returncode == 4, ended.stderr
     assert "No space left on device" in ended.stderr
     assert json.loads(ended.stdout)["captures"][0]["verdicts"]["refused"] > 0
+
+
+def on_a_terminal(command: list[str], cwd: Path) -> tuple[int, str]:
+    """Run *command* on a terminal of 100 columns: exit status, what the terminal got."""
+    child, terminal = pty.fork()
+    if not child:
+        os.chdir(cwd)
+        os.execve(command[0], command, ENVIRONMENT | {"TERM": "xterm", "NO_COLOR": ""})
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 40, 100, 0, 0))
+    shown = b""
+    with contextlib.suppress(OSError):  # EIO: the last process has closed it
+        while piece := os.read(terminal, 1 << 16):
+            shown += piece
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+
+
+def test_a_terminal_gets_a_bar_and_colour(tmp_path: Path) -> None:
+    arguments = ("--private", "--port", "60000", "--range", "50000-50999", "--repro", "walk", "--attempts", "40000")
+    status, shown = on_a_terminal([sys.executable, "-m", "capture.cli", *arguments], tmp_path)
+    assert status == 1
+    assert "odds so far" in shown
+    assert "now at port 50" in shown
+    assert "\x1b[1mselfconn-" in shown

@@ -239,6 +239,39 @@ def test_stopped_it_has_counted_every_attempt() -> None:
     assert account["attempts"] == refused > 0
 
 
+def killed() -> Account:
+    namespace.enter(Endpoint.parse("127.0.0.1", 60000), SMALL)
+    child = endless()
+    os.kill(child._pid, signal.SIGKILL)
+    while child.read():
+        select.select([child], [], [], 60)
+    child.stop()
+    return child.account
+
+
+@live
+def test_ended_from_outside_it_is_no_success() -> None:
+    account = alone(killed)
+    assert (account["outcome"], account["error"]) == ("error", "the repro was ended from outside")
+
+
+def halted() -> tuple[Account, bool]:
+    """A repro that does not listen any more is ended all the same."""
+    namespace.enter(Endpoint.parse("127.0.0.1", 60000), SMALL)
+    child = endless()
+    pid = child._pid
+    os.kill(pid, signal.SIGSTOP)
+    child.stop()
+    return child.account, is_running(pid)
+
+
+@live
+def test_it_can_always_be_stopped() -> None:
+    account, running = alone(halted)
+    assert account["outcome"] == "stopped"
+    assert not running
+
+
 def orphaned() -> bool:
     """Kill a process that has a repro: whether that runs on."""
     reader, writer = os.pipe()
