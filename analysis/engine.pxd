@@ -1,5 +1,6 @@
 # The C types of engine.py, for Cython. Every statement stands in engine.py; a name without a type here is a Python object.
 import cython
+from libc.string cimport memcpy
 
 ctypedef unsigned long long u64
 ctypedef long long i64
@@ -8,13 +9,32 @@ ctypedef u64* words
 ctypedef const unsigned char* bytes_at
 ctypedef const unsigned char[::1] octets
 
+cdef extern from *:
+    """
+    #include <endian.h>
+    #include <stdint.h>
+    #include <string.h>
+    static inline uint16_t selfconn_16(const unsigned char *p) { uint16_t x; memcpy(&x, p, sizeof x); return x; }
+    static inline uint32_t selfconn_32(const unsigned char *p) { uint32_t x; memcpy(&x, p, sizeof x); return x; }
+    static inline uint64_t selfconn_64(const unsigned char *p) { uint64_t x; memcpy(&x, p, sizeof x); return x; }
+    #define selfconn_u16(p) ((unsigned long long) be16toh(selfconn_16(p)))
+    #define selfconn_u32(p) ((unsigned long long) be32toh(selfconn_32(p)))
+    #define selfconn_l16(p) ((unsigned long long) le16toh(selfconn_16(p)))
+    #define selfconn_l32(p) ((unsigned long long) le32toh(selfconn_32(p)))
+    """
+    u64 load_u16 "selfconn_u16"(bytes_at p)
+    u64 load_u32 "selfconn_u32"(bytes_at p)
+    u64 load_l16 "selfconn_l16"(bytes_at p)
+    u64 load_l32 "selfconn_l32"(bytes_at p)
+    u64 load_u64 "selfconn_64"(bytes_at p)
+
 cdef i64 OTHER, FOUND, UNKNOWN_LINK
 cdef i64 MAX_RECORD, MAX_BLOCK
 cdef u64 R_LINK, R_TAG, R_IP4_CUT, R_IP4_BAD, R_IP6_CUT, R_IP6_EXT, R_FRAGMENT, R_GRE, R_DEPTH, R_TCP_CUT
 cdef u64 R_TCP_BAD, MAX_DEPTH, IPV4, IPV6, MPLS, ETHERNET, PPP, BY_NIBBLE, NOT_IP, WORDS, A_HIGH, A_LOW, B_HIGH
 cdef u64 B_LOW, PORTS, STATE, ISN, END, TIME, FRAME, SIZE, REFUSED, SINCE, FIRST_IS_B, ENDED, FIN_A, FIN_B
 cdef u64 TOUCHED, KEPT, COUNTED, MID, EQUAL, RETRANSMISSION, DATA_SECOND, BELOW_REACH, IN_USE, RAW, LOW32
-cdef u64 HALF32, LOW64, MIX1, MIX2, SECOND, MILLISECOND, FACE, LAST_SECOND, TWINS, NEAR, PLACES, PROBES, FULL, ALL
+cdef u64 HALF32, LOW64, MIX1, MIX2, SECOND, MILLISECOND, FACE, LAST_SECOND, TWINS, NEAR, PLACES, PROBES, WALKS, WALK, LOW48, FULL, ALL
 cdef u64 MAX_KEPT, MAX_RETRIED, P_MIDSTREAM, EARLY_ISN, EARLY_TIME, EARLY_END, EARLY, EARLY_FROM_A, EARLY_ACKED, ANOTHER, BEFORE, P_SYN, P_SYN_ACKED, P_THREE_WAY
 cdef u64 P_CROSSED, P_REFUSED, P_SELF_SYN, P_SELF_CONNECT, E_SYN_SECOND, E_SYN_ACK_FIRST, E_SYN_ACK_SECOND
 cdef u64 E_ACK_FIRST, E_ACK_SECOND, E_OTHER_SECOND, E_RST_FIRST, E_RST_SECOND, E_NOTHING, EVENTS, CROSSED_PHASES
@@ -31,7 +51,8 @@ cdef u64 l32(bytes_at d, Py_ssize_t i) noexcept
 cdef class Engine:
     cdef bint equal_only, big
     cdef u64 port, collect, keep_phases, capacity, used, hand, equals, mask, seed
-    cdef words m, twins, places, index
+    cdef words m, twins, places, walked, index
+    cdef u64 walk_count
     cdef list memory
     cdef public u64[::1] counts, reasons
     cdef unsigned char[::1] headers
@@ -63,8 +84,8 @@ cdef class Engine:
     @cython.locals(base=i64, code=u64, size=i64, high=i64, low=i64)
     cdef describe(self, bytes_at d, Py_ssize_t p, Py_ssize_t end)
 
-    @cython.locals(found=i64)
-    cdef int frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1
+    @cython.locals(found=i64, size=u64)
+    cdef frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time)
     @cython.locals(kind=u64, family=u64, protocol=u64, size=Py_ssize_t, total=Py_ssize_t, ip=Py_ssize_t, six=u64, depth=u64)
     cdef Py_ssize_t decode(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -9
     @cython.locals(
@@ -86,7 +107,7 @@ cdef class Engine:
     @cython.locals(m=words, two=u64)
     cdef bint acknowledges(self, Py_ssize_t b, u64 seq, u64 ack, bint from_a) noexcept
     @cython.locals(
-        m=words, b=Py_ssize_t, state=u64, after=u64, two=u64, apart=u64, acknowledged=u64, joined=bint, i=Py_ssize_t)
+        m=words, b=Py_ssize_t, state=u64, after=u64, two=u64, apart=u64, acknowledged=u64, joined=bint)
     cdef int open(
         self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, bint from_a, u64 time) except -1
     @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, verdict=u64)
@@ -112,9 +133,11 @@ cdef class Engine:
     cdef unindex(self, Py_ssize_t slot)
     @cython.locals(m=words, high=u64, low=u64, port=u64, at=u64, i=Py_ssize_t, _=u64)
     cdef Py_ssize_t place(self, Py_ssize_t b, bint claim) noexcept
-    @cython.locals(i=Py_ssize_t)
+    @cython.locals(m=words, i=Py_ssize_t, then=u64, count=u64, port=u64)
     cdef refuse(self, Py_ssize_t b)
     @cython.locals(i=Py_ssize_t)
     cdef int recall(self, Py_ssize_t b) except -1
+    @cython.locals(i=Py_ssize_t, start=Py_ssize_t)
+    cpdef list walks(self)
     @cython.locals(slot=u64)
     cpdef finish(self)

@@ -118,6 +118,7 @@ IN_USE = 0x10000000000  # bit 40 of the third word of a place
 RAW = 64  # octets of self.raw to a slot
 LOW32 = 0xFFFFFFFF
 HALF32 = 0x80000000
+LOW48 = 0xFFFFFFFFFFFF
 LOW64 = 0xFFFFFFFFFFFFFFFF
 MIX1 = 0x9E3779B97F4A7C15
 MIX2 = 0xC2B2AE3D27D4EB4F
@@ -132,6 +133,8 @@ TWINS = 65_536  # frames remembered in the search for doubles ...
 NEAR = 16_384  # ... which lie less than so many frames apart
 PLACES = 1024  # destinations whose refused attempts are counted ...
 PROBES = 8  # ... looked for in so many neighbouring places
+WALKS = 32  # destinations whose refused attempts are remembered one by one ...
+WALK = 32_768  # ... up to so many
 
 #: Of one opening, so many segments are kept in full, and so many in all (those that can still change a state).
 FULL = 64
@@ -197,24 +200,35 @@ def address(words: memoryview) -> memoryview:
     return cython.address(view[0])  # type: ignore[no-any-return]
 
 
+# Integers out of captured octets; the caller has checked that they are there. Compiled, each is one load (engine.pxd).
+
+
 def u16(d: Octets, i: int) -> int:
-    """The big-endian integer in the two octets at *i*; the caller has checked that they are there."""
+    """The two octets at *i*, big-endian."""
+    if cython.compiled:
+        return load_u16(d + i)  # type: ignore[name-defined, operator, no-any-return, unused-ignore]  # noqa: F821 - engine.pxd has it
     return d[i] << 8 | d[i + 1]
 
 
 def u32(d: Octets, i: int) -> int:
-    """The big-endian integer in the four octets at *i*; the caller has checked that they are there."""
-    return u16(d, i) << 16 | u16(d, i + 2)
+    """The four octets at *i*, big-endian."""
+    if cython.compiled:
+        return load_u32(d + i)  # type: ignore[name-defined, operator, no-any-return, unused-ignore]  # noqa: F821 - engine.pxd has it
+    return d[i] << 24 | d[i + 1] << 16 | d[i + 2] << 8 | d[i + 3]
 
 
 def l16(d: Octets, i: int) -> int:
-    """As u16, little-endian."""
+    """The two octets at *i*, little-endian."""
+    if cython.compiled:
+        return load_l16(d + i)  # type: ignore[name-defined, operator, no-any-return, unused-ignore]  # noqa: F821 - engine.pxd has it
     return d[i] | d[i + 1] << 8
 
 
 def l32(d: Octets, i: int) -> int:
-    """As u32, little-endian."""
-    return l16(d, i) | l16(d, i + 2) << 16
+    """The four octets at *i*, little-endian."""
+    if cython.compiled:
+        return load_l32(d + i)  # type: ignore[name-defined, operator, no-any-return, unused-ignore]  # noqa: F821 - engine.pxd has it
+    return d[i] | d[i + 1] << 8 | d[i + 2] << 16 | d[i + 3] << 24
 
 
 class Engine:
@@ -232,7 +246,7 @@ class Engine:
         self.collect = collect
         self.keep_phases = keep
         self.capacity = capacity
-        self.used = self.hand = self.equals = 0
+        self.used = self.hand = self.equals = self.walk_count = 0
         # Anonymous mappings are zero, and cost memory only where they are touched.
         size = 2
         while size < 2 * capacity:
@@ -240,17 +254,18 @@ class Engine:
         self.mask = size - 1
         self.memory = [
             memoryview(mmap.mmap(-1, 8 * words)).cast("Q")
-            for words in (WORDS * capacity, 2 * TWINS, 8 * PLACES, size if COMPILED else 1)
+            for words in (WORDS * capacity, 2 * TWINS, 8 * PLACES, WALKS * WALK, size if COMPILED else 1)
         ]
         self.headers = memoryview(mmap.mmap(-1, RAW * capacity))
         if cython.compiled:
             self.m = address(self.memory[0])
             self.twins = address(self.memory[1])
             self.places = address(self.memory[2])
-            self.index = address(self.memory[3])
+            self.walked = address(self.memory[3])
+            self.index = address(self.memory[4])
             self.raw = cython.address(self.headers[0])
         else:
-            self.m, self.twins, self.places, self.index = self.memory
+            self.m, self.twins, self.places, self.walked, self.index = self.memory
             self.raw = self.headers
         self.lookup: dict[tuple[int, int, int, int, int], int] = {}
         self.seed = int.from_bytes(os.urandom(8), "little")
@@ -458,6 +473,20 @@ class Engine:
     def frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> None:
         """One frame: captured as d[p:end], *stop* - p octets long on the wire, *time* in nanoseconds."""
         self.packets += 1
+        if self.equal_only and link == 1 and end - p >= 54:
+            # What most captures are full of (Ethernet, IPv4, TCP, whole, with two different ports) needs no decoding.
+            size = d[p + 46] >> 4
+            if (
+                u16(d, p + 12) == IPV4
+                and d[p + 14] == 0x45
+                and d[p + 23] == 6
+                and not u16(d, p + 20) & 0x1FFF
+                and u16(d, p + 34) != u16(d, p + 36)
+                and size >= 5
+                and u16(d, p + 16) >= 20 + size * 4
+            ):
+                self.segments += 1
+                return
         found = self.decode(d, p, end, stop, link, time)
         if found >= 0:
             self.reasons[found] += 1
@@ -943,8 +972,7 @@ class Engine:
         m[b + FRAME] = self.packets
         m[b + REFUSED] = 0
         if cython.compiled:
-            for i in range(size):
-                self.raw[slot * RAW + i] = d[p + i]
+            memcpy(self.raw + slot * RAW, d + p, size)  # type: ignore[name-defined, operator, no-any-return, unused-ignore]  # noqa: F821 - engine.pxd has it
         else:
             self.raw[slot * RAW : slot * RAW + size] = d[p : p + size]
         self.keep(slot, d, p, size, data, True, time)
@@ -1060,10 +1088,14 @@ class Engine:
             return False
         h = self.seed
         while end - start >= 8:
-            h = ((h ^ (u32(d, start) << 32 | u32(d, start + 4))) * MIX1) & LOW64
+            h = ((h ^ load_u64(d + start)) * MIX1) & LOW64  # type: ignore[name-defined, operator, no-any-return, unused-ignore]  # noqa: F821 - engine.pxd has it
             h ^= h >> 29
             start += 8
-        while start < end:
+        if end - start >= 4:
+            h = ((h ^ u32(d, start)) * MIX2) & LOW64
+            h ^= h >> 32
+            start += 4
+        while start < end:  # only where a header was cut
             h = ((h ^ d[start]) * MIX2) & LOW64
             h ^= h >> 32
             start += 1
@@ -1210,15 +1242,50 @@ class Engine:
         i = self.place(b, True)
         if i < 0:
             return
-        if not self.places[i + 3]:
-            self.places[i + 4] = self.m[b + TIME]
-        self.places[i + 3] += 1
+        m = self.m
+        then = m[b + TIME]
+        count = self.places[i + 3]
+        if count == 0:
+            self.places[i + 4] = then
+            if self.walk_count < WALKS:
+                self.walk_count += 1
+                self.places[i + 5] = self.walk_count
+        self.places[i + 3] = count + 1
+        self.places[i + 6] = then
+        if self.places[i + 5] and count < WALK:
+            port = m[b + PORTS] if m[b + STATE] & FIRST_IS_B else m[b + PORTS] >> 16
+            # The attempt's time is kept as the distance from the first, in 48 bits: three days.
+            self.walked[(self.places[i + 5] - 1) * WALK + count] = ((then - self.places[i + 4]) & LOW48) << 16 | (
+                port & 0xFFFF
+            )
 
     def recall(self, b: int) -> None:
         """Note at word *b* how many attempts at its destination were refused so far."""
         i = self.place(b, False)
         self.m[b + REFUSED] = self.places[i + 3] if i >= 0 else 0
         self.m[b + SINCE] = self.places[i + 4] if i >= 0 else 0
+
+    def walks(self) -> list[tuple[bytes, int, int, int, int, list[int]]]:
+        """The refused attempts by destination: address, port, how many, time of the first and of the last, each attempt.
+
+        Of each of the first WALK attempts: nanoseconds since the first << 16 | source port.
+        """
+        found = []
+        for i in range(0, 8 * PLACES, 8):
+            if self.places[i + 5]:
+                width = 16 if self.places[i + 2] >> 32 & 1 else 4
+                start = (self.places[i + 5] - 1) * WALK
+                found.append(
+                    (
+                        self.packed(self.places[i], self.places[i + 1], width),
+                        self.places[i + 2] & 0xFFFF,
+                        self.places[i + 3],
+                        self.places[i + 4],
+                        self.places[i + 6],
+                        list(self.memory[3][start : start + min(self.places[i + 3], WALK)]),
+                    )
+                )
+        return found
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from .errors import NotACapture
 from .segments import decode
 from .unpack import Cut, read, unpacked
 from .verdicts import VERDICTS, keep_from
-from .words import REMARKABLE, CaptureResult, Damage, Endpoint, Octets, Opening, Verdict
+from .words import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets, Opening, Verdict
 
 #: Conversations remembered at one time, unless asked otherwise: about 50 MB when all are in use.
 TABLE = 1 << 18
@@ -187,6 +187,20 @@ class Analysis:
             midstream_to_itself=engine.midstream_to_itself,
             evicted=engine.evicted,
             openings=openings,
+            attempts=sorted(
+                (
+                    Attempts(
+                        Endpoint(packed, port),
+                        count,
+                        first,
+                        last,
+                        tuple(step & 0xFFFF for step in steps),
+                        tuple(step >> 16 for step in steps),
+                    )
+                    for packed, port, count, first, last, steps in engine.walks()
+                ),
+                key=lambda attempts: (-attempts.count, attempts.destination),
+            ),
         )
 
 

@@ -227,6 +227,22 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempts:
+    """The refused attempts at one destination.
+
+    ``count`` of them, the first at ``first``, the last at ``last`` (nanoseconds since the epoch). ``ports`` and
+    ``times`` (nanoseconds since the first) are the source ports and the times of the earliest of them, in order.
+    """
+
+    destination: Endpoint
+    count: int
+    first: int
+    last: int
+    ports: tuple[int, ...]
+    times: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Damage:
     """Where a capture file stops making sense: the byte offset, and why."""
 
@@ -255,3 +271,5 @@ class CaptureResult:
     #: Undecided openings that the bounded table had to let go of; counted under the verdict they had by then.
     evicted: int = 0
     openings: list[Opening] = field(default_factory=list)
+    #: Refused attempts by destination, most attempts first.
+    attempts: list[Attempts] = field(default_factory=list)
