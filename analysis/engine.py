@@ -1266,7 +1266,7 @@ class Engine:
         self.m[b + SINCE] = self.places[i + 4] if i >= 0 else 0
 
     def walks(self) -> list[tuple[bytes, int, int, int, int, list[int]]]:
-        """The refused attempts by destination: address, port, how many, time of the first and of the last, each attempt.
+        """The refused attempts by destination: address, port, how many, time of first and last, each attempt.
 
         Of each of the first WALK attempts: nanoseconds since the first << 16 | source port.
         """
