@@ -274,7 +274,7 @@ class Outlook:
 
     ``bound_first``: only sockets that bind() to port 0 beforehand get the target's port. ``chance`` is that of one
     attempt: 0 where no attempt can hit. ``sockets`` are those with the target's port as local port.
-    ``bind_error`` is the errno of binding the target with SO_REUSEADDR, or 0. ``listening``: somebody serves it.
+    ``bind_error`` is the errno of binding the target with SO_REUSEADDR, or 0. ``listening``: who serves it.
     ``left``: an earlier self-connect in TIME-WAIT; ``gives_way`` if connect() may have its place soon.
     """
 
@@ -330,8 +330,17 @@ class Outlook:
 
     @property
     def held(self) -> bool:
-        """Whether somebody's socket, other than a TIME-WAIT, keeps the port from everybody."""
+        """Whether somebody's socket, other than that TIME-WAIT, keeps bind() from having the port."""
         return self.bind_error == errno.EADDRINUSE and self.left is None
+
+    @property
+    def barred(self) -> bool:
+        """Whether it keeps connect() from the port as well: it is bound, or connected to itself.
+
+        A connection of somebody's to elsewhere does not, if its port came from connect().
+        """
+        bound = not self.sockets or any(one.state is State.LISTEN for one in self.sockets)
+        return self.held and not self.listening and (bound or self.now is not None)
 
     @property
     def _laps(self) -> bool:
@@ -395,7 +404,8 @@ class Outlook:
             return [f"An earlier self-connect is in TIME-WAIT: {soon if self.gives_way else more}."]
         if self.held:
             holders = ", ".join(f"{one.local} {one.state} (uid {one.uid})" for one in self.sockets[:3])
-            return [f"Port {self.target.port} is taken: {holders or 'bound, though nobody listens'}."]
+            so = "connect() passes it over" if self.barred else "bind() cannot have it, connect() may share it"
+            return [f"Port {self.target.port} is taken ({holders or 'bound, though nobody listens'}): {so}."]
         return []
 
 

@@ -146,6 +146,8 @@ def _choose(outlook: Outlook) -> tuple[str, str | None]:
 
 def _hopeless(outlook: Outlook, repro: str) -> str | None:
     port, kernel = outlook.target.port, outlook.kernel
+    if outlook.barred:
+        return f"{outlook.sentences()[-1]} Take another --port, or --private"
     if repro == "walk" and not outlook.chance:
         return f"{outlook.sentences()[0]} --repro bind gets there, and so does --private, with a range of its own"
     if repro == "range" and kernel.version < host.OWN_RANGE_SINCE:

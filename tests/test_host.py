@@ -186,7 +186,7 @@ def sock(state: State, local: str = "127.0.0.1") -> host.TcpSocket:
         (outlook(bind_error=errno.EADDRINUSE), "bound, though nobody listens"),
         (
             outlook(sockets=(sock(State.LISTEN, "192.0.2.1"),), bind_error=errno.EADDRINUSE),
-            "Port 50000 is taken: 192.0.2.1:50000 LISTEN (uid 1000)",
+            "Port 50000 is taken (192.0.2.1:50000 LISTEN (uid 1000)): connect() passes it over",
         ),
     ],
 )  # fmt: skip

@@ -64,6 +64,12 @@ def test_an_old_kernel_has_no_range_of_one() -> None:
         repro.plan(old, "range")
 
 
+def test_a_port_that_is_taken() -> None:
+    with pytest.raises(UsageError, match=r"bound, though nobody listens.*Take another --port"):
+        repro.plan(outlook(bind_error=errno.EADDRINUSE))
+    assert repro.plan(outlook(bind_error=errno.EADDRINUSE), attempts=10).repro == "walk"
+
+
 def test_a_port_that_only_root_may_bind() -> None:
     with pytest.raises(CannotCapture, match="add --private"):
         repro.plan(outlook(80, bind_error=errno.EACCES))
@@ -196,6 +202,22 @@ def test_a_server_that_answers_is_no_self_connect(way: str) -> None:
     account = alone(beside, "server", way)
     assert account["outcome"] == "server"
     assert account["peer"] == ["127.0.0.1", 50000] != account["local"]
+
+
+def shared() -> Account:
+    """Somebody's connection to elsewhere has the port; it is from connect()."""
+    target = Endpoint.parse("127.0.0.1", 50000)
+    namespace.enter(target, (50000, 50001))
+    with socket.create_server(("127.0.0.1", 7)) as server, socket.create_connection(server.getsockname()) as one:
+        assert one.getsockname() == ("127.0.0.1", 50000)
+        seen = host.outlook(target)
+        assert (seen.held, seen.barred) == (True, False)
+        return followed(target, "walk", None, 30, reset=False)
+
+
+@live
+def test_a_port_is_shared_with_a_connection_to_elsewhere() -> None:
+    assert alone(shared)["outcome"] == "hit"
 
 
 @live
