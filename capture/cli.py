@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -102,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit status."""
+    _fill_the_first_three()
     with _ends_at_once():
         arguments = vars(parser().parse_args(argv))
         del arguments["n"], arguments["version"]
@@ -113,6 +115,17 @@ def main(argv: list[str] | None = None) -> int:
         except SelfconnError as error:
             sys.stderr.write(f"selfconn-capture: {printable(str(error))}\n")
             return error.status
+
+
+def _fill_the_first_three() -> None:
+    """Open what of standard input, output and error is closed: no file of ours shall be taken for one of them."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
 @contextlib.contextmanager

@@ -76,7 +76,7 @@ class Options:
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run came to. ``trouble`` says what is missing from it; ``stopped`` that a signal ended it."""
+    """What a run came to. ``trouble`` says what is missing from it."""
 
     plan: Plan
     repro: Repro
@@ -86,7 +86,6 @@ class Outcome:
     interface: str
     private: bool
     packets: int
-    stopped: bool
     trouble: str | None
 
     @property
@@ -134,7 +133,8 @@ def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[R
     # An interface of the host's is not in a namespace of our own: then the recorder says what is missing.
     private = asked or (options.interface in ("lo", "any") and not _may_capture())
     if private and not asked:
-        notes.append(f"Not root: in a private network namespace instead. On the host's own: {sudo(options)}")
+        who = f"Not root (on the host's own network: {sudo(options)})" if os.geteuid() else "No CAP_NET_RAW"
+        notes.append(f"{who}: in a private network namespace instead.")
     try:
         if private:
             namespace.enter(target, options.range or namespace.ephemeral_range(target.port))
@@ -160,9 +160,8 @@ def _may_capture() -> bool:
 
 def sudo(options: Options) -> str:
     """The command line that does the same as root: sudo does not look for programs where the user does."""
-    program = [str(Path(sys.argv[0]).absolute())]
-    if program[0].endswith(".py"):
-        program = [sys.executable, *program]
+    path = Path(sys.argv[0]).absolute()
+    program = [sys.executable, "-m", "capture.cli"] if path.suffix == ".py" else [str(path)]
     return shlex.join(["sudo", *program, *options.command])
 
 
@@ -229,7 +228,6 @@ def _record(  # noqa: PLR0913 - everything that is at work during a recording
             interface=options.interface,
             private=private,
             packets=flow.packets,
-            stopped=stopped,
             trouble=flow.trouble,
         )
 

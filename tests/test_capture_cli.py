@@ -171,10 +171,10 @@ def test_an_interface_of_the_host_s_is_not_looked_for_in_a_namespace(
     assert "As root it works: sudo '/opt/my tools/selfconn-capture' -i eth0" in capsys.readouterr().err
 
 
-def test_the_sudo_line_of_a_script_names_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sudo_line_of_a_module_names_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["capture/cli.py"])
     words = shlex.split(session.sudo(session.Options(command=("-i", "eth0"))))
-    assert words == ["sudo", sys.executable, str(Path.cwd() / "capture/cli.py"), "-i", "eth0"]
+    assert words == ["sudo", sys.executable, "-m", "capture.cli", "-i", "eth0"]
 
 
 @pytest.mark.live
@@ -183,7 +183,8 @@ def test_the_sudo_line_of_a_script_names_the_interpreter(monkeypatch: pytest.Mon
 def test_an_ordinary_user_gets_a_namespace_and_is_told(tmp_path: Path) -> None:
     ended = capture("--format", "json", cwd=tmp_path)
     assert ended.returncode == 0
-    assert "Not root: in a private network namespace instead. On the host's own: sudo " in ended.stderr
+    assert "Not root (on the host's own network: sudo " in ended.stderr
+    assert "): in a private network namespace instead." in ended.stderr
     assert json.loads(ended.stdout)["live"]["namespace"] == "private"
 
 
@@ -264,3 +265,15 @@ class TestOutput:
         assert ended.returncode == 1
         assert "50 attempts were refused" in ended.stdout
         assert "That is the limit" in ended.stdout
+
+    def test_closed_standard_streams_are_not_taken_for_files(self, tmp_path: Path) -> None:
+        command = shlex.join([sys.executable, "-m", "capture.cli", "--private", "-w", "made.pcapng"])
+        ended = subprocess.run(
+            ["bash", "-c", f"{command} <&- >&- 2>&-"], cwd=tmp_path, env=ENVIRONMENT, timeout=60, check=False
+        )
+        assert ended.returncode == 0
+        read = subprocess.run(
+            [sys.executable, "-m", "analysis.cli", "--expect", "self-connect", "made.pcapng"],
+            cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (read.returncode, read.stderr) == (0, b"")
