@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .replay import Replay, octets, replay
 from .states import State
@@ -24,21 +24,30 @@ SCHEMA = "selfconn/1"
 Json = Any
 
 
-@dataclass(slots=True)
-class Entry:
-    """One opening on the page: which capture it is from (its place in the report), its replay, the notes on it."""
+class Entry(NamedTuple):
+    """One opening on the page, and the place in the report of the capture that it is from."""
 
     capture: int
     opening: Opening
+
+    def account(self) -> Account:
+        """Replay the opening. It is done anew each time: there may be many openings, and an account is large."""
+        account = replay(self.opening)
+        frames = set(account.handshake)
+        last = max((segment.time for segment in account.segments if segment.frame in frames), default=0)
+        duration = last - self.opening.time
+        return Account(account, notes(account), duration if len(frames) > 1 and duration > 0 else None)
+
+
+class Account(NamedTuple):
+    """What became of an opening.
+
+    ``duration`` is in nanoseconds, from the first SYN to the last frame of the handshake; None for a SYN alone.
+    """
+
     replay: Replay
     notes: list[str]
-
-    @property
-    def duration(self) -> int | None:
-        """Nanoseconds from the first SYN to the last frame of the handshake; None where nothing followed the SYN."""
-        frames = set(self.replay.handshake)
-        times = [segment.time for segment in self.replay.segments if segment.frame in frames]
-        return max(0, *times) - self.opening.time if len(times) > 1 and max(times) > self.opening.time else None
+    duration: int | None
 
 
 @dataclass(slots=True)
@@ -50,27 +59,14 @@ class Report:
     live: dict[str, Json] | None = None
     kernel: dict[str, Json] | None = None
 
-    def add(self, result: CaptureResult) -> list[Entry]:
-        """Take in one capture; give the entries for its openings."""
-        place = len(self.captures)
+    def add(self, result: CaptureResult) -> None:
+        """Take in one capture."""
+        self.entries += [Entry(len(self.captures), opening) for opening in result.openings]
         self.captures.append(result)
-        entries = [Entry(place, *_account(opening)) for opening in result.openings]
-        self.entries += entries
-        return entries
 
     def count(self, verdict: Verdict) -> int:
         """How many openings have this verdict, in all captures."""
         return sum(result.verdicts.get(verdict, 0) for result in self.captures)
-
-    def as_json(self) -> dict[str, Json]:
-        """The report as the JSON object that docs/json.md describes."""
-        return {
-            "schema": SCHEMA,
-            "version": VERSION,
-            "captures": [capture_as_json(result) for result in self.captures],
-            "openings": [entry_as_json(entry) for entry in self.entries],
-            **self.sections(),
-        }
 
     def sections(self) -> dict[str, Json]:
         """The sections that only a live capture has."""
@@ -84,11 +80,6 @@ def report(results: Iterable[CaptureResult]) -> Report:
     for result in results:
         made.add(result)
     return made
-
-
-def _account(opening: Opening) -> tuple[Opening, Replay, list[str]]:
-    account = replay(opening)
-    return opening, account, notes(account)
 
 
 def seconds(nanoseconds: int) -> str:
@@ -117,7 +108,8 @@ def capture_as_json(result: CaptureResult) -> dict[str, Json]:
 
 def entry_as_json(entry: Entry) -> dict[str, Json]:
     """One opening in the shape of the schema."""
-    opening, account = entry.opening, entry.replay
+    opening = entry.opening
+    account, notes, duration = entry.account()
     since = opening.refused_since
     return {
         "capture": entry.capture,
@@ -128,13 +120,13 @@ def entry_as_json(entry: Entry) -> dict[str, Json]:
         "first_frame": opening.first_frame,
         "frames": list(account.handshake),
         "time": seconds(opening.time),
-        "duration_us": None if entry.duration is None else entry.duration / 1000,
+        "duration_us": None if duration is None else duration / 1000,
         "syn_retransmissions": opening.syn_retransmissions,
         "established": account.established,
         "refused_before": opening.refused_before,
         "refused_since": None if since is None else seconds(since),
         "omitted": opening.omitted,
-        "notes": list(entry.notes),
+        "notes": notes,
         "transitions": [_transition(step) for step in account.transitions],
         "findings": [
             {

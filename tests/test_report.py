@@ -22,12 +22,12 @@ def made(*openings: Opening, **more: object) -> CaptureResult:
     return result
 
 
-def entry(opening: Opening) -> Entry:
-    return report([made(opening)]).entries[0]
-
-
 def notes(opening: Opening) -> str:
-    return "\n".join(entry(opening).notes)
+    return "\n".join(Entry(0, opening).account().notes)
+
+
+def as_json(*results: CaptureResult) -> dict[str, object]:
+    return json.loads("".join(views.render(report(results))))
 
 
 # -- JSON -------------------------------------------------------------------------------------------------------------
@@ -41,7 +41,7 @@ def test_the_whole_shape():
     result = made(self_connect(refused_before=2, refused_since=START - 5), duplicates=3, midstream=4)
     result.undecoded["TCP header cut short"] = 5
     result.damage = Damage(1234, "cut")
-    told = json.loads("".join(views.render(report([result]))))
+    told = as_json(result)
     (opening,), (capture,) = told.pop("openings"), told.pop("captures")
     assert told == {"schema": "selfconn/1", "version": VERSION}
     assert capture == {
@@ -111,7 +111,7 @@ def test_json_is_plain_ascii_whatever_the_name():
 
 def test_every_field_is_documented():
     page = (ROOT / "docs" / "json.md").read_text()
-    told = report([made(simultaneous_open(), damage=Damage(1, "x"))]).as_json()
+    told = as_json(made(simultaneous_open(), damage=Damage(1, "x")))
     transition = told["openings"][0]["transitions"][0]
     fields = {*told, *told["captures"][0], *told["openings"][0], *transition, *told["captures"][0]["damage"]}
     assert fields <= set(re.findall(r"`(\w+)`", page))
@@ -122,13 +122,13 @@ def test_every_field_is_documented():
     [(three_way(), 2.0), (refused(), 1.0), (Talk().a("S").opening(Verdict.UNANSWERED), None)],
 )
 def test_duration(opening, microseconds):
-    told = report([made(opening)]).as_json()["openings"][0]
+    told = as_json(made(opening))["openings"][0]
     assert told["duration_us"] == microseconds
 
 
 def test_a_syn_captured_late_gives_no_negative_duration():
     talk = Talk().b("S.", 0, 1).a("S").a(".", 1, 1)
-    assert entry(talk.opening(Verdict.THREE_WAY)).duration == 1000
+    assert Entry(0, talk.opening(Verdict.THREE_WAY)).account().duration == 1000
 
 
 # -- notes ------------------------------------------------------------------------------------------------------------

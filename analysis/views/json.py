@@ -8,14 +8,29 @@ from typing import TYPE_CHECKING
 from ..report import SCHEMA, VERSION, capture_as_json, entry_as_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from ..report import Json, Report
 
 
 def render(report: Report) -> Iterator[str]:
-    """The whole report as one object, indented for people who look at it after all."""
-    yield json.dumps(report.as_json(), indent=1) + "\n"
+    """The whole report as one object, a line for each capture and each opening."""
+    yield f'{{"schema": {json.dumps(SCHEMA)}, "version": {json.dumps(VERSION)},\n'
+    yield from _array("captures", map(capture_as_json, report.captures))
+    yield ",\n"
+    yield from _array("openings", map(entry_as_json, report.entries))
+    for name, section in report.sections().items():
+        yield f",\n{json.dumps(name)}: {json.dumps(section)}"
+    yield "}\n"
+
+
+def _array(name: str, items: Iterable[Json]) -> Iterator[str]:
+    yield f"{json.dumps(name)}: ["
+    separator = "\n "
+    for item in items:
+        yield separator + json.dumps(item)
+        separator = ",\n "
+    yield "]"
 
 
 def render_lines(report: Report) -> Iterator[str]:

@@ -145,36 +145,35 @@ def _wrap(text: str, width: int) -> list[str]:
 
 def _list(entries: Sequence[tuple[int, Entry]], style: Style) -> str:
     rows = []
-    for number, entry in entries:
-        opening = entry.opening
+    for number, (_, opening) in entries:
         ends = f"{opening.source} > {opening.destination}"
         if len(ends) > _ENDS:
             ends = f"{opening.source}\n> {opening.destination}"
-        took = "" if entry.duration is None else _time(entry.duration)
-        rows.append((f"{number}.", opening.verdict.value, str(opening.first_frame), ends, took))
-    headers = ("", "verdict", "frame", "from and to", "took")
+        rows.append((f"{number}.", opening.verdict.value, str(opening.first_frame), ends))
+    headers = ("", "verdict", "frame", "from and to")
     title = style.paint("title", f"{_count(len(rows), 'more opening')}") + " (-v shows each in full)"
-    return f"{title}\n{_table(rows, headers, ('right', 'left', 'right', 'left', 'right'))}\n"
+    return f"{title}\n{_table(rows, headers, ('right', 'left', 'right', 'left'))}\n"
 
 
 #: Room for the two ends of an opening in its line.
-_ENDS = 48
+_ENDS = 58
 
 # -- an opening: who, what came before, the timeline, the close ----------------------------------------------------
 
 
 def _opening(number: int, entry: Entry, style: Style, *, legend: bool) -> str:
-    opening, account = entry.opening, entry.replay
+    opening = entry.opening
+    account, notes, duration = entry.account()
     title = f"{number}. {opening.verdict}: {opening.source} > {opening.destination}"
     parts = [
         *(style.paint("title", line) for line in _wrap(title, WIDTH)),
-        *_wrap(_before(entry), WIDTH),
+        *_wrap(_before(account, duration), WIDTH),
         "",
         _timeline(account, style),
     ]
     if legend:
         parts += [style.paint("dim", line) for line in _wrap(_LEGEND, WIDTH)]
-    if bullets := _bullets([*_close(account), *entry.notes]):
+    if bullets := _bullets([*_close(account), *notes]):
         parts += ["", *bullets]
     return "\n".join(parts) + "\n"
 
@@ -191,9 +190,9 @@ def _bullets(texts: Iterable[str]) -> list[str]:
     ]
 
 
-def _before(entry: Entry) -> str:
+def _before(account: Replay, duration: int | None) -> str:
     """Who the ends are, what was tried before, how long the handshake took."""
-    opening, account = entry.opening, entry.replay
+    opening = account.opening
     names = _names(account)
     who = ", ".join(f"{name} is {endpoint}" for endpoint, name in names.items())
     if opening.to_itself:
@@ -207,7 +206,7 @@ def _before(entry: Entry) -> str:
     frames = ", ".join(map(str, account.handshake))
     done = "Handshake" if account.established else "Not completed:"
     word = "frame" if len(account.handshake) == 1 else "frames"
-    took = "" if entry.duration is None else f" in {_time(entry.duration)}"
+    took = "" if duration is None else f" in {_time(duration)}"
     return text + f"{done} {word} {frames}{took}."
 
 
