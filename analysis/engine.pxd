@@ -86,7 +86,9 @@ cdef class Engine:
 
     @cython.locals(found=i64, size=u64)
     cdef frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time)
-    @cython.locals(kind=u64, family=u64, protocol=u64, size=Py_ssize_t, total=Py_ssize_t, ip=Py_ssize_t, six=u64, depth=u64)
+    @cython.locals(
+        kind=u64, family=u64, protocol=u64, size=Py_ssize_t, total=Py_ssize_t, ip=Py_ssize_t, six=u64,
+        depth=u64, source=u64, target=u64, more=u64, chained=u64)
     cdef Py_ssize_t decode(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -9
     @cython.locals(
         size=Py_ssize_t, source_port=u64, target_port=u64, data=u64, a_high=u64, a_low=u64, b_high=u64, b_low=u64,

@@ -687,6 +687,37 @@ class Engine:
                     return R_GRE
                 if p == end:  # an acknowledgement of the tunnel's own, or an empty packet
                     return OTHER
+            elif protocol == 17 and end - p >= 16:
+                target = u16(d, p + 2)
+                source = u16(d, p)
+                p += 8
+                if target == 4789 and d[p] & 0x08:  # VXLAN (RFC 7348)
+                    kind = ETHERNET
+                    p += 8
+                elif target == 6081 and d[p] >> 6 == 0:  # Geneve (RFC 8926)
+                    kind = u16(d, p + 2)
+                    p += 8 + (d[p] & 0x3F) * 4
+                elif target == 2152 and d[p] >> 4 == 3 and d[p + 1] == 0xFF:  # GTP-U (3GPP TS 29.281), a user's packet
+                    kind = BY_NIBBLE
+                    more = d[p] & 7
+                    chained = d[p] & 4
+                    p += 8
+                    if more:
+                        p += 4
+                        while chained and p < end and d[p - 1]:
+                            if d[p] == 0:
+                                return OTHER
+                            p += d[p] * 4
+                elif target == 3544 or source == 3544:  # Teredo (RFC 4380), perhaps with its indications
+                    kind = BY_NIBBLE
+                    if u16(d, p) == 1:
+                        p += 13 + d[p + 2] + d[p + 3]
+                    if end - p >= 8 and u16(d, p) == 0:
+                        p += 8
+                else:
+                    return OTHER
+                if p >= end:
+                    return OTHER
             else:
                 return OTHER
         return R_DEPTH
