@@ -176,16 +176,16 @@ def _signals() -> Iterator[int]:
     wanted = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         wanted.remove(signal.SIGHUP)
+    wakeup = signal.set_wakeup_fd(writer)  # before the handlers: no signal comes unnoticed
     # What is left to do takes a moment; should it hang, on a pager that takes no more, say, it ends all the same.
     before = {one: signal.signal(one, lambda *_: signal.alarm(_HANGS) and None) for one in wanted}
-    wakeup = signal.set_wakeup_fd(writer)
     try:
         yield reader
     finally:
         signal.alarm(0)
-        signal.set_wakeup_fd(wakeup)
         for one, handler in before.items():
             signal.signal(one, handler)
+        signal.set_wakeup_fd(wakeup)
         os.close(reader)
         os.close(writer)
 
