@@ -251,6 +251,7 @@ def _results(
                 only=frozenset(map(Verdict, options.only or ())),
                 table=options.table or TABLE,
                 port=options.port,
+                host=options.host or b"",
                 progress=progress,
             )
         except NotACapture as error:
@@ -263,7 +264,7 @@ def _results(
                 _say(str(error))
             continue
         barren.pop(directory, None)
-        yield _at_host(result, options) if options.host else result
+        yield result
         if stop.came():
             break
     else:
@@ -276,19 +277,9 @@ def _results(
 
 def _collect(options: argparse.Namespace) -> Collection[Verdict]:
     """The verdicts whose openings are wanted with their segments."""
-    if options.all or options.only or options.host:
+    if options.all or options.only:
         return frozenset(Verdict)
     return () if options.quiet and options.format == "table" else REMARKABLE
-
-
-def _at_host(result: CaptureResult, options: argparse.Namespace) -> CaptureResult:
-    """Leave nothing but the openings from or to the host that was asked for."""
-    kept = [o for o in result.openings if options.host in (o.source.packed, o.destination.packed)]
-    for verdict in result.verdicts:
-        result.verdicts[verdict] = sum(opening.verdict is verdict for opening in kept)
-    everything = options.all or options.only
-    result.openings = [opening for opening in kept if everything or opening.verdict in REMARKABLE]
-    return result
 
 
 # -- the report ----------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ cdef u64 R_TCP_BAD, MAX_DEPTH, IPV4, IPV6, MPLS, ETHERNET, PPP, BY_NIBBLE, NOT_I
 cdef u64 B_LOW, PORTS, STATE, ISN, END, TIME, FRAME, SIZE, REFUSED, SINCE, FIRST_IS_B, ENDED, FIN_A, FIN_B
 cdef u64 TOUCHED, KEPT, COUNTED, MID, EQUAL, RETRANSMISSION, DATA_SECOND, BELOW_REACH, IN_USE, RAW, LOW32
 cdef u64 HALF32, LOW64, MIX1, MIX2, SECOND, MILLISECOND, FACE, LAST_SECOND, TWINS, NEAR, PLACES, PROBES, WALKS, WALK, LOW48, FULL, ALL
-cdef u64 MAX_KEPT, MAX_RETRIED, P_MIDSTREAM, EARLY_ISN, EARLY_TIME, EARLY_END, EARLY, EARLY_FROM_A, EARLY_ACKED, ANOTHER, BEFORE, P_SYN, P_SYN_ACKED, P_THREE_WAY
+cdef u64 MAX_KEPT, MAX_RETRIED, P_MIDSTREAM, EARLY_ISN, EARLY_TIME, EARLY_END, EARLY, EARLY_FROM_A, EARLY_ACKED, ANOTHER, WIRED, BEFORE, P_SYN, P_SYN_ACKED, P_THREE_WAY
 cdef u64 P_CROSSED, P_REFUSED, P_SELF_SYN, P_SELF_CONNECT, E_SYN_SECOND, E_SYN_ACK_FIRST, E_SYN_ACK_SECOND
 cdef u64 E_ACK_FIRST, E_ACK_SECOND, E_OTHER_SECOND, E_RST_FIRST, E_RST_SECOND, E_NOTHING, EVENTS, CROSSED_PHASES
 cdef u64 OWN, UNCROSSED_PHASES, FIN, SYN, RST, ACK
@@ -49,7 +49,10 @@ cdef u64 l32(bytes_at d, Py_ssize_t i) noexcept
 
 @cython.final
 cdef class Engine:
-    cdef bint equal_only, big
+    cdef bint equal_only, big, host_set
+    cdef u64 host_high, host_low
+    cdef Py_ssize_t frame_start
+    cdef i64 frame_link
     cdef u64 port, collect, keep_phases, capacity, used, hand, equals, mask, seed
     cdef words m, twins, places, walked, index
     cdef u64 walk_count
@@ -109,7 +112,7 @@ cdef class Engine:
     @cython.locals(m=words, two=u64)
     cdef bint acknowledges(self, Py_ssize_t b, u64 seq, u64 ack, bint from_a) noexcept
     @cython.locals(
-        m=words, b=Py_ssize_t, state=u64, after=u64, two=u64, apart=u64, acknowledged=u64, joined=bint)
+        m=words, b=Py_ssize_t, state=u64, after=u64, two=u64, apart=u64, acknowledged=u64, joined=bint, i=Py_ssize_t)
     cdef int open(
         self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, bint from_a, u64 time) except -1
     @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, verdict=u64)

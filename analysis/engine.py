@@ -107,6 +107,7 @@ EARLY_FROM_A = 1 << 18  # ... which A sent ...
 EARLY_ACKED = 1 << 19  # ... and the other end has acknowledged
 ANOTHER = 1 << 20  # the END word holds another ISN
 OWN = 1 << 21  # the first end acknowledged a SYN that was not captured so far: the ISN word has its ISN
+WIRED = 1 << 22  # its SYN came in an Ethernet frame with addresses: over a real link
 BEFORE = 24  # the phase before the early SYN-ACK, 5 bits from here
 RETRANSMISSION = 1 << 32
 
@@ -187,8 +188,9 @@ ACK = 0x10
 #: A segment as it is kept: frame, time, whether the first endpoint sent it, TCP header, octets of data.
 Kept = tuple[int, int, bool, bytes, int]
 #: An opening as it is handed on: place of the verdict, first end's packed address and port, second end's, ISN, frame,
-#: time, SYN retransmissions, refused attempts before, time of the first of those, segments left out, segments.
-Finished = tuple[int, bytes, int, bytes, int, int, int, int, int, int, int, int, list[Kept]]
+#: time, SYN retransmissions, refused attempts before, time of the first of those, segments left out, whether it came
+#: over a real link (known of those to itself only), segments.
+Finished = tuple[int, bytes, int, bytes, int, int, int, int, int, int, int, int, bool, list[Kept]]
 
 RECORD_LITTLE = struct.Struct("<4I").unpack_from
 RECORD_BIG = struct.Struct(">4I").unpack_from
@@ -236,13 +238,16 @@ class Engine:
 
     *capacity* is the number of conversations remembered at one time. *collect* has a bit for each verdict (by its
     place in VERDICTS) whose openings come back in ``finished``; *keep* a bit for each phase from which segments are
-    kept for that. With *equal_only* nothing but segments whose two endpoints are equal is looked at; with *port*
-    nothing but segments to or from that port.
+    kept for that. With *equal_only* nothing but segments whose two endpoints are equal is looked at; with *port* and
+    *host* (a packed address) nothing but segments to or from there.
     """
 
-    def __init__(self, capacity: int, collect: int, keep: int, equal_only: bool, port: int) -> None:
+    def __init__(self, capacity: int, collect: int, keep: int, equal_only: bool, port: int, host: bytes) -> None:
         self.equal_only = equal_only
         self.port = port
+        self.host_set = len(host) > 0
+        self.host_low = int.from_bytes(host[-8:], "big")
+        self.host_high = int.from_bytes(host[:-8], "big")
         self.collect = collect
         self.keep_phases = keep
         self.capacity = capacity
@@ -275,7 +280,7 @@ class Engine:
         self.reasons = memoryview(bytearray(8 * len(REASONS))).cast("Q")
         self.unknown_links: dict[int, int] = {}
         self.kept: dict[int, list[Kept]] = {}
-        self.early: dict[int, Kept] = {}
+        self.early: dict[int, list[Kept]] = {}
         self.recent: dict[int, tuple[int, int]] = {}
         self.omitted: dict[int, int] = {}
         self.finished: list[Finished] = []
@@ -473,6 +478,8 @@ class Engine:
     def frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> None:
         """One frame: captured as d[p:end], *stop* - p octets long on the wire, *time* in nanoseconds."""
         self.packets += 1
+        self.frame_start = p
+        self.frame_link = link
         if self.equal_only and link == 1 and end - p >= 54:
             # What most captures are full of (Ethernet, IPv4, TCP, whole, with two different ports) needs no decoding.
             size = d[p + 46] >> 4
@@ -751,7 +758,11 @@ class Engine:
             a_low = u32(d, ip + 12)
             b_low = u32(d, ip + 16)
         equal = a_low == b_low and source_port == target_port and a_high == b_high
-        if self.equal_only and not equal:
+        if (self.equal_only and not equal) or (
+            self.host_set
+            and (a_high != self.host_high or a_low != self.host_low)
+            and (b_high != self.host_high or b_low != self.host_low)
+        ):
             self.segments += 1
             return FOUND
         if self.twin(d, ip, p + size, time):
@@ -927,6 +938,8 @@ class Engine:
             state &= ~(EARLY | MID)
         elif state & EARLY and self.acknowledges(b, seq, ack, from_a):
             state |= EARLY_ACKED
+            if slot in self.early:
+                self.early[slot].append((self.packets, time, True, bytes(d[p : p + size]), data))
         m[b + STATE] = state
         if control == SYN | ACK:
             self.expect(slot, d, p, size, data, seq, ack, from_a, time)
@@ -946,7 +959,7 @@ class Engine:
         m[b + EARLY_END] = ((seq + 1 + data) & LOW32) | max(u16(d, p + 14), 1) << 40
         self.early.pop(slot, None)
         if (self.keep_phases >> P_SYN & 1 or (self.keep_phases and state & EQUAL)) and len(self.early) < MAX_KEPT:
-            self.early[slot] = (self.packets, time, False, bytes(d[p : p + size]), data)
+            self.early[slot] = [(self.packets, time, state & EQUAL != 0, bytes(d[p : p + size]), data)]
 
     def acknowledges(self, b: int, seq: int, ack: int, from_a: bool) -> bool:
         """Whether this ACK is the third of the handshake to the early SYN-ACK at word *b*."""
@@ -995,6 +1008,10 @@ class Engine:
         state = (state & (EQUAL | TOUCHED)) | after
         if not from_a:
             state |= FIRST_IS_B
+        if state & EQUAL and self.frame_link == 1:
+            i = self.frame_start
+            if u32(d, i) | u32(d, i + 4) | u32(d, i + 8):  # loopback leaves them zero
+                state |= WIRED
         if self.verdict_of[after] & 0x80:
             self.counts[self.verdict_of[after] & 0x7F] += 1
             state |= COUNTED
@@ -1008,8 +1025,7 @@ class Engine:
             self.raw[slot * RAW : slot * RAW + size] = d[p : p + size]
         self.keep(slot, d, p, size, data, True, time)
         if joined and m[b + STATE] & KEPT and slot in self.early:
-            frame, when, _, header, octets = self.early.pop(slot)
-            self.kept[slot].append((frame, when, bool(state & EQUAL), header, octets))
+            self.kept[slot] += self.early.pop(slot)
 
     def close(self, slot: int) -> None:
         """The opening in *slot* is over: count it, hand it on where it was asked for, leave the conversation."""
@@ -1057,6 +1073,7 @@ class Engine:
                 m[b + REFUSED],
                 m[b + SINCE],
                 self.omitted.get(slot, 0),
+                state & WIRED != 0,
                 segments,
             )
         )

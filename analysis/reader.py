@@ -47,7 +47,7 @@ class Analysis:
     Raises NotACapture from :meth:`feed` or :meth:`finish` where the octets are no capture.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of its own
         self,
         name: str,
         *,
@@ -55,6 +55,7 @@ class Analysis:
         only: Collection[Verdict] = (),
         table: int = TABLE,
         port: int = 0,
+        host: bytes = b"",
     ) -> None:
         self.name = name
         self.only = frozenset(only)
@@ -65,6 +66,7 @@ class Analysis:
             keep_from(wanted),
             bool(only) and self.only <= {Verdict.SELF_CONNECT, Verdict.SELF_SYN},
             port,
+            host,
         )
         self._walk: Callable[[Octets, int, int], None] | None = None
         self._format = "pcap"
@@ -206,7 +208,7 @@ class Analysis:
 
 def _opening(finished: Finished) -> Opening:
     """The engine's opening in our words."""
-    place, one, one_port, two, two_port, isn, frame, time, repeated, refused, since, omitted, kept = finished
+    place, one, one_port, two, two_port, isn, frame, time, repeated, refused, since, omitted, wired, kept = finished
     source, destination = Endpoint(one, one_port), Endpoint(two, two_port)
 
     return Opening(
@@ -222,6 +224,7 @@ def _opening(finished: Finished) -> Opening:
         ],
         syn_retransmissions=repeated,
         omitted=omitted,
+        over_a_link=wired,
         refused_before=refused,
         refused_since=since if refused else None,
     )
@@ -234,6 +237,7 @@ def analyze(  # noqa: PLR0913 - the options of Analysis, and how far the reading
     only: Collection[Verdict] = (),
     table: int = TABLE,
     port: int = 0,
+    host: bytes = b"",
     progress: Callable[[int], None] | None = None,
 ) -> CaptureResult:
     """Analyse the capture at *path* (``-`` is standard input), compressed or not.
@@ -242,7 +246,7 @@ def analyze(  # noqa: PLR0913 - the options of Analysis, and how far the reading
     as damage. Raises NotACapture where the file cannot be read or is no capture.
     """
     name = "standard input" if path == "-" else path
-    analysis = Analysis(name, collect=collect, only=only, table=table, port=port)
+    analysis = Analysis(name, collect=collect, only=only, table=table, port=port, host=host)
     try:
         fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:

@@ -253,7 +253,9 @@ def _self_syn(account: Replay) -> Iterator[str]:
         )
     elif len(account.segments) == 1:
         yield "Nothing follows the SYN: the capture may have been cut off there."
-    if _is_loopback(opening.source):
+    if opening.over_a_link:
+        yield "Its Ethernet frame has addresses, which loopback leaves empty: it came over a real link, forged (LAND)."
+    elif _is_loopback(opening.source):
         yield "The address is a loopback address: no real link carries it."
     else:
         yield (

@@ -205,7 +205,8 @@ class Opening:
     (nanoseconds since the epoch). ``segments`` are those of this opening in capture order, to the end of
     the connection; bulk data between the handshake and the close is left out and counted in ``omitted``.
     ``refused_before`` counts the openings to the same destination that were refused since the capture
-    began, the first of them at ``refused_since`` (nanoseconds, None where there was none).
+    began, the first of them at ``refused_since`` (nanoseconds, None where there was none). ``over_a_link`` is True
+    where both ends are equal and the SYN came in an Ethernet frame with addresses, so not over loopback.
     """
 
     verdict: Verdict
@@ -219,6 +220,7 @@ class Opening:
     omitted: int = 0
     refused_before: int = 0
     refused_since: int | None = None
+    over_a_link: bool = False
 
     @property
     def to_itself(self) -> bool:
