@@ -247,19 +247,21 @@ def absent(state: State, event: Event) -> str:
     return ABSENT.get((state, event), f"RFC 9293 does not know '{event}' in {state}")
 
 
-def mermaid() -> str:
-    """Draw every row that changes the state as Mermaid text: RFC 9293 figure 5, and what it leaves out."""
-    edges: dict[tuple[State, State], list[str]] = {}
+def edges() -> dict[tuple[State, State], list[Event]]:
+    """Every change of state that the table allows, with the events that bring it about; states in RFC order."""
+    found: dict[tuple[State, State], list[Event]] = {}
     for (state, event), row in TABLE.items():
         for to in {row.to, row.passive or row.to} - {state}:
-            edges.setdefault((state, to), []).append(event.value)
+            found.setdefault((state, to), []).append(event)
     order = list(State)
+    return dict(sorted(found.items(), key=lambda item: [order.index(state) for state in item[0]]))
+
+
+def mermaid() -> str:
+    """Draw every row that changes the state as Mermaid text: RFC 9293 figure 5, and what it leaves out."""
     lines = ["stateDiagram-v2", "    direction TB", "    [*] --> CLOSED"]
-    lines += [f"    {state.name} : {state}" for state in order if state.name != state.value]
-    lines += [
-        f"    {state.name} --> {to.name} : {'<br>'.join(events)}"
-        for (state, to), events in sorted(edges.items(), key=lambda item: [order.index(state) for state in item[0]])
-    ]
+    lines += [f"    {state.name} : {state}" for state in State if state.name != state.value]
+    lines += [f"    {state.name} --> {to.name} : {'<br>'.join(events)}" for (state, to), events in edges().items()]
     return "\n".join(lines)
 
 
