@@ -13,11 +13,13 @@ import math
 import os
 import re
 import socket
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from analysis.errors import CannotCapture, UsageError
+from analysis.odds import Odds, caught
 from analysis.states import State
 from analysis.words import Endpoint
 
@@ -28,13 +30,15 @@ class Rule(NamedTuple):
     """How connect() chooses a source port, from one kernel release on.
 
     ``halves``: it takes only ports of the parity of the range's low end while one is free, and bind() to port 0 takes
-    only the others. ``laps``: it takes one port after the other, so that a lap round the range meets every one; where
-    not, it moves on at random. ``told`` is the middle of a sentence, ``algorithm`` is RFC 6056's.
+    only the others. ``steps``: how far it moves on from one attempt to the next, the share of steps of one port (of
+    those that it takes), of two, and so on. ``salted``: after so many seconds it starts from somewhere else; 0: never.
+    ``told`` is the middle of a sentence, ``algorithm`` is RFC 6056's.
     """
 
     since: tuple[int, int]
     halves: bool
-    laps: bool
+    steps: tuple[float, ...]
+    salted: float
     told: str
     algorithm: str
 
@@ -42,10 +46,12 @@ class Rule(NamedTuple):
 #: The newest first, with the commit that brought it. The code is __inet_hash_connect() in net/ipv4/inet_hashtables.c
 #: and, for bind() to port 0, inet_csk_find_open_port(). Stable kernels before 5.18 took up the newest rule, too.
 RULES = (
-    Rule((5, 18), True, False, "moving on by 2 to 16 at random", "double-hash with random increments"),  # ca7af0402550
-    Rule((5, 12), True, True, "moving on by 2", "double-hash (algorithm 4)"),  # 190cc82489f4
-    Rule((4, 2), True, True, "moving on by 2", "simple hash (algorithm 3)"),  # 07f4c90062f8
-    Rule((0, 0), False, True, "moving on by 1", "simple hash (algorithm 3)"),
+    # ca7af0402550 (increments), 4dfa9b438ee3 (salt)
+    Rule((5, 18), True, (1 / 8,) * 8, 10, "moving on by 2 to 16 at random", "double-hash with random increments"),
+    # 190cc82489f4, c579bd1b4021 (now and then one is left out)
+    Rule((5, 12), True, (15 / 16, 1 / 16), 0, "moving on by 2, seldom by 4", "double-hash (algorithm 4)"),
+    Rule((4, 2), True, (1,), 0, "moving on by 2", "simple hash (algorithm 3)"),  # 07f4c90062f8
+    Rule((0, 0), False, (1,), 0, "moving on by 1", "simple hash (algorithm 3)"),
 )
 
 #: From this release on, a socket can have a range of its own: setsockopt(IP_LOCAL_PORT_RANGE).
@@ -132,21 +138,39 @@ class Kernel:
     def _free(self, ports: range, taken: frozenset[int]) -> list[int]:
         return [port for port in ports if port not in self.reserved and port not in taken]
 
-    def share(self, port: int, *, bound_first: bool = False, taken: frozenset[int] = frozenset()) -> float:
-        """The chance that one attempt gets *port* as its source, over many attempts.
+    def windows(self, *, bound_first: bool = False, taken: frozenset[int] = frozenset()) -> dict[int, int]:
+        """The ports that an attempt can end with, each with the number of ports to start at that lead there.
 
         An attempt that starts at a port it cannot have goes on to the next one it can, so a port behind
-        a reserved block gets the block's share, too; with ip_local_port_step_width the leftovers spread evenly.
+        a reserved block gets what starts in the block, too; with ip_local_port_step_width that spreads evenly.
         """
         ports, free = self.candidates(bound_first=bound_first, taken=taken)
-        if port not in ports or port in self.reserved or port in taken:
-            return 0.0
-        if self.step_width:
-            return 1 / len(free)
-        available = set(free)
-        here = ports.index(port)
-        blocked = next(n for n in range(len(ports)) if ports[here - n - 1] in available)
-        return (blocked + 1) / len(ports)
+        if self.step_width or not free:
+            return dict.fromkeys(free, 1)
+        places = [ports.index(port) for port in free]
+        before = [places[-1] - len(ports), *places]
+        return {port: place - last for port, place, last in zip(free, places, before, strict=False)}
+
+    def share(self, port: int, *, bound_first: bool = False, taken: frozenset[int] = frozenset()) -> float:
+        """The chance that an attempt gets *port* as its source, if it may start anywhere."""
+        windows = self.windows(bound_first=bound_first, taken=taken)
+        return windows.get(port, 0) / max(1, sum(windows.values()))
+
+    def odds(self, port: int, windows: dict[int, int], *, bound_first: bool = False, every: float = 0.0) -> Odds:
+        """The odds of getting *port* with an attempt *every* so many seconds; 0: as quickly as may be.
+
+        *windows* are those of ``windows()``, *bound_first* as there.
+        """
+        if port not in windows:
+            return Odds(0.0)
+        anywhere = windows[port] / sum(windows.values())
+        if bound_first:  # bind() has always chosen anew each time
+            return Odds(anywhere)
+        rule = self.rule
+        catch = caught(rule.steps, windows[port])
+        around = sum(count * caught(rule.steps, window) for window, count in Counter(windows.values()).items())
+        lap = max(1.0, min(around, rule.salted / every if rule.salted and every else around))
+        return Odds(min(1.0, anywhere + (lap - 1) * catch / around), lap)
 
 
 def kernel() -> Kernel:
@@ -272,8 +296,8 @@ def server_error(endpoint: Endpoint, *, reuse: bool = False) -> int:
 class Outlook:
     """What will happen when somebody keeps connecting to ``target`` while nobody serves it.
 
-    ``bound_first``: only sockets that bind() to port 0 beforehand get the target's port. ``chance`` is that of one
-    attempt: 0 where no attempt can hit. ``sockets`` are those with the target's port as local port.
+    ``bound_first``: only sockets that bind() to port 0 beforehand get the target's port. ``odds`` are those of
+    attempts without a pause. ``sockets`` are those with the target's port as local port.
     ``bind_error`` is the errno of binding the target with SO_REUSEADDR, or 0. ``listening``: who serves it.
     ``left``: an earlier self-connect in TIME-WAIT; ``gives_way`` if connect() may have its place soon.
     """
@@ -281,7 +305,7 @@ class Outlook:
     target: Endpoint
     kernel: Kernel
     bound_first: bool
-    chance: float
+    odds: Odds
     sockets: tuple[TcpSocket, ...]
     bind_error: int
 
@@ -342,43 +366,18 @@ class Outlook:
         bound = not self.sockets or any(one.state is State.LISTEN for one in self.sockets)
         return self.held and not self.listening and (bound or self.now is not None)
 
-    @property
-    def _laps(self) -> bool:
-        return self.kernel.rule.laps and not self.bound_first  # bind() has always chosen at random
-
-    @property
-    def mean(self) -> float:
-        """The attempts that it takes on average; infinite where no attempt can hit."""
-        if not self.chance:
-            return math.inf
-        return (1 / self.chance + 1) / 2 if self._laps else 1 / self.chance
-
-    def probability(self, attempts: int) -> float:
-        """The chance that one of so many attempts hits: geometric, or even over a lap where the kernel goes in laps."""
-        if self._laps:
-            return min(1.0, attempts * self.chance)
-        return 1 - (1 - self.chance) ** attempts
-
-    def attempts(self, probability: float) -> float:
-        """The attempts after which it has happened with this probability (below 1)."""
-        if not self.chance:
-            return math.inf
-        if self._laps or self.chance == 1:
-            return math.ceil(probability / self.chance)
-        return math.ceil(math.log(1 - probability) / math.log(1 - self.chance))
-
     def sentences(self) -> list[str]:
         """Tell it to a person: where source ports come from, whether the target is one of them, what is in the way."""
         return [*self._why(), *self._in_the_way()]
 
     def _why(self) -> list[str]:
-        kernel, port = self.kernel, self.target.port
+        kernel, port, odds = self.kernel, self.target.port, self.odds
         span = f"{kernel.low}-{kernel.high}"
         if not self.in_range:
             return [f"connect() takes its source port from {span} (ip_local_port_range), never port {port}."]
         if port in kernel.reserved:
             return [f"Port {port} is in ip_local_reserved_ports: the kernel never gives it away as a source port."]
-        if not self.chance:
+        if not self.odds.catch:
             return [f"Source ports come from {span}, but {port} is the last of an odd number of ports: it is left out."]
         ports, free = kernel.candidates(bound_first=self.bound_first)
         kind = ("odd" if ports[0] % 2 else "even") + " " if ports.step == 2 else ""
@@ -388,8 +387,8 @@ class Outlook:
         if self.bound_first:
             lines.insert(0, f"connect() alone never takes port {port}: it keeps to the ports of {kernel.low}'s parity.")
         lines.append(
-            f"{port} is one of them: 1 attempt in {1 / self.chance:,.0f} hits, {self.mean:,.0f} attempts on average, "
-            f"{self.attempts(0.99):,.0f} in 99 of 100 cases at most."
+            f"{port} is one of them: 1 attempt in {1 / odds.chance:,.0f} hits, the first after {odds.mean:,.0f} on "
+            f"average, after {odds.attempts(0.99):,.0f} at most in 99 of 100 cases."
         )
         return lines
 
@@ -426,13 +425,13 @@ def outlook(endpoint: Endpoint) -> Outlook:
     sockets = tcp_sockets(port)
     # A listening socket was bound, and so is skipped. What else is bound does not show.
     taken = frozenset(one.local.port for one in sockets if one.state is State.LISTEN and one.local.port != port)
-    plain = asked.share(port, taken=taken)
-    bound_first = not plain and asked.share(port, bound_first=True, taken=taken) > 0
+    plain, bound = asked.windows(taken=taken), asked.windows(bound_first=True, taken=taken)
+    bound_first = port not in plain and port in bound
     return Outlook(
         target=endpoint,
         kernel=asked,
         bound_first=bound_first,
-        chance=plain or asked.share(port, bound_first=True, taken=taken),
+        odds=asked.odds(port, bound if bound_first else plain, bound_first=bound_first),
         sockets=tuple(one for one in sockets if one.local.port == port),
         bind_error=server_error(endpoint, reuse=True),
     )

@@ -129,7 +129,7 @@ def plan(
             raise CannotCapture(f"only root may bind port {outlook.target.port} on this host: add --private")
         if hopeless := _hopeless(outlook, repro):
             raise UsageError(hopeless)
-        attempts = max(_ATTEMPTS, int(_MEANS * outlook.mean)) if outlook.chance else _ATTEMPTS
+        attempts = max(_ATTEMPTS, int(_MEANS * outlook.odds.mean)) if outlook.odds.catch else _ATTEMPTS
     way = WAYS["walk, bound" if repro == "walk" and outlook.bound_first else repro]
     return Plan(outlook, repro, way, why, attempts, seconds, reset)
 
@@ -139,7 +139,7 @@ def _choose(outlook: Outlook) -> tuple[str, str | None]:
         return "walk", None
     if outlook.left and not outlook.gives_way and not outlook.bind_error:
         return "bind", "bind() can have the port meanwhile: doing that instead of a walk."
-    if not outlook.chance:
+    if not outlook.odds.catch:
         return "bind", "No walk leads there: taking the port with bind() instead."
     return "walk", None
 
@@ -148,7 +148,7 @@ def _hopeless(outlook: Outlook, repro: str) -> str | None:
     port, kernel = outlook.target.port, outlook.kernel
     if outlook.barred:
         return f"{outlook.sentences()[-1]} Take another --port, or --private"
-    if repro == "walk" and not outlook.chance:
+    if repro == "walk" and not outlook.odds.catch:
         return f"{outlook.sentences()[0]} --repro bind gets there, and so does --private, with a range of its own"
     if repro == "range" and kernel.version < host.OWN_RANGE_SINCE:
         return f"--repro range needs Linux 6.3, this is {kernel.release}: --repro bind does the same"

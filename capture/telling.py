@@ -81,7 +81,7 @@ class Teller:
                 layout = "{desc} |{bar:20}| odds so far {percentage:2.0f} %"
                 self._bar = bar(1.0, bar_format=layout)
             rate, port = attempts / seconds if seconds else 0, account.get("source_port", 0)
-            self._bar.n = self._plan.outlook.probability(attempts)
+            self._bar.n = self._plan.outlook.odds.probability(attempts)
             self._bar.set_description_str(f"{attempts:,} attempts, {rate:,.0f}/s, now at port {port}")
 
     def after(self, outcome: Outcome) -> None:
@@ -246,8 +246,8 @@ def kernel(outcome: Outcome) -> dict[str, Json]:
         "tcp_tw_reuse": asked.tw_reuse,
         "ip_local_port_step_width": asked.step_width,
         "bound_first": outlook.bound_first,
-        "chance": outlook.chance,
-        "mean_attempts": outlook.mean if outlook.chance else None,
+        "chance": outlook.odds.chance,
+        "mean_attempts": outlook.odds.mean if outlook.odds.catch else None,
     }
 
 

@@ -13,6 +13,7 @@ import pytest
 from alone import alone
 
 from analysis.errors import UsageError
+from analysis.odds import Odds
 from analysis.states import State
 from analysis.words import Endpoint
 from capture import host
@@ -28,8 +29,10 @@ def kernel(low: int = 32768, high: int = 60999, *, release: str = NEW, **setting
 
 def outlook(port: int = 50000, of: Kernel | None = None, **facts: object) -> Outlook:
     asked = of or kernel()
-    plain, bound = asked.share(port), asked.share(port, bound_first=True)
-    known = {"bound_first": not plain and bound > 0, "chance": plain or bound, "sockets": (), "bind_error": 0, **facts}
+    plain, bound = asked.windows(), asked.windows(bound_first=True)
+    bound_first = port not in plain and port in bound
+    odds = asked.odds(port, bound if bound_first else plain, bound_first=bound_first)
+    known = {"bound_first": bound_first, "odds": odds, "sockets": (), "bind_error": 0, **facts}
     return Outlook(target=Endpoint.parse("127.0.0.1", port), kernel=asked, **known)  # type: ignore[arg-type]
 
 
@@ -37,21 +40,23 @@ def outlook(port: int = 50000, of: Kernel | None = None, **facts: object) -> Out
 
 
 @pytest.mark.parametrize(
-    ("release", "halves", "laps"),
+    ("release", "halves", "longest"),
     [
-        ("6.18.44-custom", True, False),
-        ("5.18.0", True, False),
-        ("5.17.9", True, True),
-        ("5.4.0-100-generic", True, True),
-        ("4.2.0", True, True),
-        ("4.1.51", False, True),
-        ("2.6.32-754.el6.x86_64", False, True),
-        ("who knows", False, True),
+        ("6.18.44-custom", True, 8),
+        ("5.18.0", True, 8),
+        ("5.17.9", True, 2),
+        ("5.11.22", True, 1),
+        ("5.4.0-100-generic", True, 1),
+        ("4.2.0", True, 1),
+        ("4.1.51", False, 1),
+        ("2.6.32-754.el6.x86_64", False, 1),
+        ("who knows", False, 1),
     ],
 )
-def test_a_release_has_its_rule(release: str, halves: bool, laps: bool) -> None:
+def test_a_release_has_its_rule(release: str, halves: bool, longest: int) -> None:
     rule = kernel(release=release).rule
-    assert (rule.halves, rule.laps) == (halves, laps)
+    assert (rule.halves, len(rule.steps)) == (halves, longest)
+    assert sum(rule.steps) == 1
 
 
 def test_the_default_range_has_14116_candidates_of_each_parity() -> None:
@@ -128,31 +133,61 @@ def test_shares_sum_up_to_one() -> None:
 # -- the forecast ----------------------------------------------------------------------------------------------------
 
 
-def test_a_random_walk_is_geometric() -> None:
-    seen = outlook()
-    assert seen.mean == 14116
-    assert seen.probability(9784) == pytest.approx(0.5, abs=1e-4)
-    assert 64_990 < seen.attempts(0.99) < 65_010
-    assert seen.probability(int(seen.attempts(0.99))) >= 0.99 > seen.probability(int(seen.attempts(0.99)) - 1)
+def test_a_choice_made_anew_each_time_is_geometric() -> None:
+    odds = outlook(50001).odds
+    assert odds.mean == pytest.approx(14116)
+    assert odds.probability(9784) == pytest.approx(0.5, abs=1e-4)
+    assert 64_990 < odds.attempts(0.99) < 65_010
+    assert odds.probability(odds.attempts(0.99)) >= 0.99 > odds.probability(odds.attempts(0.99) - 1)
+
+
+def test_random_steps_of_4_5_ports_on_average_step_over_most_ports() -> None:
+    odds = outlook().odds
+    assert odds.chance == pytest.approx(1 / 14116)
+    assert (odds.catch, odds.lap) == (pytest.approx(2 / 9), pytest.approx(14116 * 2 / 9))
+    # No port comes twice in a lap, so it takes a little less than the 14,116 of a geometric distribution.
+    assert odds.mean == pytest.approx(14116 * 8 / 9, rel=1e-3)
+
+
+def test_with_a_pause_the_walk_is_salted_before_a_lap_is_done() -> None:
+    asked = kernel()
+    odds = asked.odds(50000, asked.windows(), every=1.0)
+    assert (odds.lap, odds.chance) == (10, pytest.approx(1 / 14116))
+    assert asked.odds(50000, asked.windows(), every=60).mean == pytest.approx(14116)
 
 
 def test_a_kernel_that_goes_in_laps_hits_within_one() -> None:
-    seen = outlook(of=kernel(release=OLD))
-    assert seen.mean == (14116 + 1) / 2
-    assert (seen.probability(7058), seen.probability(14116), seen.probability(10**6)) == (0.5, 1, 1)
-    assert seen.attempts(0.99) == math.ceil(0.99 * 14116)
+    odds = outlook(of=kernel(release=OLD)).odds
+    assert odds.mean == (14116 + 1) / 2
+    assert (odds.probability(7058), odds.probability(14116), odds.probability(10**6)) == (0.5, 1, 1)
+    assert odds.attempts(0.99) == math.ceil(0.99 * 14116)
     # bind() to port 0 has always been random
-    assert outlook(50001, kernel(release=OLD)).mean == 14116
+    assert outlook(50001, kernel(release=OLD)).odds.mean == pytest.approx(14116)
+
+
+def test_a_kernel_that_leaves_one_out_now_and_then_may_need_another_lap() -> None:
+    odds = outlook(of=kernel(release="5.15.0")).odds
+    assert (odds.catch, odds.lap) == (pytest.approx(16 / 17), pytest.approx(14116 * 16 / 17))
+    assert odds.chance == pytest.approx(1 / 14116)
+
+
+def test_behind_a_long_reserved_block_a_lap_hardly_misses() -> None:
+    asked = kernel(50000, 50999, reserved=frozenset(range(50100, 50200)))
+    odds = asked.odds(50200, asked.windows())
+    assert odds.catch == pytest.approx(1)
+    assert odds.mean < 0.6 * asked.odds(50300, asked.windows()).lap + 2
+    # Salted before each attempt, it gets what starts anywhere in the block.
+    assert asked.odds(50200, asked.windows(), every=60).chance == asked.share(50200) == 51 / 500
 
 
 def test_without_a_chance_it_takes_for_ever() -> None:
-    seen = outlook(80)
-    assert (seen.mean, seen.attempts(0.5), seen.probability(10**9)) == (math.inf, math.inf, 0)
+    odds = outlook(80).odds
+    assert (odds.mean, odds.attempts(0.5), odds.probability(10**9)) == (math.inf, math.inf, 0)
 
 
 def test_a_certain_hit() -> None:
-    seen = outlook(50000, kernel(50000, 50001))
-    assert (seen.mean, seen.attempts(0.99), seen.probability(1)) == (1, 1, 1)
+    odds = outlook(50000, kernel(50000, 50001)).odds
+    assert (odds.mean, odds.attempts(0.99), odds.probability(1)) == (1, 1, 1)
 
 
 # -- what it says ----------------------------------------------------------------------------------------------------
@@ -195,7 +230,7 @@ def test_it_tells_what_will_happen(seen: Outlook, words: str) -> None:
 
 
 def test_a_server_of_the_other_family_does_not_serve() -> None:
-    six = Outlook(Endpoint.parse("::1", 50000), kernel(), False, 0.1, (sock(State.LISTEN, "0.0.0.0"),), 0)
+    six = Outlook(Endpoint.parse("::1", 50000), kernel(), False, Odds(0.1), (sock(State.LISTEN, "0.0.0.0"),), 0)
     assert six.listening is None
 
 
@@ -348,4 +383,4 @@ def test_who_holds_the_port_is_seen(kind: str, held: bool) -> None:
     seen = alone(before, 50000, kind)
     assert seen.held is held
     assert bool(seen.listening) is (kind == "listening")
-    assert (seen.chance, seen.bound_first) == (1 / 14116, False)
+    assert (seen.odds.chance, seen.bound_first) == (pytest.approx(1 / 14116), False)

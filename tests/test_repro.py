@@ -14,6 +14,7 @@ import pytest
 from alone import alone
 
 from analysis.errors import CannotCapture, UsageError
+from analysis.odds import Odds
 from analysis.words import Endpoint
 from capture import host, namespace, repro
 from capture.host import Kernel, Outlook
@@ -24,8 +25,10 @@ from capture.repro import Account, Repro
 
 def outlook(port: int = 50000, **facts: object) -> Outlook:
     kernel = Kernel("6.18.0", 32768, 60999, reserved=frozenset({50004}))
-    plain, bound = kernel.share(port), kernel.share(port, bound_first=True)
-    known = {"bound_first": not plain and bound > 0, "chance": plain or bound, "sockets": (), "bind_error": 0, **facts}
+    plain, bound = kernel.windows(), kernel.windows(bound_first=True)
+    bound_first = port not in plain and port in bound
+    odds = kernel.odds(port, bound if bound_first else plain, bound_first=bound_first)
+    known = {"bound_first": bound_first, "odds": odds, "sockets": (), "bind_error": 0, **facts}
     return Outlook(target=Endpoint.parse("127.0.0.1", port), kernel=kernel, **known)  # type: ignore[arg-type]
 
 
@@ -44,7 +47,7 @@ def test_auto_binds_where_no_walk_leads_and_says_so(port: int) -> None:
 
 
 def test_without_a_limit_a_walk_gets_twenty_times_the_mean() -> None:
-    assert repro.plan(outlook()).attempts == 20 * 14116
+    assert repro.plan(outlook()).attempts == int(20 * outlook().odds.mean)
     assert repro.plan(outlook(), attempts=5).attempts == 5
 
 
@@ -59,7 +62,7 @@ def test_the_hopeless_is_refused_unless_it_is_limited(port: int, asked: str, wor
 
 
 def test_an_old_kernel_has_no_range_of_one() -> None:
-    old = Outlook(Endpoint.parse("127.0.0.1", 50000), Kernel("5.4.0", 32768, 60999), False, 1 / 14116, (), 0)
+    old = Outlook(Endpoint.parse("127.0.0.1", 50000), Kernel("5.4.0", 32768, 60999), False, Odds(1 / 14116), (), 0)
     with pytest.raises(UsageError, match=r"needs Linux 6\.3"):
         repro.plan(old, "range")
 
