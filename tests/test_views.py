@@ -78,7 +78,7 @@ destination refused before it, in 2.00 ms. Handshake frames 1, 2, 3 in 2.0 us.
 
 - Close of A: ESTABLISHED > FIN-WAIT-1 > CLOSING > TIME-WAIT.
 - A server that wants port 50000 cannot have it yet: after this close TIME-WAIT keeps it (60 s on
-  Linux), and bind() fails with EADDRINUSE even with SO_REUSEADDR.
+  Linux), and bind() fails with EADDRINUSE unless both sockets set SO_REUSEADDR.
 - Frame 3: an ACK with D-SACK for a SYN received twice, the mark of Linux 6.11 or later (or of an
   older one with that change ported back).
 """
