@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .replay import Step
+    from .witness import Testimony, Witness
     from .words import CaptureResult, Endpoint, Opening, Segment
 
 #: The version of this program; a test holds it against the project file.
@@ -52,12 +53,17 @@ class Account(NamedTuple):
 
 @dataclass(slots=True)
 class Report:
-    """Everything that a run has to say. ``live`` and ``kernel`` are the sections that a live capture adds."""
+    """Everything that a run has to say.
+
+    ``live`` and ``kernel`` are the sections that a live capture adds; ``witness`` is what Wireshark says of the same
+    frames, None where it was not asked.
+    """
 
     captures: list[CaptureResult] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     live: dict[str, Json] | None = None
     kernel: dict[str, Json] | None = None
+    witness: Testimony | None = None
 
     def add(self, result: CaptureResult) -> None:
         """Take in one capture."""
@@ -68,9 +74,17 @@ class Report:
         """How many openings have this verdict, in all captures."""
         return sum(result.verdicts.get(verdict, 0) for result in self.captures)
 
+    def said(self, entry: Entry) -> dict[int, Witness] | None:
+        """What Wireshark says of the frames of an opening, by frame; None where it was not asked."""
+        if self.witness is None:
+            return None
+        frames = self.witness.frames
+        places = ((entry.capture, segment.frame) for segment in entry.opening.segments)
+        return {place[1]: frames[place] for place in places if place in frames}
+
     def sections(self) -> dict[str, Json]:
-        """The sections that only a live capture has."""
-        sections = {"live": self.live, "kernel": self.kernel}
+        """The sections that only some reports have."""
+        sections = {"live": self.live, "kernel": self.kernel, "witness": self.witness and _witness(self.witness)}
         return {name: section for name, section in sections.items() if section is not None}
 
 
@@ -106,8 +120,8 @@ def capture_as_json(result: CaptureResult) -> dict[str, Json]:
     }
 
 
-def entry_as_json(entry: Entry) -> dict[str, Json]:
-    """One opening in the shape of the schema."""
+def entry_as_json(entry: Entry, said: dict[int, Witness] | None = None) -> dict[str, Json]:
+    """One opening in the shape of the schema; with *said*, what Wireshark says of its frames as well."""
     opening = entry.opening
     account, notes, duration = entry.account()
     since = opening.refused_since
@@ -138,6 +152,20 @@ def entry_as_json(entry: Entry) -> dict[str, Json]:
             }
             for step in account.findings
         ],
+        **({} if said is None else {"witness": [_said(witness) for witness in said.values()]}),
+    }
+
+
+def _said(witness: Witness) -> dict[str, Json]:
+    differences = [difference._asdict() for difference in witness.differences]
+    return {"frame": witness.frame, "says": list(witness.says), "differences": differences}
+
+
+def _witness(testimony: Testimony) -> dict[str, Json]:
+    return {
+        "tshark": testimony.version,
+        "frames": len(testimony.frames),
+        "differences": testimony.differences,
     }
 
 

@@ -11,7 +11,7 @@ from conftest import ROOT
 STOREYS = (
     ("words", "errors", "text", "progress"),
     ("odds", "states", "verdicts", "segments", "unpack"),
-    ("engine", "replay"),
+    ("engine", "replay", "witness"),
     ("reader", "report"),
     ("views.wording",),
     ("views.table", "views.json"),

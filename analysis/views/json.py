@@ -18,7 +18,7 @@ def render(report: Report) -> Iterator[str]:
     yield f'{{"schema": {json.dumps(SCHEMA)}, "version": {json.dumps(VERSION)},\n'
     yield from _array("captures", map(capture_as_json, report.captures))
     yield ",\n"
-    yield from _array("openings", map(entry_as_json, report.entries))
+    yield from _array("openings", (entry_as_json(entry, report.said(entry)) for entry in report.entries))
     for name, section in report.sections().items():
         yield f",\n{json.dumps(name)}: {json.dumps(section)}"
     yield "}\n"
@@ -36,7 +36,7 @@ def _array(name: str, items: Iterable[Json]) -> Iterator[str]:
 def render_lines(report: Report) -> Iterator[str]:
     """One opening a line, then one capture a line, then what a live capture adds; ``type`` tells which is which."""
     for entry in report.entries:
-        yield _line("opening", entry_as_json(entry))
+        yield _line("opening", entry_as_json(entry, report.said(entry)))
     for result in report.captures:
         yield _line("capture", capture_as_json(result))
     for name, section in report.sections().items():

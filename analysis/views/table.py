@@ -16,6 +16,7 @@ from .wording import (
     LEGEND,
     TIMELINES,
     Fold,
+    agreement,
     before,
     close,
     count,
@@ -24,6 +25,7 @@ from .wording import (
     is_dull,
     names,
     nothing,
+    remarks,
     segment_lines,
     span,
     timeline,
@@ -72,7 +74,7 @@ class Style(NamedTuple):
 
     def paint(self, style: str, text: str) -> str:
         """*text* in a colour of _STYLES, if there is colour."""
-        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and text else text
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text
 
 
 #: No colour, the first few timelines.
@@ -97,6 +99,7 @@ def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
             number += 1
             if style.verbose or shown < TIMELINES:
                 yield "\n" + _opening(number, entry, style, legend=legend)
+                yield from _witness(report, entry, style)
                 legend = False
             else:
                 rest.append((number, entry))
@@ -164,6 +167,25 @@ def _opening(number: int, entry: Entry, style: Style, *, legend: bool) -> str:
     if bullets := _bullets([*close(account), *notes]):
         parts += ["", *bullets]
     return "\n".join(parts) + "\n"
+
+
+def _witness(report: Report, entry: Entry, style: Style) -> Iterator[str]:
+    """What Wireshark says of the same frames, beside what we say; nothing where it was not asked."""
+    said = report.said(entry)
+    if said is None or report.witness is None:
+        return
+    account = entry.account().replay
+    different = any(witness.differences for witness in said.values())
+    for text in agreement(said, report.witness.version):
+        yield "\n" + "".join(style.paint("finding" if different else "", line) + "\n" for line in _wrap(text, WIDTH))
+    if lines := remarks(account, said):
+        cells = [(str(line.frame), line.segment, *("\n".join(_wrap(t, _OPINION)) for t in line[2:])) for line in lines]
+        headers = ("frame", "segment", "what it is", "what Wireshark makes of it")
+        yield "\n" + _table(cells, headers, ("right", "left", "left", "left")) + "\n"
+
+
+#: Room for each of two readings of a frame.
+_OPINION = 34
 
 
 def _bullets(texts: Iterable[str]) -> list[str]:
