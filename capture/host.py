@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from analysis.errors import CannotCapture, UsageError
-from analysis.odds import Odds, caught
+from analysis.odds import LINUX_2_6, LINUX_5_12, LINUX_5_18, RANDOM, Odds, Selection
 from analysis.states import State
 from analysis.words import Endpoint
 
@@ -30,28 +30,23 @@ class Rule(NamedTuple):
     """How connect() chooses a source port, from one kernel release on.
 
     ``halves``: it takes only ports of the parity of the range's low end while one is free, and bind() to port 0 takes
-    only the others. ``steps``: how far it moves on from one attempt to the next, the share of steps of one port (of
-    those that it takes), of two, and so on. ``salted``: after so many seconds it starts from somewhere else; 0: never.
-    ``told`` is the middle of a sentence, ``algorithm`` is RFC 6056's.
+    only the others. ``selection``: how it goes on from one attempt to the next; ``told`` is the middle of a sentence
+    about that.
     """
 
     since: tuple[int, int]
     halves: bool
-    steps: tuple[float, ...]
-    salted: float
+    selection: Selection
     told: str
-    algorithm: str
 
 
 #: The newest first, with the commit that brought it. The code is __inet_hash_connect() in net/ipv4/inet_hashtables.c
 #: and, for bind() to port 0, inet_csk_find_open_port(). Stable kernels before 5.18 took up the newest rule, too.
 RULES = (
-    # ca7af0402550 (increments), 4dfa9b438ee3 (salt)
-    Rule((5, 18), True, (1 / 8,) * 8, 10, "moving on by 2 to 16 at random", "double-hash with random increments"),
-    # 190cc82489f4, c579bd1b4021 (now and then one is left out)
-    Rule((5, 12), True, (15 / 16, 1 / 16), 0, "moving on by 2, seldom by 4", "double-hash (algorithm 4)"),
-    Rule((4, 2), True, (1,), 0, "moving on by 2", "simple hash (algorithm 3)"),  # 07f4c90062f8
-    Rule((0, 0), False, (1,), 0, "moving on by 1", "simple hash (algorithm 3)"),
+    Rule((5, 18), True, LINUX_5_18, "moving on by 2 to 16 at random"),
+    Rule((5, 12), True, LINUX_5_12, "moving on by 2, seldom by 4"),
+    Rule((4, 2), True, LINUX_2_6, "moving on by 2"),  # 07f4c90062f8
+    Rule((0, 0), False, LINUX_2_6, "moving on by 1"),
 )
 
 #: From this release on, a socket can have a range of its own: setsockopt(IP_LOCAL_PORT_RANGE).
@@ -163,14 +158,8 @@ class Kernel:
         """
         if port not in windows:
             return Odds(0.0)
-        anywhere = windows[port] / sum(windows.values())
-        if bound_first:  # bind() has always chosen anew each time
-            return Odds(anywhere)
-        rule = self.rule
-        catch = caught(rule.steps, windows[port])
-        around = sum(count * caught(rule.steps, window) for window, count in Counter(windows.values()).items())
-        lap = max(1.0, min(around, rule.salted / every if rule.salted and every else around))
-        return Odds(min(1.0, anywhere + (lap - 1) * catch / around), lap)
+        way = RANDOM if bound_first else self.rule.selection
+        return way.odds(Counter(windows.values()), windows[port], every=every)
 
 
 def kernel() -> Kernel:

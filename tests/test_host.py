@@ -55,8 +55,8 @@ def outlook(port: int = 50000, of: Kernel | None = None, **facts: object) -> Out
 )
 def test_a_release_has_its_rule(release: str, halves: bool, longest: int) -> None:
     rule = kernel(release=release).rule
-    assert (rule.halves, len(rule.steps)) == (halves, longest)
-    assert sum(rule.steps) == 1
+    assert (rule.halves, len(rule.selection.steps)) == (halves, longest)
+    assert sum(rule.selection.steps) == 1
 
 
 def test_the_default_range_has_14116_candidates_of_each_parity() -> None:
