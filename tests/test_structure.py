@@ -14,7 +14,8 @@ STOREYS = (
     ("engine", "replay", "witness"),
     ("reader", "report"),
     ("views.wording",),
-    ("views.table", "views.json"),
+    ("views.mermaid",),
+    ("views.table", "views.json", "views.markdown"),
     ("cli",),
 )
 HEIGHT = {module: height for height, modules in enumerate(STOREYS) for module in modules}

@@ -18,6 +18,7 @@ from .wording import (
     Fold,
     agreement,
     before,
+    by_capture,
     close,
     count,
     damage,
@@ -83,9 +84,7 @@ DEFAULT = Style()
 
 def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
     """The report in pieces of text, each ending in a newline."""
-    entries: dict[int, list[Entry]] = {}
-    for entry in report.entries:
-        entries.setdefault(entry.capture, []).append(entry)
+    entries = by_capture(report)
     number = 0
     legend = True
     for place, result in enumerate(report.captures):

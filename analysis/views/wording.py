@@ -6,6 +6,7 @@ Plain text without markup. Nothing here comes from a capture or a file name but 
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..replay import octets
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..replay import Replay, Step
-    from ..witness import Witness
+    from ..report import Entry, Report
     from ..witness import Witness
     from ..words import CaptureResult, Endpoint, Segment
 
@@ -38,6 +39,11 @@ def span(nanoseconds: int) -> str:
         if abs(nanoseconds) < 1000 * size:
             return f"{nanoseconds / size:.{digits}f} {unit}"
     return f"{nanoseconds / 1_000_000_000:,.3f} s"
+
+
+def by_capture(report: Report) -> dict[int, list[Entry]]:
+    """The openings of each capture that has any, by its place in the report."""
+    return {place: list(entries) for place, entries in groupby(report.entries, lambda entry: entry.capture)}
 
 
 # -- a capture -----------------------------------------------------------------------------------------------------
@@ -255,40 +261,6 @@ def _server_of_itself(account: Replay, *, closed: bool, reset: bool) -> Iterator
             f"A server that wants {port} cannot have it {still}: bind() fails with EADDRINUSE unless both sockets set "
             f"SO_REUSEADDR."
         )
-
-
-# -- the second witness --------------------------------------------------------------------------------------------
-
-
-class Remark(NamedTuple):
-    """One frame of which Wireshark makes something: our reading and its, side by side."""
-
-    frame: int
-    segment: str
-    ours: str
-    theirs: str
-
-
-def remarks(account: Replay, said: dict[int, Witness]) -> list[Remark]:
-    """The frames of an opening that Wireshark remarks on, with what we say of them."""
-    sent = {step.frame: why(step) for step in account.steps if step.sends}
-    return [
-        Remark(segment.frame, segment_lines(segment, account)[0], sent.get(segment.frame, ""), ", ".join(witness.says))
-        for segment in account.segments
-        if (witness := said.get(segment.frame)) and witness.says
-    ]
-
-
-def agreement(said: dict[int, Witness], version: str) -> list[str]:
-    """Whether Wireshark reads the same fields in the frames of an opening: one sentence, or one for each difference."""
-    different = [
-        f"Frame {witness.frame}: we read {difference.field} {difference.ours}, Wireshark {version} reads "
-        f"{difference.theirs}. One of the two is wrong: please report it with the capture."
-        for witness in said.values()
-        for difference in witness.differences
-    ]
-    frames = f"in {count(len(said), 'frame')}" if said else "in no frame: it was not asked about this opening"
-    return different or [f"Wireshark {version} reads the same ports, numbers, flags, window and options {frames}."]
 
 
 # -- the second witness --------------------------------------------------------------------------------------------

@@ -1,0 +1,110 @@
+"""The report as a Mermaid sequence diagram: one participant a socket, so one alone for a socket that talks to itself.
+
+An arrow is a segment as it leaves, a note what it did to a socket: the sender's below the arrow, the receiver's when
+the segment arrives, which may be after later arrows where segments crossed. An arrow that ends in a cross was lost,
+or is not known to have arrived.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from ..replay import replay
+from ..text import printable
+from .wording import TIMELINES, Fold, by_capture, names, nothing, segment_lines, timeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..replay import Replay, Step
+    from ..report import Report
+    from ..words import CaptureResult, Endpoint
+
+
+def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
+    """One diagram of all openings, one below the other: of the first few of a capture, unless *verbose*."""
+    openings = by_capture(report)
+    entries = [entry for place in openings for entry in openings[place][: None if verbose else TIMELINES]]
+    if len(entries) == 1 and len(report.captures) == 1:
+        yield diagram(entries[0].account().replay)
+        return
+    sockets = dict.fromkeys(end for entry in entries for end in (entry.opening.source, entry.opening.destination))
+    letters = {endpoint: f"S{place}" for place, endpoint in enumerate(sockets, 1)}
+    ids = list(letters.values()) or ["S1"]
+    note = f"    Note over {','.join(dict.fromkeys((ids[0], ids[-1])))}: "
+    yield "sequenceDiagram\n"
+    yield from _participants({str(endpoint): name for endpoint, name in letters.items()} or {"capture": "S1"})
+    shown = enumerate(entries, 1)
+    for place, result in enumerate(report.captures):
+        if len(report.captures) > 1:
+            yield f"{note}{_safe(result.name)}\n"
+        if place not in openings:
+            yield f"{note}{_safe(_ordinary(result))}\n"
+        for number, (_, opening) in islice(shown, len(openings.get(place, ())[: None if verbose else TIMELINES])):
+            yield f"{note}{number}. {opening.verdict}\n"
+            yield from _opening(replay(opening), letters)
+
+
+def diagram(account: Replay) -> str:
+    """The diagram of one opening."""
+    letters = names(account)
+    lines = _participants({f"{name} is {endpoint}": name for endpoint, name in letters.items()})
+    return "".join(("sequenceDiagram\n", *lines, *_opening(account, letters)))
+
+
+def _participants(labels: Mapping[str, str]) -> Iterator[str]:
+    for label, name in labels.items():
+        yield f"    participant {name} as {_safe(label)}\n"
+
+
+def _opening(account: Replay, letters: Mapping[Endpoint, str]) -> Iterator[str]:
+    rows = list(timeline(account))
+    segments = {row.segment.frame: row.segment for row in rows if not isinstance(row, Fold)}
+    folds = {row.frames[0]: row.text for row in rows if isinstance(row, Fold)}
+    unknown = {step.frame for step in account.steps if _is_unknown(step)}
+    ends = ",".join(letters[endpoint] for endpoint in account.sockets)
+    for step in account.steps:
+        name = letters[step.endpoint]
+        segment = segments.get(step.frame)
+        if segment is None:
+            if text := folds.pop(step.frame, ""):
+                yield f"    Note over {ends}: {_safe(text)}\n"
+            continue
+        if step.sends:
+            arrow = "-x" if step.frame in unknown else "->>"
+            words = ", ".join(segment_lines(segment, account)).partition(" > ")[2].partition(" ")[2]
+            yield f"    {name}{arrow}{letters[segment.destination]}: {step.frame}. {_safe(words)}\n"
+        if lines := textwrap.wrap(_note(step), _NOTE):
+            yield f"    Note over {name}: {'<br/>'.join(map(_safe, lines))}\n"
+
+
+#: Characters in a line of a note.
+_NOTE = 48
+
+
+def _is_unknown(step: Step) -> bool:
+    """Whether the step tells that an arrival is not known of."""
+    return not step.sends and not step.section and step.inferred and not step.changes
+
+
+def _note(step: Step) -> str:
+    """What a step did to a socket; "" for nothing worth a note."""
+    arrived = "" if step.sends else f"{step.frame} arrives. "
+    if step.changes:
+        return f"{arrived}{step.before} > {step.after}{'*' if step.inferred else ''} ({step.section})"
+    if step.finding:
+        return f"{arrived}{step.before}: {step.reason}"
+    return f"{step.frame}: {step.reason}" if _is_unknown(step) else ""
+
+
+def _ordinary(result: CaptureResult) -> str:
+    counts = ", ".join(f"{number:,} {verdict}" for verdict, number in result.verdicts.items() if number)
+    return f"{counts}. --all shows ordinary openings" if counts else nothing(result)
+
+
+def _safe(text: str) -> str:
+    """*text* with everything as a character code that Mermaid could take for its own."""
+    return re.sub(r"[^\w .,:()\[\]{}>*/+-]", lambda found: f"#{ord(found[0])};", printable(text))
