@@ -9,7 +9,7 @@ ctypedef u64* words
 ctypedef const unsigned char* bytes_at
 ctypedef const unsigned char[::1] octets
 
-cdef extern from *:
+cdef extern from * nogil:
     """
     #include <endian.h>
     #include <stdint.h>
@@ -27,13 +27,15 @@ cdef extern from *:
     u64 load_l16 "selfconn_l16"(bytes_at p)
     u64 load_l32 "selfconn_l32"(bytes_at p)
     u64 load_u64 "selfconn_64"(bytes_at p)
+    void prefetch "__builtin_prefetch"(const void* p)
 
 cdef i64 OTHER, FOUND, UNKNOWN_LINK
 cdef i64 MAX_RECORD, MAX_BLOCK
+cdef i64 D_RECORD, D_ORDER, D_BLOCK, D_LENGTHS, D_PACKET_HEADER, D_VERSION, D_INTERFACE, D_UNKNOWN_INTERFACE, D_PACKET
 cdef u64 R_LINK, R_TAG, R_IP4_CUT, R_IP4_BAD, R_IP6_CUT, R_IP6_EXT, R_FRAGMENT, R_GRE, R_DEPTH, R_TCP_CUT
 cdef u64 R_TCP_BAD, MAX_DEPTH, IPV4, IPV6, MPLS, ETHERNET, PPP, BY_NIBBLE, NOT_IP, WORDS, A_HIGH, A_LOW, B_HIGH
 cdef u64 B_LOW, PORTS, STATE, ISN, END, TIME, FRAME, SIZE, REFUSED, SINCE, FIRST_IS_B, ENDED, FIN_A, FIN_B
-cdef u64 TOUCHED, KEPT, COUNTED, MID, EQUAL, RETRANSMISSION, DATA_SECOND, BELOW_REACH, IN_USE, RAW, LOW32
+cdef u64 TOUCHED, KEPT, COUNTED, MID, EQUAL, RETRANSMISSION, DATA_SECOND, AHEAD, HUGE, BELOW_REACH, IN_USE, RAW, LOW32
 cdef u64 HALF32, LOW64, MIX1, MIX2, SECOND, MILLISECOND, FACE, LAST_SECOND, TWINS, NEAR, PLACES, PROBES, WALKS, WALK, LOW48, FULL, ALL
 cdef u64 MAX_KEPT, MAX_RETRIED, P_MIDSTREAM, EARLY_ISN, EARLY_TIME, EARLY_END, EARLY, EARLY_FROM_A, EARLY_ACKED, ANOTHER, WIRED, BEFORE, P_SYN, P_SYN_ACKED, P_THREE_WAY
 cdef u64 P_CROSSED, P_REFUSED, P_SELF_SYN, P_SELF_CONNECT, E_SYN_SECOND, E_SYN_ACK_FIRST, E_SYN_ACK_SECOND
@@ -42,10 +44,10 @@ cdef u64 OWN, UNCROSSED_PHASES, FIN, SYN, RST, ACK
 
 @cython.locals(view=word_view)
 cdef words address(object words)
-cdef u64 u16(bytes_at d, Py_ssize_t i) noexcept
-cdef u64 u32(bytes_at d, Py_ssize_t i) noexcept
-cdef u64 l16(bytes_at d, Py_ssize_t i) noexcept
-cdef u64 l32(bytes_at d, Py_ssize_t i) noexcept
+cdef u64 u16(bytes_at d, Py_ssize_t i) noexcept nogil
+cdef u64 u32(bytes_at d, Py_ssize_t i) noexcept nogil
+cdef u64 l16(bytes_at d, Py_ssize_t i) noexcept nogil
+cdef u64 l32(bytes_at d, Py_ssize_t i) noexcept nogil
 
 @cython.final
 cdef class Engine:
@@ -55,7 +57,7 @@ cdef class Engine:
     cdef i64 frame_link
     cdef u64 port, collect, keep_phases, capacity, used, hand, equals, mask, seed
     cdef words m, twins, places, walked, index
-    cdef u64 walk_count
+    cdef u64 walk_count, early_count, kept_count
     cdef list memory
     cdef public u64[::1] counts, reasons
     cdef unsigned char[::1] headers
@@ -66,82 +68,99 @@ cdef class Engine:
     cdef public list finished
     cdef public u64 packets, segments, duplicates, midstream, midstream_to_itself, evicted
     cdef public Py_ssize_t position, need
-    cdef public str damage
+    cdef i64 broken, claimed
     cdef Py_ssize_t header
     cdef i64 scale, link
     cdef object record
     cdef i64[::1] faces
-    cdef i64 face_count
+    cdef i64 face_count, face_room
 
     cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link)
-    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t, d=bytes_at)
+    @cython.locals(d=bytes_at)
     cpdef pcap(self, octets octets, Py_ssize_t i, Py_ssize_t end)
-    @cython.locals(kind=u64, size=i64, d=bytes_at)
+    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t)
+    cdef int walk_pcap(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) except -1 nogil
+    @cython.locals(d=bytes_at)
     cpdef pcapng(self, octets octets, Py_ssize_t i, Py_ssize_t end)
-    cdef u64 order16(self, bytes_at d, Py_ssize_t i) noexcept
-    cdef u64 order32(self, bytes_at d, Py_ssize_t i) noexcept
+    @cython.locals(kind=u64, size=i64)
+    cdef int walk_pcapng(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) except -1 nogil
+    cdef u64 order16(self, bytes_at d, Py_ssize_t i) noexcept nogil
+    cdef u64 order32(self, bytes_at d, Py_ssize_t i) noexcept nogil
     @cython.locals(face=i64, size=i64, wire=i64, ticks=u64, time=i64)
-    cdef bint block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1
+    cdef bint block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
     @cython.locals(bits=u64, seconds=u64, rest=u64, unit=u64, whole=i64)
-    cdef i64 clock(self, u64 ticks, u64 resolution, i64 offset) noexcept
+    cdef i64 clock(self, u64 ticks, u64 resolution, i64 offset) noexcept nogil
     @cython.locals(base=i64, code=u64, size=i64, high=i64, low=i64)
-    cdef describe(self, bytes_at d, Py_ssize_t p, Py_ssize_t end)
+    cdef int describe(self, bytes_at d, Py_ssize_t p, Py_ssize_t end) except -1 nogil
 
     @cython.locals(found=i64, size=u64)
-    cdef frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time)
+    cdef Py_ssize_t frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except? -9 nogil
     @cython.locals(
         kind=u64, family=u64, protocol=u64, size=Py_ssize_t, total=Py_ssize_t, ip=Py_ssize_t, six=u64,
         depth=u64, source=u64, target=u64, more=u64, chained=u64)
-    cdef Py_ssize_t decode(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -9
+    cdef Py_ssize_t decode(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -9 nogil
     @cython.locals(
         size=Py_ssize_t, source_port=u64, target_port=u64, data=u64, a_high=u64, a_low=u64, b_high=u64, b_low=u64,
         equal=bint, ports=u64, from_a=bint, slot=i64, m=words, b=Py_ssize_t, state=u64, phase=u64, flags=u64,
-        seq=u64, ack=u64, control=u64, first=bint, event=u64, after=u64, answered=bint, before=u64)
+        seq=u64, ack=u64, control=u64, first=bint, event=u64, after=u64, answered=bint, before=u64, tag=u64)
     cdef Py_ssize_t segment(
-        self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 time) except -9
+        self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 time) except -9 nogil
     @cython.locals(m=words, one=u64, two=u64, beyond=u64)
     cdef u64 classify(
-        self, Py_ssize_t b, u64 phase, u64 control, bint first, bint equal, u64 seq, u64 ack, u64 data, u64 window) noexcept
+        self, Py_ssize_t b, u64 phase, u64 control, bint first, bint equal, u64 seq, u64 ack, u64 data, u64 window) noexcept nogil
     @cython.locals(m=words, b=Py_ssize_t, state=u64)
-    cdef stray(
+    cdef int stray(
         self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, u64 ack, u64 control, bint from_a,
-        u64 time)
+        u64 time) except -1 nogil
     @cython.locals(m=words, b=Py_ssize_t, state=u64)
-    cdef expect(
-        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, u64 ack, bint from_a, u64 time)
+    cdef int expect(
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, u64 ack, bint from_a, u64 time) except -1 nogil
     @cython.locals(m=words, two=u64)
-    cdef bint acknowledges(self, Py_ssize_t b, u64 seq, u64 ack, bint from_a) noexcept
+    cdef bint acknowledges(self, Py_ssize_t b, u64 seq, u64 ack, bint from_a) noexcept nogil
     @cython.locals(
         m=words, b=Py_ssize_t, state=u64, after=u64, two=u64, apart=u64, acknowledged=u64, joined=bint, i=Py_ssize_t)
     cdef int open(
-        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, bint from_a, u64 time) except -1
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, bint from_a, u64 time) except -1 nogil
     @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, verdict=u64)
-    cdef int close(self, Py_ssize_t slot) except -1
+    cdef int close(self, Py_ssize_t slot) except -1 nogil
     @cython.locals(m=words, b=Py_ssize_t, state=u64)
-    cdef hand_on(self, Py_ssize_t slot, u64 verdict)
+    cdef int hand_on(self, Py_ssize_t slot, u64 verdict) except -1 with gil
     cdef bytes packed(self, u64 high, u64 low, int width)
     @cython.locals(m=words, b=Py_ssize_t)
     cdef tuple remembered(self, Py_ssize_t slot)
-    @cython.locals(b=Py_ssize_t, state=u64, limit=Py_ssize_t, count=Py_ssize_t)
-    cdef keep(
-        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, bint first, u64 time)
-    cdef drop(self, Py_ssize_t slot)
+    @cython.locals(b=Py_ssize_t, state=u64, limit=u64)
+    cdef int keep(
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, bint first, u64 time) except -1 nogil
+    @cython.locals(b=Py_ssize_t)
+    cdef int begin_keeping(self, Py_ssize_t slot) except -1 with gil
+    @cython.locals(count=Py_ssize_t)
+    cdef int add(
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, bint first, u64 time) except -1 with gil
+    cdef int drop(self, Py_ssize_t slot) except -1 with gil
+    cdef int keep_early(
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, bint first, u64 time) except -1 with gil
+    cdef int drop_early(self, Py_ssize_t slot) except -1 with gil
+    cdef int take_early(self, Py_ssize_t slot) except -1 with gil
+    cdef int make_room(self) except -1 with gil
+    cdef int note_link(self, i64 link) except -1 with gil
     @cython.locals(h=u64, i=Py_ssize_t, oldest=Py_ssize_t, age=u64, seen=u64, then=u64, _=u64)
-    cdef bint twin(self, bytes_at d, Py_ssize_t start, Py_ssize_t end, u64 time) except -1
+    cdef bint twin(self, bytes_at d, Py_ssize_t start, Py_ssize_t end, u64 time) except -1 nogil
     @cython.locals(h=u64)
-    cdef u64 tag(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) noexcept
-    @cython.locals(m=words, tag=u64, i=u64, entry=u64, b=Py_ssize_t)
-    cdef Py_ssize_t find(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) except -9
-    @cython.locals(m=words, slot=u64, state=u64, b=Py_ssize_t, tag=u64, i=u64)
-    cdef Py_ssize_t claim(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports, bint equal) except -9
+    cdef u64 tag(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) noexcept nogil
+    @cython.locals(m=words, i=u64, entry=u64, b=Py_ssize_t)
+    cdef Py_ssize_t find(self, u64 tag, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) except -9 nogil
+    @cython.locals(m=words, slot=u64, state=u64, b=Py_ssize_t, i=u64, tag_ahead=u64)
+    cdef Py_ssize_t claim(self, u64 tag, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports, bint equal) except -9 nogil
     @cython.locals(m=words, b=Py_ssize_t, i=u64, j=u64, entry=u64)
-    cdef unindex(self, Py_ssize_t slot)
+    cdef int unindex(self, Py_ssize_t slot) except -1 nogil
     @cython.locals(m=words, high=u64, low=u64, port=u64, at=u64, i=Py_ssize_t, _=u64)
-    cdef Py_ssize_t place(self, Py_ssize_t b, bint claim) noexcept
-    @cython.locals(m=words, i=Py_ssize_t, then=u64, count=u64, port=u64)
-    cdef refuse(self, Py_ssize_t b)
+    cdef Py_ssize_t place(self, Py_ssize_t b, bint claim) noexcept nogil
     @cython.locals(i=Py_ssize_t)
-    cdef int recall(self, Py_ssize_t b) except -1
+    cdef int refuse(self, Py_ssize_t b) except -1 nogil
+    @cython.locals(m=words, then=u64, count=u64, port=u64)
+    cdef int add_attempt(self, Py_ssize_t b, Py_ssize_t i) except -1 nogil
+    @cython.locals(i=Py_ssize_t)
+    cdef int recall(self, Py_ssize_t b) except -1 nogil
     @cython.locals(i=Py_ssize_t, start=Py_ssize_t)
     cpdef list walks(self)
     @cython.locals(slot=u64)

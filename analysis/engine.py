@@ -14,6 +14,7 @@ but one whose two endpoints are equal stays while fewer than half of the slots a
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import struct
@@ -29,6 +30,29 @@ COMPILED: bool = cython.compiled
 #: A longer record is damage, as it is for libpcap (MAXIMUM_SNAPLEN), and so is a longer pcapng block.
 MAX_RECORD = 262_144
 MAX_BLOCK = 16 << 20
+
+#: What can break a file: the run ends there, and what came before it counts. Braces take the number that was claimed.
+DAMAGES = (
+    "",
+    f"a record claims {{}} octets, more than the {MAX_RECORD} that a capture may hold",
+    "a pcapng section begins without a byte-order mark",
+    "a pcapng block claims {} octets",
+    "the two lengths of a pcapng block differ",
+    "a pcapng packet block is too short for its header",
+    "a pcapng section of an unknown version",
+    "a pcapng interface description is too short",
+    "a packet of interface {}, which the file has not described",
+    "a packet claims {} octets, more than its block holds",
+)
+D_RECORD = 1
+D_ORDER = 2
+D_BLOCK = 3
+D_LENGTHS = 4
+D_PACKET_HEADER = 5
+D_VERSION = 6
+D_INTERFACE = 7
+D_UNKNOWN_INTERFACE = 8
+D_PACKET = 9
 
 #: Why a frame gave no segment. Counted by place; none of them ends the run.
 REASONS = (
@@ -116,6 +140,8 @@ DATA_SECOND = 0xFFFF000000
 BELOW_REACH = 0xFFFFFFFFFF
 IN_USE = 0x10000000000  # bit 40 of the third word of a place
 
+AHEAD = 8  # slots
+HUGE = 2 << 20  # octets
 RAW = 64  # octets of self.raw to a slot
 LOW32 = 0xFFFFFFFF
 HALF32 = 0x80000000
@@ -196,6 +222,15 @@ RECORD_LITTLE = struct.Struct("<4I").unpack_from
 RECORD_BIG = struct.Struct(">4I").unpack_from
 
 
+def mapping(octets: int) -> mmap.mmap:
+    """Memory from the system, in huge pages where it has them and they are filled."""
+    made = mmap.mmap(-1, octets)
+    if octets >= HUGE:
+        with contextlib.suppress(OSError):
+            made.madvise(mmap.MADV_HUGEPAGE)
+    return made
+
+
 def address(words: memoryview) -> memoryview:
     """Where *words* begin in memory (compiled only)."""
     view = words
@@ -246,22 +281,24 @@ class Engine:
         self.equal_only = equal_only
         self.port = port
         self.host_set = len(host) > 0
-        self.host_low = int.from_bytes(host[-8:], "big")
-        self.host_high = int.from_bytes(host[:-8], "big")
+        number = int.from_bytes(host, "big")
+        self.host_low = number & LOW64
+        self.host_high = number >> 64
         self.collect = collect
         self.keep_phases = keep
         self.capacity = capacity
-        self.used = self.hand = self.equals = self.walk_count = 0
-        # Anonymous mappings are zero, and cost memory only where they are touched.
+        self.used = self.hand = self.equals = self.walk_count = self.early_count = self.kept_count = 0
         size = 2
         while size < 2 * capacity:
             size *= 2
         self.mask = size - 1
+        # Anonymous mappings are zero, and cost memory only where they are touched. The tables are touched at random:
+        # huge pages spare the processor the search for the page.
         self.memory = [
-            memoryview(mmap.mmap(-1, 8 * words)).cast("Q")
+            memoryview(mapping(8 * words)).cast("Q")
             for words in (WORDS * capacity, 2 * TWINS, 8 * PLACES, WALKS * WALK, size if COMPILED else 1)
         ]
-        self.headers = memoryview(mmap.mmap(-1, RAW * capacity))
+        self.headers = memoryview(mapping(RAW * capacity))
         if cython.compiled:
             self.m = address(self.memory[0])
             self.twins = address(self.memory[1])
@@ -288,7 +325,7 @@ class Engine:
         self.midstream = self.midstream_to_itself = self.evicted = 0
         # Where the last walk stopped, how many octets it wants from there, and what broke there.
         self.position = self.need = 0
-        self.damage = ""
+        self.broken = self.claimed = 0
         # The shape of the file.
         self.big = False
         self.header = 16
@@ -297,8 +334,14 @@ class Engine:
         self.record = RECORD_LITTLE
         self.faces = memoryview(bytearray(8 * FACE)).cast("q")
         self.face_count = 0
+        self.face_room = 1
 
     # -- files -----------------------------------------------------------------------------------------------------
+
+    @property
+    def damage(self) -> str:
+        """What broke the file where the last walk stopped; empty where nothing did."""
+        return DAMAGES[self.broken].format(self.claimed)
 
     def begin_pcap(self, big: bool, header: int, scale: int, link: int) -> None:
         """Expect pcap records: byte order, octets of a record header, nanoseconds to a tick, link type."""
@@ -311,6 +354,11 @@ class Engine:
     def pcap(self, octets: Octets, i: int, end: int) -> None:
         """Walk the whole pcap records in octets[i:end], which is not empty."""
         d = cython.address(octets[0]) if cython.compiled else octets
+        with cython.nogil:
+            self.walk_pcap(d, i, end)
+
+    def walk_pcap(self, d: Octets, i: int, end: int) -> None:
+        """Do so, while other threads run."""
         while True:
             self.need = self.header
             if end - i < self.header:
@@ -322,7 +370,8 @@ class Engine:
             else:
                 seconds, ticks, size, wire = l32(d, i), l32(d, i + 4), l32(d, i + 8), l32(d, i + 12)
             if size > MAX_RECORD:
-                self.damage = f"a record claims {size} octets, more than the {MAX_RECORD} that a capture may hold"
+                self.broken = D_RECORD
+                self.claimed = size
                 break
             p = i + self.header
             if end - p < size:
@@ -335,6 +384,11 @@ class Engine:
     def pcapng(self, octets: Octets, i: int, end: int) -> None:
         """Walk the whole pcapng blocks in octets[i:end], which is not empty."""
         d = cython.address(octets[0]) if cython.compiled else octets
+        with cython.nogil:
+            self.walk_pcapng(d, i, end)
+
+    def walk_pcapng(self, d: Octets, i: int, end: int) -> None:
+        """Do so, while other threads run."""
         while True:
             self.need = 12
             if end - i < 12:
@@ -346,17 +400,18 @@ class Engine:
                 elif l32(d, i + 8) == 0x1A2B3C4D:
                     self.big = False
                 else:
-                    self.damage = "a pcapng section begins without a byte-order mark"
+                    self.broken = D_ORDER
                     break
             size = self.order32(d, i + 4)
             if size < 12 or size % 4 or size > MAX_BLOCK:
-                self.damage = f"a pcapng block claims {size} octets"
+                self.broken = D_BLOCK
+                self.claimed = size
                 break
             if end - i < size:
                 self.need = size
                 break
             if self.order32(d, i + size - 4) != size:
-                self.damage = "the two lengths of a pcapng block differ"
+                self.broken = D_LENGTHS
                 break
             if not self.block(d, kind, i + 8, i + size - 4):
                 break
@@ -375,7 +430,7 @@ class Engine:
         """One pcapng block with the body d[p:end]; False where it is damaged."""
         if kind == 6 or kind == 2:  # enhanced; the obsolete one differs in its first field only
             if end - p < 20:
-                self.damage = "a pcapng packet block is too short for its header"
+                self.broken = D_PACKET_HEADER
                 return False
             face = self.order32(d, p) if kind == 6 else self.order16(d, p)
             size = self.order32(d, p + 12)
@@ -384,7 +439,7 @@ class Engine:
             p += 20
         elif kind == 3:
             if end - p < 4:
-                self.damage = "a pcapng packet block is too short for its header"
+                self.broken = D_PACKET_HEADER
                 return False
             face = 0
             wire = self.order32(d, p)
@@ -397,19 +452,21 @@ class Engine:
             if kind == 0x0A0D0D0A:
                 self.face_count = 0
                 if end - p < 16 or self.order16(d, p + 4) != 1:
-                    self.damage = "a pcapng section of an unknown version"
+                    self.broken = D_VERSION
                     return False
             elif kind == 1:
                 if end - p < 8:
-                    self.damage = "a pcapng interface description is too short"
+                    self.broken = D_INTERFACE
                     return False
                 self.describe(d, p, end)
             return True
         if face >= self.face_count:
-            self.damage = f"a packet of interface {face}, which the file has not described"
+            self.broken = D_UNKNOWN_INTERFACE
+            self.claimed = face
             return False
         if size > end - p or size > MAX_RECORD:
-            self.damage = f"a packet claims {size} octets, more than its block holds"
+            self.broken = D_PACKET
+            self.claimed = size
             return False
         face *= FACE
         time = 0 if kind == 3 else self.clock(ticks, self.faces[face + 2], self.faces[face + 3])
@@ -445,10 +502,8 @@ class Engine:
     def describe(self, d: Octets, p: int, end: int) -> None:
         """An interface description block: link type, snap length, if_tsresol, if_tsoffset."""
         base = self.face_count * FACE
-        if base == len(self.faces):
-            grown = memoryview(bytearray(16 * base)).cast("q")
-            grown[:base] = self.faces
-            self.faces = grown
+        if self.face_count == self.face_room:
+            self.make_room()
         self.face_count += 1
         self.faces[base] = self.order16(d, p)
         self.faces[base + 1] = self.order32(d, p + 4)
@@ -473,9 +528,16 @@ class Engine:
                     self.faces[base + 3] = low - ((LOW32 + 1 - high) << 32)
             p += (size + 3) & ~3
 
+    def make_room(self) -> None:
+        """Room for twice as many interfaces."""
+        grown = memoryview(bytearray(2 * 8 * FACE * self.face_room)).cast("q")
+        grown[: FACE * self.face_room] = self.faces
+        self.faces = grown
+        self.face_room *= 2
+
     # -- frames ----------------------------------------------------------------------------------------------------
 
-    def frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> None:
+    def frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
         """One frame: captured as d[p:end], *stop* - p octets long on the wire, *time* in nanoseconds."""
         self.packets += 1
         self.frame_start = p
@@ -493,12 +555,17 @@ class Engine:
                 and u16(d, p + 16) >= 20 + size * 4
             ):
                 self.segments += 1
-                return
+                return FOUND
         found = self.decode(d, p, end, stop, link, time)
         if found >= 0:
             self.reasons[found] += 1
         elif found == UNKNOWN_LINK:
-            self.unknown_links[link] = self.unknown_links.get(link, 0) + 1
+            self.note_link(link)
+        return found
+
+    def note_link(self, link: int) -> None:
+        """Count a frame of a link type that is not known here."""
+        self.unknown_links[link] = self.unknown_links.get(link, 0) + 1
 
     def decode(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
         """Find the innermost IP packet, and hand its TCP segment on; the place of the reason where there is none."""
@@ -765,23 +832,27 @@ class Engine:
         ):
             self.segments += 1
             return FOUND
+        # The lower endpoint is A, whoever sent this.
+        from_a = not (
+            a_high > b_high or (a_high == b_high and (a_low > b_low or (a_low == b_low and source_port > target_port)))
+        )
+        if from_a:
+            ports = source_port << 16 | target_port | six << 32
+        else:
+            a_high, b_high = b_high, a_high
+            a_low, b_low = b_low, a_low
+            ports = target_port << 16 | source_port | six << 32
+        tag = 0
+        if cython.compiled:
+            tag = self.tag(a_high, a_low, b_high, b_low, ports)
+            prefetch(self.index + (tag & self.mask))  # type: ignore[name-defined]  # noqa: F821 - engine.pxd has it
         if self.twin(d, ip, p + size, time):
             self.duplicates += 1
             return FOUND
         self.segments += 1
-
-        # The lower endpoint is A, whoever sent this.
-        if a_high > b_high or (a_high == b_high and (a_low > b_low or (a_low == b_low and source_port > target_port))):
-            a_high, b_high = b_high, a_high
-            a_low, b_low = b_low, a_low
-            ports = target_port << 16 | source_port | six << 32
-            from_a = False
-        else:
-            ports = source_port << 16 | target_port | six << 32
-            from_a = True
-        slot = self.find(a_high, a_low, b_high, b_low, ports)
+        slot = self.find(tag, a_high, a_low, b_high, b_low, ports)
         if slot < 0:
-            slot = self.claim(a_high, a_low, b_high, b_low, ports, equal)
+            slot = self.claim(tag, a_high, a_low, b_high, b_low, ports, equal)
         m = self.m
         b = slot * WORDS
         state = m[b + STATE]
@@ -938,8 +1009,7 @@ class Engine:
             state &= ~(EARLY | MID)
         elif state & EARLY and self.acknowledges(b, seq, ack, from_a):
             state |= EARLY_ACKED
-            if slot in self.early:
-                self.early[slot].append((self.packets, time, True, bytes(d[p : p + size]), data))
+            self.keep_early(slot, d, p, size, data, True, time)
         m[b + STATE] = state
         if control == SYN | ACK:
             self.expect(slot, d, p, size, data, seq, ack, from_a, time)
@@ -957,9 +1027,10 @@ class Engine:
         m[b + EARLY_ISN] = ((ack - 1) & LOW32) | seq << 32
         m[b + EARLY_TIME] = time
         m[b + EARLY_END] = ((seq + 1 + data) & LOW32) | max(u16(d, p + 14), 1) << 40
-        self.early.pop(slot, None)
-        if (self.keep_phases >> P_SYN & 1 or (self.keep_phases and state & EQUAL)) and len(self.early) < MAX_KEPT:
-            self.early[slot] = [(self.packets, time, state & EQUAL != 0, bytes(d[p : p + size]), data)]
+        if self.early_count:
+            self.drop_early(slot)
+        if self.keep_phases >> P_SYN & 1 or (self.keep_phases and state & EQUAL):
+            self.keep_early(slot, d, p, size, data, state & EQUAL != 0, time)
 
     def acknowledges(self, b: int, seq: int, ack: int, from_a: bool) -> bool:
         """Whether this ACK is the third of the handshake to the early SYN-ACK at word *b*."""
@@ -1024,8 +1095,8 @@ class Engine:
         else:
             self.raw[slot * RAW : slot * RAW + size] = d[p : p + size]
         self.keep(slot, d, p, size, data, True, time)
-        if joined and m[b + STATE] & KEPT and slot in self.early:
-            self.kept[slot] += self.early.pop(slot)
+        if joined and m[b + STATE] & KEPT and self.early_count:
+            self.take_early(slot)
 
     def close(self, slot: int) -> None:
         """The opening in *slot* is over: count it, hand it on where it was asked for, leave the conversation."""
@@ -1099,18 +1170,29 @@ class Engine:
             limit = MAX_KEPT if self.keep_phases >> (state & 0xFF) & 1 or (self.keep_phases and state & EQUAL) else 0
             if state >> 32 and not state & (ENDED | COUNTED) and self.keep_phases >> P_CROSSED & 1:
                 limit = max(limit, MAX_RETRIED)
-            if len(self.kept) >= limit:
-                return
-            self.m[b + STATE] = state | KEPT
-            segments = self.kept[slot] = []
-            if (state & 0xFF) >= P_SYN:
-                self.recall(b)
-                if self.m[b + FRAME] != self.packets:
-                    segments.append(self.remembered(slot))
-        else:
-            segments = self.kept[slot]
+            if self.kept_count < limit:
+                self.begin_keeping(slot)
+        if self.m[b + STATE] & KEPT:
+            self.add(slot, d, p, size, data, first, time)
+
+    def begin_keeping(self, slot: int) -> None:
+        """From now on keep the segments of the opening in *slot*."""
+        b = slot * WORDS
+        self.m[b + STATE] |= KEPT
+        self.kept[slot] = []
+        self.kept_count = len(self.kept)
+        if (self.m[b + STATE] & 0xFF) >= P_SYN:
+            self.recall(b)
+            if self.m[b + FRAME] != self.packets:
+                self.kept[slot].append(self.remembered(slot))
+
+    def add(self, slot: int, d: Octets, p: int, size: int, data: int, first: bool, time: int) -> None:
+        """Add a segment to those that are kept of *slot*, unless it is one of too many and changes nothing."""
+        segments = self.kept[slot]
         count = len(segments)
-        if count < FULL or (count < ALL and (d[p + 13] & (SYN | FIN | RST) or state & (FIN_A | FIN_B))):
+        if count < FULL or (
+            count < ALL and (d[p + 13] & (SYN | FIN | RST) or self.m[slot * WORDS + STATE] & (FIN_A | FIN_B))
+        ):
             segments.append((self.packets, time, first, bytes(d[p : p + size]), data))
         else:
             self.omitted[slot] = self.omitted.get(slot, 0) + 1
@@ -1118,8 +1200,25 @@ class Engine:
     def drop(self, slot: int) -> None:
         """Forget the kept segments of *slot*."""
         self.kept.pop(slot, None)
+        self.kept_count = len(self.kept)
         self.omitted.pop(slot, None)
         self.m[slot * WORDS + STATE] &= ~KEPT
+
+    def keep_early(self, slot: int, d: Octets, p: int, size: int, data: int, first: bool, time: int) -> None:
+        """Keep an early SYN-ACK for the opening that may follow in *slot*, or the ACK to one that is kept."""
+        if slot in self.early or (d[p + 13] & SYN and self.early_count < MAX_KEPT):
+            self.early.setdefault(slot, []).append((self.packets, time, first, bytes(d[p : p + size]), data))
+            self.early_count = len(self.early)
+
+    def drop_early(self, slot: int) -> None:
+        """Forget what keep_early() kept."""
+        self.early.pop(slot, None)
+        self.early_count = len(self.early)
+
+    def take_early(self, slot: int) -> None:
+        """Give what keep_early() kept to the opening in *slot*."""
+        self.kept[slot] += self.early.pop(slot, [])
+        self.early_count = len(self.early)
 
     # -- tables ----------------------------------------------------------------------------------------------------
 
@@ -1174,12 +1273,11 @@ class Engine:
             h = ((h ^ h >> 32 ^ b_high) * MIX1) & LOW64
         return h >> 32
 
-    def find(self, a_high: int, a_low: int, b_high: int, b_low: int, ports: int) -> int:
+    def find(self, tag: int, a_high: int, a_low: int, b_high: int, b_low: int, ports: int) -> int:
         """The slot of a conversation, -1 where it has none."""
         if not cython.compiled:
             return self.lookup.get((a_high, a_low, b_high, b_low, ports), -1)
         m = self.m
-        tag = self.tag(a_high, a_low, b_high, b_low, ports)
         i = tag & self.mask
         entry = self.index[i]
         while entry:
@@ -1197,7 +1295,7 @@ class Engine:
             entry = self.index[i]
         return -1
 
-    def claim(self, a_high: int, a_low: int, b_high: int, b_low: int, ports: int, equal: bool) -> int:
+    def claim(self, tag: int, a_high: int, a_low: int, b_high: int, b_low: int, ports: int, equal: bool) -> int:
         """A slot for a new conversation; the oldest one makes room where there is none."""
         m = self.m
         if self.used < self.capacity:
@@ -1218,10 +1316,15 @@ class Engine:
             if (state & 0xFF) >= P_SYN and not state & (ENDED | COUNTED):
                 self.evicted += 1
             self.close(slot)
-            self.early.pop(slot, None)
+            if self.early_count:
+                self.drop_early(slot)
             if state & EQUAL:
                 self.equals -= 1
             self.unindex(slot)
+            if cython.compiled:  # whoever goes soon: fetch its place in the index
+                b = (slot + AHEAD) % self.capacity * WORDS
+                tag_ahead = self.tag(m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS])
+                prefetch(self.index + (tag_ahead & self.mask))  # type: ignore[name-defined]  # noqa: F821 - engine.pxd
         b = slot * WORDS
         m[b + A_HIGH] = a_high
         m[b + A_LOW] = a_low
@@ -1234,20 +1337,19 @@ class Engine:
         if not cython.compiled:
             self.lookup[a_high, a_low, b_high, b_low, ports] = slot
             return slot
-        tag = self.tag(a_high, a_low, b_high, b_low, ports)
         i = tag & self.mask
         while self.index[i]:
             i = (i + 1) & self.mask
         self.index[i] = tag << 32 | (slot + 1)
         return slot
 
-    def unindex(self, slot: int) -> None:
+    def unindex(self, slot: int) -> int:
         """Take the conversation in *slot* out of the index."""
         m = self.m
         b = slot * WORDS
         if not cython.compiled:
             del self.lookup[m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS]]
-            return
+            return 0
         i = self.tag(m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS]) & self.mask
         while self.index[i] & LOW32 != slot + 1:
             i = (i + 1) & self.mask
@@ -1261,6 +1363,7 @@ class Engine:
                 self.index[i] = entry
                 i = j
         self.index[i] = 0
+        return 0
 
     def place(self, b: int, claim: bool) -> int:
         """The first word, in self.places, of the destination of the opening at word *b*; -1 where there is no room."""
@@ -1288,8 +1391,11 @@ class Engine:
     def refuse(self, b: int) -> None:
         """Count the opening at word *b* as a refused attempt at its destination."""
         i = self.place(b, True)
-        if i < 0:
-            return
+        if i >= 0:
+            self.add_attempt(b, i)
+
+    def add_attempt(self, b: int, i: int) -> None:
+        """Count it at the destination whose first word is *i*."""
         m = self.m
         then = m[b + TIME]
         count = self.places[i + 3]
