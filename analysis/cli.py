@@ -15,18 +15,17 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .errors import Incomplete, NotACapture, SelfconnError, UsageError
 from .text import printable
+from .views import FORMATS
 from .words import REMARKABLE, Endpoint, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from .report import Report
+    from .witness import Tshark
     from .words import CaptureResult
 
 PROGRAM = "selfconn-analyze"
-
-#: Names are as INTERFACE fixes them: table for people, json and jsonl for programs.
-FORMATS = ("table", "json", "jsonl")
 
 #: Seconds of reading before a progress bar appears.
 PATIENCE = 1.0
@@ -140,8 +139,13 @@ def parser() -> argparse.ArgumentParser:
         type=_slots,
         help="undecided openings to remember at one time (default 262144); what has to be forgotten is counted",
     )
+    what.add_argument(
+        "--witness",
+        action="store_true",
+        help="ask Wireshark's dissectors (tshark) about the same frames, and show what they say beside it",
+    )
     how = made.add_argument_group("how to show it")
-    how.add_argument("--format", choices=FORMATS, default="table", help="table (default), json or jsonl")
+    how.add_argument("--format", choices=FORMATS, default="table", help=f"table (default), {', '.join(FORMATS[1:])}")
     how.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
     how.add_argument("-q", "--quiet", action="store_true", help="the table's counts alone, and no progress bar")
     how.add_argument(
@@ -174,12 +178,16 @@ def _run(options: argparse.Namespace, stop: _Stop) -> int:
         raise UsageError(f"--expect {options.expect} can never match while --only leaves it out")
     paths = list(_paths(options.captures))
     _check_output(options.output, paths)
+    tshark = _witness(paths) if options.witness else None
     results: list[CaptureResult] = []
     statuses = {0}
     with suppress(KeyboardInterrupt):
         for result in _results(paths, options, stop, statuses):
             results.append(result)  # noqa: PERF402 -- what there is when a signal comes is kept
     made = report(results)
+    if tshark:
+        with suppress(KeyboardInterrupt):
+            _question(tshark, made, statuses)
     if results:
         _write(made, options)
     if stop.came():
@@ -282,6 +290,38 @@ def _collect(options: argparse.Namespace) -> Collection[Verdict]:
     return () if options.quiet and options.format == "table" else REMARKABLE
 
 
+# -- the second witness --------------------------------------------------------------------------------------------
+
+
+def _witness(paths: Sequence[_Path]) -> Tshark:
+    """Raise UsageError early where there is none, or where it could not read what we read."""
+    if any(path.name == "-" for path in paths):
+        raise UsageError("--witness reads the capture a second time: name a file instead of standard input")
+    from .witness import Tshark
+
+    return Tshark()
+
+
+def _question(tshark: Tshark, report: Report, statuses: set[int]) -> None:
+    """Ask about the frames of all openings in the report; say what is read differently, and what was not asked."""
+    from .witness import FRAMES, Testimony
+
+    report.witness = Testimony(tshark.version)
+    for place, result in enumerate(report.captures):
+        segments = [segment for opening in result.openings for segment in opening.segments]
+        try:
+            answers = tshark.ask(result.name, segments)
+        except NotACapture as error:
+            statuses.add(3)
+            _say(str(error))
+            continue
+        report.witness.frames.update(((place, frame), witness) for frame, witness in answers.items())
+        if len(segments) > FRAMES:
+            _say(f"{result.name}: Wireshark was asked about the first {FRAMES:,} of {len(segments):,} frames")
+    if report.witness.differences:
+        _say(f"Wireshark reads {report.witness.differences} fields differently, which is an error: see the report")
+
+
 # -- the report ----------------------------------------------------------------------------------------------------
 
 
@@ -313,13 +353,10 @@ def _writing(name: str) -> Iterator[None]:
 
 
 def _rendered(report: Report, options: argparse.Namespace, stream: IO[str]) -> Iterator[str]:
-    if options.format == "table":
-        from .views.table import Style, render
+    from .views import rendered
 
-        return render(report, Style(_colored(options.color, stream), options.verbose, options.quiet))
-    from .views import json
-
-    return json.render(report) if options.format == "json" else json.render_lines(report)
+    color = options.format == "table" and _colored(options.color, stream)
+    return rendered(report, options.format, color=color, verbose=options.verbose, quiet=options.quiet)
 
 
 def _colored(choice: str, stream: IO[str]) -> bool:

@@ -214,6 +214,8 @@ class Tshark:
             finally:
                 with suppress(TSharkCrashException):
                     packets.close()
+                packets._running_processes.clear()  # noqa: SLF001 - else it tells of one that failed again and again
+                packets.close()
         finally:
             loop.close()
 
