@@ -2,14 +2,14 @@
 
 The events are read through perf_event_open(2): a ring buffer per processor in memory that is ours, so
 nothing is left behind whatever becomes of us, and the rings stay readable after privilege is given up.
-The witness sees the sockets of all network namespaces. Opening it needs root: CAP_SYS_ADMIN to read the
-event's description in tracefs, CAP_PERFMON for the event.
+The witness sees the sockets of all network namespaces. Opening it needs root: CAP_PERFMON for the event, and for its
+description in tracefs either CAP_SYS_ADMIN or the right to read it where it is mounted.
 
 What the kernel does not say the RFC's way:
 
 - It names a state before it names a port: ``CLOSE > SYN_SENT`` of a connect() without bind() carries
   source port 0, because the port is chosen just after. It is the same socket, so the step can be found.
-- A socket that reaches TIME-WAIT is replaced by a smaller object, and itself shown as ``CLOSE``.
+- A socket that reaches TIME-WAIT is replaced by a smaller object, and itself shown as ``CLOSE`` (KERNEL_SHOWS).
 - A passive open lives in a request object until its ACK arrives: only then the child of the listening
   socket appears, as ``LISTEN > SYN_RECV``, and at once goes to ``ESTABLISHED``.
 - close() after shutdown() sets the state that the socket is in already. That is no change and not told here.
@@ -55,10 +55,18 @@ RFC_NAMES = {
     "CLOSE": State.CLOSED,
 }
 
+#: The one difference in what is seen, once RFC_NAMES has translated the words: a socket that reaches TIME-WAIT is
+#: replaced by a smaller object, for which there is no tracepoint, and itself shown as closed.
+KERNEL_SHOWS = {State.TIME_WAIT: State.CLOSED}
+
 #: A filter that passes nothing but simultaneous opens: SYN_SENT (2) to SYN_RECV (3). With it the whole machine
 #: can be watched for self-connects at no cost.
 SIMULTANEOUS_OPEN = "oldstate == 2 && newstate == 3"
 
+#: Every step but what SYN_SENT leads to: that is SIMULTANEOUS_OPEN, or of no interest (refused, or an ordinary open).
+_NOT_FROM_SYN_SENT = "oldstate != 2"
+
+_MOUNTED = Path("/sys/kernel/tracing")
 _EVENT = "events/sock/inet_sock_set_state"
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -77,7 +85,8 @@ _RECORD = struct.Struct("=IHH")  # type, misc, size of the whole record
 _RECORD_SAMPLE = 9
 _SAMPLE = struct.Struct("=IIQI")  # process, thread, time, size of the event's data
 _DATA_HEAD, _DATA_TAIL = 1024 // 8, 1032 // 8  # in 64-bit words from the start of the mapping
-_SIZE = 32 * mmap.PAGESIZE  # of the data; pages of 4 KiB hold about 1,200 events
+_PAGES = 32  # of data in a ring; pages of 4 KiB hold about 1,200 events
+_FLIGHT_PAGES = 2048  # in all flight recorders together, as far as that gives each _PAGES to 256
 
 _FIELD = re.compile(r"field:.*?(\w+)(?:\[\d+\])?;\s*offset:(\d+);\s*size:(\d+);")
 _STATE = re.compile(r'\{ (\d+), "TCP_(\w+)" \}')
@@ -108,33 +117,41 @@ class StateTrace:
     """The state changes of TCP sockets from now on; a context manager.
 
     *wanted* is an expression in the kernel's filter language (Documentation/trace/events.rst) over the event's
-    fields; the empty one means every socket of the machine. *before* is another one, whose events the kernel keeps
-    as a flight recorder does, the newest over the oldest and at no cost to the reader: from there comes the step
-    that *wanted* cannot name, CLOSED to SYN-SENT without a port, of a socket that *wanted* shows afterwards.
+    fields; the empty one means every socket of the machine. *around* is another one, whose events the kernel keeps
+    as a flight recorder does, the newest over the oldest and at no cost to the reader: from there come the steps of
+    the sockets that *wanted* shows which *wanted* cannot name, such as CLOSED to SYN-SENT without a port.
 
     Raises CannotCapture without privilege, or where the kernel has no such tracepoint.
     """
 
-    def __init__(self, wanted: str = "", *, before: str = "") -> None:
+    def __init__(self, wanted: str = "", *, around: str = "") -> None:
         with ExitStack() as opened:
             try:
                 with tracefs() as tracing:
                     event = int((tracing / _EVENT / "id").read_text())
                     description = (tracing / _EVENT / "format").read_text()
-                self._rings = [_Ring(opened, event, cpu, wanted) for cpu in _processors()]
-                self._flight = [_Ring(opened, event, cpu, before, flight=True) for cpu in _processors() if before]
+                cpus = _processors()
+                self._rings = [_Ring(opened, event, cpu, wanted) for cpu in cpus]
+                pages = _power_of_two(min(max(_FLIGHT_PAGES // len(cpus), _PAGES), 256))
+                self._flight = [_Ring(opened, event, cpu, around, flight=pages) for cpu in cpus if around]
             except OSError as error:
                 raise CannotCapture(f"the kernel tells socket states to root only ({error.strerror})") from error
             self._fields = {name: slice(int(at), int(at) + int(size)) for name, at, size in _FIELD.findall(description)}
             self._states = {int(number): RFC_NAMES[name] for number, name in _STATE.findall(description)}
-            self._sockets: dict[int, int] = {}  # the kernel's address -> our number: addresses are not for showing
-            self._state: dict[int, State] = {}  # socket -> its state by the last change told
+            # The kernel's address of a socket -> our number for it: addresses are not for showing.
+            self._sockets: dict[bytes, int] = {}
+            self._last: dict[int, StateChange] = {}  # told of each socket that is not closed again
             self._opened = opened.pop_all()
 
     @classmethod
     def to_itself(cls, port: int) -> Self:
         """Every step of the sockets that connect from *port* to the same port."""
-        return cls(f"sport == {port} && dport == {port}", before=f"newstate == 2 && sport == 0 && dport == {port}")
+        return cls(f"sport == {port} && dport == {port}", around=f"newstate == 2 && sport == 0 && dport == {port}")
+
+    @classmethod
+    def simultaneous(cls) -> Self:
+        """Every step of the sockets whose open is simultaneous, whatever their ports: as far back as memory goes."""
+        return cls(SIMULTANEOUS_OPEN, around=_NOT_FROM_SYN_SENT)
 
     def __enter__(self) -> Self:
         return self
@@ -151,22 +168,49 @@ class StateTrace:
         """How many wanted events the rings could not take, as far as read() has come."""
         return sum(ring.lost for ring in self._rings)
 
-    def read(self) -> list[StateChange]:
-        """Tell the changes since the last call, in order of time. Never waits."""
-        told: list[StateChange] = []
-        before: list[StateChange] | None = None
-        for change in self._changes(self._rings):
-            if self._flight and change.old is State.SYN_SENT and self._state.get(change.socket) is not State.SYN_SENT:
-                before = self._changes(self._flight) if before is None else before
-                told += [step for step in before if step.socket == change.socket and step.time < change.time][-1:]
-            told.append(change)
-            self._state[change.socket] = change.new
+    def read(self, *, whole: bool = False) -> list[StateChange]:
+        """Tell the changes since the last call, in order of time. Never waits.
+
+        *whole*: also what the flight recorder has of sockets that were told of before and are not closed yet.
+        """
+        epoch = _epoch()
+        told = self._changes(self._rings, epoch)
+        if self._flight:
+            shown = {change.socket: [change] for change in self._last.values()} if whole else {}
+            for change in told:
+                shown.setdefault(change.socket, []).append(change)
+            if shown:
+                told = list(self._around(shown, epoch))
+            for change in told:
+                self._last[change.socket] = change
+                if change.new is State.CLOSED:
+                    del self._last[change.socket]
         return sorted(told, key=_time)
 
-    def _changes(self, rings: list[_Ring]) -> list[StateChange]:
-        epoch = _epoch()
-        changes = (self._change(sample, epoch) for ring in rings for sample in ring.read())
-        return sorted((change for change in changes if change.old is not change.new), key=_time)
+    def _around(self, shown: dict[int, list[StateChange]], epoch: int) -> Iterator[StateChange]:
+        """Fill up from the flight recorder the lives of the sockets *shown*, as far as they were not told before."""
+        steps = {number: set(changes) for number, changes in shown.items()}
+        for change in self._changes(self._flight, epoch, frozenset(shown)):
+            steps[change.socket].add(change)
+        for number, changes in shown.items():
+            last = self._last.get(number)
+            for life in _lives(steps[number]):
+                if last in life:
+                    yield from life[life.index(last) + 1 :]
+                elif any(change in changes for change in life):
+                    yield from life
+
+    def _changes(self, rings: list[_Ring], epoch: int, only: frozenset[int] | None = None) -> list[StateChange]:
+        """Take the changes out of *rings*: all, or those of the sockets with these numbers of ours *only*."""
+        told = []
+        for ring in rings:
+            for sample in ring.read():
+                address = sample.data[self._fields["skaddr"]]
+                if only is None or self._sockets.get(address) in only:
+                    change = self._change(sample, epoch)
+                    if change.old is not change.new:
+                        told.append(change)
+        return told
 
     def _change(self, sample: _Sample, epoch: int) -> StateChange:
         data = sample.data
@@ -181,13 +225,25 @@ class StateTrace:
 
         return StateChange(
             time=epoch + sample.time,
-            socket=self._sockets.setdefault(number("skaddr"), len(self._sockets) + 1),
+            socket=self._sockets.setdefault(data[self._fields["skaddr"]], len(self._sockets) + 1),
             process=sample.process,
             source=endpoint("saddr", "sport"),
             destination=endpoint("daddr", "dport"),
             old=self._states[number("oldstate")],
             new=self._states[number("newstate")],
         )
+
+
+def _lives(changes: set[StateChange]) -> Iterator[list[StateChange]]:
+    """Cut what happened under one number into lives: the kernel uses the memory of a socket again for another."""
+    life: list[StateChange] = []
+    for change in sorted(changes, key=_time):
+        if life and (change.old is State.CLOSED or life[-1].new is State.CLOSED):
+            yield life
+            life = []
+        life.append(change)
+    if life:
+        yield life
 
 
 class _Sample(NamedTuple):
@@ -199,7 +255,8 @@ class _Sample(NamedTuple):
 class _Ring:
     """The event on one processor, and the memory in which the kernel leaves what it saw there (perf_event_open(2))."""
 
-    def __init__(self, opened: ExitStack, event: int, cpu: int, expression: str, *, flight: bool = False) -> None:
+    def __init__(self, opened: ExitStack, event: int, cpu: int, expression: str, *, flight: int = 0) -> None:
+        self._size = (flight or _PAGES) * mmap.PAGESIZE
         # Every event is a sample (period 1). The kernel refuses CLOCK_REALTIME here.
         attributes = bytearray(_ATTRIBUTES.size)
         flags = _DISABLED | _USE_CLOCKID | (_WRITE_BACKWARD if flight else 0)
@@ -212,9 +269,9 @@ class _Ring:
         opened.callback(os.close, self._fd)
         # Where the reader may not write how far it came, the kernel writes the newest over the oldest.
         access = mmap.PROT_READ if flight else mmap.PROT_READ | mmap.PROT_WRITE
-        self._memory = opened.enter_context(mmap.mmap(self._fd, mmap.PAGESIZE + _SIZE, prot=access))
+        self._memory = opened.enter_context(mmap.mmap(self._fd, mmap.PAGESIZE + self._size, prot=access))
         self._words = opened.enter_context(memoryview(self._memory).cast("Q"))
-        self._flight = flight
+        self._flight = bool(flight)
         self._taken = self.lost = 0
         full = f"protocol == 6 && ({expression})" if expression else "protocol == 6"
         fcntl.ioctl(self._fd, _SET_FILTER, full.encode() + b"\0")
@@ -224,7 +281,7 @@ class _Ring:
         """Take out the new events; a flight recorder shows all that it holds."""
         if self._flight:
             fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 1)
-            samples = self._samples(self._words[_DATA_HEAD], _SIZE)
+            samples = self._samples(self._words[_DATA_HEAD], self._size)
             fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 0)
             return samples
         happened = int.from_bytes(os.read(self._fd, 8), sys.byteorder)
@@ -238,7 +295,7 @@ class _Ring:
     def _samples(self, start: int, length: int) -> list[_Sample]:
         """Cut the *length* bytes from *start* on into samples, up to the first that is not whole."""
         ring = self._memory[mmap.PAGESIZE :]
-        at = start % _SIZE
+        at = start % self._size
         data = (ring[at:] + ring[:at])[:length]
         samples = []
         at = 0
@@ -257,9 +314,15 @@ class _Ring:
 def tracefs() -> Iterator[Path]:
     """Give the kernel's tracing files for a moment: a tracefs mounted nowhere, so nobody sees it.
 
-    Raises OSError without CAP_SYS_ADMIN.
+    Without CAP_SYS_ADMIN they are those that are mounted already, if they may be read. Raises OSError.
     """
-    context = _call(_FSOPEN, b"tracefs", _CLOEXEC)
+    try:
+        context = _call(_FSOPEN, b"tracefs", _CLOEXEC)
+    except PermissionError:
+        if not _readable(_MOUNTED / _EVENT / "id"):
+            raise
+        yield _MOUNTED
+        return
     try:
         _call(_FSCONFIG, context, _CMD_CREATE, None, None, 0)
         root = _call(_FSMOUNT, context, _CLOEXEC, 0)
@@ -269,6 +332,20 @@ def tracefs() -> Iterator[Path]:
         yield Path(f"/proc/self/fd/{root}")
     finally:
         os.close(root)
+
+
+def _readable(path: Path) -> bool:
+    """Whether the file may be read. access(2) would not count the capabilities of a user who is not root."""
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
+
+
+def _power_of_two(number: int) -> int:
+    """The largest power of two that is not above *number*: what perf_event_open(2) wants for a ring's pages."""
+    return 1 << number.bit_length() - 1
 
 
 def _processors() -> list[int]:

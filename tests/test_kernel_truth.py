@@ -6,9 +6,11 @@ whose text the kernel writes, and capture.tracepoint, whose rings we decode.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import socket
+import struct
 import sys
 import time
 from collections import Counter, defaultdict
@@ -18,14 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, missing
 
 from analysis.errors import CannotCapture
 from analysis.reader import analyze
 from analysis.replay import replay
 from analysis.states import State
 from analysis.words import Endpoint, Verdict
-from capture.tracepoint import RFC_NAMES, StateChange, StateTrace, tracefs
+from capture.tracepoint import KERNEL_SHOWS, RFC_NAMES, StateChange, StateTrace, tracefs
 
 sys.path.append(str(ROOT / "pcaps"))
 import make  # these are found by the line above
@@ -36,10 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.usefixtures("need_root")]
-
-#: The one difference in what the two call things, once RFC_NAMES has translated the words. In TIME-WAIT the kernel
-#: keeps no socket but a smaller object, for which there is no tracepoint; the socket itself goes to CLOSE.
-KERNEL_SHOWS = {State.TIME_WAIT: State.CLOSED}
 
 #: Captures that do not show all that the sockets did, so that no reading of them could equal the kernel's account.
 NOT_ALL_THERE = {
@@ -267,3 +265,50 @@ def test_the_host_does_not_notice():
         with StateTrace():
             assert traces()[:2] == before[:2]
         assert traces() == before
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_simultaneous_open_is_told_whole_whatever_its_port(port):
+    with StateTrace.simultaneous() as trace:
+        for _ in range(500):
+            assert refused(("127.0.0.1", port), port + 1)
+        with socket.create_server(("127.0.0.1", port + 2)) as server, socket.create_connection(server.getsockname()):
+            server.accept()[0].close()
+        assert about(port, trace.read()) == []
+        with socket.socket() as me:
+            me.bind(("127.0.0.1", port + 1))
+            me.connect(("127.0.0.1", port + 1))
+            opened = about(port, trace.read())
+            for _ in range(500):
+                assert refused(("127.0.0.1", port), port + 3)
+        assert about(port, trace.read()) == []
+        closed = about(port, trace.read(whole=True))
+        assert about(port, trace.read(whole=True)) == []
+    assert [change.new for change in opened] == [State.SYN_SENT, State.SYN_RECEIVED, State.ESTABLISHED]
+    assert [change.new for change in closed] == [State.FIN_WAIT_1, State.CLOSING, State.CLOSED]
+    assert {change.socket for change in (*opened, *closed)} == {opened[0].socket}
+    assert opened[0].process == os.getpid()
+
+
+def about(port: int, changes: list[StateChange]) -> list[StateChange]:
+    """Those of this test's ports: the tracepoint sees all namespaces."""
+    return [change for change in changes if port <= change.destination.port < port + 32]
+
+
+@pytest.mark.usefixtures("namespace")
+def test_what_is_mounted_will_do_where_nothing_may_be_mounted(port):
+    def without_cap_sys_admin() -> bool:
+        libc = ctypes.CDLL(None)
+        assert libc.unshare(0x20000) == 0  # CLONE_NEWNS: nobody else sees the mount
+        assert libc.mount(b"none", b"/", None, 1 << 14 | 1 << 18, None) == 0  # MS_REC | MS_PRIVATE
+        assert libc.mount(b"tracefs", b"/sys/kernel/tracing", b"tracefs", 0, None) == 0
+        sets = struct.pack("=6I", 0, 0, 0, 1 << 38 - 32, 1 << 38 - 32, 0)  # CAP_PERFMON
+        assert libc.capset(struct.pack("=Ii", 0x20080522, 0), sets) == 0
+        assert libc.mount(b"tracefs", b"/mnt", b"tracefs", 0, None) != 0
+        with StateTrace.to_itself(port) as trace:
+            connect_to_itself(port)
+            return len(trace.read()) == 6
+
+    if not Path("/sys/kernel/tracing").is_dir():
+        missing("a kernel with /sys/kernel/tracing")
+    assert in_a_child(without_cap_sys_admin)
