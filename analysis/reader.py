@@ -6,6 +6,7 @@ its "modified" kind with longer record headers; pcapng (draft-ietf-opsawg-pcapng
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Iterator
@@ -255,11 +256,11 @@ def analyze(  # noqa: PLR0913 - the options of Analysis, and how far the reading
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
             raise NotACapture(f"cannot read {name}: it is a directory")
-        blocks = read(fd, status.st_size if stat.S_ISREG(status.st_mode) else None)
-        for block in unpacked(name, _watched(blocks, progress) if progress else blocks):
-            analysis.feed(block)
-            if analysis.damaged:
-                break
+        with contextlib.closing(read(fd, status.st_size if stat.S_ISREG(status.st_mode) else None)) as blocks:
+            for block in unpacked(name, _watched(blocks, progress) if progress else blocks):
+                analysis.feed(block)
+                if analysis.damaged:
+                    break
     except OSError as error:
         if not analysis.packets:
             raise NotACapture(f"cannot read {name}: {error.strerror}") from error

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 from .errors import NotACapture
@@ -146,7 +146,7 @@ def _errors() -> tuple[type[Exception], ...]:
     return (OSError, EOFError, ValueError, RuntimeError, *theirs)
 
 
-def read(fd: int, size: int | None) -> Iterator[memoryview]:
+def read(fd: int, size: int | None) -> Generator[memoryview, None, None]:
     """The octets of an open file from where it stands, in blocks that stay valid until the next one is asked for.
 
     *size* in octets, None where it is not known (a pipe is read as it comes). Raises OSError.
