@@ -20,7 +20,7 @@ SOURCES := pyproject.toml setup.py analysis/engine.py $(wildcard analysis/*.pxd)
 # Files that root makes in somebody else's clone (sudo make test) are given to the owner of the clone.
 HAND_BACK = if [ "$$(id -u)" -eq 0 ]; then trap 'chown --no-dereference --recursive --from=0 --reference=. .' EXIT; fi
 
-.PHONY: help demo test test-versions docs pcaps install uninstall clean
+.PHONY: help demo test test-versions bench docs pcaps install uninstall clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -44,6 +44,10 @@ test: $(VENV)/ready-dev ## set up, then lint, strict types and every test
 
 test-versions: test-packages ## the tests under each newer Python that is here
 	@$(HAND_BACK); tools/versions .cache
+
+bench: $(VENV)/ready ## us and other programs on big captures, side by side (24 GB of disk)
+	@tools/packages tcpdump tshark tcptrace
+	@$(HAND_BACK); tools/venv $(VENV) bench; $(PYTHON_IN) bench/run.py
 
 docs: $(VENV)/ready ## write anew what the documents show of the program (manual pages, the README's picture)
 	@$(HAND_BACK); PYTHONPATH=. $(PYTHON_IN) docs/pages.py
