@@ -165,7 +165,7 @@ class Tshark:
         if path is None:
             raise UsageError("--witness needs Wireshark's tshark, which is not in /usr/bin or the like: install it")
         try:
-            import pyshark.config  # noqa: PLC0415 - half a second, only for those who ask
+            import pyshark.config  # noqa: PLC0415
         except ImportError as error:
             raise UsageError(f"--witness needs pyshark, which cannot be imported: {error}") from error
         # It would take the path of the program from a config.ini in whatever directory we are.
@@ -192,13 +192,21 @@ class Tshark:
 
     def _dissect(self, capture: str, frames: Iterable[int]) -> Iterator[tuple[int, list[Any]]]:
         """Run tshark; for each of *frames* its number and its TCP headers."""
-        import pyshark  # noqa: PLC0415
-        from pyshark.capture.capture import TSharkCrashException  # noqa: PLC0415
+        import pyshark  # noqa: PLC0415 - half a second, only for those who ask
+
+        class Capture(pyshark.FileCapture):  # type: ignore[misc] # pyshark has no types
+            """Waits for tshark to end by itself at the end of its output; what has ended cannot be killed cleanly."""
+
+            async def _cleanup_subprocess(self, process: asyncio.subprocess.Process) -> None:
+                if not self._eof_reached:
+                    with suppress(ProcessLookupError):
+                        process.kill()
+                await process.wait()
 
         # With a loop of our own pyshark leaves the child watcher alone, which newer Pythons do not have.
         loop = asyncio.new_event_loop()
         try:
-            packets = pyshark.FileCapture(
+            with Capture(
                 os.path.abspath(capture),  # noqa: PTH100 - as it is, no links followed
                 keep_packets=False,
                 display_filter=f"frame.number in {{{','.join(map(str, frames))}}}",
@@ -206,16 +214,9 @@ class Tshark:
                 override_prefs=_PREFERENCES,
                 tshark_path=self._path,
                 eventloop=loop,
-            )
-            try:
-                with suppress(TSharkCrashException):  # a damaged capture, for one: what it read before counts
-                    for packet in packets:
-                        yield int(packet.number), packet.get_multiple_layers("tcp")
-            finally:
-                with suppress(TSharkCrashException):
-                    packets.close()
-                packets._running_processes.clear()  # noqa: SLF001 - else it tells of one that failed again and again
-                packets.close()
+            ) as packets:
+                for packet in packets:
+                    yield int(packet.number), packet.get_multiple_layers("tcp")
         finally:
             loop.close()
 
