@@ -1,0 +1,87 @@
+"""Opening a file to write: so that nobody else's is touched, whoever owns the directories on the way there."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import deque
+from contextlib import ExitStack
+
+#: O_NONBLOCK: the open() of a FIFO without a reader fails instead of waiting for one.
+FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+#: Captures hold what people sent: for the user's eyes.
+MODE = 0o600
+#: As many symbolic links on the way as the kernel follows (path_resolution(7)).
+_LINKS = 40
+
+_REASONS = {
+    errno.ELOOP: "it is a symbolic link, or one of somebody else's leads there; name the file itself",
+    errno.ENXIO: "it is a FIFO; write to standard output, and send that there",
+    errno.EEXIST: "it exists and is not a regular file of yours with this one name; choose another",
+}
+
+
+def opened(path: str) -> int:
+    """Create the file *path*, or empty it where it is ours; the file descriptor.
+
+    A file of that name is replaced only if it is a regular file of this user with no other name. A symbolic link is
+    not followed at the end of the path, and on the way only if it belongs to root or this user. The new file can be
+    read by its owner alone. Raises OSError, ``strerror`` is the reason in words.
+    """
+    if path == os.devnull:
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        directory, name = _directory(path)
+        try:
+            return os.open(name, FLAGS | os.O_CREAT | os.O_EXCL, MODE, dir_fd=directory)
+        except FileExistsError:
+            return _emptied(name, directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise OSError(error.errno, _REASONS.get(error.errno or 0, error.strerror)) from error
+
+
+def _emptied(name: str, directory: int) -> int:
+    fd = os.open(name, FLAGS, dir_fd=directory)
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+        os.close(fd)
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    os.ftruncate(fd, 0)
+    return fd
+
+
+def _directory(path: str) -> tuple[int, str]:
+    """Open the directory in which *path* lies, step by step; return it and the last name.
+
+    open() would follow whatever symbolic link stands on the way at that moment, also one that somebody just put there
+    to lead us to a file of ours elsewhere.
+    """
+    *names, last = path.split("/")
+    if last in {"", ".", ".."}:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    ahead = deque(names)
+    links = 0
+    with ExitStack() as opened:
+
+        def step(name: str, within: int | None = None) -> int:
+            fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=within)
+            opened.callback(os.close, fd)
+            return fd
+
+        here = step("/" if path.startswith("/") else ".")
+        while ahead:
+            there = step(ahead.popleft() or ".", here)
+            found = os.fstat(there)
+            if not stat.S_ISLNK(found.st_mode):
+                here = there
+                continue
+            links += 1
+            if links > _LINKS or found.st_uid not in {0, os.geteuid()}:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+            target = os.readlink("", dir_fd=there)
+            here = step("/") if target.startswith("/") else here
+            ahead.extendleft(reversed(target.split("/")))
+        return os.dup(here), last
