@@ -9,7 +9,9 @@ import os
 import time
 from typing import TYPE_CHECKING, Self
 
-from . import filters, pcapng
+from analysis import pcapng
+
+from . import filters
 from .taps import RING_OCTETS, Taps
 
 if TYPE_CHECKING:

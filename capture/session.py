@@ -23,10 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis import pcapng
 from analysis.errors import CannotCapture, Incomplete, SelfconnError, UsageError
 from analysis.words import Verdict
 
-from . import host, namespace, pcapng, privilege
+from . import host, namespace, privilege
 from .output import Sink
 from .recorder import Recorder
 from .repro import Plan, Repro, plan

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from topology import LEFT, LEFT_MAC, RIGHT, RIGHT_MAC, Crossing, Namespace
 
+from analysis import pcapng
 from analysis.words import Flag
-from capture import pcapng
 from capture.recorder import Recorder
 
 if TYPE_CHECKING:

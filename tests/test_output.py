@@ -20,8 +20,8 @@ from frames import ethernet, ipv4, tcp
 from test_pcapng import blocks
 from test_recorder import refused
 
+from analysis import pcapng
 from analysis.errors import CannotCapture, Incomplete
-from capture import pcapng
 from capture.output import Sink
 from capture.recorder import PAGE, Recorder
 

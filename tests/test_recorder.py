@@ -18,8 +18,9 @@ from alone import alone
 from frames import ethernet, ipv4, tcp
 from test_pcapng import blocks, tshark
 
+from analysis import pcapng
 from analysis.errors import CannotCapture
-from capture import pcapng, taps
+from capture import taps
 from capture.recorder import PAGE, Recorder
 from capture.taps import Taps
 

@@ -22,7 +22,7 @@ LONGEST = 900
 
 COMMENT = 1
 _SHB_HARDWARE, _SHB_OS, _SHB_USERAPPL = 2, 3, 4
-_IF_NAME, _IF_TSRESOL, _IF_FILTER, _IF_OS = 2, 9, 11, 12
+_IF_NAME, _IF_TSRESOL, _IF_FILTER, _IF_OS, _IF_FCSLEN = 2, 9, 11, 12, 13
 _ISB_STARTTIME, _ISB_ENDTIME, _ISB_IFRECV, _ISB_IFDROP, _ISB_FILTERACCEPT, _ISB_OSDROP, _ISB_USRDELIV = range(2, 9)
 
 
@@ -56,10 +56,17 @@ def section(*, hardware: str = "", system: str = "", application: str = "", comm
     return _block(SECTION_HEADER, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + _options(options))
 
 
-def interface(linktype: int, snaplen: int, *, name: str = "", passes: str = "", system: str = "") -> bytes:
-    """Describe the interface that the packets come from; *passes* is its filter in libpcap's language."""
+def interface(  # noqa: PLR0913 -- an argument an option
+    linktype: int, snaplen: int, *, name: str = "", passes: str = "", system: str = "", checked: int = 0
+) -> bytes:
+    """Describe the interface that the packets come from.
+
+    *passes* is its filter in libpcap's language; *checked* is how many bits of each packet are its frame check
+    sequence.
+    """
     what = b"\0" + passes.encode() if passes else b""  # 0: a libpcap string
-    options = ((_IF_NAME, name), (_IF_TSRESOL, b"\x09"), (_IF_FILTER, what), (_IF_OS, system))
+    check = bytes((checked,)) if checked else b""
+    options = ((_IF_NAME, name), (_IF_TSRESOL, b"\x09"), (_IF_FILTER, what), (_IF_OS, system), (_IF_FCSLEN, check))
     return _block(INTERFACE_DESCRIPTION, struct.pack("<HHI", linktype, 0, snaplen) + _options(options))
 
 
