@@ -17,6 +17,7 @@ from .taps import RING_OCTETS, Taps
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from .proof import SelfConnect
     from .ring import Packet
 
 #: What the files say they were written by.
@@ -76,6 +77,11 @@ class Recorder:
     def trouble(self) -> str | None:
         """What became of the interface, if it went down or away."""
         return self._taps.trouble
+
+    @property
+    def self_connects(self) -> list[SelfConnect]:
+        """What self-connects passed so far, at once; the first taps.MOST of them."""
+        return self._taps.self_connects
 
     def filenos(self) -> tuple[int, int]:
         """Return the descriptors to wait on; any of them ready to be read means that poll() has work."""

@@ -14,6 +14,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Self
 
 from . import filters
+from .proof import SelfConnect, self_connect
 from .ring import Ring
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 #: Octets of ring memory, for both rings together.
 RING_OCTETS = 16 << 20
+
+#: Self-connects that are noted one by one.
+MOST = 1000
 
 #: Nanoseconds that a packet may be on its way from being stamped to being visible in its ring.
 _ON_ITS_WAY = 1_000_000
@@ -40,7 +44,8 @@ class Taps:
     Raises CannotCapture with the reason.
 
     ``received`` and ``dropped`` are the kernel's own counts, the latter packets that found no room. ``trouble`` says
-    what became of the interface, if it went down or away.
+    what became of the interface, if it went down or away. ``self_connects`` are those that passed so far, at most
+    MOST of them.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Taps:
     ) -> None:
         self.received = self.dropped = 0
         self.trouble: str | None = None
+        self.self_connects: list[SelfConnect] = []
         #: What is taken in, in libpcap's language.
         self.passes = filters.both_text(port, ends_only=ends_only)
         # The proof is little traffic in small blocks: the ring then lasts a second even at a packet every RETIRE.
@@ -125,7 +131,11 @@ class Taps:
     def _take(self) -> None:
         """Move everything that the kernel has handed over into _held, and its counts into ours."""
         for ring in self._rings:
-            self._held += ring.read()
+            packets = ring.read()
+            if ring is self._proof and len(self.self_connects) < MOST:
+                signs = (self_connect(self.linktype, packet) for packet in packets)
+                self.self_connects += filter(None, signs)
+            self._held += packets
             self.trouble = self.trouble or ring.trouble()
         self._held.sort(key=_by_time)
         counts = [ring.statistics() for ring in self._rings]
