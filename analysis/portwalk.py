@@ -1,0 +1,416 @@
+"""The port walk: the source ports that a client was given, attempt after attempt, and what they tell of its system.
+
+Ports become steps: how far each lies beyond the one before, round the range, counted in ports that are candidates at
+all (of one parity, where the walk keeps to one). Every way of choosing that is known says how likely each step is; the
+one that explains them best is named, and its share of all that explains them is how sure that is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from .odds import DOUBLE_HASH, LINUX_2_6, LINUX_5_12, LINUX_5_18, RANDOM, Algorithm, Odds, random_increments
+from .words import NANOSECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from .odds import Selection
+    from .words import Attempts, Endpoint
+
+#: Refused attempts at one destination that make a walk.
+LEAST = 16
+#: Linux's ephemeral range, unless somebody set another.
+DEFAULT_RANGE = (32768, 60999)
+
+#: Ways of choosing, each with its weight before anything is seen. RFC 6056's algorithm 4 to the letter is rare: the
+#: systems that use it do not step evenly.
+_WAYS = ((RANDOM, 0.2), (LINUX_2_6, 0.2), (DOUBLE_HASH, 0.02), (LINUX_5_12, 0.2), (LINUX_5_18, 0.2))
+_WEIGHT_OF_INCREMENTS = 0.1
+
+#: Steps that are weighed; a walk does not change its ways.
+_SAMPLE = 4096
+#: The share of ports with one parity from which on the rest are somebody else's.
+_ONE_PARITY = 0.9
+#: The share of steps that fit nothing: sockets in the way, packets lost.
+_STRAY = 0.01
+#: Shares of attempts that the capture may have missed.
+_MISSED = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
+#: Sums of steps that are rarer than this, or of more steps, are not looked for.
+_RARE, _LONG = 1e-5, 64
+#: Ports in a row that may lie beside the path before it goes on.
+_BESIDE = 64
+#: A range with fewer candidates than this looks alike whatever the way.
+_NARROW = 16
+#: What is less sure is not named.
+_SURE = 0.5
+#: Attempts or new starts after which a walk that goes nowhere in order has been nearly everywhere.
+_EVERYWHERE = 64
+
+
+class Guess(NamedTuple):
+    """How the ports were chosen; no ``selection`` where that is not clear.
+
+    ``algorithm`` is its algorithm, or the variant that other signs speak for. ``sure`` lies between 0 and 1, ``why``
+    is the middle of a sentence.
+    """
+
+    selection: Selection | None
+    algorithm: Algorithm | None
+    sure: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """The refused attempts at one destination, taken as a walk through source ports.
+
+    ``low`` and ``high`` are the lowest and the highest port seen. ``parity`` is 0 if they are even, 1 if odd, but for
+    ``strangers`` of them, and None if they are both. ``steps`` is the histogram of steps, in ports round the range,
+    the most frequent first. ``laps``: how often it came round. ``jumps``: places in ``attempts.ports`` where it went on
+    from somewhere else, so many of them ``salted``: by a clock of 10 s. ``beside``: places of ports off the path, which
+    went on behind them. ``odds`` are those of a self-connect in the ephemeral ``range``: the ports seen, or Linux's own
+    where the walk shows too little and does not contradict (``assumed``).
+    """
+
+    attempts: Attempts
+    low: int
+    high: int
+    parity: int | None
+    strangers: int
+    steps: tuple[tuple[int, int], ...]
+    laps: int
+    jumps: tuple[int, ...]
+    salted: int
+    beside: tuple[int, ...]
+    guess: Guess
+    range: tuple[int, int]
+    assumed: bool
+    odds: Odds
+
+    @property
+    def destination(self) -> Endpoint:
+        """Where nobody answered."""
+        return self.attempts.destination
+
+    @property
+    def seconds(self) -> float:
+        """From the first attempt to the last."""
+        return (self.attempts.last - self.attempts.first) / NANOSECONDS
+
+    @property
+    def rate(self) -> float | None:
+        """Attempts a second; None where no time passed."""
+        return (self.attempts.count - 1) / self.seconds if self.seconds > 0 else None
+
+    def sentences(self) -> list[str]:
+        """Tell it: how many, from which ports, chosen how, and what the odds of a self-connect are."""
+        return [self._told(), self._chosen(), self._outlook()]
+
+    def _told(self) -> str:
+        count, seen = self.attempts.count, len(self.attempts.ports)
+        pace = f" in {duration(self.seconds)}, {self.rate:,.4g} a second" if self.rate else ""
+        kind = "" if self.parity is None else f"{_KINDS[self.parity]} ones of "
+        text = f"{count:,} attempts at {self.destination} were refused{pace}. "
+        text += f"Source ports: {kind}{self.low}-{self.high}"
+        text += f", but for {self.strangers:,}" if self.strangers else ""
+        text += f"; came round {_times(self.laps)}" if self.laps else ""
+        return text + (f" (of the first {seen:,})." if seen < count else ".")
+
+    def _chosen(self) -> str:
+        selection, algorithm, sure, why = self.guess
+        if not selection:
+            return f"How they were chosen is not clear: {why}."
+        believed = "almost surely" if sure > 0.999 else "probably" if sure > 0.9 else "perhaps"
+        return f"Chosen {believed} by {algorithm}, {selection.told}: {why}."
+
+    def _outlook(self) -> str:
+        port, (low, high) = self.destination.port, self.range
+        if not low <= port <= high:
+            return f"No self-connect that way: port {port} does not lie in {low}-{high}."
+        if not self.odds.catch:
+            return f"No self-connect that way: port {port} is {_KINDS[port % 2]}, the walk's ports are not."
+        where = "if the range is Linux's own and the client on that host" if self.assumed else "if the client is there"
+        text = f"Port {port} is one of them: 1 attempt in {1 / self.odds.chance:,.0f} is a self-connect, {where}"
+        takes = f"; at this rate it takes {duration(self.odds.mean / self.rate)} on average" if self.rate else ""
+        return f"{text}{takes}."
+
+    def plot(self, width: int = 72, height: int = 10) -> list[str]:
+        """The walk as a picture in characters: attempts to the right, ports upwards, ``>`` at the destination's own."""
+        ports, span = self.attempts.ports, self.high - self.low + 1
+        height, width = min(height, span), min(width, len(ports))
+        cells = Counter(
+            ((port - self.low) * height // span, place * width // len(ports))
+            for place, port in enumerate(ports)
+            if self.low <= port <= self.high
+        )
+        most = max(cells.values())
+        own = (self.destination.port - self.low) * height // span
+        lines = []
+        for row in reversed(range(height)):
+            marks = "".join(".:#"[cells[row, at] * 3 // (most + 1)] if cells[row, at] else " " for at in range(width))
+            lines.append(f"{self.low - -row * span // height:5} {'>' if row == own else '|'}{marks}".rstrip())
+        return [*lines, f"      +{'-' * width}", f"       1{f'{len(ports):,}':>{width - 1}} attempts"]
+
+
+_KINDS = ("even", "odd")
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: ``43 s``, ``3 h 55 min``."""
+    units = (("years", 31_557_600), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    if seconds >= 1000 * units[0][1]:
+        return "over a thousand years"
+    if seconds < 10:
+        return f"{seconds:.2g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+    for (unit, size), (smaller, part) in pairwise(units):
+        if seconds >= size:
+            whole, rest = divmod(round(seconds / part), size // part)
+            return f"{whole} {unit}" + (f" {rest} {smaller}" if rest and whole < 10 else "")
+    return f"{seconds:.0f} s"
+
+
+def walks(attempts: Sequence[Attempts]) -> Iterator[Walk]:
+    """Look at each destination that was tried often enough; how the others were tried speaks for it or against it."""
+    for one, others in zip(attempts, _others(attempts), strict=True):
+        if len(one.ports) >= LEAST:
+            yield _walk(one, others)
+
+
+def _others(attempts: Sequence[Attempts]) -> list[list[int]]:
+    """For each attempt at each destination, how many there had been at others; of the first ones, see _SAMPLE."""
+    moments = sorted((one.first + time, place) for place, one in enumerate(attempts) for time in one.times[:_SAMPLE])
+    counts: list[list[int]] = [[] for _ in attempts]
+    for rank, (_, place) in enumerate(moments):
+        counts[place].append(rank - len(counts[place]))
+    return counts
+
+
+class _Track(NamedTuple):
+    """A walk counted in candidates: ``places`` of its attempts in a range of so many ``candidates``, ``unit`` apart.
+
+    ``times`` are in seconds, ``others`` as ``_others()`` has them, shorter than the rest.
+    """
+
+    places: list[int]
+    times: list[float]
+    others: list[int]
+    unit: int
+    candidates: int
+
+    def width(self, one: int, other: int) -> int:
+        """How far it is from one attempt's place to another's, round the range: 1 to ``candidates``."""
+        return (self.places[other] - self.places[one] - 1) % self.candidates + 1
+
+    def without_others(self) -> _Track:
+        """The same as if no other destination had moved the walk on."""
+        rest = [self.others[-1]] * (len(self.places) - len(self.others))
+        return self._replace(places=[at - moved for at, moved in zip(self.places, self.others + rest, strict=True)])
+
+
+def _walk(attempts: Attempts, others: list[int]) -> Walk:
+    odd = sum(port % 2 for port in attempts.ports) / len(attempts.ports)
+    parity = 1 if odd >= _ONE_PARITY else 0 if odd <= 1 - _ONE_PARITY else None
+    kept = [n for n, port in enumerate(attempts.ports) if parity in (None, port % 2)]
+    ports = [attempts.ports[n] for n in kept]
+    low, high, unit = min(ports), max(ports), 1 if parity is None else 2
+    track = _Track(
+        places=[(port - low) // unit for port in ports],
+        times=[attempts.times[n] / NANOSECONDS for n in kept],
+        others=[others[n] for n in kept if n < len(others)],
+        unit=unit,
+        candidates=(high - low) // unit + 1,
+    )
+    guess, missed = _guess(track)
+    selection = guess.selection
+    laps, jumps, beside = _path(track, selection, missed) if selection and selection.steps else (0, [], [])
+    salted = _salted(track.times, jumps) if selection and selection.salted < math.inf else 0
+    if selection is LINUX_5_18 and len(beside) > max(2, len(jumps)):
+        why = f"{guess.why}; {len(beside):,} ports lie beside the path, as where a reserved port is leapt from"
+        guess = guess._replace(algorithm=Algorithm.DOUBLE_HASH_LEAPS, sure=min(guess.sure, 0.95), why=why)
+    elif salted:
+        guess = guess._replace(why=f"{guess.why}; it went on from elsewhere {_times(salted)}, by a clock of 10 s")
+    steps = Counter(unit * track.width(n, n + 1) for n in range(len(ports) - 1))
+    tries = salted if selection and selection.steps else len(ports)
+    everywhere = laps or tries >= _EVERYWHERE or len(ports) >= 4 * track.candidates
+    extent, assumed = _range(low, high, everywhere=bool(everywhere))
+    candidates = len([port for port in range(extent[0], extent[1] + 1) if parity in (None, port % 2)])
+    port = attempts.destination.port
+    odds = Odds(0.0)
+    if extent[0] <= port <= extent[1] and parity in (None, port % 2):
+        every = (attempts.last - attempts.first) / NANOSECONDS / (attempts.count - 1)
+        odds = (selection or RANDOM).odds({1: candidates}, every=every)
+    return Walk(
+        attempts=attempts,
+        low=low,
+        high=high,
+        parity=parity,
+        strangers=len(attempts.ports) - len(ports),
+        steps=tuple(steps.most_common(32)),
+        laps=laps,
+        jumps=tuple(kept[n] for n in jumps),
+        salted=salted,
+        beside=tuple(kept[n] for n in beside),
+        guess=guess,
+        range=extent,
+        assumed=assumed,
+        odds=odds,
+    )
+
+
+def _range(low: int, high: int, *, everywhere: bool) -> tuple[tuple[int, int], bool]:
+    """The ephemeral range behind the ports seen, and whether it is a guess."""
+    first, last = DEFAULT_RANGE
+    fits = first <= low and high <= last
+    if fits and (not everywhere or high - low > 0.9 * (last - first)):
+        return DEFAULT_RANGE, True
+    return (low, high), False
+
+
+# -- which way of choosing ------------------------------------------------------------------------------------------
+
+
+def _guess(track: _Track) -> tuple[Guess, float]:
+    """How the ports were chosen, and the share of attempts that the capture seems to have missed."""
+    last = min(_SAMPLE, len(track.others)) - 1
+    plain = [track.width(n, n + 1) for n in range(last)]
+    shared = track.without_others()
+    alone = [shared.width(n, n + 1) for n in range(last)]
+    pauses = [max(0.0, track.times[n + 1] - track.times[n]) for n in range(last)]
+    ways = [*_WAYS, *_increments(plain, track.candidates)]
+    scores: dict[tuple[Selection, float], float] = {}
+    for way, weight in ways:
+        widths = alone if way.shared else plain
+        # In hundredths, so that steps can be counted instead of looked at one by one.
+        salts = [math.ceil(min(1.0, pause / way.salted) * 100) for pause in pauses]
+        counted = Counter(zip(widths, salts, strict=True))
+        for missed in _MISSED if 0 < len(way.steps) < _NARROW else (0.0,):
+            fitted = (missed > 0) + (way.algorithm is Algorithm.RANDOM_INCREMENTS)
+            score = _score(way, missed, counted, track.candidates)
+            scores[way, missed] = score + math.log(weight) - fitted * math.log(last) / 2
+    (best, missed), top = max(scores.items(), key=lambda item: item[1])
+    believed = {way: math.exp(score - top) for way, score in scores.items()}
+    sure = sum(share for (way, _), share in believed.items() if way.algorithm is best.algorithm)
+    sure /= sum(believed.values())
+    if sure < _SURE:
+        return Guess(None, None, sure, _unclear(track, pauses)), 0.0
+    why = _evidence(best, alone if best.shared else plain, track)
+    why += f"; some {missed:.0%} of the attempts seem to be missing in the capture" if missed else ""
+    return Guess(best, best.algorithm, sure, why), missed
+
+
+def _increments(widths: Sequence[int], candidates: int) -> list[tuple[Selection, float]]:
+    """Algorithm 5 with the largest increment that these steps speak for, if they do."""
+    usual = 2 * sorted(widths)[len(widths) * 9 // 10]
+    most = max(width for width in widths if width <= usual)
+    return [(random_increments(most), _WEIGHT_OF_INCREMENTS)] if _NARROW < most <= candidates // 2 else []
+
+
+def _score(way: Selection, missed: float, counted: Counter[tuple[int, int]], candidates: int) -> float:
+    """The logarithm of the chance of these steps (width, chance of a new salt in hundredths) if chosen that way."""
+    likely: defaultdict[int, float] = defaultdict(float)
+    for wide, chance in _sums(way.steps, missed).items():
+        likely[(wide - 1) % candidates + 1] += chance
+    total = 0.0
+    for (width, salt), count in counted.items():
+        stray = 1 - (1 - _STRAY) * (1 - salt / 100) if way.steps else 1.0
+        total += count * math.log((1 - stray) * likely[width] + stray / candidates)
+    return total
+
+
+@lru_cache(maxsize=64)
+def _sums(steps: tuple[float, ...], missed: float) -> dict[int, float]:
+    """How likely each width is, where so many attempts are missed that a step may be the sum of several."""
+    likely: defaultdict[int, float] = defaultdict(float)
+    sums, share = {0: 1.0}, 1.0 - missed
+    for _ in range(_LONG if steps else 0):
+        if share < _RARE:
+            break
+        longer: defaultdict[int, float] = defaultdict(float)
+        for so_far, chance in sums.items():
+            for wide, part in enumerate(steps, start=1):
+                longer[so_far + wide] += chance * part
+        sums = longer
+        for wide, chance in sums.items():
+            likely[wide] += share * chance
+        share *= missed
+    return likely
+
+
+def _evidence(way: Selection, widths: Sequence[int], track: _Track) -> str:
+    """What speaks for it, in half a sentence."""
+    near, unit = Counter(widths), track.unit
+    share = _percent(sum(near[wide] for wide in range(1, len(way.steps) + 1)) / len(widths))
+    if not way.steps:
+        below = sum(later < port for port, later in pairwise(track.places)) / (len(track.places) - 1)
+        return f"{_percent(below)} of the ports lie below the one before, and however far"
+    if len(way.steps) > 2:
+        return f"{share} of the steps are {unit} to {unit * len(way.steps)} ports wide, each width about as often"
+    following = f"{_percent(near[1] / len(widths))} of the steps lead to the next port" + " of that parity" * (
+        unit == 2
+    )
+    if len(way.steps) == 2:
+        return f"{following}, {_percent(near[2] / len(widths))} leave one out"
+    if track.others[-1]:
+        return following + (", if attempts at other destinations count" if way.shared else ", whatever goes elsewhere")
+    return f"{following} (algorithm 4 to the letter would look the same, but nothing is known to use it)"
+
+
+def _unclear(track: _Track, pauses: Sequence[float]) -> str:
+    if track.candidates < _NARROW:
+        return f"with {track.candidates} ports to choose from, every way looks alike"
+    if sorted(pauses)[len(pauses) // 2] >= LINUX_5_18.salted:
+        return "the attempts are 10 s and more apart, and Linux starts from elsewhere every 10 s"
+    return "the steps fit more than one way"
+
+
+def _percent(share: float) -> str:
+    return f"{math.floor(share * 100) if share > 0.5 else math.ceil(share * 100)} %"
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
+# -- the path -------------------------------------------------------------------------------------------------------
+
+
+def _path(track: _Track, selection: Selection, missed: float) -> tuple[int, list[int], list[int]]:
+    """How often the walk came round, where it jumped, and what lies beside it."""
+    ports = track.places
+    if selection.shared:
+        track = track.without_others()
+    reach = max(_sums(selection.steps, missed))
+    laps = 0
+    jumps: list[int] = []
+    beside: list[int] = []
+    here, end = 0, len(track.places)
+    while here < end - 1:
+        there = here + 1
+        astray = track.width(here, there)
+        if astray > reach:
+            # A port beside the path: the next one goes on from before it. More than one: they do not follow each other.
+            scattered = there + 1 < end and track.width(there, there + 1) > reach
+            tries = range(there + 1, min(there + (_BESIDE if scattered else 1) + 1, end))
+            there = next((n for n in tries if track.width(here, n) < min(reach * (n - here) + 1, astray)), there)
+            beside += range(here + 1, there)
+            if there == here + 1:
+                jumps.append(there)
+                here = there
+                continue
+        laps += ports[there] < ports[here]
+        here = there
+    return laps, jumps, beside
+
+
+def _salted(times: Sequence[float], jumps: Sequence[int]) -> int:
+    """How many of the jumps come by a clock of 10 s; 0 unless nearly all of them do."""
+    period = LINUX_5_18.salted
+    spans = [(times[n] - times[n - 1], times[n] % period) for n in jumps]
+    ticks = [sum((end - tick) % period <= pause + 0.02 for pause, end in spans) for _, tick in spans]
+    return max(ticks) if len(ticks) > 1 and max(ticks) >= 0.8 * len(spans) else 0
