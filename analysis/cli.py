@@ -1,7 +1,7 @@
 """selfconn-analyze: the command."""
 
 # ruff: noqa: PLC0415 -- each run imports what it needs: --help no engine, json no tabulate, a short run no tqdm
-# ruff: noqa: PTH110, PTH112, PTH113, PTH116, PTH120, PTH121, PTH123 -- pathlib takes longer to import than a small capture to read
+# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH120, PTH121, PTH123 -- pathlib takes longer to import than a small capture to read
 
 from __future__ import annotations
 
@@ -147,6 +147,11 @@ def parser() -> argparse.ArgumentParser:
     how = made.add_argument_group("how to show it")
     how.add_argument("--format", choices=FORMATS, default="table", help=f"table (default), {', '.join(FORMATS[1:])}")
     how.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
+    how.add_argument(
+        "--annotate",
+        metavar="FILE.pcapng",
+        help="write the capture there once more, with a comment on every packet of a handshake that Wireshark shows",
+    )
     how.add_argument("-q", "--quiet", action="store_true", help="the table's counts alone, and no progress bar")
     how.add_argument(
         "-v", "--verbose", action="store_true", help="every opening in full, and which files were passed over"
@@ -178,6 +183,7 @@ def _run(options: argparse.Namespace, stop: _Stop) -> int:
         raise UsageError(f"--expect {options.expect} can never match while --only leaves it out")
     paths = list(_paths(options.captures))
     _check_output(options.output, paths)
+    _check_annotated(options, paths)
     tshark = _witness(paths) if options.witness else None
     results: list[CaptureResult] = []
     statuses = {0}
@@ -192,6 +198,8 @@ def _run(options: argparse.Namespace, stop: _Stop) -> int:
         _write(made, options)
     if stop.came():
         return stop.status
+    if options.annotate and results:
+        _annotate(made, options.annotate)
     for result in results:
         if result.damage:
             statuses.add(4)
@@ -239,7 +247,7 @@ def _check_output(output: str | None, paths: Sequence[_Path]) -> None:
         raise UsageError(f"cannot write {output}: it is a directory, or may not be written to")
     for name, _ in paths:
         if name != "-" and os.path.exists(name) and os.path.samefile(output, name):
-            raise UsageError(f"{output} is one of the captures: name another file for -o")
+            raise UsageError(f"{output} is one of the captures: name another file to write to")
 
 
 def _results(
@@ -287,7 +295,38 @@ def _collect(options: argparse.Namespace) -> Collection[Verdict]:
     """The verdicts whose openings are wanted with their segments."""
     if options.all or options.only:
         return frozenset(Verdict)
-    return () if options.quiet and options.format == "table" else REMARKABLE
+    return () if options.quiet and options.format == "table" and not options.annotate else REMARKABLE
+
+
+def _check_files(option: str, paths: Sequence[_Path]) -> None:
+    """Refuse what can be read only once, where *option* reads the capture again."""
+    for name, _ in paths:
+        if name == "-" or (os.path.exists(name) and not os.path.isfile(name)):
+            what = "standard input" if name == "-" else name
+            raise UsageError(f"{option} reads the capture a second time: save {what} in a file, and name that")
+
+
+# -- the annotated capture -----------------------------------------------------------------------------------------
+
+
+def _check_annotated(options: argparse.Namespace, paths: Sequence[_Path]) -> None:
+    if options.annotate is None:
+        return
+    _check_files("--annotate", paths)
+    if len(paths) != 1:
+        raise UsageError(f"--annotate writes one capture once more: name one, not {len(paths)}")
+    if options.output and os.path.abspath(options.output) == os.path.abspath(options.annotate):
+        raise UsageError("-o and --annotate name the same file")
+    _check_output(options.annotate, paths)
+
+
+def _annotate(report: Report, output: str) -> None:
+    from .views.annotated import annotate
+
+    (result,) = report.captures
+    refused = annotate(result.name, result, report.entries, output)
+    if refused:
+        _say(f"{refused} packets have no comment in {output}: they stand in simple packet blocks, which hold none")
 
 
 # -- the second witness --------------------------------------------------------------------------------------------
@@ -295,8 +334,7 @@ def _collect(options: argparse.Namespace) -> Collection[Verdict]:
 
 def _witness(paths: Sequence[_Path]) -> Tshark:
     """Raise UsageError early where there is none, or where it could not read what we read."""
-    if any(path.name == "-" for path in paths):
-        raise UsageError("--witness reads the capture a second time: name a file instead of standard input")
+    _check_files("--witness", paths)
     from .witness import Tshark
 
     return Tshark()

@@ -23,8 +23,8 @@ from .words import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets
 TABLE = 1 << 18
 
 #: First four octets of a pcap file -> (octets of a record header, nanoseconds to a tick).
-_PCAP = {0xA1B2C3D4: (16, 1000), 0xA1B23C4D: (16, 1), 0xA1B2CD34: (24, 1000)}
-_ORDERS: tuple[Literal["big", "little"], ...] = ("big", "little")
+PCAP = {0xA1B2C3D4: (16, 1000), 0xA1B23C4D: (16, 1), 0xA1B2CD34: (24, 1000)}
+ORDERS: tuple[Literal["big", "little"], ...] = ("big", "little")
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
 
 #: What a file is told to be when it is neither: one hint for each thing people feed in by mistake.
@@ -126,8 +126,8 @@ class Analysis:
             self._walk = self._engine.pcapng
             self._need = 12
             return
-        for order in _ORDERS:
-            kind = _PCAP.get(int.from_bytes(head[:4], order))
+        for order in ORDERS:
+            kind = PCAP.get(int.from_bytes(head[:4], order))
             if kind:
                 header, scale = kind
                 # The upper bits of the link type's word may tell the length of the frame check sequence.
@@ -145,7 +145,7 @@ class Analysis:
             if head.startswith(magic):
                 return f"{self.name} is not a capture: {hint}"
         if len(head) < 24 and (
-            head[:4] == _PCAPNG[: len(head)] or any(int.from_bytes(head[:4], order) in _PCAP for order in _ORDERS)
+            head[:4] == _PCAPNG[: len(head)] or any(int.from_bytes(head[:4], order) in PCAP for order in ORDERS)
         ):
             return f"{self.name} is cut off inside the file header: capture it again"
         if head and all(32 <= octet < 127 or octet in b"\t\r\n" for octet in head):

@@ -11,11 +11,11 @@ from conftest import ROOT
 STOREYS = (
     ("words", "errors", "text", "progress", "output", "pcapng"),
     ("odds", "states", "verdicts", "segments", "unpack"),
-    ("engine", "replay", "witness"),
+    ("engine", "replay", "witness", "portwalk"),
     ("reader", "report"),
     ("views.wording",),
     ("views.mermaid",),
-    ("views.table", "views.json", "views.markdown"),
+    ("views.table", "views.json", "views.markdown", "views.annotated"),
     ("cli",),
 )
 HEIGHT = {module: height for height, modules in enumerate(STOREYS) for module in modules}
