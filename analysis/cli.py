@@ -148,6 +148,9 @@ def parser() -> argparse.ArgumentParser:
     how.add_argument("--format", choices=FORMATS, default="table", help=f"table (default), {', '.join(FORMATS[1:])}")
     how.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
     how.add_argument(
+        "--step", action="store_true", help="walk through the timelines with the keyboard, in the terminal"
+    )
+    how.add_argument(
         "--annotate",
         metavar="FILE.pcapng",
         help="write the capture there once more, with a comment on every packet of a handshake that Wireshark shows",
@@ -179,11 +182,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, stop: _Stop) -> int:
     from .report import report
 
-    if options.expect and options.only and options.expect not in options.only:
-        raise UsageError(f"--expect {options.expect} can never match while --only leaves it out")
     paths = list(_paths(options.captures))
-    _check_output(options.output, paths)
-    _check_annotated(options, paths)
+    _check(options, paths)
     tshark = _witness(paths) if options.witness else None
     results: list[CaptureResult] = []
     statuses = {0}
@@ -195,11 +195,9 @@ def _run(options: argparse.Namespace, stop: _Stop) -> int:
         with suppress(KeyboardInterrupt):
             _question(tshark, made, statuses)
     if results:
-        _write(made, options)
+        _show(made, options, stop)
     if stop.came():
         return stop.status
-    if options.annotate and results:
-        _annotate(made, options.annotate)
     for result in results:
         if result.damage:
             statuses.add(4)
@@ -208,6 +206,27 @@ def _run(options: argparse.Namespace, stop: _Stop) -> int:
     if options.expect and not made.count(Verdict(options.expect)):
         statuses.add(1)
     return next(status for status in (3, 4, 1, 0) if status in statuses)
+
+
+def _check(options: argparse.Namespace, paths: Sequence[_Path]) -> None:
+    """Refuse what cannot be before anything is read."""
+    if options.expect and options.only and options.expect not in options.only:
+        raise UsageError(f"--expect {options.expect} can never match while --only leaves it out")
+    _check_output(options.output, paths)
+    _check_annotated(options, paths)
+    _check_step(options)
+
+
+def _show(report: Report, options: argparse.Namespace, stop: _Stop) -> None:
+    """Show the report as it was asked for; write the annotated capture, unless the analysis was broken off."""
+    if not options.step:
+        _write(report, options)
+    elif not stop.came():
+        from .views.step import walk
+
+        walk(report, color=_colored(options.color, sys.stdout))
+    if options.annotate and not stop.came():
+        _annotate(report, options.annotate)
 
 
 # -- the captures -------------------------------------------------------------------------------------------------
@@ -295,7 +314,7 @@ def _collect(options: argparse.Namespace) -> Collection[Verdict]:
     """The verdicts whose openings are wanted with their segments."""
     if options.all or options.only:
         return frozenset(Verdict)
-    return () if options.quiet and options.format == "table" and not options.annotate else REMARKABLE
+    return () if options.quiet and options.format == "table" and not (options.annotate or options.step) else REMARKABLE
 
 
 def _check_files(option: str, paths: Sequence[_Path]) -> None:
@@ -327,6 +346,19 @@ def _annotate(report: Report, output: str) -> None:
     refused = annotate(result.name, result, report.entries, output)
     if refused:
         _say(f"{refused} packets have no comment in {output}: they stand in simple packet blocks, which hold none")
+
+
+# -- the walk in the terminal --------------------------------------------------------------------------------------
+
+
+def _check_step(options: argparse.Namespace) -> None:
+    if not options.step:
+        return
+    if options.format != "table" or options.output:
+        raise UsageError("--step shows the openings in the terminal: leave out --format and -o")
+    from .views.step import check
+
+    check()
 
 
 # -- the second witness --------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ STOREYS = (
     ("reader", "report"),
     ("views.wording",),
     ("views.mermaid",),
-    ("views.table", "views.json", "views.markdown", "views.annotated"),
+    ("views.table", "views.json", "views.markdown", "views.annotated", "views.step"),
     ("cli",),
 )
 HEIGHT = {module: height for height, modules in enumerate(STOREYS) for module in modules}
