@@ -53,7 +53,7 @@ RULES = (
 OWN_RANGE_SINCE = (6, 3)
 
 #: include/net/tcp_states.h, the numbers in /proc/net/tcp.
-_STATES = dict(
+STATES = dict(
     enumerate(
         (
             State.ESTABLISHED,
@@ -183,7 +183,12 @@ def kernel() -> Kernel:
 def _setting(name: str, default: str | None = None) -> str:
     """One of net.ipv4, which serve IPv6 as well. *default* where this kernel does not have it."""
     try:
-        return (_PROC / "sys/net/ipv4" / name).read_text(encoding="ascii").strip()
+        setting = os.open(_PROC / "sys/net/ipv4" / name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # In one read: the kernel cuts a long list (of reserved ports) to the room there is, and says no more.
+            return os.read(setting, 1 << 20).decode("ascii").strip()
+        finally:
+            os.close(setting)
     except FileNotFoundError:
         if default is None:
             raise
@@ -196,19 +201,20 @@ def _reserved(text: str) -> frozenset[int]:
     return frozenset(port for first, *last in spans for port in range(first, (last or [first])[0] + 1))
 
 
-def tcp_sockets(port: int) -> list[TcpSocket]:
-    """List the TCP sockets of this network namespace whose local port is *port*, and all that listen.
+def tcp_sockets(*ports: int) -> list[TcpSocket]:
+    """List the TCP sockets of this network namespace that listen, are their own peer, or have one of the local *ports*.
 
-    A socket that is bound but neither listening nor connected is not among them.
+    A socket that is bound but neither listening nor connected is not among them, see sockets.py. Raises OSError where
+    the kernel's table cannot be read.
     """
     found = []
+    ends = tuple(f":{port:04X}" for port in ports)
     for name in ("tcp", "tcp6"):
-        try:
-            lines = (_PROC / "net" / name).read_text(encoding="ascii").splitlines()[1:]
-        except OSError:  # no IPv6 in this kernel
+        table = _PROC / "net" / name
+        if name == "tcp6" and not table.exists():  # no IPv6 in this kernel
             continue
-        rows = (line.split() for line in lines)
-        found += [_tcp_socket(row) for row in rows if row[1].endswith(f":{port:04X}") or row[3] == "0A"]
+        rows = (line.split() for line in table.read_text(encoding="ascii").splitlines()[1:])
+        found += [_tcp_socket(row) for row in rows if row[3] == "0A" or row[1] == row[2] or row[1].endswith(ends)]
     return found
 
 
@@ -217,7 +223,7 @@ def _tcp_socket(words: list[str]) -> TcpSocket:
     return TcpSocket(
         _endpoint(local),
         _endpoint(remote),
-        _STATES[int(state, 16)],
+        STATES[int(state, 16)],
         int(timer.partition(":")[2], 16) / os.sysconf("SC_CLK_TCK"),
         int(uid),
         int(inode),

@@ -1,0 +1,217 @@
+"""The socket table and who holds what: against sockets and processes that the test made."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from alone import alone
+
+from analysis.states import State
+from capture import host, sockets
+
+if TYPE_CHECKING:
+    pass
+
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("need_private_namespace")]
+
+RESET = struct.pack("ii", 1, 0)
+
+
+def to_itself(port: int, address: str = "127.0.0.1") -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    made.bind((address, port))
+    made.connect((address, port))
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+    return made
+
+
+def seen(**cut: object) -> tuple[sockets.Table, sockets.Table]:
+    """The table of a namespace with one socket of each kind; and with the cut of what can be asked."""
+    with (
+        to_itself(50000),
+        to_itself(50002, "::1"),
+        to_itself(50004, "::ffff:127.0.0.1"),
+        socket.create_server(("127.0.0.1", 2000)),
+        socket.create_connection(("127.0.0.1", 2000)),
+        socket.socket() as bound,
+    ):
+        bound.bind(("127.0.0.1", 2002))
+        whole = sockets.table()
+        for name, value in cut.items():
+            setattr(sockets, name, value)
+        return whole, sockets.table()
+
+
+def names(some: list[host.TcpSocket]) -> set[str]:
+    return {f"{one.local} {one.state}" for one in some}
+
+
+KINDS = {
+    "127.0.0.1:50000 ESTABLISHED",
+    "[::1]:50002 ESTABLISHED",
+    "127.0.0.1:50004 ESTABLISHED",
+    "127.0.0.1:2000 LISTEN",
+}
+
+
+def refuse(*_: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+@pytest.mark.usefixtures("need_ipv6")
+def test_every_kind_of_socket_is_in_the_table() -> None:
+    found, _ = alone(seen)
+    assert names(found.sockets) == KINDS
+    assert (found.missing, found.whole) == ([], True)
+    if host.kernel().version >= (6, 8):
+        assert names(found.bound) == {"127.0.0.1:2002 CLOSED"}
+
+
+@pytest.mark.usefixtures("need_ipv6")
+def test_netlink_tells_the_same_as_proc() -> None:
+    by_proc, by_netlink = alone(seen, tcp_sockets=refuse)
+    assert sorted(by_proc.sockets) == sorted(by_netlink.sockets)
+    assert (by_netlink.missing, by_netlink.whole) == ([], True)
+
+
+@pytest.mark.usefixtures("need_ipv6")
+def test_without_netlink_the_sockets_are_seen_all_the_same() -> None:
+    _, found = alone(seen, _netlink=refuse)
+    assert names(found.sockets) == KINDS
+    assert found.bound == []
+    assert found.whole
+    assert found.missing == [
+        "ports that are bound though nobody listens: no answer over netlink ([Errno 13] Permission denied)"
+    ]
+
+
+def test_where_nothing_can_be_read_it_says_so() -> None:
+    _, found = alone(seen, _netlink=refuse, tcp_sockets=refuse)
+    assert (found.sockets, found.whole) == ([], False)
+    assert "sockets: no answer over netlink" in found.missing[1]
+
+
+def with_port() -> list[host.TcpSocket]:
+    with socket.create_server(("127.0.0.1", 2000)) as server, socket.create_connection(server.getsockname()):
+        return sockets.table([2000]).sockets
+
+
+def test_sockets_with_an_asked_port_are_in_it_whatever_their_state() -> None:
+    assert {str(one.state) for one in alone(with_port)} == {"LISTEN", "ESTABLISHED"}
+
+
+def left() -> host.TcpSocket:
+    with to_itself(50000) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+    return next(one for one in sockets.table().sockets if one.local == one.remote)
+
+
+def test_what_a_self_connect_leaves_is_seen_with_the_time_it_has() -> None:
+    one = alone(left)
+    assert (one.state, one.local.port, one.inode) == (State.TIME_WAIT, 50000, 0)
+    assert 50 < one.seconds <= 60
+
+
+def aged() -> tuple[float | None, float | None, float]:
+    with to_itself(50000) as one, to_itself(50002):
+        began = time.monotonic()
+        line = next(line for line in sockets.table().sockets if line.local.port == 50000)
+        before = sockets.idle(line)
+        while time.monotonic() < began + 0.1:
+            pass
+        one.sendall(b"x")
+        return before, sockets.idle(line), time.monotonic() - began
+
+
+def test_a_socket_is_as_old_as_it_has_been_idle_at_least() -> None:
+    before, after, elapsed = alone(aged)
+    assert before is not None
+    assert after is not None
+    assert max(before, after) <= elapsed + 0.01
+
+
+# -- owners ----------------------------------------------------------------------------------------------------------
+
+
+def named(name: bytes) -> tuple[dict[int, list[sockets.Process]], int, int, list[int]]:
+    """Who holds a socket that a process of this name shares with its child."""
+    with to_itself(50000) as one:
+        inode = os.fstat(one.fileno()).st_ino
+        Path("/proc/self/comm").write_bytes(name)
+        child = os.fork()
+        if not child:
+            signal.pause()
+        try:
+            found, closed = sockets.owners([inode, 0])
+        finally:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        return found, inode, closed, sorted([os.getpid(), child])
+
+
+def test_every_process_that_holds_a_socket_is_found() -> None:
+    found, inode, closed, processes = alone(named, b"a proxy")
+    assert sorted(one.pid for one in found[inode]) == processes
+    assert {one.name for one in found[inode]} == {"a proxy"}
+    assert all(0 <= one.seconds < 120 for one in found[inode])
+    if os.geteuid() == 0:
+        assert closed == 0
+        assert {one.user for one in found[inode]} == {"root"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "name"), [(b"a) S 1 (b", "a) S 1 (b"), (b"\x1b[2J\n x", "\x1b[2J\n x"), (b"\xff\xfe", "\\xff\\xfe")]
+)
+def test_a_process_may_call_itself_anything(raw: bytes, name: str) -> None:
+    found, inode, *_ = alone(named, raw)
+    assert {one.name for one in found[inode]} == {name}
+
+
+def test_a_socket_of_nobody_has_no_owner() -> None:
+    assert sockets.owners([]) == ({}, 0)
+    assert sockets.owners([0]) == ({}, 0)
+    assert sockets.owners([2**60])[0] == {}
+
+
+def as_nobody(descriptor: int) -> tuple[dict[int, list[sockets.Process]], int]:
+    inode = os.fstat(descriptor).st_ino
+    os.close(descriptor)
+    os.setgroups([])
+    os.setresgid(65534, 65534, 65534)
+    os.setresuid(65534, 65534, 65534)
+    return sockets.owners([inode])
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
+def test_an_ordinary_user_does_not_see_the_processes_of_others() -> None:
+    with socket.socket() as one:
+        found, closed = alone(as_nobody, one.fileno())
+    assert found == {}
+    assert closed > 0
+
+
+def test_a_user_without_a_name_is_a_number() -> None:
+    assert sockets.user(0) == "root"
+    assert sockets.user(4_000_000_000) == "4000000000"
+
+
+# -- a long list -----------------------------------------------------------------------------------------------------
+
+
+def reserve(ports: range) -> frozenset[int]:
+    with Path("/proc/sys/net/ipv4/ip_local_reserved_ports").open("w") as setting:
+        setting.write(",".join(map(str, ports)))
+    return host.kernel().reserved
+
+
+def test_a_long_list_of_reserved_ports_is_read_whole() -> None:
+    ports = range(32768, 61000, 2)
+    assert alone(reserve, ports) == frozenset(ports)
