@@ -36,7 +36,7 @@ cdef u64 R_LINK, R_TAG, R_IP4_CUT, R_IP4_BAD, R_IP6_CUT, R_IP6_EXT, R_FRAGMENT, 
 cdef u64 R_TCP_BAD, MAX_DEPTH, IPV4, IPV6, MPLS, ETHERNET, PPP, BY_NIBBLE, NOT_IP, WORDS, A_HIGH, A_LOW, B_HIGH
 cdef u64 B_LOW, PORTS, STATE, ISN, END, TIME, FRAME, SIZE, REFUSED, SINCE, FIRST_IS_B, ENDED, FIN_A, FIN_B
 cdef u64 TOUCHED, KEPT, COUNTED, MID, EQUAL, RETRANSMISSION, DATA_SECOND, AHEAD, HUGE, BELOW_REACH, IN_USE, RAW, LOW32
-cdef u64 HALF32, LOW64, MIX1, MIX2, SECOND, MILLISECOND, FACE, LAST_SECOND, TWINS, NEAR, PLACES, PROBES, WALKS, WALK, LOW48, FULL, ALL
+cdef u64 LOW16, HALF32, LOW64, MIX1, MIX2, SECOND, MILLISECOND, FACE, LAST_SECOND, TWINS, NEAR, PLACES, PROBES, WALKS, WALK, LOW48, FULL, ALL
 cdef u64 MAX_KEPT, MAX_RETRIED, P_MIDSTREAM, EARLY_ISN, EARLY_TIME, EARLY_END, EARLY, EARLY_FROM_A, EARLY_ACKED, ANOTHER, WIRED, BEFORE, P_SYN, P_SYN_ACKED, P_THREE_WAY
 cdef u64 P_CROSSED, P_REFUSED, P_SELF_SYN, P_SELF_CONNECT, E_SYN_SECOND, E_SYN_ACK_FIRST, E_SYN_ACK_SECOND
 cdef u64 E_ACK_FIRST, E_ACK_SECOND, E_OTHER_SECOND, E_RST_FIRST, E_RST_SECOND, E_NOTHING, EVENTS, CROSSED_PHASES
@@ -143,7 +143,7 @@ cdef class Engine:
     cdef int take_early(self, Py_ssize_t slot) except -1 with gil
     cdef int make_room(self) except -1 with gil
     cdef int note_link(self, i64 link) except -1 with gil
-    @cython.locals(h=u64, i=Py_ssize_t, oldest=Py_ssize_t, age=u64, seen=u64, then=u64, _=u64)
+    @cython.locals(h=u64, i=Py_ssize_t, oldest=Py_ssize_t, age=u64, seen=u64, then=u64, frames=u64, _=u64)
     cdef bint twin(self, bytes_at d, Py_ssize_t start, Py_ssize_t end, u64 time) except -1 nogil
     @cython.locals(h=u64)
     cdef u64 tag(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) noexcept nogil

@@ -143,6 +143,7 @@ IN_USE = 0x10000000000  # bit 40 of the third word of a place
 AHEAD = 8  # slots
 HUGE = 2 << 20  # octets
 RAW = 64  # octets of self.raw to a slot
+LOW16 = 0xFFFF
 LOW32 = 0xFFFFFFFF
 HALF32 = 0x80000000
 LOW48 = 0xFFFFFFFFFFFF
@@ -1246,21 +1247,23 @@ class Engine:
             h = ((h ^ d[start]) * MIX2) & LOW64
             h ^= h >> 32
             start += 1
-        # Four places to a hash, in one cache line; the oldest makes room. Of frame and time the lower half will do.
+        # Four places to a hash, in one cache line; the oldest makes room. The bits of the hash that the place tells are
+        # left out of the first word: the frame's number stands there.
         i = (h & (TWINS - 4)) * 2
         oldest = i
         age = 0
         for _ in range(4):
-            seen = self.twins[i + 1]
-            then = (self.packets - (seen >> 32)) & LOW32
-            if self.twins[i] == h and then < NEAR and (time - seen + MILLISECOND) & LOW32 <= 2 * MILLISECOND:
+            seen = self.twins[i]
+            then = self.twins[i + 1]
+            frames = (self.packets - seen) & LOW16 if seen else LOW32
+            if (seen ^ h) <= LOW16 and frames < NEAR and (time - then if time > then else then - time) <= MILLISECOND:
                 return True
-            if then >= age:
-                age = then
+            if frames >= age:
+                age = frames
                 oldest = i
             i += 2
-        self.twins[oldest] = h
-        self.twins[oldest + 1] = self.packets << 32 | (time & LOW32)
+        self.twins[oldest] = (h & ~LOW16) | (self.packets & LOW16)
+        self.twins[oldest + 1] = time
         return False
 
     def tag(self, a_high: int, a_low: int, b_high: int, b_low: int, ports: int) -> int:
