@@ -258,7 +258,7 @@ def _claim(new: _Opening, before: list[Fact], strays: list[Fact], live: _Opening
 # -- facts from Wireshark ---------------------------------------------------------------------------------------
 
 #: What may stand around TCP for it to be a segment of ours; anything else (ICMP above all) carries none.
-_LINKS = ("eth", "ethertype", "vlan", "ieee8021ad", "mpls", "pppoes", "ppp", "null", "raw", "sll")
+_LINKS = ("eth", "ethertype", "chdlc", "vlan", "ieee8021ad", "mpls", "pppoes", "ppp", "null", "raw", "sll")
 _PACKETS = ("ip", "ipv6", "gre", "ah", "ipv6.hopopts", "ipv6.dstopts", "ipv6.routing", "ipv6.fraghdr")
 _OVER_UDP = ("udp", "vxlan", "geneve", "gtp", "teredo")
 CARRIERS = frozenset((*_LINKS, *_PACKETS, *_OVER_UDP))
@@ -274,6 +274,7 @@ _FIELDS = (
     *("frame.number", "frame.time_epoch", "frame.protocols"),
     *("ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport"),
     *("tcp.seq_raw", "tcp.ack_raw", "tcp.flags", "tcp.window_size_value", "tcp.len"),
+    *("tcp.checksum", "ip.flags.mf", "ipv6.fraghdr.more"),
 )
 
 
@@ -302,7 +303,9 @@ def facts(program: str, capture: str) -> Iterator[Fact]:
     for line, frame in zip(lines, frames, strict=True):
         column = dict(zip(_FIELDS, line.split("\t"), strict=True))
         protocols = column["frame.protocols"].split(":")
-        if "tcp" not in protocols or not column["tcp.flags"]:
+        # A TCP header that is cut short has no checksum; a malformed one has no length, but a first fragment neither.
+        fragment = "1" in (column["ip.flags.mf"] + column["ipv6.fraghdr.more"])
+        if "tcp" not in protocols or not column["tcp.checksum"] or not (column["tcp.len"] or fragment):
             continue
         carriers = protocols[: protocols.index("tcp")]
         if not CARRIERS.issuperset(carriers):

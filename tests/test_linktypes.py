@@ -116,6 +116,17 @@ def test_all_links_in_one_file_as_wireshark_reads_them(need_tshark: str, tmp_pat
     assert sorted(ours) == sorted(theirs)
 
 
+@pytest.mark.parametrize("kept", [34 + 20, 34 + 24, 34 + 28])
+def test_frames_without_their_options_as_wireshark_reads_them(kept: int, need_tshark: str, tmp_path: Path) -> None:
+    data = writers.pcap_header()
+    for time, frame in timed(map(frames.ethernet, packets(4))):
+        data += writers.pcap_record(time, frame[:kept], original=len(frame))
+    path = tmp_path / "short.pcap"
+    path.write_bytes(data)
+    assert counted(analysed(data)) == BOTH
+    assert judgement(analysed(data)) == judge(facts(need_tshark, str(path)))
+
+
 # -- IP and what it may carry before TCP -------------------------------------------------------------------------
 
 Wrap = "Callable[[Endpoint, Endpoint, bytes], bytes]"
