@@ -14,8 +14,9 @@ STOREYS = (
     ("engine", "replay", "witness", "portwalk"),
     ("reader", "report"),
     ("views.wording",),
-    ("views.mermaid",),
-    ("views.table", "views.json", "views.markdown", "views.annotated", "views.step"),
+    ("views.mermaid", "views.page.shapes"),
+    ("views.page.ladder", "views.page.machine", "views.page.walk"),
+    ("views.table", "views.json", "views.markdown", "views.annotated", "views.step", "views.html"),
     ("cli",),
 )
 HEIGHT = {module: height for height, modules in enumerate(STOREYS) for module in modules}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from ..report import Report
 
 #: Names as users give them: table for people, json and jsonl for programs, the others for documents.
-FORMATS = ("table", "json", "jsonl", "markdown", "mermaid")
+FORMATS = ("table", "json", "jsonl", "markdown", "mermaid", "html")
 
 
 def rendered(
@@ -26,6 +26,10 @@ def rendered(
             from . import markdown  # noqa: PLC0415
 
             return markdown.render(report, verbose=verbose)
+        case "html":
+            from . import html  # noqa: PLC0415
+
+            return html.render(report, verbose=verbose)
         case "mermaid":
             from . import mermaid  # noqa: PLC0415
 

@@ -1,0 +1,502 @@
+"""The page to look at and to teach with: one HTML file that needs nothing else, and asks nothing of anybody.
+
+Without its script it is a list of every step, each with its reasons; with it the steps are walked through one by one.
+Whatever comes from a capture or a file name reaches the page through ``printable`` and the template engine's escaping.
+This is the only file that imports Jinja2.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import itertools
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ..odds import Odds
+from ..portwalk import walks
+from ..report import VERSION
+from ..states import State
+from ..text import printable
+from ..words import NANOSECONDS, Flag, Verdict, spoken
+from .page import ladder as ladders
+from .page import machine, walk
+from .page.ladder import ladder
+from .wording import (
+    TIMELINES,
+    Fold,
+    Remark,
+    agreement,
+    before,
+    by_capture,
+    close,
+    count,
+    damage,
+    facts,
+    names,
+    nothing,
+    relative,
+    remarks,
+    segment_details,
+    span,
+    timeline,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..portwalk import Walk
+    from ..replay import Replay, Step
+    from ..report import Entry, Report
+    from ..witness import Witness
+    from ..words import Attempts, CaptureResult, Endpoint, Opening, Segment
+    from .page.ladder import Ladder
+
+#: Octets of the page after which no opening is shown in full, and no walk. Other openings have so many lines.
+_OCTETS, _LINES = 600_000, 500
+
+#: Walks that get a picture, a capture.
+_WALKS = 3
+
+#: Refused attempts that are listed, of the first and of the last.
+_FIRST, _LAST = 12, 6
+
+#: What an opening was, as a headline.
+_HEADLINES = {
+    Verdict.SELF_CONNECT: "{0} connected to itself",
+    Verdict.SELF_SYN: "{0} sent a SYN to itself",
+    Verdict.SIMULTANEOUS_OPEN: "{0} and {1} opened at the same time",
+    Verdict.ONE_SIDED_CROSSING: "The SYNs of {0} and {1} crossed, and one of them answered",
+    Verdict.SPLIT_HANDSHAKE: "{1} split its answer to {0}",
+    Verdict.CROSSED_UNANSWERED: "The SYNs of {0} and {1} crossed, unanswered",
+    Verdict.THREE_WAY: "{0} connected to {1}",
+    Verdict.HALF_OPEN: "{0} did not complete its connection to {1}",
+    Verdict.REFUSED: "{1} refused {0}",
+    Verdict.ABORTED: "{0} gave up its connection to {1}",
+    Verdict.UNANSWERED: "{0} had no answer from {1}",
+    Verdict.ODD: "{0} had an odd answer from {1}",
+}
+
+#: How a step is known, and in which words.
+_CAPTURED = ("captured", "Captured")
+_SHOWN = ("shown", "Shown by the packets after it")
+_INFERRED = ("inferred", "Inferred: no packet proves it")
+_UNKNOWN = ("unknown", "Not known")
+_KERNEL = ("kernel", "Confirmed by the kernel")
+_FINDING = ("finding", "Not allowed by RFC 9293")
+
+
+class Shown(NamedTuple):
+    """One step, as the page shows it. ``at`` are the boxes of the state diagram where the sockets are after it."""
+
+    number: int
+    letter: str
+    title: str
+    event: str
+    before: State
+    after: State
+    reason: str
+    section: str
+    known: list[tuple[str, str]]
+    fields: list[tuple[str, str]]
+    wireshark: tuple[str, ...]
+    edge: str
+    at: str
+
+
+class Refused(NamedTuple):
+    """The refused attempts before an opening: how many, and the first and last of them (number, time, source port)."""
+
+    text: str
+    first: list[tuple[str, str, int]]
+    last: list[tuple[str, str, int]]
+    hidden: str
+
+
+class Page(NamedTuple):
+    """One opening in full."""
+
+    number: int
+    only: bool
+    capture: str
+    verdict: Verdict
+    headline: str
+    before: str
+    letters: list[tuple[str, str]]
+    to_itself: bool
+    ladder: Ladder
+    some_lost: bool
+    steps: list[Shown]
+    walked: dict[str, str]
+    visited: frozenset[str]
+    notes: list[str]
+    agreement: list[str]
+    remarks: list[Remark]
+    refused: Refused | None
+
+
+class Walked(NamedTuple):
+    """A walk through the ports, with its pictures."""
+
+    destination: str
+    text: list[str]
+    ports: walk.Ports
+    chances: walk.Chances | None
+    target: int
+
+
+class Capture(NamedTuple):
+    """One capture: what it held, its openings in full (number, headline, markup) and in a line, and its walks."""
+
+    name: str
+    facts: list[str]
+    damage: str
+    verdicts: list[tuple[str, int]]
+    nothing: str
+    pages: list[tuple[int, str, Markup]]
+    rest: list[tuple[int, Opening]]
+    unlisted: int
+    walks: list[Markup]
+
+
+def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
+    """The page in pieces of text: the first few openings of each capture in full, all of them where *verbose*."""
+    environment = _environment()
+    template = environment.get_template("page.html")
+    captures = list(_captures(report, environment, verbose=verbose))
+    style, script = _asset("page.css"), _asset("page.js")
+    yield from template.generate(
+        title=_title(report),
+        verdict=report.entries[0].opening.verdict.value if len(report.entries) == 1 else "",
+        version=VERSION,
+        captures=captures,
+        live=_live(report),
+        style=Markup(style),  # noqa: S704 -- our own file
+        script=Markup(script),  # noqa: S704 -- our own file
+        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'",
+    )
+
+
+@functools.cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("analysis.views", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )
+    made.globals.update(nodes=machine.nodes(), edges=machine.drawn(), sizes=ladders.sizes, machine=machine, walk=walk)
+    return made
+
+
+def _asset(name: str) -> str:
+    return (files("analysis.views") / "page" / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _title(report: Report) -> str:
+    if len(report.entries) == 1:
+        return _headline(report.entries[0].opening)
+    return f"{count(len(report.entries), 'opening')} of TCP connections" if report.entries else "No opening to show"
+
+
+def _headline(opening: Opening) -> str:
+    return _HEADLINES[opening.verdict].format(opening.source, opening.destination)
+
+
+# -- captures ------------------------------------------------------------------------------------------------------
+
+
+class _Room:
+    """What the page has room for: it stays small enough to be mailed, whatever the captures hold."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self.verbose = verbose
+        self.octets, self.lines = _OCTETS, _LINES
+
+    def take(self, markup: str) -> Markup:
+        """Note that so much is on the page."""
+        self.octets -= len(markup)
+        return Markup(markup)  # noqa: S704 -- a template of ours made it
+
+    def for_another(self, shown: int) -> bool:
+        """Whether there is room for one opening more in full, *shown* being so already of the same capture."""
+        return self.verbose or (shown < TIMELINES and self.octets > 0)
+
+
+def _captures(report: Report, environment: Environment, *, verbose: bool) -> Iterator[Capture]:
+    article, figures = environment.get_template("opening.html"), environment.get_template("walk.html")
+    room = _Room(verbose=verbose)
+    openings = by_capture(report)
+    numbers = itertools.count(1)
+    for place, result in enumerate(report.captures):
+        pages: list[tuple[int, str, Markup]] = []
+        rest: list[tuple[int, Opening]] = []
+        for entry, number in zip(openings.get(place, ()), numbers, strict=False):
+            if room.for_another(len(pages)):
+                markup = room.take(article.render(page=_page(number, entry, report)))
+                pages.append((number, _headline(entry.opening), markup))
+            else:
+                rest.append((number, entry.opening))
+        listed, room.lines = rest[: room.lines], max(0, room.lines - len(rest))
+        told = {one.destination: one for one in walks(result.attempts)}
+        tried = [one for one in result.attempts if len(one.ports) > 1][:_WALKS] if room.octets > 0 else []
+        verdicts = [(verdict.value, times) for verdict, times in result.verdicts.items() if times]
+        yield Capture(
+            result.name,
+            list(facts(result)),
+            damage(result),
+            verdicts,
+            "" if verdicts else nothing(result),
+            pages,
+            listed,
+            len(rest) - len(listed),
+            [room.take(figures.render(it=_walked(one, told.get(one.destination), result, report))) for one in tried],
+        )
+
+
+# -- an opening ----------------------------------------------------------------------------------------------------
+
+
+def _page(number: int, entry: Entry, report: Report) -> Page:
+    account, notes, duration = entry.account()
+    said = report.said(entry)
+    opening = entry.opening
+    rows = list(timeline(account))
+    folds = [row for row in rows if isinstance(row, Fold)]
+    hidden = {frame for fold in folds for frame in fold.frames}
+    steps = [step for step in account.steps if step.frame not in hidden]
+    letters = names(account)
+    walked: dict[str, list[str]] = {}
+    for place, step in enumerate(steps, 1):
+        if step.changes:
+            walked.setdefault(machine.edge_key(step.before, step.after), []).append(str(place))
+    tried = report.captures[entry.capture].attempts
+    attempts = next((one for one in tried if one.destination == opening.destination), None)
+    shown = list(_steps(account, steps, said or {}, report))
+    drawn = ladder(account, steps, folds)
+    return Page(
+        number,
+        len(report.entries) == 1,
+        report.captures[entry.capture].name if len(report.captures) > 1 else "",
+        opening.verdict,
+        _headline(opening),
+        before(account, duration),
+        [(letter, str(endpoint)) for endpoint, letter in letters.items()],
+        opening.to_itself,
+        drawn,
+        any(arrow.lost for arrow in drawn.arrows),
+        shown,
+        {edge: ", ".join(places) for edge, places in walked.items()},
+        frozenset(key for step in shown for key in step.at.split()) | {State.CLOSED},
+        [*close(account), *notes],
+        [] if said is None or report.witness is None else agreement(said, report.witness.version),
+        remarks(account, said or {}),
+        _refused(opening, attempts),
+    )
+
+
+def _steps(account: Replay, steps: list[Step], said: dict[int, Witness], report: Report) -> Iterator[Shown]:
+    segments = {segment.frame: segment for segment in account.segments}
+    letters = names(account)
+    at: dict[Endpoint, str] = dict.fromkeys(letters, State.CLOSED)
+    confirmed = _confirmed(account, report)
+    for number, step in enumerate(steps, 1):
+        segment = segments[step.frame]
+        if step.changes:
+            at[step.endpoint] = machine.END if step.after is State.CLOSED else step.after
+        yield Shown(
+            number,
+            letters[step.endpoint],
+            _step_title(step, segment, letters),
+            step.event,
+            step.before,
+            step.after,
+            _sentence(step),
+            step.section,
+            list(_known(step, confirmed=id(step) in confirmed)),
+            list(_fields(segment, account)),
+            (said[step.frame].says or ("nothing of note",)) if step.frame in said else (),
+            machine.edge_key(step.before, step.after) if step.changes else "",
+            " ".join(at.values()),
+        )
+
+
+def _step_title(step: Step, segment: Segment, letters: dict[Endpoint, str]) -> str:
+    flags, letter = spoken(segment.flags & ~Flag.PSH), letters[step.endpoint]
+    if step.sends:
+        return f"{flags} leaves {letter}"
+    return f"{flags} arrives at {letter}" if step.section or step.finding else f"{flags} on its way to {letter}"
+
+
+def _sentence(step: Step) -> str:
+    text = step.reason[:1].upper() + step.reason[1:]
+    return f"{text}. It crossed frame {step.after_frame}." if step.after_frame else f"{text}."
+
+
+def _known(step: Step, *, confirmed: bool) -> Iterator[tuple[str, str]]:
+    """How a step was seen: each as a class of the style, and in words."""
+    if step.finding:
+        yield _FINDING
+    elif not step.sends and not step.section:
+        yield _UNKNOWN
+        return
+    if step.inferred:
+        yield _INFERRED
+    elif not step.finding:
+        yield (_CAPTURED[0], f"{_CAPTURED[1]}: frame {step.frame}") if step.sends else _SHOWN
+    if confirmed:
+        yield _KERNEL
+
+
+def _fields(segment: Segment, account: Replay) -> Iterator[tuple[str, str]]:
+    """The segment's header, field by field."""
+    isn, options = account.isn, segment.options
+    yield "Frame", f"{segment.frame}, {_micro(span(segment.time - account.opening.time))} after the first SYN"
+    yield "Captured", _clock(segment.time)
+    yield "From, to", f"{segment.source} to {segment.destination}"
+    yield "Control bits", spoken(segment.flags)
+    yield "Sequence", _number(relative(segment.seq, isn.get(segment.source)), int(segment.seq))
+    if segment.flags & Flag.ACK:
+        yield "Acknowledges", _number(relative(segment.ack, isn.get(segment.destination)), int(segment.ack))
+    yield "Window", f"{segment.window:,}"
+    if segment.payload:
+        yield "Data", count(segment.payload, "octet")
+    told = []
+    if options.mss is not None:
+        told.append(f"MSS {options.mss:,}")
+    if options.sack_permitted:
+        told.append("SACK permitted")
+    if options.window_scale is not None:
+        told.append(f"window scale {options.window_scale}")
+    if options.tsval is not None:
+        told.append(f"timestamps {options.tsval}, {options.tsecr}")
+    told += [text for text in segment_details(segment, account)[1:] if "SACK" in text or text == "Fast Open"]
+    if options.damage:
+        told.append(options.damage)
+    if told:
+        yield "Options", ", ".join(told)
+
+
+def _number(near: str, absolute: int) -> str:
+    return near if near.startswith(str(absolute)) else f"{near} (absolute {absolute})"
+
+
+def _micro(text: str) -> str:
+    return text.replace(" us", " µs")
+
+
+def _clock(nanoseconds: int) -> str:
+    whole, rest = divmod(nanoseconds, NANOSECONDS)
+    try:
+        return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%d %H:%M:%S}.{rest:09d} UTC"
+    except (OverflowError, ValueError, OSError):
+        return f"{whole}.{rest:09d} s"
+
+
+def _confirmed(account: Replay, report: Report) -> set[int]:
+    """The steps (their identities) that the kernel's own account of the socket agrees with, as far as it does."""
+    told = (report.kernel or {}).get("transitions") or []
+    target = (report.live or {}).get("target")
+    opening = account.opening
+    ours = {"address": opening.source.address, "port": opening.source.port}
+    if not opening.to_itself or opening.verdict is not Verdict.SELF_CONNECT or target != ours:
+        return set()
+    confirmed = set()
+    for step, theirs in zip(account.transitions, told, strict=False):
+        # The kernel keeps no socket for TIME-WAIT, and shows the one it had as closed.
+        after = {step.after.value, State.CLOSED.value} if step.after is State.TIME_WAIT else {step.after.value}
+        if theirs["from"] != step.before.value or theirs["to"] not in after:
+            break
+        confirmed.add(id(step))
+    return confirmed
+
+
+# -- what came before ----------------------------------------------------------------------------------------------
+
+
+def _refused(opening: Opening, attempts: Attempts | None) -> Refused | None:
+    if not opening.refused_before:
+        return None
+    text = f"{count(opening.refused_before, 'attempt')} refused"
+    if opening.refused_since is not None:
+        text += f" in {_micro(span(opening.time - opening.refused_since))}"
+    known = min(opening.refused_before, len(attempts.ports)) if attempts else 0
+    some = list(range(known)) if known <= _FIRST + _LAST else [*range(_FIRST), *range(known - _LAST, known)]
+    lines = [
+        (f"{place + 1:,}", _micro(span(attempts.times[place])), attempts.ports[place]) for place in some if attempts
+    ]
+    hidden = opening.refused_before - len(lines)
+    first = lines[:_FIRST] if hidden else lines
+    return Refused(
+        text,
+        first,
+        lines[len(first) :],
+        f"{hidden:,} more" if hidden else "",
+    )
+
+
+def _walked(attempts: Attempts, told: Walk | None, result: CaptureResult, report: Report) -> Walked:
+    """The walk to one destination: *told* is what is known of it, where there was enough of it."""
+    hit = any(
+        opening.verdict is Verdict.SELF_CONNECT
+        and opening.destination == attempts.destination
+        and opening.refused_before == attempts.count
+        for opening in result.openings
+    )
+    odds = _odds(attempts.destination, report) or (told.odds if told and told.odds.catch else None)
+    refused = f"{count(attempts.count, 'attempt')} refused in {_micro(span(attempts.last - attempts.first))}."
+    return Walked(
+        str(attempts.destination),
+        told.sentences() if told else [refused],
+        walk.ports(attempts.ports, attempts.count, attempts.destination.port, hit=hit),
+        walk.chances(odds, attempts.count + hit) if odds else None,
+        attempts.destination.port,
+    )
+
+
+def _odds(target: Endpoint, report: Report) -> Odds | None:
+    """The odds as the kernel that the walk ran on has them, where it could be asked."""
+    kernel, live = report.kernel or {}, report.live or {}
+    chance, mean = kernel.get("chance"), kernel.get("mean_attempts")
+    if not chance or not mean or live.get("target") != {"address": target.address, "port": target.port}:
+        return None
+    lap = max(1.0, 2 * (1 / chance - mean) + 1)
+    return Odds(min(1.0, chance * lap), lap)
+
+
+# -- a live capture ------------------------------------------------------------------------------------------------
+
+
+def _live(report: Report) -> list[tuple[str, str]]:
+    """What a live capture adds, as rows of a table."""
+    live, kernel = report.live, report.kernel or {}
+    if not live:
+        return []
+    rows: list[tuple[str, Any]] = [
+        ("Interface", f"{live.get('interface')} ({live.get('namespace')} network namespace)"),
+        ("Repro", f"{live.get('repro')}: {live.get('outcome')}"),
+        ("Attempts refused", f"{live.get('attempts', 0):,} in {live.get('seconds', 0):.3f} s"),
+        ("Packets", f"{live.get('packets', 0):,} written, {live.get('dropped', 0):,} lost"),
+        ("It read back", live.get("echo")),
+        ("TIME-WAIT", f"{live['time_wait']:.0f} s" if live.get("time_wait") else None),
+        ("Kernel", kernel.get("release")),
+        ("Ephemeral ports", "-".join(map(str, kernel.get("range", []))) or None),
+        ("The kernel's account", {True: "agrees", False: "differs"}.get(kernel.get("agrees", ""))),
+    ]
+    for tried in live.get("server", []):
+        when = "while connected to itself" if tried["when"] == "connected" else "afterwards"
+        how = " with SO_REUSEADDR" if tried["reuse"] else ""
+        rows.append((f"A server's bind(){how}, {when}", tried["error"] or "succeeds"))
+    return [(name, str(value)) for name, value in rows if value is not None]

@@ -1,0 +1,222 @@
+"""The ladder of one opening: time runs downwards, a lifeline a socket.
+
+Every segment leaves one lifeline and arrives at one, in the order of the replay: arrows cross where segments crossed.
+Where both ends are one socket there is one lifeline, and what leaves it comes back to it in an arc. Distances are not
+to scale: an instant is a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...words import Flag, spoken
+from ..wording import Fold, names, segment_details, span
+from .shapes import Curve, Point, head, number, straight
+
+if TYPE_CHECKING:
+    from ...replay import Replay, Step
+    from ...words import Endpoint, Segment
+
+#: As wide as the text beside the one lifeline, or between the two, needs.
+_WIDTHS = (392, 420)
+
+#: Where the lifelines stand: the one, or the two. Frame and time are at their left.
+_ALONE, _APART = (106.0,), (106.0, 368.0)
+
+#: A state's label, and the way from an instant down to it.
+PILL_WIDTH, PILL_HEIGHT = 96, 18
+_TO_PILL, _PILL = 22, 21
+
+#: Rows: the first instant; after a send, after an arrival, the end; a fold.
+_TOP, _SEND, _ARRIVE, _BOTTOM, _FOLD = 80, 38, 28, 16, 34
+
+#: How far an arc reaches, and how much further for each segment on its way at the same time.
+_REACH, _FURTHER = 156.0, 44.0
+
+#: Addresses up to this length are centred on their lifeline.
+_SHORT = 17
+
+
+class Pill(NamedTuple):
+    """A state's name on a lifeline, reached by step number ``step`` (0: the state at the start)."""
+
+    at: Point
+    state: str
+    step: int
+    inferred: bool = False
+
+
+class Lifeline(NamedTuple):
+    """One socket: its letter, address and port, where it stands and how the text above it is set."""
+
+    letter: str
+    address: str
+    port: int
+    x: float
+    text_x: float
+    anchor: str
+
+
+class Lane(NamedTuple):
+    """A folded part: its text and its middle."""
+
+    text: str
+    y: float
+
+
+@dataclass(slots=True)
+class Arrow:
+    """A segment on its way.
+
+    ``out`` and ``into`` are the halves of its path; ``sent`` and ``arrived`` are the steps' numbers. ``inferred``: no
+    packet proves the arrival; ``lost``: nothing is known of one. ``label`` is bold in its first line.
+    """
+
+    frame: int
+    time: str
+    flags: str
+    label: list[str]
+    label_at: Point
+    anchor: str
+    at: Point
+    sent: int
+    arrived: int = 0
+    out: str = ""
+    into: str = ""
+    head: str = ""
+    middle: Point | None = None
+    inferred: bool = False
+    lost: bool = False
+    finding: bool = False
+
+
+@dataclass(slots=True)
+class Ladder:
+    """The drawing: sizes and shapes, in the units of its own coordinates."""
+
+    to_itself: bool
+    lifelines: list[Lifeline]
+    width: int
+    height: float = 0
+    arrows: list[Arrow] = field(default_factory=list)
+    pills: list[Pill] = field(default_factory=list)
+    folds: list[Lane] = field(default_factory=list)
+
+
+class _Instant(NamedTuple):
+    """A segment leaves, or arrives: the steps that this is, numbered."""
+
+    segment: Segment
+    steps: list[tuple[int, Step]]
+
+    @property
+    def sends(self) -> bool:
+        return self.steps[0][1].sends
+
+
+def ladder(account: Replay, shown: list[Step], folds: list[Fold]) -> Ladder:
+    """Draw *account*. *shown* are its steps without those of the *folds*; they count from 1."""
+    return _Drawing(account).draw(_instants(account, shown), folds)
+
+
+def _instants(account: Replay, shown: list[Step]) -> list[_Instant]:
+    segments = {segment.frame: segment for segment in account.segments}
+    groups = groupby(enumerate(shown, 1), key=lambda item: (item[1].frame, item[1].sends))
+    return [_Instant(segments[frame], list(steps)) for (frame, _), steps in groups]
+
+
+class _Drawing:
+    """Goes down the instants, a row each."""
+
+    def __init__(self, account: Replay) -> None:
+        letters = names(account)
+        self.account = account
+        alone = account.opening.to_itself
+        self.x = dict(zip(letters, _ALONE if alone else _APART, strict=True))
+        self.made = Ladder(alone, [self._lifeline(*item) for item in letters.items()], _WIDTHS[not alone])
+        self.under_way: dict[int, Arrow] = {}  # by frame
+        self.y: float = _TOP
+
+    def _lifeline(self, endpoint: Endpoint, letter: str) -> Lifeline:
+        x = self.x[endpoint]
+        if len(endpoint.address) <= _SHORT:
+            return Lifeline(letter, endpoint.address, endpoint.port, x, x, "middle")
+        left = letter == "A"
+        return Lifeline(
+            letter, endpoint.address, endpoint.port, x, 2 if left else _WIDTHS[1] - 2, "start" if left else "end"
+        )
+
+    def draw(self, instants: list[_Instant], folds: list[Fold]) -> Ladder:
+        """Place everything."""
+        for x in self.x.values():
+            self.made.pills.append(Pill(Point(x, self.y - _TO_PILL - 4), "CLOSED", 0))
+        waiting = list(folds)
+        for instant in instants:
+            while waiting and waiting[0].frames[0] < instant.segment.frame:
+                self._fold(waiting.pop(0))
+            (self._send if instant.sends else self._arrive)(instant)
+        for fold in waiting:
+            self._fold(fold)
+        self.made.height = self.y + _BOTTOM
+        return self.made
+
+    def _fold(self, fold: Fold) -> None:
+        self.made.folds.append(Lane(fold.text, self.y + 2))
+        self.y += _FOLD
+
+    def _send(self, instant: _Instant) -> None:
+        segment = instant.segment
+        (sent, step), *_ = instant.steps
+        x, alone = self.x[segment.source], self.made.to_itself
+        rightward = alone or x == min(self.x.values())
+        label_at = Point(x + _REACH * 0.86, self.y + 12) if alone else Point(x + (8 if rightward else -8), self.y - 5)
+        arrow = Arrow(
+            segment.frame,
+            span(segment.time - self.account.opening.time),
+            spoken(segment.flags & ~Flag.PSH),
+            segment_details(segment, self.account),
+            label_at,
+            "start" if rightward else "end",
+            Point(x, self.y),
+            sent,
+            finding=step.finding,
+        )
+        self.under_way[segment.frame] = arrow
+        self.made.arrows.append(arrow)
+        self._pills(instant, x)
+        self.y += _SEND
+
+    def _arrive(self, instant: _Instant) -> None:
+        segment, steps = instant.segment, [step for _, step in instant.steps]
+        arrow = self.under_way.pop(segment.frame)
+        x = self.x[segment.destination]
+        arrow.arrived = instant.steps[0][0]
+        arrow.inferred = any(step.inferred for step in steps)
+        arrow.lost = not steps[0].section and not steps[0].finding
+        arrow.finding = arrow.finding or any(step.finding for step in steps)
+        tip = Point(x, self.y)
+        if self.made.to_itself:
+            reach = _REACH + _FURTHER * len(self.under_way)
+            curve = Curve(arrow.at, Point(x + reach, arrow.at.y), Point(x + reach, tip.y), tip)
+        else:
+            curve = straight(arrow.at, tip)
+        out, into = curve.halves()
+        arrow.out, arrow.into = str(out), str(into)
+        arrow.head, arrow.middle = head(tip, into.second), out.end
+        self._pills(instant, x)
+        self.y += _ARRIVE
+
+    def _pills(self, instant: _Instant, x: float) -> None:
+        """The states that the socket comes to, one below the other."""
+        changes = [(place, step) for place, step in instant.steps if step.changes]
+        for row, (place, step) in enumerate(changes):
+            at = Point(x, self.y + _TO_PILL + row * _PILL)
+            self.made.pills.append(Pill(at, step.after.value, place, step.inferred))
+        self.y += _PILL * len(changes) - (_PILL - 8 if changes and instant.sends else 0)
+
+
+def sizes(made: Ladder) -> str:
+    """The drawing's viewBox."""
+    return f"0 0 {made.width} {number(made.height)}"

@@ -1,0 +1,547 @@
+"""The page: what it holds, that nothing foreign becomes markup, and how it behaves in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser import running
+from conftest import ROOT, program
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from segments import SELF, SELF6, START, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
+
+from analysis import witness
+from analysis.reader import analyze
+from analysis.replay import Replay, replay
+from analysis.report import Report, report
+from analysis.states import TABLE, State
+from analysis.views import rendered
+from analysis.views.html import render
+from analysis.views.page import machine, walk
+from analysis.views.page.ladder import ladder
+from analysis.views.wording import Fold, timeline
+from analysis.words import Attempts, CaptureResult, Damage, Opening, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+PCAPS = sorted((ROOT / "pcaps").glob("*.pcapng"))
+#: Elements without an end.
+VOID = {"meta", "input", "br", "link"}
+#: Attributes that make a browser ask somebody for something.
+FETCHING = {"src", "srcset", "data", "poster", "action", "background", "manifest", "ping", "xlink:href"}
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}\x1b[2J\u202e.pcapng"
+
+
+# -- reports to show ------------------------------------------------------------------------------------------------
+
+
+def walked(attempts: int, *, step: int = 18) -> Attempts:
+    """A walk through the even ports to SELF: every attempt a few ports further, round and round."""
+    ports = [32768 + (7232 + step * place) % 28232 for place in range(min(attempts, 32_768))]
+    times = tuple(20_000 * place for place in range(len(ports)))
+    return Attempts(SELF, attempts, START - 20_000 * attempts, START - 20_000, tuple(ports), times)
+
+
+def told(*openings: Opening, attempts: int = 0, **more: object) -> Report:
+    tried = [walked(attempts)] if attempts else []
+    result = CaptureResult(**{"name": "a.pcapng", "openings": list(openings), "attempts": tried, **more})
+    for opening in openings:
+        result.verdicts[opening.verdict] += 1
+    return report([result])
+
+
+def live(attempts: int = 9_000) -> Report:
+    """All that a page can hold: a live capture with its walk, the kernel's account and Wireshark's."""
+    opening = self_connect(refused_before=attempts, refused_since=START - 20_000 * attempts)
+    made = told(opening, attempts=attempts)
+    end = {"address": SELF.address, "port": SELF.port}
+    made.live = {
+        "interface": "lo",
+        "namespace": "host",
+        "repro": "walk",
+        "outcome": "hit",
+        "target": end,
+        "file": "a",
+        "attempts": attempts,
+        "seconds": 0.18,
+        "packets": 9,
+        "dropped": 0,
+        "echo": "hello",
+        "time_wait": 60.0,
+        "server": [{"when": "connected", "reuse": reuse, "error": "EADDRINUSE"} for reuse in (False, True)],
+    }
+    changes = [("CLOSED", "SYN-SENT"), ("SYN-SENT", "SYN-RECEIVED"), ("SYN-RECEIVED", "ESTABLISHED")]
+    made.kernel = {
+        "release": "6.18",
+        "range": [32768, 60999],
+        "chance": 1 / 14116,
+        "mean_attempts": 14116.0,
+        "agrees": True,
+        "transitions": [{"from": before, "to": after, "time": 0} for before, after in changes],
+    }
+    says = {1: (), 2: ("TCP Retransmission",), 3: ("TCP Window Update",)}
+    frames = {(0, frame): witness.Witness(frame, said, ()) for frame, said in says.items()}
+    made.witness = witness.Testimony("4.0", frames)
+    return made
+
+
+def html(made: Report, **how: bool) -> str:
+    return "".join(render(made, **how))
+
+
+class Markup(HTMLParser):
+    """Reads a page: its elements, in order; every element is closed in turn."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] not in (["style"], ["script"]):
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.texts).split())
+
+    def all(self, tag: str, **attributes: str) -> list[dict[str, str]]:
+        wanted = {name.replace("_", "-"): value for name, value in attributes.items()}.items()
+        return [found for name, found in self.elements if name == tag and wanted <= found.items()]
+
+
+# -- what is on the page --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PCAPS, ids=lambda path: path.stem)
+def test_every_capture_gives_a_whole_page_that_asks_for_nothing(path: Path) -> None:
+    result = analyze(str(path), collect=frozenset(Verdict))
+    page = Markup(html(report([result])))
+    ids = Counter(found["id"] for _, found in page.elements if "id" in found)
+    assert [name for name, times in ids.items() if times > 1] == []
+    named = {name for _, found in page.elements for name in found.get("aria-labelledby", "").split()}
+    assert named <= ids.keys()
+    for _, attributes in page.elements:
+        assert not [name for name in attributes if name in FETCHING or name == "style" or name.startswith("on")]
+    links = {found["href"] for found in page.all("a")}
+    assert not [link for link in links if not re.match(r"#|https://www\.rfc-editor\.org/rfc/rfc9293#section-", link)]
+    for opening in result.openings[:8]:
+        for step in replay(opening).transitions:
+            assert step.reason.lower() in page.text.lower()
+            assert f"RFC 9293, {step.section}" in page.text
+
+
+def test_the_policy_allows_nothing_but_the_style_and_the_script_of_the_page() -> None:
+    text = html(told(self_connect()))
+    policy = Markup(text).all("meta", http_equiv="Content-Security-Policy")[0]["content"]
+    hashes = [
+        "'sha256-" + base64.b64encode(hashlib.sha256(part.encode()).digest()).decode() + "'"
+        for part in re.findall(r"<(?:style|script)>(.*?)</(?:style|script)>", text, re.DOTALL)
+    ]
+    rules = (f"style-src {hashes[0]}", f"script-src {hashes[1]}", "base-uri 'none'", "form-action 'none'")
+    assert policy == "; ".join(("default-src 'none'", *rules))
+
+
+def foreign(text: str) -> Report:
+    """A report with *text* wherever a capture, a file name or a run can bring along any."""
+    made = live()
+    made.captures[0].name, made.captures[0].damage = text, Damage(1, text)
+    made.captures[0].undecoded = {text: 1}
+    made.live = {name: text if isinstance(value, str) else value for name, value in (made.live or {}).items()}
+    made.live["server"] = [{"when": text, "reuse": False, "error": text}]
+    made.kernel = {**(made.kernel or {}), "release": text}
+    said = witness.Witness(2, (text,), (witness.Difference(text, text, text),))
+    made.witness = witness.Testimony(text, {(0, 2): said})
+    made.add(CaptureResult(text))
+    return made
+
+
+def test_nothing_foreign_becomes_markup() -> None:
+    harmless, page = Markup(html(foreign("x"))), Markup(html(foreign(EVIL)))
+    assert page.elements == harmless.elements
+    assert page.text.count("<script>alert(1)</script>") >= 10
+    assert "{{7*7}}" in page.text
+    assert r"\x1b[2J\u202e" in page.text
+
+
+@settings(database=None, deadline=None, max_examples=25)
+@given(st.text(min_size=1))
+def test_any_name_is_shown_and_nothing_else(name: str) -> None:
+    text = html(told(name=name, damage=Damage(1, name)))
+    assert Markup(text).elements == Markup(html(told(name="x", damage=Damage(1, "x")))).elements
+    assert all(character.isprintable() or character == "\n" for character in text)
+
+
+@settings(database=None, deadline=None)
+@given(any_openings, st.sampled_from(Verdict))
+def test_any_segments_give_a_page(opening: Opening, verdict: Verdict) -> None:
+    opening.verdict = verdict
+    page = Markup(html(told(opening)))
+    shown = page.all("li", data_event="")
+    assert len([found for found in page.elements if "data-at" in found[1]]) == len(replay(opening).steps)
+    assert shown == []
+
+
+@pytest.mark.parametrize("attempts", [100, 100_000])
+def test_a_page_is_light(attempts: int) -> None:
+    assert len(html(live(attempts)).encode()) < 250_000
+
+
+def test_ten_thousand_openings_are_light_too() -> None:
+    openings = [self_connect(frame=10 * n + 1) for n in range(10_000)]
+    text = html(told(*openings))
+    assert len(text.encode()) < 1_000_000
+    assert "10,000 openings of TCP connections" in text
+    assert "And 9,492 more." in text
+    assert text.count('class="opening"') == 8
+
+
+def test_verbose_shows_each_in_full() -> None:
+    assert "".join(rendered(told(*[self_connect()] * 12), "html", verbose=True)).count('class="opening"') == 12
+
+
+def test_refused_attempts_are_folded() -> None:
+    page = Markup(html(live(9_000)))
+    assert "9,000 attempts refused in 180.00 ms before it" in page.text
+    assert "8,982 more" in page.text
+    assert len(page.all("details")) == 1
+
+
+def test_how_a_step_is_known() -> None:
+    page = Markup(html(live())).text
+    assert "SYN leaves A A CLOSED → to SYN-SENT Active open. RFC 9293, 3.10.1 Captured: frame 1 Confirmed by" in page
+    assert page.count("Confirmed by the kernel") == 3
+    assert "Inferred: no packet proves it" in page
+    assert "Wireshark says TCP Retransmission" in page
+    assert "Not allowed by RFC 9293" in Markup(html(told(Talk().a("S").a(".", 1, 1).opening(Verdict.ODD)))).text
+
+
+def test_the_kernel_confirms_only_what_it_says() -> None:
+    made = live()
+    assert made.kernel is not None
+    made.kernel["transitions"][1]["to"] = "CLOSED"
+    assert html(made).count("Confirmed by the kernel") == 1
+    made.live = None
+    assert "Confirmed by the kernel" not in html(made)
+
+
+def test_a_page_without_openings() -> None:
+    assert "No opening to show" in html(told())
+    assert "No opening of a TCP connection." in html(told())
+
+
+# -- the drawings -----------------------------------------------------------------------------------------------------
+
+
+def test_the_diagram_is_the_table() -> None:
+    allowed = {
+        (state, to) for (state, _), row in TABLE.items() for to in (row.to, row.passive or row.to) if to != state
+    }
+    assert {edge.key for edge in machine.drawn()} == {f"{state}>{to}" for state, to in allowed}
+    assert machine.ROUTES.keys() <= allowed
+    assert {node.state for node in machine.nodes()} == set(State)
+    named = {event for edge in machine.drawn() for event in edge.title.partition(": ")[2].split(", ")}
+    assert named == {event for (state, event), row in TABLE.items() if {row.to, row.passive or row.to} - {state}}
+
+
+def drawn(opening: Opening) -> tuple[Replay, Any]:
+    account = replay(opening)
+    folds = [row for row in timeline(account) if isinstance(row, Fold)]
+    hidden = {frame for fold in folds for frame in fold.frames}
+    return account, ladder(account, [step for step in account.steps if step.frame not in hidden], folds)
+
+
+def ends(arrow: Any) -> tuple[float, ...]:
+    """Where an arrow leaves and where it arrives: x, y, x, y."""
+    numbers = [float(number) for number in re.findall(r"-?[\d.]+", arrow.out + arrow.into)]
+    return (*numbers[:2], *numbers[-2:])
+
+
+def cross(one: Any, other: Any) -> bool:
+    """Whether two arrows of opposite directions cross: each leaves before the other has arrived."""
+    (x, leaves, _, arrives), (other_x, other_leaves, _, other_arrives) = ends(one), ends(other)
+    return x != other_x and leaves < other_arrives and other_leaves < arrives
+
+
+def test_a_socket_that_talks_to_itself_has_one_lifeline() -> None:
+    _, made = drawn(self_connect())
+    assert len(made.lifelines) == 1
+    assert all(ends(arrow)[0] == ends(arrow)[2] == made.lifelines[0].x for arrow in made.arrows)
+
+
+def test_arrows_cross_where_segments_crossed() -> None:
+    _, made = drawn(simultaneous_open())
+    pairs = [(0, 1), (2, 3), (6, 7)]  # SYNs, SYN-ACKs, FINs
+    assert all(cross(made.arrows[one], made.arrows[other]) for one, other in pairs)
+    _, made = drawn(three_way())
+    assert not [1 for one in made.arrows for other in made.arrows if cross(one, other)]
+
+
+def test_the_ladder_has_every_state_and_every_step() -> None:
+    for opening in (self_connect(), simultaneous_open(), three_way(), refused()):
+        account, made = drawn(opening)
+        states = [pill.state for pill in made.pills if pill.step]
+        assert sorted(states) == sorted(step.after.value for step in account.transitions)
+        places = [arrow.sent for arrow in made.arrows] + [arrow.arrived for arrow in made.arrows]
+        assert len(set(places)) == len(places)
+        assert all(0 < place.at.y < made.height for place in made.pills)
+
+
+def test_what_did_not_arrive_does_not_arrive() -> None:
+    _, made = drawn(Talk(SELF6).a("S").opening(Verdict.SELF_SYN))
+    assert [arrow.lost for arrow in made.arrows] == [True]
+
+
+def test_a_long_transfer_is_folded() -> None:
+    talk = Talk().a("S").b("S.", 0, 1).a(".", 1, 1)
+    for n in range(40):
+        talk.a(".", 1 + 1000 * n, 1, 1000).b(".", 1, 1001 + 1000 * n)
+    _, made = drawn(talk.a("F.", 40001, 1).opening(Verdict.THREE_WAY))
+    assert [fold.text for fold in made.folds] == ["72 segments, 36,000 octets"]
+    assert len(made.arrows) == 84 - 72
+
+
+def test_a_walk_is_sampled() -> None:
+    attempts = walked(32_768)
+    picture = walk.ports(attempts.ports, 40_000, 50_001, hit=True)
+    assert picture.even.count("M") == 1_500
+    assert picture.odd == ""
+    assert picture.beyond_x
+    assert walk.sample(5, 10) == [0, 1, 2, 3, 4]
+    assert walk.sample(1000, 3) == [0, 500, 999] or walk.sample(1000, 3) == [0, 499, 999]
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [(0, "0 %"), (1 / 14116, "0.007 %"), (0.0123, "1.2 %"), (0.5, "50 %"), (0.9999, "99 %"), (1, "100 %")],
+)
+def test_percent(share: float, said: str) -> None:
+    assert walk.percent(share) == said
+
+
+# -- in a browser -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real browser; it ends with this module, whose other users of an event loop it would disturb."""
+    with running(program("chromium", "chromium")) as started:
+        yield started
+
+
+class Visit:
+    """A page in the browser, and all that it says on the console or asks for."""
+
+    def __init__(self, browser: Browser, path: Path, text: str, *, width: int = 1280, **how: Any) -> None:
+        path.write_text(text, encoding="utf-8")
+        how = {"viewport": {"width": width, "height": 800}, "reduced_motion": "reduce", **how}
+        self.context = browser.new_context(**how)
+        self.page: Page = self.context.new_page()
+        self.heard: list[str] = []
+        self.page.on("console", lambda message: self.heard.append(message.text))
+        self.page.on("pageerror", lambda error: self.heard.append(str(error)))
+        self.page.on("request", lambda request: self.heard.append(f"request: {request.url}"))
+        self.page.goto(path.as_uri())
+
+    def __enter__(self) -> Page:
+        return self.page
+
+    def __exit__(self, *_: object) -> None:
+        self.context.close()
+        assert self.heard == [f"request: {self.page.url.partition('#')[0]}"]
+
+
+def at(page: Page) -> str | None:
+    """The id of the step that is shown."""
+    shown = page.locator(".steps > li:visible")
+    return shown.get_attribute("id") if shown.count() == 1 else None
+
+
+def marked(page: Page) -> list[str | None]:
+    return [line.get_attribute("data-edge") for line in page.locator(".edge.now").all()]
+
+
+@pytest.mark.parametrize("name", ["self-connect-v4", "simultaneous-open-middle", "split-handshake"])
+def test_every_step_forward_and_back_by_key_and_click(browser: Browser, tmp_path: Path, name: str) -> None:
+    result = analyze(str(ROOT / "pcaps" / f"{name}.pcapng"))
+    steps = replay(result.openings[0]).steps
+    with Visit(browser, tmp_path / "page.html", html(report([result]))) as page:
+        assert at(page) is None
+        reached = []
+        for number, step in enumerate(steps, 1):
+            page.keyboard.press("ArrowRight")
+            assert at(page) == f"o1s{number}"
+            assert step.after.value in page.locator(".steps > li:visible .states").inner_text()
+            assert f"Step {number} of {len(steps)}" in page.locator("[role=status]").inner_text()
+            reached += marked(page)
+            here = page.locator(".node.here").evaluate_all("all => all.map(one => one.textContent)")
+            assert step.after.value in here
+        assert reached == [f"{step.before}>{step.after}" for step in steps if step.changes]
+        page.keyboard.press("ArrowRight")
+        assert at(page) == f"o1s{len(steps)}"
+        assert page.locator(".next").get_attribute("aria-disabled") == "true"
+        for number in range(len(steps) - 1, 0, -1):
+            page.locator(".back").click()
+            assert at(page) == f"o1s{number}"
+        page.keyboard.press("ArrowLeft")
+        assert at(page) is None
+        page.locator(".next").click()
+        assert at(page) == "o1s1"
+
+
+def test_slider_swipe_click_and_link(browser: Browser, tmp_path: Path) -> None:
+    with Visit(browser, tmp_path / "page.html", html(live()), width=390, has_touch=True) as page:
+        page.locator(".controls input").fill("3")
+        assert at(page) == "o1s3"
+        swipe(page, -120)
+        assert at(page) == "o1s4"
+        swipe(page, 120)
+        assert at(page) == "o1s3"
+        swipe(page, 10)
+        assert at(page) == "o1s3"
+        page.locator(".ladder text.frame").nth(4).click()
+        assert at(page) == "o1s9"
+        page.evaluate("location.hash = '#o1s5'")
+        page.wait_for_function("document.querySelector('[aria-current]').id === 'o1s5'")
+
+
+def swipe(page: Page, way: int) -> None:
+    """A finger goes over the stage by so many pixels."""
+    page.locator(".stage").evaluate(
+        """(stage, way) => {
+            const touch = (x) => new Touch({ identifier: 1, target: stage, clientX: x, clientY: 300 });
+            const send = (name, x, more) => stage.dispatchEvent(
+                new TouchEvent(name, { bubbles: true, changedTouches: [touch(x)], ...more }));
+            send("touchstart", 200, { touches: [touch(200)] });
+            send("touchend", 200 + way, {});
+        }""",
+        way,
+    )
+
+
+def test_the_keys_move_the_opening_that_is_looked_at(browser: Browser, tmp_path: Path) -> None:
+    with Visit(browser, tmp_path / "page.html", html(told(self_connect(), three_way()))) as page:
+        page.locator("#o2 .next").focus()
+        page.keyboard.press("ArrowRight")
+        assert at(page) == "o2s1"
+        page.keyboard.press("Enter")
+        assert at(page) == "o2s2"
+
+
+def test_without_javascript_every_step_is_readable(browser: Browser, tmp_path: Path) -> None:
+    opening = simultaneous_open()
+    steps = replay(opening).steps
+    with Visit(browser, tmp_path / "page.html", html(told(opening)), java_script_enabled=False) as page:
+        shown = page.locator(".steps > li")
+        assert shown.count() == len(steps)
+        for number, step in enumerate(steps):
+            assert shown.nth(number).is_visible()
+            text = " ".join(shown.nth(number).inner_text().split())
+            assert step.reason.lower() in text.lower()
+            assert step.after.value in text
+        assert not page.locator(".controls").is_visible()
+        assert page.locator(".ladder svg").is_visible()
+
+
+def test_on_paper_every_step_is_readable(browser: Browser, tmp_path: Path) -> None:
+    with Visit(browser, tmp_path / "page.html", html(live())) as page:
+        page.keyboard.press("ArrowRight")
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.locator(".steps > li:visible").count() == page.locator(".steps > li").count()
+        assert not page.locator(".controls").is_visible()
+        assert page.locator(".ladder .ahead").count() == 0
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        page.emulate_media(media="screen")
+        assert at(page) == "o1s1"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_no_violation(browser: Browser, tmp_path: Path, width: int, scheme: str) -> None:
+    levels = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+    options = {"runOnly": {"type": "tag", "values": levels}, "resultTypes": ["violations"]}
+    with Visit(browser, tmp_path / "page.html", html(live()), width=width, color_scheme=scheme) as page:
+        page.locator("summary").click()
+        for step in (0, 4):
+            for _ in range(step):
+                page.keyboard.press("ArrowRight")
+            found = Axe().run(page, options=options).response["violations"]
+            assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+
+
+def test_no_text_of_a_drawing_is_too_faint(browser: Browser, tmp_path: Path) -> None:
+    """Axe does not look into drawings: the contrast of their colours (WCAG 1.4.3)."""
+    for scheme in ("light", "dark"):
+        with Visit(browser, tmp_path / "page.html", html(live()), color_scheme=scheme) as page:
+            colors = page.evaluate(
+                """() => {
+                    const style = getComputedStyle(document.documentElement);
+                    const names = ["card", "faint", "now-soft", "ink", "soft", "a", "b", "now", "hit", "bad", "on"];
+                    return Object.fromEntries(names.map((name) => [name, style.getPropertyValue("--" + name).trim()]));
+                }"""
+            )
+        for name in ("ink", "soft", "now", "hit", "bad", "a", "b"):
+            assert contrast(colors[name], colors["card"]) >= 4.5, (scheme, name)
+        for one, other in (("soft", "faint"), ("now", "now-soft"), ("ink", "now-soft"), ("on", "a"), ("on", "b")):
+            assert contrast(colors[one], colors[other]) >= 4.5, (scheme, one, other)
+
+
+def contrast(one: str, other: str) -> float:
+    """The ratio of two colours like ``#faf8f3`` (WCAG's definition)."""
+    shares = []
+    for color in (one, other):
+        parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        shares.append(0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2])
+    return (max(shares) + 0.05) / (min(shares) + 0.05)
+
+
+def test_nothing_sticks_out_on_a_phone(browser: Browser, tmp_path: Path) -> None:
+    captures = [analyze(str(path), collect=frozenset(Verdict)) for path in PCAPS]
+    captures[0].name = "a-rather-long-name-without-any-break/" * 4
+    for width in (390, 320):
+        with Visit(browser, tmp_path / "page.html", html(report(captures)), width=width) as page:
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_motion_is_left_out_for_who_wants_none(browser: Browser, tmp_path: Path) -> None:
+    for wish, moves in (("reduce", False), ("no-preference", True)):
+        with Visit(browser, tmp_path / "page.html", html(told(self_connect())), reduced_motion=wish) as page:
+            spans = page.locator(".token").evaluate("token => getComputedStyle(token).transitionDuration")
+            assert (spans != "0s") is moves
+
+
+def test_the_focus_can_be_seen(browser: Browser, tmp_path: Path) -> None:
+    with Visit(browser, tmp_path / "page.html", html(live())) as page:
+        for part in (".skip", "summary", ".scroll", ".back", "input", ".next"):
+            page.keyboard.press("Tab")
+            focused = page.locator(":focus")
+            assert focused.evaluate("(one, part) => one.matches(part)", part)
+            assert focused.evaluate("one => getComputedStyle(one).outlineStyle") == "solid"
