@@ -202,24 +202,18 @@ def gre(
     with_checksum: bool = False,
     key: int | None = None,
     sequence: int | None = None,
-    routing: bytes | None = None,
 ) -> bytes:
-    """GRE version 0 (RFC 2784, 2890; source routing RFC 1701)."""
+    """GRE version 0 (RFC 2784, 2890)."""
     flags = (
-        (0x8000 if with_checksum else 0)
-        | (0x4000 if routing is not None else 0)
-        | (0x2000 if key is not None else 0)
-        | (0x1000 if sequence is not None else 0)
+        (0x8000 if with_checksum else 0) | (0x2000 if key is not None else 0) | (0x1000 if sequence is not None else 0)
     )
     header = struct.pack(">HH", flags, protocol)
-    if with_checksum or routing is not None:
+    if with_checksum:
         header += bytes(4)
     if key is not None:
         header += struct.pack(">I", key)
     if sequence is not None:
         header += struct.pack(">I", sequence)
-    if routing is not None:
-        header += routing
     return header + payload
 
 
@@ -344,6 +338,7 @@ LINKS = (
     Link("PPPoE in 802.1Q", 1, lambda p: ethernet(vlan(pppoe(p), 0x8864), 0x8100)),
     Link("PPP framed", 9, ppp),
     Link("PPP unframed", 9, lambda p: ppp(p, framed=False)),
+    Link("PPP with a protocol of one octet", 9, lambda p: ppp(p, framed=False, compressed=True)),
     Link("PPP HDLC", 50, ppp),
     Link("NULL little-endian", 0, null),
     Link("NULL big-endian", 0, lambda p: null(p, order=">")),
@@ -375,6 +370,8 @@ LINKS = (
     Link("GRE Ethernet", 1, lambda p: ethernet(_teb(p))),
     Link("GRE Ethernet 802.1Q", 113, lambda p: sll(_teb_vlan(p))),
     Link("GRE MPLS", 1, lambda p: ethernet(in_ipv4(gre(mpls(p, 16), 0x8847), GRE))),
+    Link("GRE of PPTP", 1, lambda p: ethernet(in_ipv4(pptp_gre(ppp(p)), GRE))),
+    Link("GRE of PPTP with acknowledgment", 1, lambda p: ethernet(in_ipv4(pptp_gre(ppp(p), acknowledgment=3), GRE))),
     Link("VXLAN", 1, lambda p: ethernet(vxlan(ethernet(p)))),
     Link("VXLAN 802.1Q", 1, lambda p: ethernet(vxlan(ethernet(vlan(p, ethertype_of(p)), 0x8100)))),
     Link("Geneve Ethernet", 1, lambda p: ethernet(geneve(ethernet(p), 0x6558))),

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    Wrap = Callable[[Endpoint, Endpoint, bytes], bytes]
+
 EPOCH = 1_700_000_000 * NANOSECONDS
 MILLISECOND = NANOSECONDS // 1000
 
 CLIENT = {4: "10.0.0.1", 6: "2001:db8::1"}
 SERVER = {4: "10.0.0.2", 6: "2001:db8::2"}
 
-SYN, ACK = Flag.SYN, Flag.SYN | Flag.ACK
 VERSIONS = pytest.mark.parametrize("version", [4, 6])
 BOTH = {Verdict.THREE_WAY: 1, Verdict.SELF_CONNECT: 1}
 
@@ -129,8 +130,6 @@ def test_frames_without_their_options_as_wireshark_reads_them(kept: int, need_ts
 
 # -- IP and what it may carry before TCP -------------------------------------------------------------------------
 
-Wrap = "Callable[[Endpoint, Endpoint, bytes], bytes]"
-
 
 def _v4(**extras: object) -> Wrap:
     return lambda source, destination, segment: frames.ipv4(source.packed, destination.packed, segment, **extras)  # type: ignore[arg-type]
@@ -168,7 +167,7 @@ PACKETS = [
 
 
 @pytest.mark.parametrize(("version", "wrap"), PACKETS)
-def test_ip_with_all_its_extras(version: int, wrap: Callable[[Endpoint, Endpoint, bytes], bytes]) -> None:
+def test_ip_with_all_its_extras(version: int, wrap: Wrap) -> None:
     result = told(frames.ethernet(wrap(*parts)) for parts in handshakes(version))
     assert counted(result) == BOTH
     assert (result.segments, result.undecoded) == (6, {})
@@ -177,7 +176,7 @@ def test_ip_with_all_its_extras(version: int, wrap: Callable[[Endpoint, Endpoint
 
 @pytest.mark.parametrize(("version", "wrap"), PACKETS)
 def test_ip_with_all_its_extras_as_wireshark_reads_it(
-    version: int, wrap: Callable[[Endpoint, Endpoint, bytes], bytes], need_tshark: str, tmp_path: Path
+    version: int, wrap: Wrap, need_tshark: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "extras.pcap"
     path.write_bytes(writers.pcap(timed(frames.ethernet(wrap(*parts)) for parts in handshakes(version))))

@@ -291,8 +291,9 @@ def starts(data: bytes) -> list[int]:
     if data[:4] == b"\n\r\r\n":
         places = [0]
         while places[-1] < len(data):
-            order = "little" if data[8:12] == b"\x4d\x3c\x2b\x1a" else "big"
-            places.append(places[-1] + int.from_bytes(data[places[-1] + 4 : places[-1] + 8], order))
+            length = data[places[-1] + 4 : places[-1] + 8]
+            little = data[8:12] == b"\x4d\x3c\x2b\x1a"
+            places.append(places[-1] + int.from_bytes(length, "little" if little else "big"))
         return places
     places = [24]
     for _, frame in RECORDS:
