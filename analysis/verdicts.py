@@ -154,3 +154,92 @@ def keep_from(collect: frozenset[Verdict]) -> int:
     if collect - REMARKABLE:
         return sum(1 << phase for phase in VERDICT)
     return sum(1 << phase for phase in VERDICT if phase not in early and LEADS_TO[phase] & collect)
+
+
+#: What each verdict means, in a line.
+MEANING = {
+    Verdict.SELF_CONNECT: "both ends equal, and its own SYN-ACK acknowledges its own SYN",
+    Verdict.SELF_SYN: "both ends equal, never acknowledged (LAND-like, or cut off); notes say which signs speak for what",
+    Verdict.SIMULTANEOUS_OPEN: "crossed SYNs, a SYN-ACK from each end",
+    Verdict.ONE_SIDED_CROSSING: "crossed SYNs, a SYN-ACK from one end only: a split handshake, or a simultaneous open "
+    "whose SYN was lost; packets cannot tell",
+    Verdict.SPLIT_HANDSHAKE: "as above, with a bare ACK from the responder before its SYN",
+    Verdict.CROSSED_UNANSWERED: "crossed SYNs, no SYN-ACK",
+    Verdict.THREE_WAY: "SYN, SYN-ACK, ACK that fit each other",
+    Verdict.HALF_OPEN: "SYN, SYN-ACK, but no ACK that fits (reset, lost or wrong)",
+    Verdict.REFUSED: "SYN, RST from the other end, no SYN-ACK",
+    Verdict.ABORTED: "SYN, RST from its own end",
+    Verdict.UNANSWERED: "SYN, nothing from the other end",
+    Verdict.ODD: "SYN answered by something else",
+}
+
+_DOCUMENT = """\
+# Verdicts
+
+Written by `python -m analysis.verdicts > docs/verdicts.md`; a test keeps it current.
+
+{meanings}
+
+## What counts
+
+An *opening* starts with a bare SYN (SYN without ACK, RST, FIN) between two endpoints. Its *first*
+end sent that SYN, its *second* end is the other one; where both are equal, there is only a first.
+
+- The same SYN again (same end, same sequence number) before the opening has ended is a
+  retransmission. A SYN from the other end before any SYN-ACK that fits belongs to the same opening:
+  the SYNs crossed. Any other bare SYN, or any bare SYN after RST or after both FINs (one FIN where
+  both ends are one socket), starts a new opening.
+- A SYN-ACK *fits* where its ACK field acknowledges the other end's SYN, and perhaps the data in it
+  (RFC 7413); after crossed SYNs it must repeat its own SYN's sequence number (RFC 9293 3.5, figure
+  7). One that does not fit is something else.
+- The third ACK *fits* where the second end would take it (RFC 9293 3.10.7.4): it begins inside the
+  window that the SYN-ACK offered, and acknowledges the SYN-ACK and at most what the second end has
+  sent. It may carry data or FIN.
+- RST, from either end and whatever its numbers, ends an opening.
+- A SYN-ACK that was captured up to a second before the SYN that it fits still belongs to it.
+- A frame whose IP packet was captured already, octet for octet, a millisecond and less than 16,384
+  frames ago is a *duplicate*: it counts once. Loopback hands every packet to a capture twice.
+- Conversations whose SYN is not in the capture are counted as *midstream*, once each; those with
+  equal endpoints also as *midstream to itself*: connected to themselves before the capture began.
+- The conversations remembered at one time are bounded (`--table`). When the table is full the
+  oldest one goes that had no packet since it was last looked at; an opening that is not decided by
+  then is counted under the verdict it has, and as *evicted*. One with equal endpoints stays, while
+  such are fewer than half of the table.
+- Not segments: TCP headers quoted inside ICMP errors, and fragments after the first.
+
+## The rules
+
+What is not listed changes nothing. A phase in bold is decided: no event leaves it.
+
+| phase | event | next phase |
+|---|---|---|
+{rules}
+
+| phase | verdict, if the opening ends there |
+|---|---|
+{phases}
+"""
+
+
+def document() -> str:
+    """docs/verdicts.md: what each verdict means, what counts, and the rules."""
+    verdicts = [f"| {verdict} | {MEANING[verdict]} |" for verdict in Verdict]
+    rules = [f"| {_named(phase)} | {_named(event)} | {_named(after)} |" for (phase, event), after in RULES.items()]
+    phases = [f"| {_named(phase)} | {verdict} |" for phase, verdict in VERDICT.items()]
+    return _DOCUMENT.format(
+        meanings="\n".join(["| verdict | meaning |", "|---|---|", *verdicts]),
+        rules="\n".join(rules),
+        phases="\n".join(phases),
+    )
+
+
+def _named(one: Phase | Event) -> str:
+    name = one.name.replace("_", " ").lower()
+    for word in ("syn", "ack", "rst"):
+        name = name.replace(word, word.upper())
+    name = name.replace("SYN ACK", "SYN-ACK")
+    return f"**{name}**" if one in DECIDED and isinstance(one, Phase) else name
+
+
+if __name__ == "__main__":
+    print(document(), end="")  # noqa: T201 - it writes a document here
