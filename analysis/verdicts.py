@@ -159,7 +159,7 @@ def keep_from(collect: frozenset[Verdict]) -> int:
 #: What each verdict means, in a line.
 MEANING = {
     Verdict.SELF_CONNECT: "both ends equal, and its own SYN-ACK acknowledges its own SYN",
-    Verdict.SELF_SYN: "both ends equal, never acknowledged (LAND-like, or cut off); notes say which signs speak for what",
+    Verdict.SELF_SYN: "both ends equal, never acknowledged (LAND-like, or cut off); notes say what speaks for which",
     Verdict.SIMULTANEOUS_OPEN: "crossed SYNs, a SYN-ACK from each end",
     Verdict.ONE_SIDED_CROSSING: "crossed SYNs, a SYN-ACK from one end only: a split handshake, or a simultaneous open "
     "whose SYN was lost; packets cannot tell",
