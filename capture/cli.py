@@ -7,13 +7,14 @@ import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from analysis.errors import SelfconnError
 from analysis.text import printable
+from analysis.views import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _DESCRIPTION = """\
 Make a TCP socket connect to itself, capture it, and show from the packets how it could: segment by segment, with the
@@ -27,6 +28,7 @@ Examples:
   selfconn-capture --private                no root: in a network namespace of its own
   sudo selfconn-capture --host ::1 --port 50001 -w self.pcapng
   sudo selfconn-capture --repro bind        at once, without walking through the ports
+  selfconn-capture --private -- ./loop.sh   your own program instead of a repro
   selfconn-capture --private --format json | jq .openings
   selfconn-capture --private -w - | tshark -r -
 
@@ -58,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="selfconn-capture",
-        usage="%(prog)s [OPTIONS]",
+        usage="%(prog)s [OPTIONS] [-- COMMAND [ARG...]]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=_formatter,
@@ -66,7 +68,12 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument_group("what connects to itself").add_argument
     add("--host", default="127.0.0.1", metavar="ADDR", help="an address of this machine (default %(default)s)")
-    add("--port", type=_port, default=50000, metavar="PORT", help="a port that nobody serves (default %(default)s)")
+    add(
+        "--port",
+        type=_port,
+        metavar="PORT",
+        help="a port that nobody serves (default 50000); with COMMAND, the only port that counts (default any)",
+    )
     add(
         "--repro",
         choices=("auto", "walk", "bind", "range"),
@@ -75,8 +82,23 @@ def parser() -> argparse.ArgumentParser:
         "first; range: a port range of one, for one socket (Linux 6.3). auto (default) walks wherever that gets there",
     )
     add("--attempts", type=_count, metavar="N", help="give up after N refused attempts (default: 20 times the mean)")
-    add("--timeout", type=_seconds, default=90.0, metavar="SECONDS", help="give up then (default 90)")
+    add("--timeout", type=_seconds, metavar="SECONDS", help="give up then (default 90; none for COMMAND)")
     add("--close", choices=("fin", "rst"), default="fin", help="how to close: rst leaves no TIME-WAIT (default fin)")
+    add = made.add_argument_group("instead of a repro").add_argument
+    add(
+        "command",
+        nargs="*",
+        default=(),
+        metavar="COMMAND",
+        help="after --: a program and its arguments, run as the user and not as root while its sockets are captured",
+    )
+    add(
+        "--then",
+        choices=("stop", "wait", "leave"),
+        default="stop",
+        help="what becomes of COMMAND when a socket has connected to itself: it is stopped (default), waited for, or "
+        "left alone",
+    )
     add = made.add_argument_group("where").add_argument
     add("-i", "--interface", default="lo", metavar="IF", help="capture on IF; 'any' is all (default %(default)s)")
     add("--private", action="store_true", help="in a network namespace of its own, with a small ephemeral range")
@@ -89,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
         help="save the packets there, - is standard output (default selfconn-TIME.pcapng)",
     )
     add("-c", "--count", type=_count, metavar="COUNT", help="stop after COUNT packets")
-    add("--format", choices=("table", "json", "jsonl"), default="table", help="of the report (default %(default)s)")
+    add("--format", choices=FORMATS, help="of the report (default table)")
     add("-o", "--output", metavar="FILE", help="write the report there instead of standard output")
     add(
         "--color", choices=("auto", "always", "never"), default="auto", help="(default %(default)s; NO_COLOR is heeded)"
@@ -105,16 +127,29 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit status."""
     _fill_the_first_three()
     with _ends_at_once():
-        arguments = vars(parser().parse_args(argv))
-        del arguments["n"], arguments["version"]
+        words = sys.argv[1:] if argv is None else argv
+        arguments = _arguments(words)
         from . import session  # noqa: PLC0415 - --help needs none of it
 
-        command = tuple(sys.argv[1:] if argv is None else argv)
         try:
-            return session.run(session.Options(**arguments, command=command))
+            return session.run(session.Options(**arguments, argv=tuple(words)))
         except SelfconnError as error:
             sys.stderr.write(f"selfconn-capture: {printable(str(error))}\n")
             return error.status
+
+
+def _arguments(words: Sequence[str]) -> dict[str, Any]:
+    """Read the command line. What comes after -- is COMMAND's, whatever it looks like."""
+    made = parser()
+    at = words.index("--") if "--" in words else len(words)
+    arguments = vars(made.parse_args(words[:at]))
+    if arguments["command"]:
+        made.error(f"{arguments['command'][0]!r} is no option; a command to run comes after --")
+    arguments["command"] = tuple(words[at + 1 :])
+    if at + 1 == len(words):
+        made.error("there is no command after --")
+    del arguments["n"], arguments["version"]
+    return arguments
 
 
 def _fill_the_first_three() -> None:

@@ -47,7 +47,7 @@ class Command:
         self.argv = tuple(argv)
         self.status: int | None = None
         self.signal: int | None = None
-        self.stopped = False
+        self.stopped = self._left = False
         self._terminal = _terminal()
         self._handed_over = False
         self._began = time.monotonic()
@@ -103,7 +103,9 @@ class Command:
 
         *meanwhile* is called all the while: what they do at the end belongs to the recording.
         """
-        self.stopped = self.poll()
+        if self._left:
+            return True
+        self.stopped |= self.poll()
         began = time.monotonic()
         told: set[int] = set()
         while _has_children() and (passed := time.monotonic() - began) < _POLITE + _PATIENCE:
@@ -122,6 +124,7 @@ class Command:
     def leave(self) -> None:
         """Let it run on without us."""
         self._process.returncode = 0  # or subprocess would complain that nobody waits for it
+        self._left = True
         self._take_back()
 
     # -- the terminal --

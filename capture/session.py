@@ -1,49 +1,50 @@
 """One run of selfconn-capture, from the first socket to the exit status.
 
-The order is that of privilege. First, with the standard library alone: the namespace and the recorder's sockets. Then
-privilege is given up. Only then comes everything else: a look at the host, the file, the repro, the analysis, the
-report. The recorder is armed before the repro begins.
+The order is that of privilege. First, with the standard library alone: the namespace, the recorder's sockets and the
+kernel's tracepoint. Then privilege is given up. Only then comes everything else: a look at the host, the file, the
+repro or the user's own command, the analysis, the report. The recorder is armed before any of it begins.
 
-One process records and coordinates, a child does the repro. What the recorder gives goes to the file and, the very
-same bytes, into the analysis; so whatever ends the run, there is a whole file and the analysis of what is in it.
+One process records and coordinates, a child does what is recorded.
 """
 
 from __future__ import annotations
 
+import math
 import os
-import selectors
 import shlex
+import shutil
 import signal
-import struct
 import sys
 import time
-from collections import deque
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from analysis import pcapng
 from analysis.errors import CannotCapture, Incomplete, SelfconnError, UsageError
 from analysis.words import Verdict
 
 from . import host, namespace, privilege
+from .command import Command
+from .holders import Holder, holder
 from .output import Sink
 from .recorder import Recorder
-from .repro import Plan, Repro, plan
+from .recording import Recording
+from .repro import Account, Plan, Repro, plan
+from .witness import Witness
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from analysis.reader import Analysis
-    from analysis.words import CaptureResult, Endpoint
+    from analysis.words import CaptureResult, Endpoint, Opening
 
+    from .host import Kernel
     from .telling import Teller
 
-#: Seconds between two looks at the rings when nothing happens.
-_TICK = 0.05
-#: Seconds that the analysis may take before the rings are looked at again, and the octets it takes at once.
-_TURN, _PORTION = 0.005, 1 << 16
+#: The port to dial unless another one is asked for.
+PORT = 50000
+#: Seconds that a repro may take unless asked otherwise.
+SECONDS = 90.0
 #: Seconds after its own limit when the repro is ended for it.
 _GRACE = 2.0
 #: Seconds after a signal when the process ends whatever it is doing.
@@ -54,14 +55,15 @@ _CAP_NET_RAW = 13
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asks for; cli.py says what each means."""
+    """What the command line asks for; cli.py says what each means. ``argv`` is the command line itself."""
 
     host: str = "127.0.0.1"
-    port: int = 50000
+    port: int | None = None
     repro: str = "auto"
     attempts: int | None = None
-    timeout: float = 90.0
+    timeout: float | None = None
     close: str = "fin"
+    then: str = "stop"
     private: bool = False
     range: tuple[int, int] | None = None
     interface: str = "lo"
@@ -69,67 +71,106 @@ class Options:
     count: int | None = None
     quiet: bool = False
     verbose: bool = False
-    format: str = "table"
+    format: str | None = None
     output: str | None = None
     color: str = "auto"
     command: tuple[str, ...] = ()
+    argv: tuple[str, ...] = ()
+
+    @property
+    def only_port(self) -> int | None:
+        """The port that a self-connect must have to count; None: any."""
+        return self.port if self.command else self.port or PORT
+
+
+class Scene(NamedTuple):
+    """What is there when privilege has been given up. ``signalled`` becomes readable at a signal to end the run."""
+
+    options: Options
+    recorder: Recorder
+    witness: Witness
+    private: bool
+    signalled: int
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What a run came to. ``trouble`` says what is missing from it."""
+    """What a run came to. ``trouble`` says what is missing from it.
 
-    plan: Plan
-    repro: Repro
-    recorder: Recorder
+    ``plan`` is the repro's, ``command`` what ran instead of one; the account is of either. ``holders`` are the sockets
+    that were connected to themselves.
+    """
+
+    scene: Scene
     sink: Sink
     result: CaptureResult
-    interface: str
-    private: bool
     packets: int
     trouble: str | None
+    kernel: Kernel
+    account: Account
+    plan: Plan | None = None
+    command: Command | None = None
+    holders: Sequence[Holder] = ()
 
     @property
-    def rebuilt(self) -> bool:
-        """Whether a self-connect of the target is in the capture."""
-        target = self.plan.outlook.target
-        return any(
-            opening.verdict is Verdict.SELF_CONNECT and opening.source == target for opening in self.result.openings
-        )
+    def openings(self) -> list[Opening]:
+        """The self-connects in the capture that count."""
+        port = self.scene.options.only_port
+        return [
+            opening
+            for opening in self.result.openings
+            if opening.verdict is Verdict.SELF_CONNECT
+            and (opening.source == self.plan.outlook.target if self.plan else port in (None, opening.source.port))
+        ]
 
     @property
     def status(self) -> int:
         """The exit status."""
-        if self.trouble or self.recorder.dropped:
+        if self.trouble or self.scene.recorder.dropped:
             return Incomplete.status
-        return 0 if self.rebuilt else 1
+        return 0 if self.openings else 1
 
 
 def run(options: Options) -> int:
     """Do what *options* ask for; the exit status. Raises SelfconnError where there is nothing to show."""
-    target = host.target(options.host, options.port)
-    if options.output and options.write and Path(options.output).absolute() == Path(options.write).absolute():
-        raise UsageError("-o and -w name the same file: one is the report, the other the packets")
+    target = host.target(options.host, options.port or PORT)
+    _check(options)
     notes: list[str] = []
-    recorder, private = _privileged(options, target, notes)
-    with recorder:
+    recorder, witness, private = _privileged(options, target, notes)
+    with recorder, witness:
         from .telling import Teller  # noqa: PLC0415 - whatever it needs is imported without privilege
 
-        host.check_own(target)
-        outlook = host.outlook(target)
-        chosen = plan(
-            outlook, options.repro, attempts=options.attempts, seconds=options.timeout, reset=options.close == "rst"
-        )
+        chosen = None if options.command else _plan(options, target)
         teller = Teller(options, chosen)
         teller.before(notes)
-        with _signals() as signalled, teller:
-            outcome = _record(options, chosen, recorder, teller, signalled, private=private)
+        with signals() as signalled, teller:
+            scene = Scene(options, recorder, witness, private, signalled)
+            outcome = _repro(scene, chosen, teller) if chosen else _command(scene)
             teller.after(outcome)
     return outcome.status
 
 
-def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[Recorder, bool]:
-    """Everything that needs privilege, and the end of it: the recorder, and whether it is in a private namespace."""
+def _check(options: Options) -> None:
+    """Raise UsageError where two options do not go together."""
+    if options.output and options.write and Path(options.output).absolute() == Path(options.write).absolute():
+        raise UsageError("-o and -w name the same file: one is the report, the other the packets")
+    if options.command and options.repro != "auto":
+        raise UsageError("--repro makes attempts of its own, and a COMMAND is run instead of that: leave one out")
+
+
+def _plan(options: Options, target: Endpoint) -> Plan:
+    host.check_own(target)
+    return plan(
+        host.outlook(target),
+        options.repro,
+        attempts=options.attempts,
+        seconds=options.timeout or SECONDS,
+        reset=options.close == "rst",
+    )
+
+
+def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[Recorder, Witness, bool]:
+    """Everything that needs privilege, and the end of it: recorder, witness, and whether the namespace is private."""
     asked = options.private or options.range is not None
     # An interface of the host's is not in a namespace of our own: then the recorder says what is missing.
     private = asked or (options.interface in ("lo", "any") and not _may_capture())
@@ -139,17 +180,18 @@ def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[R
     try:
         if private:
             namespace.enter(target, options.range or namespace.ephemeral_range(target.port))
-        recorder = Recorder(options.interface, target.port)
+        port = options.only_port
+        recorder = Recorder(options.interface, port, ends_only=port is None)
     except CannotCapture as error:
-        if os.geteuid() == 0 or not isinstance(error.__cause__, PermissionError):
-            raise
-        raise CannotCapture(f"{error}. As root it works: {sudo(options)}") from error
+        raise with_sudo(error, options) from error
+    witness = Witness(port)
     try:
         privilege.give_up_root()
     except SelfconnError:
         recorder.close()
+        witness.close()
         raise
-    return recorder, private
+    return recorder, witness, private
 
 
 def _may_capture() -> bool:
@@ -159,15 +201,22 @@ def _may_capture() -> bool:
     return bool(int(effective.split()[1], 16) >> _CAP_NET_RAW & 1)
 
 
+def with_sudo(error: CannotCapture, options: Options) -> CannotCapture:
+    """Add to *error*, where it is for want of privilege, the command line that has it."""
+    if os.geteuid() == 0 or not isinstance(error.__cause__, PermissionError):
+        return error
+    return CannotCapture(f"{error}. As root it works: {sudo(options)}")
+
+
 def sudo(options: Options) -> str:
     """The command line that does the same as root: sudo does not look for programs where the user does."""
     path = Path(sys.argv[0]).absolute()
     program = [sys.executable, "-m", "capture.cli"] if path.suffix == ".py" else [str(path)]
-    return shlex.join(["sudo", *program, *options.command])
+    return shlex.join(["sudo", *program, *options.argv])
 
 
 @contextmanager
-def _signals() -> Iterator[int]:
+def signals() -> Iterator[int]:
     """Let INT, TERM and HUP end the run in order: a descriptor that becomes readable.
 
     Python ignores SIGINT in a process that a script started in the background; here it counts all the same. A SIGHUP
@@ -191,100 +240,86 @@ def _signals() -> Iterator[int]:
         os.close(writer)
 
 
-def _record(  # noqa: PLR0913 - everything that is at work during a recording
-    options: Options, chosen: Plan, recorder: Recorder, teller: Teller, signalled: int, *, private: bool
-) -> Outcome:
+def _repro(scene: Scene, chosen: Plan, teller: Teller) -> Outcome:
     """Record until the repro ends, a signal comes, the file cannot be written or a limit is reached."""
     with ExitStack() as opened:
-        sink = Sink(options.write)
-        opened.callback(sink.close)
+        sink = opened.enter_context(closing(Sink(scene.options.write)))
         repro = Repro(chosen)
         opened.callback(repro.stop)
-        # The child is at work; the rings keep what it does until these are there.
-        from analysis.reader import Analysis  # noqa: PLC0415
-
-        flow = _Flow(recorder, sink, Analysis("standard output" if sink.name == "-" else sink.name), options.count)
-        ready = opened.enter_context(selectors.DefaultSelector())
-        for one in (*recorder.filenos(), repro.fileno(), signalled):
-            ready.register(one, selectors.EVENT_READ)
+        recording = opened.enter_context(_recording(scene, sink, repro.fileno()))
         deadline = time.monotonic() + chosen.seconds + _GRACE
-        stopped = False
-        while not (stopped or flow.full or flow.trouble or time.monotonic() > deadline):
-            events = {key.fd for key, _ in ready.select(_TICK)}
-            flow.take(recorder.poll())
-            if repro.fileno() in events and not repro.read():
-                break
-            stopped = signalled in events
+        while _goes_on(recording, scene, deadline) and repro.read():
             teller.progress(repro.account)
         teller.progress(None)
         repro.stop()
-        flow.take(recorder.finish())
-        flow.close()
-        return Outcome(
-            plan=chosen,
-            repro=repro,
-            recorder=recorder,
-            sink=sink,
-            result=flow.analysis.finish(),
-            interface=options.interface,
-            private=private,
-            packets=flow.packets,
-            trouble=flow.trouble,
-        )
+        return _outcome(scene, recording, chosen.outlook.kernel, repro.account, plan=chosen)
 
 
-class _Flow:
-    """Where the recorder's stream goes: into the file at once, into the analysis when there is time."""
-
-    def __init__(self, recorder: Recorder, sink: Sink, analysis: Analysis, count: int | None) -> None:
-        self.analysis = analysis
-        self.packets = 0
-        self.trouble: str | None = None
-        self._recorder, self._sink, self._count = recorder, sink, count
-        self._behind: deque[memoryview] = deque()
-
-    @property
-    def full(self) -> bool:
-        """Whether there are as many packets as were asked for."""
-        return self._count is not None and self.packets >= self._count
-
-    def take(self, stream: bytes) -> None:
-        """Write what comes next, and analyse for a moment."""
-        if self._count is None:
-            self.packets = self._recorder.packets
+def _command(scene: Scene) -> Outcome:
+    """Record until COMMAND has connected to itself or ended, or as above."""
+    options, recorder = scene.options, scene.recorder
+    kernel = host.kernel()
+    if shutil.which(options.command[0]) is None:
+        raise UsageError(f"cannot run {options.command[0]!r}: there is no such program")
+    holders: list[Holder] = []
+    with ExitStack() as opened:
+        sink = opened.enter_context(closing(Sink(options.write)))
+        command = Command(options.command, output=_output(options), outlives=options.then == "leave")
+        recording = opened.enter_context(_recording(scene, sink))
+        opened.callback(command.stop, recording.take)
+        deadline = time.monotonic() + (options.timeout or math.inf)
+        outcome, seen = "limit", 0
+        while _goes_on(recording, scene, deadline):
+            for hit in recorder.self_connects[seen:]:
+                seen += 1
+                if options.only_port in (None, hit.endpoint.port):
+                    holders.append(holder(hit, scene.witness))
+            if holders and options.then != "wait":
+                break
+            if not command.poll():
+                outcome = "ended"
+                break
+            if recording.refused >= (options.attempts or math.inf):
+                break
         else:
-            stream, packets = _first(stream, self._count - self.packets)
-            self.packets += packets
-        if not self.trouble:
-            try:
-                self._sink.write(stream)
-            except Incomplete as error:
-                self.trouble = str(error)
-        self.trouble = self.trouble or self._recorder.trouble
-        view = memoryview(stream)
-        self._behind.extend(view[start : start + _PORTION] for start in range(0, len(view), _PORTION))
-        until = time.monotonic() + _TURN
-        while self._behind and time.monotonic() < until:
-            self.analysis.feed(self._behind.popleft())
-
-    def close(self) -> None:
-        """Close the file and analyse the rest."""
-        try:
-            self._sink.close()
-        except Incomplete as error:
-            self.trouble = self.trouble or str(error)
-        while self._behind:
-            self.analysis.feed(self._behind.popleft())
+            outcome = "stopped" if scene.signalled in recording.woken else "limit"
+        if holders and options.then == "leave" and command.running:
+            command.leave()
+        elif not command.stop(recording.take):
+            recording.trouble = recording.trouble or "something that COMMAND started could not be ended"
+        account: Account = {"attempts": 0, "seconds": command.seconds, "outcome": "hit" if holders else outcome}
+        made = _outcome(scene, recording, kernel, account, command=command, holders=holders)
+        account["attempts"] = made.result.verdicts[Verdict.REFUSED]
+        return made
 
 
-def _first(stream: bytes, count: int) -> tuple[bytes, int]:
-    """Leave out of whole pcapng blocks all packets after the first *count*: the rest, and how many there are."""
-    kept, packets, at = [], 0, 0
-    while at < len(stream):
-        kind, length = struct.unpack_from("<II", stream, at)
-        packet = kind == pcapng.ENHANCED_PACKET
-        if not packet or packets < count:
-            kept.append(stream[at : at + length])
-            packets += packet
-        at += length
-    return b"".join(kept), packets
+def _output(options: Options) -> int | None:
+    """Where COMMAND prints to: not where packets go, or a report for programs (None: to standard output)."""
+    apart = options.write == "-" or (options.output is None and options.format not in (None, "table"))
+    return 2 if apart else None
+
+
+def _recording(scene: Scene, sink: Sink, *wakes: int) -> Recording:
+    return Recording(scene.recorder, scene.witness, sink, (*wakes, scene.signalled), scene.options.count)
+
+
+def _goes_on(recording: Recording, scene: Scene, deadline: float) -> bool:
+    """Record what comes next; whether there may be more."""
+    recording.turn()
+    return not (recording.over or scene.signalled in recording.woken or time.monotonic() > deadline)
+
+
+def _outcome(  # noqa: PLR0913 - all that a run consists of
+    scene: Scene,
+    recording: Recording,
+    kernel: Kernel,
+    account: Account,
+    *,
+    plan: Plan | None = None,
+    command: Command | None = None,
+    holders: Sequence[Holder] = (),
+) -> Outcome:
+    result = recording.finish()
+    return Outcome(
+        scene, recording.sink, result, recording.packets, recording.trouble, kernel, account, plan, command, holders
+    )

@@ -154,6 +154,11 @@ def _target(link: str) -> str:
         return ""
 
 
+def process(pid: int) -> Process | None:
+    """Describe a process; None if it has ended."""
+    return _process(_PROC / str(pid))
+
+
 def _process(directory: Path) -> Process | None:
     """Describe the process; None if it has ended."""
     try:

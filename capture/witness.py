@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from analysis.replay import Replay
-    from analysis.words import Opening
+    from analysis.words import Endpoint
 
     from .tracepoint import StateChange
 
@@ -51,10 +51,11 @@ class Witness:
         if self._trace:
             self._heard += self._trace.read(whole=end)
 
-    def testimony(self, opening: Opening) -> list[StateChange]:
-        """Find what the kernel told of the socket of a self-connect: its changes in order, none where it told nothing.
+    def life(self, endpoint: Endpoint, time: int) -> list[StateChange]:
+        """Find what the kernel told of the socket that connected to itself then: its changes, in order.
 
-        They may lack the first ones, where the kernel's memory was full, and end before the opening does.
+        *time* is that of its SYN or SYN-ACK, in nanoseconds since the epoch. The list is empty where the kernel told
+        nothing; it may lack the first changes, where the kernel's memory was full, and end before the socket does.
         """
         lives: dict[int, list[list[StateChange]]] = {}
         for change in self._heard:
@@ -63,14 +64,19 @@ class Witness:
                 of_socket.append([])
             of_socket[-1].append(change)
         found = [
-            (abs(change.time - opening.time), life)
+            (abs(change.time - time), life)
             for of_socket in lives.values()
             for life in of_socket
             for change in life
-            if change.new is State.SYN_RECEIVED and change.source == change.destination == opening.source
+            if change.new is State.SYN_RECEIVED and change.source == change.destination == endpoint
         ]
         apart, life = min(found, key=lambda one: one[0], default=(_APART, []))
         return life if apart < _APART else []
+
+    def caller(self, endpoint: Endpoint, time: int) -> int | None:
+        """Find the process that called connect() for it; None where the kernel has not told."""
+        first = next(iter(self.life(endpoint, time)), None)
+        return first.process if first and first.old is State.CLOSED and first.process else None
 
     def close(self) -> None:
         """Stop listening."""

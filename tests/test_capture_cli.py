@@ -33,7 +33,7 @@ def capture(*arguments: str, cwd: Path, **how: object) -> subprocess.CompletedPr
 
 def test_every_argument_has_its_option() -> None:
     arguments = vars(cli.parser().parse_args([]))
-    assert arguments.keys() - {"n", "version"} == set(session.Options.__slots__) - {"command"}
+    assert arguments.keys() - {"n", "version"} == set(session.Options.__slots__) - {"argv"}
     defaults = session.Options()
     assert all(value == getattr(defaults, name) for name, value in arguments.items() if name not in {"n", "version"})
 
@@ -61,6 +61,9 @@ def test_every_argument_has_its_option() -> None:
         "--close gently",
         "--por 50000",
         "somewhere",
+        "somewhere -- else",
+        "--private --",
+        "--then never -- true",
     ],
 )
 def test_what_cannot_be_is_usage(line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +165,7 @@ def test_without_a_namespace_it_names_the_command_that_works(
 def test_an_interface_of_the_host_s_is_not_looked_for_in_a_namespace(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def no_recorder(*_: object) -> None:
+    def no_recorder(*_: object, **__: object) -> None:
         raise CannotCapture("capturing packets needs root or CAP_NET_RAW") from PermissionError()
 
     monkeypatch.setattr(session, "Recorder", no_recorder)
@@ -173,7 +176,7 @@ def test_an_interface_of_the_host_s_is_not_looked_for_in_a_namespace(
 
 def test_the_sudo_line_of_a_module_names_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["capture/cli.py"])
-    words = shlex.split(session.sudo(session.Options(command=("-i", "eth0"))))
+    words = shlex.split(session.sudo(session.Options(argv=("-i", "eth0"))))
     assert words == ["sudo", sys.executable, "-m", "capture.cli", "-i", "eth0"]
 
 

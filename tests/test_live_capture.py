@@ -63,6 +63,21 @@ def holds_a_self_connect(made: dict[str, Any], address: str, port: int) -> None:
         live["packets"] == made["captures"][0]["packets"] == 2 * live["attempts"] + len(opening_frames(made, opening))
     )
     assert made["kernel"]["sockets"][0]["local"] == made["kernel"]["sockets"][0]["peer"] == end
+    the_kernel_agrees(made["kernel"], states)
+
+
+def the_kernel_agrees(kernel: dict[str, Any], states: list[str]) -> None:
+    """As root the kernel is asked, and tells the same; anybody else is told why not."""
+    if os.geteuid():
+        assert (kernel["transitions"], kernel["agrees"]) == ([], None)
+        assert "root only" in kernel["missing"]
+        return
+    told = [kernel["transitions"][0]["from"], *(one["to"] for one in kernel["transitions"])]
+    assert told == [state.replace("TIME-WAIT", "CLOSED") for state in states]
+    assert kernel["agrees"] is True
+    assert {one["opening"] for one in kernel["transitions"]} == {0}
+    times = [one["time"] for one in kernel["transitions"]]
+    assert times == sorted(times)
 
 
 def opening_frames(made: dict[str, Any], opening: dict[str, Any]) -> range:

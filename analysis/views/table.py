@@ -116,12 +116,13 @@ def _capture(result: CaptureResult, style: Style) -> Iterator[str]:
         yield "".join(style.paint("finding", line) + "\n" for line in _wrap(printable(damage(result)), WIDTH))
     counts = [(verdict.value, f"{number:,}") for verdict, number in result.verdicts.items() if number]
     if counts:
-        yield "\n" + _table(counts, ("verdict", "openings"), ("left", "right")) + "\n"
+        yield "\n" + grid(counts, ("verdict", "openings"), ("left", "right")) + "\n"
     else:
         yield f"\n{nothing(result)}\n"
 
 
-def _table(rows: Sequence[Sequence[str]], headers: Sequence[str], align: Sequence[str]) -> str:
+def grid(rows: Sequence[Sequence[str]], headers: Sequence[str], align: Sequence[str]) -> str:
+    """Rows under their headers, texts as they are; *align* says ``left`` or ``right`` for each column."""
     # Without disable_numparse what looks like a number would be one, and be printed in another way.
     return tabulate(rows, headers=headers, colalign=align, tablefmt="simple", disable_numparse=True)
 
@@ -142,7 +143,7 @@ def _list(entries: Sequence[tuple[int, Entry]], style: Style) -> str:
         rows.append((f"{number}.", opening.verdict.value, str(opening.first_frame), ends))
     headers = ("", "verdict", "frame", "from and to")
     title = style.paint("title", f"{count(len(rows), 'more opening')}") + " (-v shows each in full)"
-    return f"{title}\n{_table(rows, headers, ('right', 'left', 'right', 'left'))}\n"
+    return f"{title}\n{grid(rows, headers, ('right', 'left', 'right', 'left'))}\n"
 
 
 #: Room for the two ends of an opening in its line.
@@ -180,7 +181,7 @@ def _witness(report: Report, entry: Entry, style: Style) -> Iterator[str]:
     if lines := remarks(account, said):
         cells = [(str(line.frame), line.segment, *("\n".join(_wrap(t, _OPINION)) for t in line[2:])) for line in lines]
         headers = ("frame", "segment", "what it is", "what Wireshark makes of it")
-        yield "\n" + _table(cells, headers, ("right", "left", "left", "left")) + "\n"
+        yield "\n" + grid(cells, headers, ("right", "left", "left", "left")) + "\n"
 
 
 #: Room for each of two readings of a frame.
@@ -216,7 +217,7 @@ def _timeline(account: Replay, style: Style) -> str:
         cells.append((frame, time, "\n".join(texts[row.segment.frame]), *steps))
     headers = ("frame", "time", "segment", "the sending socket", "the receiving socket")
     align = ("right", "right", "left", "left", "left")
-    return _table(cells, headers, align)
+    return grid(cells, headers, align)
 
 
 def _segment(segment: Segment, account: Replay) -> list[str]:
