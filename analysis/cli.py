@@ -374,9 +374,9 @@ def _witness(paths: Sequence[_Path]) -> Tshark:
 
 def _question(tshark: Tshark, report: Report, statuses: set[int]) -> None:
     """Ask about the frames of all openings in the report; say what is read differently, and what was not asked."""
-    from .witness import FRAMES, Testimony
+    from .witness import FRAMES, Evidence
 
-    report.witness = Testimony(tshark.version)
+    report.witness = Evidence(tshark.version)
     for place, result in enumerate(report.captures):
         segments = [segment for opening in result.openings for segment in opening.segments]
         try:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from .replay import Step
-    from .witness import Testimony, Witness
+    from .witness import Evidence, Witness
     from .words import CaptureResult, Endpoint, Opening, Segment
 
 #: The version of this program; a test holds it against the project file.
@@ -63,7 +63,7 @@ class Report:
     entries: list[Entry] = field(default_factory=list)
     live: dict[str, Json] | None = None
     kernel: dict[str, Json] | None = None
-    witness: Testimony | None = None
+    witness: Evidence | None = None
 
     def add(self, result: CaptureResult) -> None:
         """Take in one capture."""
@@ -161,11 +161,11 @@ def _said(witness: Witness) -> dict[str, Json]:
     return {"frame": witness.frame, "says": list(witness.says), "differences": differences}
 
 
-def _witness(testimony: Testimony) -> dict[str, Json]:
+def _witness(evidence: Evidence) -> dict[str, Json]:
     return {
-        "tshark": testimony.version,
-        "frames": len(testimony.frames),
-        "differences": testimony.differences,
+        "tshark": evidence.version,
+        "frames": len(evidence.frames),
+        "differences": evidence.differences,
     }
 
 

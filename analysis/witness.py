@@ -58,7 +58,7 @@ class Witness(NamedTuple):
 
 
 @dataclass(slots=True)
-class Testimony:
+class Evidence:
     """What Wireshark says of all frames it was asked about: ``frames[capture, frame]``, captures counted from 0."""
 
     version: str
@@ -88,6 +88,9 @@ REMARKS = {
     "analysis_zero_window_probe": "TCP ZeroWindowProbe",
     "analysis_zero_window_probe_ack": "TCP ZeroWindowProbeAck",
 }
+
+#: Kinds of retransmission: the Info column leaves out that they are retransmissions.
+_RETRANSMISSIONS = {"analysis_fast_retransmission", "analysis_spurious_retransmission"}
 
 
 class _Layer:
@@ -122,15 +125,15 @@ class _Layer:
         return bytes.fromhex("".join(self.texts("tcp.options.tfo.cookie", "raw_value")))
 
     def remarks(self) -> Iterator[str]:
-        for name in dict.fromkeys(self._layer.field_names):
-            if name == "analysis_duplicate_ack":
-                of, times = (
-                    self.number("tcp.analysis.duplicate_ack_frame"),
-                    self.number("tcp.analysis.duplicate_ack_num"),
-                )
-                yield f"{REMARKS[name]} {of}#{times}"
-            elif name in REMARKS:
-                yield REMARKS[name]
+        names = dict.fromkeys(name for name in self._layer.field_names if name in REMARKS)
+        if names.keys() & _RETRANSMISSIONS:
+            names.pop("analysis_retransmission", None)
+        for name in names:
+            yield REMARKS[name] + (self._which() if name == "analysis_duplicate_ack" else "")
+
+    def _which(self) -> str:
+        """Of which ACK it is a duplicate, and the how manieth."""
+        return " {}#{}".format(*(self.number(f"tcp.analysis.duplicate_ack_{what}") for what in ("frame", "num")))
 
 
 #: The fields that are compared: name, as we have it, as Wireshark has it.
