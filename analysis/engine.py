@@ -61,6 +61,7 @@ REASONS = (
     "IPv4 header cut short",
     "IPv4 header malformed",
     "IPv6 header cut short",
+    "IPv6 header malformed",
     "IPv6 extension headers cut short",
     "IP fragment after the first",
     "GRE header cut short or of an unknown kind",
@@ -73,12 +74,13 @@ R_TAG = 1
 R_IP4_CUT = 2
 R_IP4_BAD = 3
 R_IP6_CUT = 4
-R_IP6_EXT = 5
-R_FRAGMENT = 6
-R_GRE = 7
-R_DEPTH = 8
-R_TCP_CUT = 9
-R_TCP_BAD = 10
+R_IP6_BAD = 5
+R_IP6_EXT = 6
+R_FRAGMENT = 7
+R_GRE = 8
+R_DEPTH = 9
+R_TCP_CUT = 10
+R_TCP_BAD = 11
 OTHER = -1  # a sound frame without a TCP segment
 FOUND = -2
 UNKNOWN_LINK = -3
@@ -607,7 +609,7 @@ class Engine:
             kind = IPV6
         elif link == 9 or link == 50:
             kind = PPP
-            if link == 50 and end - p >= 4 and (d[p] == 0x0F or d[p] == 0x8F):  # Cisco HDLC framing
+            if end - p >= 4 and (d[p] == 0x0F or d[p] == 0x8F) and d[p + 1] == 0:  # Cisco HDLC framing
                 kind = u16(d, p + 2)
                 p += 4
         elif link == 51:
@@ -651,7 +653,7 @@ class Engine:
                 if end - p < 40:
                     return R_IP6_CUT
                 if d[p] >> 4 != 6:
-                    return R_IP6_CUT
+                    return R_IP6_BAD
                 total = u16(d, p + 4)
                 if total:  # else a jumbogram, or segmentation offload
                     stop = p + 40 + total
@@ -766,7 +768,9 @@ class Engine:
                 target = u16(d, p + 2)
                 source = u16(d, p)
                 p += 8
-                if target == 4789 and d[p] & 0x08:  # VXLAN (RFC 7348)
+                if (target == 4789 or target == 8472) and d[
+                    p
+                ] & 0x08:  # VXLAN (RFC 7348), and the port Linux had before it
                     kind = ETHERNET
                     p += 8
                 elif target == 6081 and d[p] >> 6 == 0:  # Geneve (RFC 8926)

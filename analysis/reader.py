@@ -25,6 +25,7 @@ TABLE = 1 << 18
 #: First four octets of a pcap file -> (octets of a record header, nanoseconds to a tick).
 PCAP = {0xA1B2C3D4: (16, 1000), 0xA1B23C4D: (16, 1), 0xA1B2CD34: (24, 1000)}
 ORDERS: tuple[Literal["big", "little"], ...] = ("big", "little")
+_BYTE_ORDER = (b"\x1a\x2b\x3c\x4d", b"\x4d\x3c\x2b\x1a")
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
 
 #: What a file is told to be when it is neither: one hint for each thing people feed in by mistake.
@@ -121,7 +122,7 @@ class Analysis:
     def _begin(self) -> None:
         """Recognise the file by its first 24 octets."""
         head = bytes(self._tail)
-        if head[:4] == _PCAPNG:
+        if head[:4] == _PCAPNG and head[8:12] in _BYTE_ORDER:
             self._format = "pcapng"
             self._walk = self._engine.pcapng
             self._need = 12

@@ -313,6 +313,9 @@ def _deep(levels: int) -> bytes:
         pytest.param(frames.ethernet(b"\0", 0x8100), 1, "VLAN, MPLS or PPPoE header cut short", id="half a tag"),
         pytest.param(frames.ethernet(syn_packet()[:19]), 1, "IPv4 header cut short", id="half of IPv4"),
         pytest.param(frames.ethernet(syn_packet(6)[:39]), 1, "IPv6 header cut short", id="half of IPv6"),
+        pytest.param(
+            frames.ethernet(b"\x50" + syn_packet(6)[1:], 0x86DD), 1, "IPv6 header malformed", id="IPv6 version 5"
+        ),
         pytest.param(frames.ethernet(b"\x44" + syn_packet()[1:]), 1, "IPv4 header malformed", id="IPv4 too short"),
         pytest.param(_ip(WRAPPED, total_length=19), 1, "IPv4 header malformed", id="IPv4 length below its header"),
         pytest.param(_ip(WRAPPED, fragment_offset=24), 1, "IP fragment after the first", id="IPv4 fragment"),
