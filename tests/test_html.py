@@ -65,13 +65,12 @@ def live(attempts: int = 9_000) -> Report:
     """All that a page can hold: a live capture with its walk, the kernel's account and Wireshark's."""
     opening = self_connect(refused_before=attempts, refused_since=START - 20_000 * attempts)
     made = told(opening, attempts=attempts)
-    end = {"address": SELF.address, "port": SELF.port}
     made.live = {
         "interface": "lo",
         "namespace": "host",
         "repro": "walk",
         "outcome": "hit",
-        "target": end,
+        "target": {"address": SELF.address, "port": SELF.port},
         "file": "a",
         "attempts": attempts,
         "seconds": 0.18,
@@ -80,6 +79,7 @@ def live(attempts: int = 9_000) -> Report:
         "echo": "hello",
         "time_wait": 60.0,
         "server": [{"when": "connected", "reuse": reuse, "error": "EADDRINUSE"} for reuse in (False, True)],
+        "command": {"argv": ["./loop.sh", "a b"], "user": "somebody"},
     }
     changes = [("CLOSED", "SYN-SENT"), ("SYN-SENT", "SYN-RECEIVED"), ("SYN-RECEIVED", "ESTABLISHED")]
     made.kernel = {
@@ -88,11 +88,12 @@ def live(attempts: int = 9_000) -> Report:
         "chance": 1 / 14116,
         "mean_attempts": 14116.0,
         "agrees": True,
-        "transitions": [{"from": before, "to": after, "time": 0} for before, after in changes],
+        "sockets": [{"state": "ESTABLISHED", "inode": 7, "process": "nutcracker", "pid": 12}],
+        "transitions": [{"from": before, "to": after, "time": "0.0", "opening": 0} for before, after in changes],
     }
     says = {1: (), 2: ("TCP Retransmission",), 3: ("TCP Window Update",)}
     frames = {(0, frame): witness.Witness(frame, said, ()) for frame, said in says.items()}
-    made.witness = witness.Testimony("4.0", frames)
+    made.witness = witness.Evidence("4.0", frames)
     return made
 
 
@@ -175,9 +176,11 @@ def foreign(text: str) -> Report:
     made.captures[0].undecoded = {text: 1}
     made.live = {name: text if isinstance(value, str) else value for name, value in (made.live or {}).items()}
     made.live["server"] = [{"when": text, "reuse": False, "error": text}]
+    made.live["command"] = {"argv": [text], "user": text}
     made.kernel = {**(made.kernel or {}), "release": text}
+    made.kernel["sockets"] = [{"state": "ESTABLISHED", "inode": 7, "process": text, "pid": 12}]
     said = witness.Witness(2, (text,), (witness.Difference(text, text, text),))
-    made.witness = witness.Testimony(text, {(0, 2): said})
+    made.witness = witness.Evidence(text, {(0, 2): said})
     made.add(CaptureResult(text))
     return made
 
@@ -247,7 +250,8 @@ def test_the_kernel_confirms_only_what_it_says() -> None:
     assert made.kernel is not None
     made.kernel["transitions"][1]["to"] = "CLOSED"
     assert html(made).count("Confirmed by the kernel") == 1
-    made.live = None
+    for change in made.kernel["transitions"]:
+        change["opening"] = 1
     assert "Confirmed by the kernel" not in html(made)
 
 
@@ -526,9 +530,10 @@ def contrast(one: str, other: str) -> float:
 def test_nothing_sticks_out_on_a_phone(browser: Browser, tmp_path: Path) -> None:
     captures = [analyze(str(path), collect=frozenset(Verdict)) for path in PCAPS]
     captures[0].name = "a-rather-long-name-without-any-break/" * 4
-    for width in (390, 320):
-        with Visit(browser, tmp_path / "page.html", html(report(captures)), width=width) as page:
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for text in (html(report(captures)), html(live())):
+        for width in (390, 320):
+            with Visit(browser, tmp_path / "page.html", text, width=width) as page:
+                assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_motion_is_left_out_for_who_wants_none(browser: Browser, tmp_path: Path) -> None:

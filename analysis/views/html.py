@@ -11,6 +11,7 @@ import base64
 import functools
 import hashlib
 import itertools
+import shlex
 from datetime import UTC, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -284,7 +285,7 @@ def _page(number: int, entry: Entry, report: Report) -> Page:
             walked.setdefault(machine.edge_key(step.before, step.after), []).append(str(place))
     tried = report.captures[entry.capture].attempts
     attempts = next((one for one in tried if one.destination == opening.destination), None)
-    shown = list(_steps(account, steps, said or {}, report))
+    shown = list(_steps(account, steps, said or {}, _confirmed(account, number - 1, report)))
     drawn = ladder(account, steps, folds)
     return Page(
         number,
@@ -307,11 +308,10 @@ def _page(number: int, entry: Entry, report: Report) -> Page:
     )
 
 
-def _steps(account: Replay, steps: list[Step], said: dict[int, Witness], report: Report) -> Iterator[Shown]:
+def _steps(account: Replay, steps: list[Step], said: dict[int, Witness], confirmed: set[int]) -> Iterator[Shown]:
     segments = {segment.frame: segment for segment in account.segments}
     letters = names(account)
     at: dict[Endpoint, str] = dict.fromkeys(letters, State.CLOSED)
-    confirmed = _confirmed(account, report)
     for number, step in enumerate(steps, 1):
         segment = segments[step.frame]
         if step.changes:
@@ -405,14 +405,13 @@ def _clock(nanoseconds: int) -> str:
         return f"{whole}.{rest:09d} s"
 
 
-def _confirmed(account: Replay, report: Report) -> set[int]:
-    """The steps (their identities) that the kernel's own account of the socket agrees with, as far as it does."""
-    told = (report.kernel or {}).get("transitions") or []
-    target = (report.live or {}).get("target")
-    opening = account.opening
-    ours = {"address": opening.source.address, "port": opening.source.port}
-    if not opening.to_itself or opening.verdict is not Verdict.SELF_CONNECT or target != ours:
-        return set()
+def _confirmed(account: Replay, place: int, report: Report) -> set[int]:
+    """The steps (their identities) that the kernel's own account of the socket agrees with, as far as it does.
+
+    *place* is the opening's in the report.
+    """
+    transitions = (report.kernel or {}).get("transitions") or []
+    told = [theirs for theirs in transitions if theirs["opening"] == place]
     confirmed = set()
     for step, theirs in zip(account.transitions, told, strict=False):
         # The kernel keeps no socket for TIME-WAIT, and shows the one it had as closed.
@@ -479,22 +478,30 @@ def _odds(target: Endpoint, report: Report) -> Odds | None:
 # -- a live capture ------------------------------------------------------------------------------------------------
 
 
+_AGREES: dict[object, str] = {True: "agrees with the rebuilt one", False: "differs from the rebuilt one"}
+
+
 def _live(report: Report) -> list[tuple[str, str]]:
     """What a live capture adds, as rows of a table."""
     live, kernel = report.live, report.kernel or {}
     if not live:
         return []
     rows: list[tuple[str, Any]] = [
-        ("Interface", f"{live.get('interface')} ({live.get('namespace')} network namespace)"),
-        ("Repro", f"{live.get('repro')}: {live.get('outcome')}"),
-        ("Attempts refused", f"{live.get('attempts', 0):,} in {live.get('seconds', 0):.3f} s"),
-        ("Packets", f"{live.get('packets', 0):,} written, {live.get('dropped', 0):,} lost"),
+        ("Interface", f"{live['interface']} ({live['namespace']} network namespace)"),
+        ("Repro", f"{live['repro']}: {live['outcome']}"),
+        ("Attempts refused", f"{live['attempts']:,} in {live['seconds']:.3f} s"),
+        ("Packets", f"{live['packets']:,} written, {live['dropped']:,} lost"),
         ("It read back", live.get("echo")),
         ("TIME-WAIT", f"{live['time_wait']:.0f} s" if live.get("time_wait") else None),
         ("Kernel", kernel.get("release")),
         ("Ephemeral ports", "-".join(map(str, kernel.get("range", []))) or None),
-        ("The kernel's account", {True: "agrees", False: "differs"}.get(kernel.get("agrees", ""))),
+        ("The kernel's account of the states", _AGREES.get(kernel.get("agrees"))),
     ]
+    if command := live.get("command"):
+        rows.insert(1, ("Command", f"{shlex.join(command['argv'])}, as {command['user']}"))
+    for one in kernel.get("sockets", []):
+        holder = f", held by {one['process']} (process {one['pid']})" if one.get("process") else ""
+        rows.append(("The kernel's one line for both ends", f"{one['state']}, inode {one['inode']}{holder}"))
     for tried in live.get("server", []):
         when = "while connected to itself" if tried["when"] == "connected" else "afterwards"
         how = " with SO_REUSEADDR" if tried["reuse"] else ""

@@ -122,7 +122,7 @@ ROUTES: dict[tuple[State, State], _Route] = {
         (Point(72, 205), Point(72, 344), Point(262, 344), Point(292, 361)), Point(60, 308), "start"
     ),
     (_S.FIN_WAIT_1, _S.CLOSING): _Route((Point(92, 391), Point(178, 451)), Point(146, 429)),
-    (_S.FIN_WAIT_2, _S.TIME_WAIT): _Route((Point(93, 481), Point(177, 535)), Point(124, 501)),
+    (_S.FIN_WAIT_2, _S.TIME_WAIT): _Route((Point(93, 481), Point(177, 535)), Point(116, 519), "end"),
     (_S.TIME_WAIT, _S.CLOSED): _Route((Point(253, 550), Point(277, 550)), Point(265, 578)),
 }
 
