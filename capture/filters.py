@@ -1,14 +1,17 @@
 """What the kernel lets through to us: classic BPF programs, assembled here.
 
-Three programs and no compiler, because a compiler (libpcap) would be a library running as root:
+A few programs and no compiler, because a compiler (libpcap) would be a library running as root:
 
 - NOTHING rejects every packet; it ends a capture.
 - proof() passes the TCP segments whose two endpoints are equal. No flood of other traffic can push them out.
 - context() passes the rest: the TCP segments of one port, or of all, that proof() does not pass.
+- answer() and before() are for a watch of days: the one passes a single segment of each self-connect, the SYN-ACK by
+  which it answers itself, the other what may be of interest when one has happened.
 
-A packet passes at most one of the last two. Loads count from the network header (SKF_NET_OFF), so a program is
-right on every link type. Like libpcap's ``tcp port``, they look at IPv4 with any header length but only at first
-fragments, and at IPv6 without extension headers: what the kernel's own connections send.
+A packet passes at most one of proof() and context(), and at most one of answer() and before(). Loads count from the
+network header (SKF_NET_OFF), so a program is right on every link type. Like libpcap's ``tcp port``, they look at IPv4
+with any header length but only at first fragments, and at IPv6 without extension headers: what the kernel's own
+connections send.
 
 On a loopback interface every packet passes by twice, leaving and arriving; the programs keep the arriving one.
 On any other interface both directions are kept.
@@ -37,7 +40,7 @@ LD_W, LD_H, LD_B = 0x20, 0x28, 0x30  # A = packet[k]
 LD_H_X, LD_B_X = 0x48, 0x50  # A = packet[X + k]
 LD_MEM, LDX_MEM, ST, STX = 0x60, 0x61, 0x02, 0x03  # scratch memory
 LDX_IMM, LDX_IHL = 0x01, 0xB1  # X = k; X = 4 * (packet[k] & 15)
-TAX, XOR_X, OR_X = 0x07, 0xAC, 0x4C
+TAX, XOR_X, OR_X, AND = 0x07, 0xAC, 0x4C, 0x54
 JA, JEQ, JSET = 0x05, 0x15, 0x45
 RET = 0x06
 
@@ -165,23 +168,57 @@ def context(port: int | None = None, *, ends_only: bool = False) -> Program:
 
     *ends_only*: of those only the ones that begin or end a connection (SYN, FIN or RST set), for long watches.
     """
-    lines: list[Instruction | str] = [*_LOOK, "same", (RET, 0), "different", (LDX_MEM, HEADER)]
-    if port is not None:
-        lines += [
-            (LD_H_X, NET),
-            (JEQ, port, "port", None),
-            (LD_H_X, NET + 2),
-            (JEQ, port, None, "reject"),
-            "port",
-        ]
+    lines = [*_LOOK, "same", (RET, 0), "different", (LDX_MEM, HEADER), *_of_port(port)]
     if ends_only:
-        lines += [(LD_B_X, NET + 13), (JSET, 0x07, None, "reject")]
+        lines += [(LD_B_X, NET + 13), (JSET, _ENDS_ONE, None, "reject")]
     return Program(f"{_context_text(port, ends_only=ends_only)} and not {_PROOF_TEXT}", assemble([*lines, *_ENDS]))
+
+
+def _of_port(port: int | None, label: str = "port") -> list[Instruction | str]:
+    """Go on only with segments to or from *port* (None: with all); X is the TCP header's place."""
+    if port is None:
+        return []
+    return [(LD_H_X, NET), (JEQ, port, label, None), (LD_H_X, NET + 2), (JEQ, port, None, "reject"), label]
+
+
+def answer(port: int | None = None) -> Program:
+    """Pass the SYN-ACKs that an endpoint sends to itself, from *port* (None: from any)."""
+    flags: list[Instruction | str] = [(LD_B_X, NET + 13), (AND, _OPENING), (JEQ, _SYN_ACK, "accept", "reject")]
+    lines = [*_LOOK, "same", (LDX_MEM, HEADER), *_of_port(port), *flags, "different", (RET, 0), *_ENDS]
+    return Program(f"{_same_text(port)} and {_ANSWER_TEXT}", assemble(lines))
+
+
+def before(port: int | None = None) -> Program:
+    """Pass what begins or ends a connection, and whatever an endpoint sends to itself, but not what answer() passes."""
+    lines = [
+        *(*_LOOK, "same", (LDX_MEM, HEADER), *_of_port(port, "same port")),
+        *((LD_B_X, NET + 13), (AND, _OPENING), (JEQ, _SYN_ACK, "reject", "accept")),
+        *("different", (LDX_MEM, HEADER), *_of_port(port)),
+        *((LD_B_X, NET + 13), (JSET, _ENDS_ONE, "accept", "reject")),
+    ]
+    text = (
+        f"({_context_text(port, ends_only=True)} and not {_PROOF_TEXT}) or ({_same_text(port)} and not {_ANSWER_TEXT})"
+    )
+    return Program(text, assemble([*lines, *_ENDS]))
+
+
+def watch_text(port: int | None) -> str:
+    """Say in libpcap's language what answer() and before() pass together."""
+    return f"({_context_text(port, ends_only=True)}) or {_same_text(port)}"
 
 
 def both_text(port: int | None, *, ends_only: bool = False) -> str:
     """Say in libpcap's language what proof() and context() pass together."""
     return f"{_PROOF_TEXT} or ({_context_text(port, ends_only=ends_only)})"
+
+
+#: SYN, FIN or RST; and the bits that make a segment a SYN-ACK or not.
+_ENDS_ONE, _OPENING, _SYN_ACK = 0x07, 0x17, 0x12
+_ANSWER_TEXT = "((ip and tcp[13] & 0x17 = 0x12) or (ip6 and ip6[53] & 0x17 = 0x12))"
+
+
+def _same_text(port: int | None) -> str:
+    return _PROOF_TEXT if port is None else f"({_PROOF_TEXT} and tcp port {port})"
 
 
 def _context_text(port: int | None, *, ends_only: bool) -> str:

@@ -43,6 +43,10 @@ PROGRAMS = {
     "all": filters.context(),
     "ends of port": filters.context(PORT, ends_only=True),
     "ends of all": filters.context(ends_only=True),
+    "answers of port": filters.answer(PORT),
+    "answers": filters.answer(),
+    "before, of port": filters.before(PORT),
+    "before": filters.before(),
 }
 
 
@@ -153,6 +157,17 @@ def test_the_text_of_both_is_what_both_pass(by_kernel, frames, need_tcpdump) -> 
         both = by_kernel["proof"] + by_kernel[name]
         text = filters.both_text(port, ends_only=ends_only)
         assert sorted(both) == sorted(passed_by_libpcap(need_tcpdump, text, frames))
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(("suffix", "port"), [("", None), (" of port", PORT)])
+def test_what_a_watch_takes_in(suffix, port, by_kernel, frames, need_tcpdump) -> None:
+    answers, before = by_kernel["answers" + suffix], by_kernel["before" + (suffix and "," + suffix)]
+    assert not set(answers) & set(before)
+    assert sorted(answers + before) == sorted(passed_by_libpcap(need_tcpdump, filters.watch_text(port), frames))
+    if port is None:  # all of the proof whose flags are there to be looked at
+        rest = set(by_kernel["proof"]) - set(answers + before)
+        assert all(len(frame) < 14 + (60 if frame[14] >> 4 == 4 else 40) + 14 for frame in rest)
 
 
 def test_a_jump_goes_where_its_label_stands() -> None:
