@@ -114,7 +114,7 @@ class Walk:
 
     def _told(self) -> str:
         count, seen = self.attempts.count, len(self.attempts.ports)
-        pace = f" in {duration(self.seconds)}, {self.rate:,.4g} a second" if self.rate else ""
+        pace = f" in {duration(self.seconds)}, {_figures(self.rate)} a second" if self.rate else ""
         kind = "" if self.parity is None else f"{_KINDS[self.parity]} ones of "
         text = f"{count:,} attempts at {self.destination} were refused{pace}. "
         text += f"Source ports: {kind}{self.low}-{self.high}"
@@ -159,6 +159,11 @@ class Walk:
 
 
 _KINDS = ("even", "odd")
+
+
+def _figures(rate: float) -> str:
+    """A rate with what figures it deserves: ``333.3``, ``26,573``."""
+    return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"
 
 
 def duration(seconds: float) -> str:
@@ -238,9 +243,11 @@ def _walk(attempts: Attempts, others: list[int]) -> Walk:
     steps = Counter(unit * track.width(n, n + 1) for n in range(len(ports) - 1))
     tries = salted if selection and selection.steps else len(ports)
     everywhere = laps or tries >= _EVERYWHERE or len(ports) >= 4 * track.candidates
-    extent, assumed = _range(low, high, everywhere=bool(everywhere))
-    candidates = len([port for port in range(extent[0], extent[1] + 1) if parity in (None, port % 2)])
+    # The destination's own port is the one that no refused attempt can have had: the range may begin or end with it.
     port = attempts.destination.port
+    first, last = port if port == low - unit else low, port if port == high + unit else high
+    extent, assumed = _range(first, last, everywhere=bool(everywhere))
+    candidates = len([one for one in range(extent[0], extent[1] + 1) if parity in (None, one % 2)])
     odds = Odds(0.0)
     if extent[0] <= port <= extent[1] and parity in (None, port % 2):
         every = (attempts.last - attempts.first) / NANOSECONDS / (attempts.count - 1)

@@ -286,6 +286,15 @@ def test_a_target_of_the_other_parity_or_outside_is_never_met() -> None:
     assert "port 50000 does not lie in 51000-51398" in outside.sentences()[-1]
 
 
+def test_a_range_may_end_with_the_port_that_no_refused_attempt_has() -> None:
+    for low, high in ((50000, 50399), (49602, 50001)):
+        inner = linux(random.Random(2), low, high, release=(6, 18))
+        found = walk(
+            lambda to, now, pick=inner: next(port for _ in range(99) if (port := pick(to, now)) != 50000), 2000
+        )
+        assert found.odds.chance == pytest.approx(1 / 200)
+
+
 def test_a_few_ports_of_the_other_parity_are_somebody_else_s() -> None:
     inner, rolls = linux(random.Random(2), 32768, 60999, release=(6, 18)), random.Random(3)
     bound = algorithm_1(rolls, 16384, 30499)
