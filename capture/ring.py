@@ -14,6 +14,7 @@ import mmap
 import os
 import socket
 import struct
+from collections import deque
 from typing import TYPE_CHECKING, Self
 
 from analysis.errors import CannotCapture
@@ -70,11 +71,14 @@ class Ring:
     is in it, everything after is. Needs CAP_NET_RAW; nothing after the constructor does. Raises CannotCapture with
     the reason.
 
+    *retire*: after so many milliseconds a block is handed over even if it is not full.
+
     ``linktype`` says what the frames begin with; ``fileno()`` becomes readable when there is something to read.
     """
 
-    def __init__(self, interface: str, program: Program, *, octets: int, block: int) -> None:
+    def __init__(self, interface: str, program: Program, *, octets: int, block: int, retire: int = RETIRE) -> None:
         self.interface = interface
+        self._retire = retire
         block = max(block, mmap.PAGESIZE)
         while block > mmap.PAGESIZE and octets < 8 * block:
             block //= 2
@@ -101,7 +105,7 @@ class Ring:
             self._socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
             # struct tpacket_req3; the kernel checks the frame size, but version 3 does not use it.
             frame = 2048
-            ring = (block, self._blocks, frame, block // frame * self._blocks, RETIRE, 0, 0)
+            ring = (block, self._blocks, frame, block // frame * self._blocks, self._retire, 0, 0)
             self._socket.setsockopt(SOL_PACKET, PACKET_RX_RING, struct.pack("=7I", *ring))
             self._memory = mmap.mmap(self._socket.fileno(), block * self._blocks)
             self._words = memoryview(self._memory).cast("I")
@@ -135,16 +139,22 @@ class Ring:
     def read(self) -> list[Packet]:
         """Take all packets that the kernel has handed over, in the order in which they passed. Never waits."""
         packets: list[Packet] = []
-        words = self._words
-        while words[(at := self._next * self._block_words) + _BLOCK_STATUS] & _FROM_KERNEL:
-            self._unpack(4 * at + words[at + _BLOCK_FIRST], words[at + _BLOCK_PACKETS], packets)
-            words[at + _BLOCK_PACKETS] = 0  # or pending() would take an old number for a new one
-            words[at + _BLOCK_STATUS] = 0  # the kernel's again, from here on
-            self._next = (self._next + 1) % self._blocks
+        while self._words[self._next * self._block_words + _BLOCK_STATUS] & _FROM_KERNEL:
+            self._unpack(self._next, packets)
+            self._give_back()
         return packets
 
-    def _unpack(self, at: int, count: int, packets: list[Packet]) -> None:
-        """Append the *count* packets of the block whose first one is *at*."""
+    def _give_back(self) -> None:
+        """Let the kernel have the oldest block again."""
+        words, at = self._words, self._next * self._block_words
+        words[at + _BLOCK_PACKETS] = 0  # or pending() would take an old number for a new one
+        words[at + _BLOCK_STATUS] = 0  # the kernel's again, from here on
+        self._next = (self._next + 1) % self._blocks
+
+    def _unpack(self, block: int, packets: list[Packet]) -> None:
+        """Append the packets of a block that the kernel has handed over."""
+        first = block * self._block_words
+        at, count = 4 * first + self._words[first + _BLOCK_FIRST], self._words[first + _BLOCK_PACKETS]
         memory, unpack = self._memory, _PACKET.unpack_from
         cooked = self.linktype == LINKTYPE_LINUX_SLL2
         for _ in range(count):
@@ -173,10 +183,14 @@ class Ring:
         None: there is no such packet. The kernel counts the packets in the block that it is still filling, and
         notes there when it opened it.
         """
-        words, at = self._words, self._next * self._block_words
+        words, at = self._words, self._filling() * self._block_words
         if not words[at + _BLOCK_PACKETS]:
             return None
         return words[at + _BLOCK_SECONDS] * 1_000_000_000 + words[at + _BLOCK_NANOSECONDS]
+
+    def _filling(self) -> int:
+        """Find the block that the kernel hands over next, once all before it have been given back."""
+        return self._next
 
     def replace(self, program: Program) -> None:
         """Let *program* decide from now on what comes in. Needs no privilege."""
@@ -211,6 +225,66 @@ class Ring:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class FlightRecorder(Ring):
+    """A ring of which nobody reads more than the end, and that only when there is a reason.
+
+    keep() has to be called some ten times a second. It gives the oldest blocks back to the kernel, unread as long as
+    the newer ones hold *packets* packets: one store for thousands of them. Half of the ring is for those that are
+    kept, the other half for what comes between two calls.
+
+    Where packets are few, blocks that are handed over for their age hold few, too; those packets are taken out and
+    remembered, so that there are always the last *packets*.
+    """
+
+    def __init__(
+        self, interface: str, program: Program, *, packets: int, octets: int = 16 << 20, retire: int = 100
+    ) -> None:
+        self._most = packets
+        self._kept = 0  # blocks handed over and not given back, from _next on
+        self._inside = 0  # packets in them
+        self._remembered: deque[Packet] = deque(maxlen=packets)  # that came just before them
+        super().__init__(interface, program, octets=max(octets, packets * 512), block=1 << 16, retire=retire)
+
+    def keep(self) -> None:
+        """Give back what is no longer needed. Never waits."""
+        words = self._words
+        while (
+            self._kept < self._blocks
+            and words[(at := self._filling() * self._block_words) + _BLOCK_STATUS] & _FROM_KERNEL
+        ):
+            self._inside += words[at + _BLOCK_PACKETS]
+            self._kept += 1
+        while self._kept > self._blocks // 2:
+            inside = words[self._next * self._block_words + _BLOCK_PACKETS]
+            self._inside -= inside
+            self._kept -= 1
+            if self._inside >= self._most:
+                self._remembered.clear()
+            else:
+                packets: list[Packet] = []
+                self._unpack(self._next, packets)
+                self._remembered.extend(packets)
+            self._give_back()
+
+    def newest(self) -> list[Packet]:
+        """Return the last packets that the kernel has handed over, in the order in which they passed."""
+        self.keep()
+        inside = self._inside
+        skipped = 0  # whole blocks that are older than what is wanted
+        while skipped < self._kept:
+            inside -= self._words[(self._next + skipped) % self._blocks * self._block_words + _BLOCK_PACKETS]
+            if inside < self._most:
+                break
+            skipped += 1
+        packets = [] if skipped else list(self._remembered)
+        for place in range(skipped, self._kept):
+            self._unpack((self._next + place) % self._blocks, packets)
+        return packets[-self._most :]
+
+    def _filling(self) -> int:
+        return (self._next + self._kept) % self._blocks
 
 
 def _hardware(interface: str) -> int:

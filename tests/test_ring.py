@@ -20,7 +20,7 @@ from frames import UDP, ethernet, ethertype_of, ipv4, ipv6, sll2, tcp, vlan
 
 from analysis.errors import CannotCapture
 from capture import filters
-from capture.ring import LINKTYPE_ETHERNET, LINKTYPE_LINUX_SLL2, LINKTYPE_RAW, Ring
+from capture.ring import LINKTYPE_ETHERNET, LINKTYPE_LINUX_SLL2, LINKTYPE_RAW, FlightRecorder, Ring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -298,3 +298,66 @@ def test_no_such_interface(interface: str, sentence: str) -> None:
 def test_no_privilege() -> None:
     with pytest.raises(CannotCapture, match="needs root or CAP_NET_RAW"):
         armed()
+
+
+# -- the flight recorder: a ring that forgets ------------------------------------------------------------------------
+
+
+def flight(*, packets: int, retire: int = 10) -> FlightRecorder:
+    """A small one: eight blocks, four of them for what is kept."""
+    return FlightRecorder("lo", filters.proof(), packets=packets, octets=8 << 16, retire=retire)
+
+
+def settled(recorder: FlightRecorder) -> list[Packet]:
+    """What it remembers when the kernel has handed over everything."""
+    deadline = time.monotonic() + 10
+    recorder.keep()
+    while recorder.pending():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+        recorder.keep()
+    return recorder.newest()
+
+
+def test_the_newest_packets_are_kept_whatever_came_before() -> None:
+    def run() -> None:
+        with flight(packets=100) as recorder:
+            for start in range(0, 5000, 50):
+                send(numbered(50, start=start, size=1000))
+                recorder.keep()
+            assert data(settled(recorder)) == numbered(100, start=4900, size=1000)
+            assert recorder.statistics() == (5000, 0)
+            assert data(settled(recorder)) == numbered(100, start=4900, size=1000), "they stay where they are"
+
+    alone(run)
+
+
+def test_few_packets_are_remembered_as_long_as_there_are_no_newer_ones() -> None:
+    def run() -> None:
+        with flight(packets=40, retire=2) as recorder:
+            for place in range(60):  # each in a block of its own, many more blocks than there are
+                send(numbered(1, start=place))
+                assert settled(recorder)[-1][1] == numbered(1, start=place)[0]
+            assert data(settled(recorder)) == numbered(40, start=20)
+            for start in range(1000, 2000, 50):  # then so many that the few are of no interest any more
+                send(numbered(50, start=start, size=1000))
+                recorder.keep()
+            assert data(settled(recorder)) == numbered(40, start=1960, size=1000)
+            assert recorder.statistics() == (1060, 0)
+
+    alone(run)
+
+
+def test_what_finds_no_room_because_nobody_gave_any_back_is_counted() -> None:
+    def run() -> None:
+        with flight(packets=100) as recorder:
+            send(numbered(1000, size=1000))
+            received, dropped = recorder.statistics()
+            assert dropped
+            assert received + dropped == 1000
+            send(numbered(1, start=5000))
+            assert data(settled(recorder)) == numbered(100, start=received - 100, size=1000)
+            send(numbered(1, start=5001))
+            assert data(settled(recorder))[-1] == numbered(1, start=5001)[0]
+
+    alone(run)
