@@ -20,7 +20,7 @@ SOURCES := pyproject.toml setup.py analysis/engine.py $(wildcard analysis/*.pxd)
 # Files that root makes in somebody else's clone (sudo make test) are given to the owner of the clone.
 HAND_BACK = if [ "$$(id -u)" -eq 0 ]; then trap 'chown --no-dereference --recursive --from=0 --reference=. .' EXIT; fi
 
-.PHONY: help demo test test-versions bench docs pcaps install uninstall clean
+.PHONY: help demo test test-versions bench docs screenshots pcaps install uninstall clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -51,6 +51,9 @@ bench: $(VENV)/ready ## us and other programs on big captures, side by side (24 
 
 docs: $(VENV)/ready ## write anew what the documents show of the program (manual pages, the README's picture)
 	@$(HAND_BACK); PYTHONPATH=. $(PYTHON_IN) docs/pages.py
+
+screenshots: $(VENV)/ready-dev ## take the pictures of the HTML page anew; needs root or user namespaces
+	@$(HAND_BACK); $(PYTHON_IN) docs/screenshots.py
 
 pcaps: $(VENV)/ready-dev ## make the captures in pcaps/ anew, on this kernel
 	@$(HAND_BACK); $(PYTHON_IN) pcaps/make.py

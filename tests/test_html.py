@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,9 @@ from analysis.views.page import machine, walk
 from analysis.views.page.ladder import ladder
 from analysis.views.wording import Fold, timeline
 from analysis.words import Attempts, CaptureResult, Damage, Opening, Verdict
+
+sys.path.insert(0, str(ROOT / "docs"))
+import screenshots  # a script beside what it makes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -347,6 +351,14 @@ def test_a_walk_is_sampled() -> None:
 )
 def test_percent(share: float, said: str) -> None:
     assert walk.percent(share) == said
+
+
+def test_the_pictures_in_the_documents_are_there_and_small() -> None:
+    pictures = sorted((ROOT / "docs" / "screenshots").glob("*"))
+    assert {picture.name for picture in pictures} == {f"{name}.png" for name in screenshots.PICTURES}
+    assert all(picture.stat().st_size < 300_000 for picture in pictures)
+    shown = set(re.findall(r"\(screenshots/([^)]+)\)", (ROOT / "docs" / "page.md").read_text()))
+    assert shown == {picture.name for picture in pictures}
 
 
 # -- in a browser -----------------------------------------------------------------------------------------------------

@@ -45,7 +45,7 @@
       }
       tokens.forEach((token, n) => {
         const [x, y] = places[at[n]];
-        token.style.transform = `translate(${x + 53 * token.dataset.side}px, ${y}px)`;
+        token.style.transform = `translate(${x + 58 * token.dataset.side}px, ${y}px)`;
       });
       back.setAttribute("aria-disabled", here === 0);
       next.setAttribute("aria-disabled", here === steps.length);

@@ -1,0 +1,75 @@
+"""Take the pictures of the HTML page in docs/screenshots: ``make screenshots``, where Chromium and its driver are.
+
+The self-connect is caught for them, in a private network namespace; the simultaneous open is the one in pcaps/.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT / "tests"))
+from browser import running  # noqa: E402 -- found by the line above
+
+
+class Picture(NamedTuple):
+    """One picture: of which page, how wide and high, after how many steps, scrolled to what."""
+
+    page: str
+    width: int
+    height: int
+    scheme: str
+    steps: int = 0
+    to: str = ""
+
+
+PICTURES = {
+    "self-connect": Picture("live", 1280, 940, "light", 4),
+    "simultaneous-open": Picture("simultaneous-open-middle", 1280, 800, "dark", 7),
+    "phone": Picture("live", 390, 844, "light", 3),
+    "walk": Picture("live", 390, 844, "dark", to=".figures"),
+}
+
+
+def page(name: str, folder: Path) -> Path:
+    """Make a page: of a capture in pcaps/, or of one made now."""
+    made = folder / f"{name}.html"
+    how = ["--format", "html", "-o", str(made)]
+    if name == "live":
+        walk = ["--private", "--range", "50000-51999", "--port", "50800", "-q", "-w", "selfconn.pcapng"]
+        command = [sys.executable, "-m", "capture.cli", *walk, *how]
+    else:
+        command = [sys.executable, "-m", "analysis.cli", str(ROOT / "pcaps" / f"{name}.pcapng"), *how]
+    subprocess.run(command, check=True, cwd=folder, env={"PYTHONPATH": str(ROOT)}, timeout=120)  # noqa: S603 -- ours
+    return made
+
+
+def main() -> None:
+    """Take them all."""
+    with TemporaryDirectory() as folder, running(shutil.which("chromium") or "chromium") as browser:
+        pages = {name: page(name, Path(folder)) for name in {picture.page for picture in PICTURES.values()}}
+        for name, picture in PICTURES.items():
+            context = browser.new_context(
+                viewport={"width": picture.width, "height": picture.height},
+                color_scheme=picture.scheme,
+                reduced_motion="reduce",
+            )
+            shown = context.new_page()
+            shown.goto(pages[picture.page].as_uri())
+            for _ in range(picture.steps):
+                shown.keyboard.press("ArrowRight")
+            if picture.to:
+                shown.locator(picture.to).first.evaluate("one => one.scrollIntoView()")
+            elif picture.width > 1000:
+                shown.evaluate("scrollTo(0, 0)")
+            shown.screenshot(path=ROOT / "docs" / "screenshots" / f"{name}.png")
+            context.close()
+
+
+if __name__ == "__main__":
+    main()
