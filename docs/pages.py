@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import analysis.cli
+import capture.check_cli
 import capture.cli
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 #: Each command's parser, and what it is good for in half a line (what ``apropos`` shows).
 COMMANDS = {
     "selfconn-analyze": (analysis.cli.parser, "find TCP sockets connected to themselves in saved captures"),
+    "selfconn-check": (capture.check_cli.parser, "is a TCP socket connected to itself, can it happen, and what to do"),
     "selfconn-capture": (capture.cli.parser, "catch a TCP socket connecting to itself, and show how"),
 }
 

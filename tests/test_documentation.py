@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT
 
 import analysis.cli
+import capture.check_cli
 import capture.cli
 
 if TYPE_CHECKING:
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
 
 
 PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")] if not path.parent.name.startswith("."))
-PARSERS = {"selfconn-analyze": analysis.cli.parser, "selfconn-capture": capture.cli.parser}
+PARSERS = {
+    "selfconn-analyze": analysis.cli.parser,
+    "selfconn-capture": capture.cli.parser,
+    "selfconn-check": capture.check_cli.parser,
+}
 
 sys.path.insert(0, str(ROOT / "docs"))
 import pages  # noqa: E402  # a script beside what it makes

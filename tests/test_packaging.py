@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-COMMANDS = ("selfconn-analyze", "selfconn-capture")
+COMMANDS = ("selfconn-analyze", "selfconn-capture", "selfconn-check")
 BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "analysis", "capture")
 
 pytestmark = pytest.mark.packaging
