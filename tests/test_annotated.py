@@ -114,11 +114,11 @@ def test_wireshark_shows_the_comments_and_the_same_packets(name: str, need_tshar
 def test_what_a_comment_says() -> None:
     (first, *_, last) = comments(report([CaptureResult("a", openings=[self_connect()])]).entries)
     assert first[0] == 1
+    why = "its own SYN arrives in SYN-SENT: simultaneous open (MUST-10) (RFC 9293 3.10.7.3)"
     assert first[1].splitlines() == [
         "selfconn: self-connect, 1 of 3",
         "sends SYN: CLOSED > SYN-SENT, active open (RFC 9293 3.10.1)",
-        "receives SYN: SYN-SENT > SYN-RECEIVED, "
-        + "its own SYN arrives in SYN-SENT: simultaneous open (MUST-10) (RFC 9293 3.10.7.3)",
+        f"receives SYN: SYN-SENT > SYN-RECEIVED, {why}",
     ]
     assert last[1].splitlines()[1].startswith("sends ACK: stays ESTABLISHED, its own SYN-ACK repeats a SYN")
     (_, second, *_) = comments(report([CaptureResult("a", openings=[simultaneous_open()])]).entries)
