@@ -850,7 +850,7 @@ class Engine:
         tag = 0
         if cython.compiled:
             tag = self.tag(a_high, a_low, b_high, b_low, ports)
-            prefetch(self.index + (tag & self.mask))  # type: ignore[name-defined]  # noqa: F821 - engine.pxd has it
+            prefetch(self.index + (tag & self.mask))  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd has it
         if self.twin(d, ip, p + size, time):
             self.duplicates += 1
             return FOUND
@@ -1331,7 +1331,7 @@ class Engine:
             if cython.compiled:  # whoever goes soon: fetch its place in the index
                 b = (slot + AHEAD) % self.capacity * WORDS
                 tag_ahead = self.tag(m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS])
-                prefetch(self.index + (tag_ahead & self.mask))  # type: ignore[name-defined]  # noqa: F821 - engine.pxd
+                prefetch(self.index + (tag_ahead & self.mask))  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd
         b = slot * WORDS
         m[b + A_HIGH] = a_high
         m[b + A_LOW] = a_low
