@@ -178,9 +178,9 @@ def test_what_it_prints_does_not_get_into_a_report_for_programs(tmp_path: Path) 
 def test_the_table_tells_of_it(tmp_path: Path) -> None:
     ended = capture("--private", "-w", os.devnull, "--", "sh", "-c", 'exec "$@" \x1b', "sh", *client(), cwd=tmp_path)
     assert ended.returncode == 0
-    for words in ("The command", "was connected to itself", "It was told to end then, and so it did: by SIGTERM."):
+    for words in ("The command", "was connected to itself", "Then it was told to end, and ended by SIGTERM."):
         assert words in ended.stdout
-    assert "until a socket of any port connects to itself; that ends it." in " ".join(ended.stderr.split())
+    assert "until a socket connects from any port to itself; that ends it." in " ".join(ended.stderr.split())
     assert "\x1b" not in ended.stdout + ended.stderr
 
 
@@ -289,7 +289,7 @@ def test_it_may_read_from_the_terminal(tmp_path: Path) -> None:
     terminal.type("me\n")
     assert terminal.status() == 1
     assert "hi me" in terminal.shown
-    assert "It ended by itself: with exit status 0." in terminal.shown
+    assert "It ended by itself, with exit status 0." in terminal.shown
 
 
 @pytest.mark.parametrize("then", ["time.sleep(1000)", "input(); print('read'); input()"], ids=["works", "reads"])
