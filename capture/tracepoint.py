@@ -194,7 +194,7 @@ class StateTrace:
             steps[change.socket].add(change)
         for number, changes in shown.items():
             last = self._last.get(number)
-            for life in _lives(steps[number]):
+            for life in _lives(steps[number] | ({last} if last else set())):
                 if last in life:
                     yield from life[life.index(last) + 1 :]
                 elif any(change in changes for change in life):

@@ -267,6 +267,18 @@ def test_the_host_does_not_notice():
         assert traces() == before
 
 
+def test_no_step_is_told_twice(namespace, port):
+    namespace.sysctl("net.ipv4.ip_local_port_range", f"{port} {port}")
+    with StateTrace.to_itself(port) as trace, socket.socket() as me:
+        me.connect(("127.0.0.1", port))
+        opened = trace.read()
+        me.shutdown(socket.SHUT_WR)
+        closed = trace.read(whole=True)
+        assert trace.read(whole=True) == []
+    assert [change.new for change in opened] == [State.SYN_SENT, State.SYN_RECEIVED, State.ESTABLISHED]
+    assert [change.new for change in closed] == [State.FIN_WAIT_1, State.CLOSING, State.CLOSED]
+
+
 @pytest.mark.usefixtures("namespace")
 def test_a_simultaneous_open_is_told_whole_whatever_its_port(port):
     with StateTrace.simultaneous() as trace:
