@@ -135,7 +135,7 @@ class Walk:
             return f"No self-connect that way: port {port} does not lie in {low}-{high}."
         if not self.odds.catch:
             return f"No self-connect that way: port {port} is {_KINDS[port % 2]}, the walk's ports are not."
-        where = "if the range is Linux's own and the client on that host" if self.assumed else "if the client is there"
+        where = "if the client is on that host" + (" and the range is Linux's own" if self.assumed else "")
         text = f"Port {port} is one of them: 1 attempt in {1 / self.odds.chance:,.0f} is a self-connect, {where}"
         takes = f"; at this rate it takes {duration(self.odds.mean / self.rate)} on average" if self.rate else ""
         return f"{text}{takes}."

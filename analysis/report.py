@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .portwalk import walks
 from .replay import Replay, octets, replay
 from .states import State
 from .words import NANOSECONDS, Flag, Options, Verdict
@@ -12,6 +13,7 @@ from .words import NANOSECONDS, Flag, Options, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from .portwalk import Walk
     from .replay import Step
     from .witness import Evidence, Witness
     from .words import CaptureResult, Endpoint, Opening, Segment
@@ -117,6 +119,35 @@ def capture_as_json(result: CaptureResult) -> dict[str, Json]:
         "midstream": result.midstream,
         "midstream_to_itself": result.midstream_to_itself,
         "evicted": result.evicted,
+        "walks": [_walk(walk) for walk in walks(result.attempts)],
+    }
+
+
+def _walk(walk: Walk) -> dict[str, Json]:
+    attempts, guess = walk.attempts, walk.guess
+    return {
+        "destination": _endpoint(walk.destination),
+        "attempts": attempts.count,
+        "first": seconds(attempts.first),
+        "last": seconds(attempts.last),
+        "rate": walk.rate,
+        "low": walk.low,
+        "high": walk.high,
+        "parity": None if walk.parity is None else ("even", "odd")[walk.parity],
+        "steps": [list(step) for step in walk.steps],
+        "laps": walk.laps,
+        "jumps": list(walk.jumps),
+        "salted": walk.salted,
+        "beside": list(walk.beside),
+        "algorithm": guess.algorithm and guess.algorithm.value,
+        "sure": guess.sure,
+        "why": guess.why,
+        "range": list(walk.range),
+        "range_assumed": walk.assumed,
+        "chance": walk.odds.chance,
+        "mean_attempts": walk.odds.mean if walk.odds.catch else None,
+        "ports": list(attempts.ports),
+        "times_ns": list(attempts.times),
     }
 
 

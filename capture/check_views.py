@@ -71,8 +71,8 @@ def _selves(findings: Findings, style: Style) -> Iterator[str]:
         yield f"No socket{'' if findings.whole else ' that could be seen'} is connected to itself.\n"
     for one in findings.left if not style.quiet else ():
         yield from _text(
-            f"{one.local} was connected to itself and is in TIME-WAIT: it keeps the port from servers for "
-            f"{math.ceil(one.seconds)} s more."
+            f"{one.local} was connected to itself and is in TIME-WAIT: for {math.ceil(one.seconds)} s "
+            "more a server can have the port only if both set SO_REUSEADDR."
         )
 
 
@@ -168,7 +168,7 @@ def _advice(findings: Findings) -> Iterator[tuple[str, ...]]:
         yield "With those that are safe only for now:", f"{sudo}sysctl -w {findings.thorough}"
     if findings.remedy or findings.thorough:
         elsewhere = f"Or move the server to a port outside of {kernel.low}-{kernel.high}, or keep its port bound by a "
-        yield (elsewhere + "socket that does not listen. SO_REUSEADDR on the server does not help.",)
+        yield (elsewhere + "socket that does not listen. SO_REUSEADDR does not help.",)
 
 
 _GUARD = (

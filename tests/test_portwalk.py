@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import math
 import random
 import socket
@@ -16,7 +17,10 @@ from alone import alone
 
 from analysis.odds import Algorithm
 from analysis.portwalk import LEAST, Walk, duration, walks
-from analysis.words import Attempts, Endpoint
+from analysis.report import report
+from analysis.views import json as json_view
+from analysis.views import table
+from analysis.words import Attempts, CaptureResult, Endpoint
 from capture import host
 
 if TYPE_CHECKING:
@@ -349,8 +353,8 @@ def test_it_is_told_in_words() -> None:
         "the steps are 2 to 16 ports wide, each width about as often."
     )
     assert outlook == (
-        "Port 50000 is one of them: 1 attempt in 14,116 is a self-connect, if the range is Linux's own and the client "
-        "on that host; at this rate it takes 38 s on average."
+        "Port 50000 is one of them: 1 attempt in 14,116 is a self-connect, if the client is on that host and the range "
+        "is Linux's own; at this rate it takes 38 s on average."
     )
 
 
@@ -390,6 +394,41 @@ def test_it_is_drawn() -> None:
 )
 def test_durations_as_people_say_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+# -- in the report ---------------------------------------------------------------------------------------------------
+
+
+def result(*some: Attempts) -> CaptureResult:
+    return CaptureResult("a.pcap", attempts=list(some))
+
+
+def test_the_report_has_the_arrays() -> None:
+    some = attempts(DESTINATION, [(n * 10**6, 50000 + 2 * n) for n in range(40)])
+    few = attempts(ELSEWHERE, [(10**9 + n, 50000 + n) for n in range(LEAST - 1)])
+    whole = json.loads("".join(json_view.render(report([result(some, few)]))))
+    [told] = whole["captures"][0]["walks"]
+    assert told["destination"] == {"address": "127.0.0.1", "port": 50000}
+    assert (told["ports"], told["times_ns"]) == (list(some.ports), list(some.times))
+    assert (told["attempts"], told["rate"], told["parity"]) == (40, 1000, "even")
+    assert (told["steps"], told["algorithm"]) == ([[2, 39]], "simple hash (algorithm 3)")
+    assert (told["range"], told["range_assumed"], told["mean_attempts"]) == ([32768, 60999], True, 7058.5)
+
+
+def test_the_table_tells_and_draws_the_longest_walks() -> None:
+    some = [
+        attempts(Endpoint.parse("2001:db8:1111:2222:3333:4444:5555:6666", port), [(n, 50000 + n) for n in range(99)])
+        for port in (1, 2, 3)
+    ]
+    plain = "".join(table.render(report([result(*some)])))
+    assert plain.count("The walk through source ports to [2001:db8") == 2
+    assert "More walks through source ports: -v shows them." in plain
+    assert "attempts\n" in plain
+    assert all(len(line) <= table.WIDTH for line in plain.splitlines())
+    verbose = "".join(table.render(report([result(*some)]), table.Style(verbose=True)))
+    assert verbose.count("The walk through source ports to [2001:db8") == 3
+    quiet = "".join(table.render(report([result(*some)]), table.Style(quiet=True)))
+    assert "walk" not in quiet
 
 
 # -- the kernel that runs --------------------------------------------------------------------------------------------

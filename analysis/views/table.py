@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..portwalk import LEAST, walks
 from ..text import printable
 from .wording import (
     LEGEND,
@@ -93,6 +94,7 @@ def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
         yield from _capture(result, style)
         if style.quiet:
             continue
+        yield from _walks(result, style)
         rest = []
         for shown, entry in enumerate(entries.get(place, ())):
             number += 1
@@ -119,6 +121,23 @@ def _capture(result: CaptureResult, style: Style) -> Iterator[str]:
         yield "\n" + grid(counts, ("verdict", "openings"), ("left", "right")) + "\n"
     else:
         yield f"\n{nothing(result)}\n"
+
+
+#: Port walks shown unless more are asked for.
+_WALKS = 2
+
+
+def _walks(result: CaptureResult, style: Style) -> Iterator[str]:
+    """The walks through the source ports of refused attempts: what they tell, and a picture in characters."""
+    if not any(one.count >= LEAST for one in result.attempts):
+        return
+    for shown, walk in enumerate(walks(result.attempts)):
+        if shown == _WALKS and not style.verbose:
+            yield "\nMore walks through source ports: -v shows them.\n"
+            return
+        yield "\n" + style.paint("title", f"The walk through source ports to {walk.destination}") + "\n"
+        yield from (line + "\n" for text in walk.sentences() for line in _wrap(text, WIDTH))
+        yield "\n" + "".join(line + "\n" for line in walk.plot())
 
 
 def grid(rows: Sequence[Sequence[str]], headers: Sequence[str], align: Sequence[str]) -> str:
