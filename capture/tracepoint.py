@@ -27,7 +27,7 @@ import struct
 import sys
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -173,24 +173,25 @@ class StateTrace:
 
         *whole*: also what the flight recorder has of sockets that were told of before and are not closed yet.
         """
-        epoch = _epoch()
-        told = self._changes(self._rings, epoch)
+        told = self._changes(self._rings)
         if self._flight:
             shown = {change.socket: [change] for change in self._last.values()} if whole else {}
             for change in told:
                 shown.setdefault(change.socket, []).append(change)
             if shown:
-                told = list(self._around(shown, epoch))
+                told = list(self._around(shown))
             for change in told:
                 self._last[change.socket] = change
                 if change.new is State.CLOSED:
                     del self._last[change.socket]
-        return sorted(told, key=_time)
+        # One event is of one time as long as that is the kernel's own: the difference to ours is measured each time.
+        epoch = _epoch() if told else 0
+        return [replace(change, time=epoch + change.time) for change in sorted(told, key=_time)]
 
-    def _around(self, shown: dict[int, list[StateChange]], epoch: int) -> Iterator[StateChange]:
+    def _around(self, shown: dict[int, list[StateChange]]) -> Iterator[StateChange]:
         """Fill up from the flight recorder the lives of the sockets *shown*, as far as they were not told before."""
         steps = {number: set(changes) for number, changes in shown.items()}
-        for change in self._changes(self._flight, epoch, frozenset(shown)):
+        for change in self._changes(self._flight, frozenset(shown)):
             steps[change.socket].add(change)
         for number, changes in shown.items():
             last = self._last.get(number)
@@ -200,19 +201,19 @@ class StateTrace:
                 elif any(change in changes for change in life):
                     yield from life
 
-    def _changes(self, rings: list[_Ring], epoch: int, only: frozenset[int] | None = None) -> list[StateChange]:
+    def _changes(self, rings: list[_Ring], only: frozenset[int] | None = None) -> list[StateChange]:
         """Take the changes out of *rings*: all, or those of the sockets with these numbers of ours *only*."""
         told = []
         for ring in rings:
             for sample in ring.read():
                 address = sample.data[self._fields["skaddr"]]
                 if only is None or self._sockets.get(address) in only:
-                    change = self._change(sample, epoch)
+                    change = self._change(sample)
                     if change.old is not change.new:
                         told.append(change)
         return told
 
-    def _change(self, sample: _Sample, epoch: int) -> StateChange:
+    def _change(self, sample: _Sample) -> StateChange:
         data = sample.data
 
         def number(name: str) -> int:
@@ -224,7 +225,7 @@ class StateTrace:
             return Endpoint(data[self._fields[address + "_v6"]].removeprefix(_MAPPED), number(port))
 
         return StateChange(
-            time=epoch + sample.time,
+            time=sample.time,
             socket=self._sockets.setdefault(data[self._fields["skaddr"]], len(self._sockets) + 1),
             process=sample.process,
             source=endpoint("saddr", "sport"),
