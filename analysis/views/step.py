@@ -22,7 +22,7 @@ from ..text import printable
 from .wording import before, close, count, names, segment_lines, span, why
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ..replay import Step
     from ..report import Account, Entry, Report
@@ -152,24 +152,24 @@ def _terminal() -> Iterator[_Terminal]:
 
 
 @contextmanager
-def _resizes() -> Iterator[int]:
-    """A file descriptor that can be read when the terminal has another size. SIGQUIT ends the walk in order."""
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+def _signals() -> Iterator[int]:
+    """A file descriptor that can be read when a signal came, as when the terminal has another size.
 
-    def tell(*_: object) -> None:
-        with suppress(BlockingIOError):
-            os.write(writer, b"!")
+    Without it a signal that comes just before select() would wait for the next key. SIGQUIT ends the walk in order;
+    the others are the caller's.
+    """
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def leave(number: int, _: object) -> None:
         sys.exit(128 + number)
 
-    former = {
-        signal.SIGWINCH: signal.signal(signal.SIGWINCH, tell),
-        signal.SIGQUIT: signal.signal(signal.SIGQUIT, leave),
-    }
+    handlers: dict[int, Callable[[int, object], None]] = {signal.SIGWINCH: lambda *_: None, signal.SIGQUIT: leave}
+    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     try:
         yield reader
     finally:
+        signal.set_wakeup_fd(woken)
         for number, handler in former.items():
             signal.signal(number, handler)
         os.close(reader)
@@ -205,7 +205,7 @@ class _Walk:
 
     def run(self) -> None:
         """Draw, and do what the keys say, until one of them ends it."""
-        with _resizes() as wake, suppress(OSError):  # the terminal may go away
+        with _signals() as wake, suppress(OSError):  # the terminal may go away
             key = "draw"
             while key != "quit":
                 if key:
