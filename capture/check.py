@@ -7,7 +7,6 @@ packet is sent, no setting is written.
 from __future__ import annotations
 
 import enum
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -189,10 +188,10 @@ def _held(holders: Sequence[Held], listening: Sequence[Held]) -> _Verdict | None
         whose = ", ".join(f"{one.name} ({one.pid})" for one in holders[0].processes) or "who holds it"
         reason = "bound by a socket that does not listen: source ports are not taken from such"
         return _Verdict(Risk.UNTIL, reason, f"{whose} closes that socket")
-    addresses = [one.socket.local.address for one in listening]
-    if addresses and not any(map(_dialled_from_itself, addresses)):
-        reason = f"who dials {addresses[0]} does so from another address, unless told to"
-        return _Verdict(Risk.UNTIL, reason, f"a client calls bind() to {addresses[0]} before connect()")
+    ends = [one.socket.local for one in listening]
+    if ends and not any(map(host.dialled_from_itself, ends)):
+        reason = f"who dials {ends[0].address} does so from another address, unless told to"
+        return _Verdict(Risk.UNTIL, reason, f"a client calls bind() to {ends[0].address} before connect()")
     return None
 
 
@@ -202,20 +201,6 @@ def _free(kernel: Kernel, windows: Collection[int], odds: Odds, listening: Seque
     reason = f"one of {len(windows):,} {kind}source ports of {kernel.low}-{kernel.high}, "
     reason += f"given to 1 attempt in {1 / odds.chance:,.0f}" + (" once nobody listens" if listening else "")
     return _Verdict(Risk.AT_RISK, reason)
-
-
-def _dialled_from_itself(address: str) -> bool:
-    """Whether connect() to this address of ours takes it for the source, too: 127.0.0.2 is dialled from 127.0.0.1.
-
-    A datagram socket is given its source in connect(), and nothing is sent.
-    """
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((address, 9))
-            return address in (probe.getsockname()[0], "0.0.0.0", "::")  # noqa: S104 - dialled, they mean loopback
-    except OSError:  # an address that went away, or of a link: no reason to call it safe
-        return True
 
 
 def spans(ports: Iterable[int]) -> str:

@@ -254,6 +254,19 @@ def target(host: str, port: int) -> Endpoint:
     return endpoint
 
 
+def dialled_from_itself(endpoint: Endpoint) -> bool:
+    """Whether connect() to this address of ours takes it for the source as well; 127.0.0.2 is dialled from 127.0.0.1.
+
+    A datagram socket is given its source in connect(), and nothing is sent. A wildcard, dialled, means loopback.
+    """
+    try:
+        with socket.socket(family(endpoint), socket.SOCK_DGRAM) as probe:
+            probe.connect((endpoint.address, 9))
+            return not any(endpoint.packed) or probe.getsockname()[0] == endpoint.address
+    except OSError:  # of a link, or gone meanwhile: nothing speaks against it
+        return True
+
+
 def family(endpoint: Endpoint) -> socket.AddressFamily:
     """AF_INET or AF_INET6."""
     return socket.AF_INET if len(endpoint.packed) == 4 else socket.AF_INET6

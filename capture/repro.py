@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 #: What the socket says to itself.
 GREETING = b"hello"
 
-_IP_LOCAL_PORT_RANGE = 51  # <linux/in.h>, Linux 6.3
+_IP_BIND_ADDRESS_NO_PORT, _IP_LOCAL_PORT_RANGE = 24, 51  # <linux/in.h>, Linux 4.2 and 6.3
 _A_LOOK = 64  # attempts between two looks at the clock: about a millisecond
 _SECONDS_A_REPORT = 0.1
 _SECONDS_A_WAIT = 0.02  # while the port is in TIME-WAIT
@@ -90,12 +90,30 @@ def _own_range(sock: socket.socket, address: tuple[str, int]) -> None:
     sock.setsockopt(socket.IPPROTO_IP, _IP_LOCAL_PORT_RANGE, struct.pack("=I", address[1] << 16 | address[1]))
 
 
-#: By the names of --repro; ``walk`` has a second form, for the ports that connect() alone never takes.
+def _bind_address(sock: socket.socket, address: tuple[str, int]) -> None:
+    """Take the address alone; the port is chosen in connect(), as ever."""
+    sock.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+    sock.bind((address[0], 0))
+
+
+def _bind_address_and_range(sock: socket.socket, address: tuple[str, int]) -> None:
+    _bind_address(sock, address)
+    _own_range(sock, address)
+
+
+#: By the names of --repro, and their second forms: ``bound`` for the ports that connect() alone never takes,
+#: ``addressed`` for addresses that connect() alone does not take for the source, though it dials them.
 WAYS = {
     "walk": Way("connect() again and again"),
     "walk, bound": Way("bind() to port 0, then connect(), again and again", _bind_any),
+    "walk, addressed": Way("bind() to the address without a port, then connect(), again and again", _bind_address),
     "bind": Way("bind() to the target's port, then connect()", _bind_target),
     "range": Way("connect() with a port range of one, the target's (IP_LOCAL_PORT_RANGE)", _own_range),
+    "range, addressed": Way(
+        "bind() to the address without a port, then connect() with a port range of one, the target's "
+        "(IP_LOCAL_PORT_RANGE)",
+        _bind_address_and_range,
+    ),
 }
 
 
@@ -130,8 +148,12 @@ def plan(
         if hopeless := _hopeless(outlook, repro):
             raise UsageError(hopeless)
         attempts = max(_ATTEMPTS, int(_MEANS * outlook.odds.mean)) if outlook.odds.catch else _ATTEMPTS
-    way = WAYS["walk, bound" if repro == "walk" and outlook.bound_first else repro]
-    return Plan(outlook, repro, way, why, attempts, seconds, reset)
+    form = ""
+    if repro == "walk" and outlook.bound_first:
+        form = ", bound"
+    elif repro != "bind" and not host.dialled_from_itself(outlook.target):
+        form = ", addressed"
+    return Plan(outlook, repro, WAYS[repro + form], why, attempts, seconds, reset)
 
 
 def _choose(outlook: Outlook) -> tuple[str, str | None]:
@@ -316,7 +338,8 @@ def _connect(plan: Plan, account: Account, tell: Callable[[Account], None]) -> s
     started = report = time.monotonic()
     end = started + plan.seconds
     outlook = plan.outlook
-    if outlook.left and not outlook.gives_way and prepare in (None, _bind_any):  # a walk would only walk past it
+    if outlook.left and not outlook.gives_way and prepare in (None, _bind_any, _bind_address):
+        # A walk would only walk past it.
         while _to_itself(target) and not stopped and time.monotonic() < end:
             time.sleep(_SECONDS_A_REPORT)
     while True:

@@ -122,6 +122,8 @@ def bound(account: Account, when: str) -> list[str | None]:
     [
         ("127.0.0.1", 50000, SMALL),
         ("127.0.0.1", 50001, SMALL),
+        ("127.0.0.2", 50000, SMALL),
+        ("127.0.0.2", 50001, SMALL),
         ("::1", 50000, SMALL),
         ("::1", 50007, SMALL),
         ("192.0.2.1", 50002, SMALL),
