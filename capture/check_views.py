@@ -165,7 +165,8 @@ def _advice(findings: Findings) -> Iterator[tuple[str, ...]]:
         yield f"Reserve the ports at risk, {reserved}:", f"{sudo}sysctl -w {findings.remedy}"
         yield ("The same setting in a file in /etc/sysctl.d/ is there after a restart, too.",)
     if findings.thorough:
-        yield "With those that are safe only for now:", f"{sudo}sysctl -w {findings.thorough}"
+        those = "With those that are" if findings.remedy else "Reserve those that are"
+        yield f"{those} safe only for now:", f"{sudo}sysctl -w {findings.thorough}"
     if findings.remedy or findings.thorough:
         elsewhere = f"Or move the server to a port outside of {kernel.low}-{kernel.high}, or keep its port bound by a "
         yield (elsewhere + "socket that does not listen. SO_REUSEADDR does not help.",)

@@ -12,7 +12,6 @@ import socket
 import struct
 import subprocess
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,24 +53,33 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
 # -- a host with a bit of everything ---------------------------------------------------------------------------------
 
 
-def prepared(*commands: Sequence[str]) -> tuple[list[subprocess.CompletedProcess[str]], int, list[int]]:
-    """What each command line says of it, and the process and the inodes that are the truth."""
+#: A program that was started as programs are: whoever has the rights of a whole namespace is not looked into by others.
+HOLDER = """
+import os, socket, struct, sys
+from pathlib import Path
+
+Path("/proc/self/comm").write_text("\\x1b[2Jproxy")
+one, left, bound = socket.socket(), socket.socket(), socket.socket()
+for itself, port in ((one, 50000), (left, 50020)):
+    itself.bind(("127.0.0.1", port))
+    itself.connect(("127.0.0.1", port))
+left.close()
+one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+served = [socket.create_server(("127.0.0.1", port)) for port in (50002, 50003, 50004, 2000)]
+served.append(socket.create_server(("127.0.0.53", 50006)))
+bound.bind(("127.0.0.1", 50008))
+print(os.fstat(one.fileno()).st_ino, flush=True)
+sys.stdin.read()
+"""
+
+
+def prepared(*commands: Sequence[str]) -> tuple[list[subprocess.CompletedProcess[str]], int, int]:
+    """What each command line says of it; and in truth: the process that has it all, and the inode."""
     setting("ip_local_reserved_ports", "8080,50004")
-    Path("/proc/self/comm").write_text("\x1b[2Jproxy")
-    with ExitStack() as held:
-        one = held.enter_context(socket.socket())
-        one.bind(("127.0.0.1", 50000))
-        one.connect(("127.0.0.1", 50000))
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        with socket.socket() as left:
-            left.bind(("127.0.0.1", 50020))
-            left.connect(("127.0.0.1", 50020))
-        for port in (50002, 50003, 50004, 2000):
-            held.enter_context(socket.create_server(("127.0.0.1", port)))
-        held.enter_context(socket.create_server(("127.0.0.53", 50006)))
-        bound = held.enter_context(socket.socket())
-        bound.bind(("127.0.0.1", 50008))
-        return [run(*command) for command in commands], os.getpid(), [os.fstat(one.fileno()).st_ino]
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with holder:
+        inode = int(holder.stdout.readline())
+        return [run(*command) for command in commands], holder.pid, inode
 
 
 EXPECTED = {
@@ -90,7 +98,7 @@ ASKED = ("--port", "50010", "--port", "50011", "--port", "61000")
 
 @live
 def test_every_line_of_a_prepared_host_is_right() -> None:
-    [said], process, [inode] = alone(prepared, ["--format", "json", *ASKED])
+    [said], process, inode = alone(prepared, ["--format", "json", *ASKED])
     assert said.returncode == 1
     assert said.stderr == ""
     found = json.loads(said.stdout)
@@ -123,7 +131,7 @@ def test_every_line_of_a_prepared_host_is_right() -> None:
 
 @live
 def test_a_page_for_people() -> None:
-    [plain, verbose, quiet, colored], process, [inode] = alone(
+    [plain, verbose, quiet, colored], process, inode = alone(
         prepared, [*ASKED, "--port", "50008"], ["-v"], ["-q"], ["--color", "always"]
     )
     page = plain.stdout
