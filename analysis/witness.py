@@ -208,6 +208,7 @@ class Tshark:
 
         # With a loop of our own pyshark leaves the child watcher alone, which newer Pythons do not have.
         loop = asyncio.new_event_loop()
+        loop.set_exception_handler(lambda *_: None)  # what Ctrl-C leaves unfinished in it ends without a word
         try:
             with Capture(
                 os.path.abspath(capture),  # noqa: PTH100 - as it is, no links followed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 import writers
 from conftest import ROOT
 from frames import LINKS
-from segments import SELF, SELF6, Talk, packets, self_connect, three_way
+from segments import SELF, SELF6, Talk, packets, refused, self_connect, three_way
 
 from analysis.cli import main
 from analysis.errors import NotACapture, UsageError
@@ -212,3 +213,33 @@ def test_openings_that_were_not_asked_about(tshark: Tshark) -> None:
     whole = report([result])
     whole.witness = Evidence(tshark.version)
     assert "it was not asked about this opening" in " ".join("".join(rendered(whole, "table")).split())
+
+
+@pytest.mark.usefixtures("need_tshark")
+def test_an_interrupt_ends_tshark_and_shows_what_there_is(tmp_path: Path) -> None:
+    pipe, path = tmp_path / "ready", tmp_path / "a.pcap"
+    os.mkfifo(pipe)
+    many = packets(refused().segments) * 100_000  # some seconds of work
+    path.write_bytes(writers.pcap([*packets(self_connect().segments), *many], 101, kind="nano"))
+    program = (
+        "import pyshark, sys; from analysis.cli import main\n"
+        "started = pyshark.FileCapture._created_new_process\n"
+        "def tell(*them, **more): started(*them, **more); open(sys.argv[1], 'w').close()\n"
+        "pyshark.FileCapture._created_new_process = tell\n"
+        "sys.exit(main(['--witness', sys.argv[2]]))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-W", "error", "-c", program, pipe, path],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        pipe.read_bytes()
+        process.send_signal(signal.SIGINT)
+        shown, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, "")
+    assert "it was not asked about this opening" in " ".join(shown.split())
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
