@@ -118,6 +118,19 @@ RECIPES = (
         ),
     ),
     Recipe(
+        recipes.port_walk,
+        (
+            Capture(
+                "port-walk",
+                {Verdict.REFUSED: 150},
+                """What the source ports of refused attempts tell. The kernel goes round its range, of 256 ports here,
+                taking the even ones in steps that it draws by lot: the mark of Linux 5.18 and later. The port that is
+                dialled is none of them, so this client can try for ever and never be connected to itself.""",
+                varies=frozenset({Verdict.REFUSED}),
+            ),
+        ),
+    ),
+    Recipe(
         recipes.to_itself,
         (
             Capture(

@@ -182,6 +182,13 @@ def walk(studio: Studio, name: str) -> None:
             pass
 
 
+def port_walk(studio: Studio, name: str) -> None:
+    """A retry loop connects to a dead port that the kernel never gives away: it lies outside of the range."""
+    with studio.alone(ports=256), studio.record(name):
+        for _ in range(150):
+            refused(("127.0.0.1", studio.port - 1))
+
+
 def after_time_wait(studio: Studio, name: str) -> None:
     """A socket connects to itself and closes; another one does the same while the first is in TIME-WAIT."""
     target = ("127.0.0.1", studio.port)
