@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..portwalk import LEAST, walks
 from ..text import printable
+from ..words import Verdict
 from .wording import (
     LEGEND,
     TIMELINES,
@@ -88,8 +89,13 @@ def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
     entries = by_capture(report)
     number = 0
     legend = True
+    many = len(report.captures) > 1
+    passed_over = 0
     for place, result in enumerate(report.captures):
-        if place:
+        if many and not style.verbose and not result.damage and not any(result.verdicts.values()):
+            passed_over += 1
+            continue
+        if place > passed_over:
             yield "\n"
         yield from _capture(result, style)
         if style.quiet:
@@ -106,6 +112,21 @@ def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
                 rest.append((number, entry))
         if rest:
             yield "\n" + _list(rest, style)
+    if many:
+        yield from _total(report, passed_over, style)
+
+
+def _total(report: Report, passed_over: int, style: Style) -> Iterator[str]:
+    """The verdicts of all captures together, and how many captures were not worth a word."""
+    if passed_over < len(report.captures):
+        yield "\n"
+    packets = sum(result.packets for result in report.captures)
+    yield style.paint("title", f"{len(report.captures):,} captures, {packets:,} packets") + "\n"
+    counts = [(verdict.value, f"{report.count(verdict):,}") for verdict in Verdict if report.count(verdict)]
+    if counts:
+        yield "\n" + grid(counts, ("verdict", "openings"), ("left", "right")) + "\n"
+    if passed_over:
+        yield f"\n{passed_over:,} of them without such an opening; -v names them.\n"
 
 
 # -- a capture: what it is, and how many openings of which kind ----------------------------------------------------
