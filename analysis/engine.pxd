@@ -35,8 +35,8 @@ cdef i64 D_RECORD, D_ORDER, D_BLOCK, D_LENGTHS, D_PACKET_HEADER, D_VERSION, D_IN
 cdef u64 R_LINK, R_TAG, R_IP4_CUT, R_IP4_BAD, R_IP6_CUT, R_IP6_BAD, R_IP6_EXT, R_FRAGMENT, R_GRE, R_DEPTH, R_TCP_CUT
 cdef u64 R_TCP_BAD, MAX_DEPTH, IPV4, IPV6, MPLS, ETHERNET, PPP, BY_NIBBLE, NOT_IP, WORDS, A_HIGH, A_LOW, B_HIGH
 cdef u64 B_LOW, PORTS, STATE, ISN, END, TIME, FRAME, SIZE, REFUSED, SINCE, FIRST_IS_B, ENDED, FIN_A, FIN_B
-cdef u64 TOUCHED, KEPT, COUNTED, MID, EQUAL, RETRANSMISSION, DATA_SECOND, AHEAD, HUGE, BELOW_REACH, IN_USE, RAW, LOW32
-cdef u64 LOW16, HALF32, LOW64, MIX1, MIX2, SECOND, MILLISECOND, FACE, LAST_SECOND, TWINS, NEAR, PLACES, PROBES, WALKS, WALK, LOW48, FULL, ALL
+cdef u64 TOUCHED, KEPT, COUNTED, MID, EQUAL, RETRANSMISSION, DATA_SECOND, AHEAD, KEYS, HUGE, BELOW_REACH, IN_USE, RAW, LOW32
+cdef u64 LOW24, HALF32, LOW64, MIX1, MIX2, SECOND, MILLISECOND, FACE, LAST_SECOND, TWINS, NEAR, PLACES, PROBES, WALKS, WALK, LOW48, FULL, ALL
 cdef u64 MAX_KEPT, MAX_RETRIED, P_MIDSTREAM, EARLY_ISN, EARLY_TIME, EARLY_END, EARLY, EARLY_FROM_A, EARLY_ACKED, ANOTHER, WIRED, BEFORE, P_SYN, P_SYN_ACKED, P_THREE_WAY
 cdef u64 P_CROSSED, P_REFUSED, P_SELF_SYN, P_SELF_CONNECT, E_SYN_SECOND, E_SYN_ACK_FIRST, E_SYN_ACK_SECOND
 cdef u64 E_ACK_FIRST, E_ACK_SECOND, E_OTHER_SECOND, E_RST_FIRST, E_RST_SECOND, E_NOTHING, EVENTS, CROSSED_PHASES
@@ -62,6 +62,7 @@ cdef class Engine:
     cdef public u64[::1] counts, reasons
     cdef unsigned char[::1] headers
     cdef unsigned char* raw
+    cdef u64[::1] keys
     cdef const unsigned char[::1] rules, verdict_of
     cdef dict lookup, kept, early, omitted, recent
     cdef public dict unknown_links
@@ -102,7 +103,7 @@ cdef class Engine:
     @cython.locals(
         size=Py_ssize_t, source_port=u64, target_port=u64, data=u64, a_high=u64, a_low=u64, b_high=u64, b_low=u64,
         equal=bint, ports=u64, from_a=bint, slot=i64, m=words, b=Py_ssize_t, state=u64, phase=u64, flags=u64,
-        seq=u64, ack=u64, control=u64, first=bint, event=u64, after=u64, answered=bint, before=u64, tag=u64)
+        seq=u64, ack=u64, control=u64, first=bint, event=u64, after=u64, answered=bint, before=u64, tag=u64, h=u64)
     cdef Py_ssize_t segment(
         self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 time) except -9 nogil
     @cython.locals(m=words, one=u64, two=u64, beyond=u64)
@@ -143,8 +144,10 @@ cdef class Engine:
     cdef int take_early(self, Py_ssize_t slot) except -1 with gil
     cdef int make_room(self) except -1 with gil
     cdef int note_link(self, i64 link) except -1 with gil
-    @cython.locals(h=u64, i=Py_ssize_t, oldest=Py_ssize_t, age=u64, seen=u64, then=u64, frames=u64, _=u64)
-    cdef bint twin(self, bytes_at d, Py_ssize_t start, Py_ssize_t end, u64 time) except -1 nogil
+    @cython.locals(h=u64, i=Py_ssize_t, one=u64, two=u64)
+    cdef u64 digest(self, bytes_at d, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+    @cython.locals(i=Py_ssize_t, oldest=Py_ssize_t, age=u64, seen=u64, then=u64, frames=u64, _=u64)
+    cdef bint twin(self, u64 h, u64 time) noexcept nogil
     @cython.locals(h=u64)
     cdef u64 tag(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) noexcept nogil
     @cython.locals(m=words, i=u64, entry=u64, b=Py_ssize_t)

@@ -143,9 +143,10 @@ BELOW_REACH = 0xFFFFFFFFFF
 IN_USE = 0x10000000000  # bit 40 of the third word of a place
 
 AHEAD = 8  # slots
+KEYS = 16
 HUGE = 2 << 20  # octets
 RAW = 64  # octets of self.raw to a slot
-LOW16 = 0xFFFF
+LOW24 = 0xFFFFFF
 LOW32 = 0xFFFFFFFF
 HALF32 = 0x80000000
 LOW48 = 0xFFFFFFFFFFFF
@@ -314,6 +315,7 @@ class Engine:
             self.raw = self.headers
         self.lookup: dict[tuple[int, int, int, int, int], int] = {}
         self.seed = int.from_bytes(os.urandom(8), "little")
+        self.keys = memoryview(bytearray(os.urandom(8 * KEYS))).cast("Q")
         self.rules = compiled_rules()
         self.verdict_of = compiled_verdicts()
         self.counts = memoryview(bytearray(8 * len(VERDICTS))).cast("Q")
@@ -851,11 +853,14 @@ class Engine:
         if cython.compiled:
             tag = self.tag(a_high, a_low, b_high, b_low, ports)
             prefetch(self.index + (tag & self.mask))  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd has it
-        if self.twin(d, ip, p + size, time):
+        h = self.digest(d, ip, p + size)
+        if cython.compiled:
+            prefetch(self.twins + (h & (TWINS - 4)) * 2)  # type: ignore[name-defined, operator]  # noqa: F821
+        slot = self.find(tag, a_high, a_low, b_high, b_low, ports)
+        if self.twin(h, time):
             self.duplicates += 1
             return FOUND
         self.segments += 1
-        slot = self.find(tag, a_high, a_low, b_high, b_low, ports)
         if slot < 0:
             slot = self.claim(tag, a_high, a_low, b_high, b_low, ports, equal)
         m = self.m
@@ -1227,10 +1232,33 @@ class Engine:
 
     # -- tables ----------------------------------------------------------------------------------------------------
 
-    def twin(self, d: Octets, start: int, end: int, time: int) -> bool:
-        """Whether the IP packet with the headers d[start:end] was captured already: NEAR frames and 1 ms from here."""
+    def digest(self, d: Octets, start: int, end: int) -> int:
+        """A 64-bit hash of d[start:end] after NH (RFC 4418 5.2); the keys are this run's: none collide on purpose."""
         if not cython.compiled:
-            h = hash(bytes(d[start:end]))
+            return hash(bytes(d[start:end]))
+        h = self.seed
+        i = 0
+        while end - start >= 16:
+            one = load_u64(d + start) + self.keys[i]  # type: ignore[name-defined, operator]  # noqa: F821
+            two = load_u64(d + start + 8) + self.keys[i + 1]  # type: ignore[name-defined, operator]  # noqa: F821
+            h += one * two
+            i = (i + 2) & (KEYS - 1)
+            start += 16
+        while end - start >= 4:
+            h += (u32(d, start) + self.keys[i]) * MIX1
+            h ^= h >> 32
+            i = (i + 1) & (KEYS - 1)
+            start += 4
+        while start < end:  # only where a header was cut
+            h = (h ^ d[start]) * MIX2
+            h ^= h >> 32
+            start += 1
+        h *= MIX2
+        return h ^ h >> 32
+
+    def twin(self, h: int, time: int) -> bool:
+        """Whether the IP packet of this digest was captured already: less than NEAR frames and 1 ms from here."""
+        if not cython.compiled:
             frame, then = self.recent.get(h, (-NEAR, 0))
             if self.packets - frame < NEAR and abs(time - then) <= MILLISECOND:
                 return True
@@ -1238,19 +1266,6 @@ class Engine:
             if len(self.recent) > 2 * NEAR:
                 self.recent = {h: seen for h, seen in self.recent.items() if self.packets - seen[0] < NEAR}
             return False
-        h = self.seed
-        while end - start >= 8:
-            h = ((h ^ load_u64(d + start)) * MIX1) & LOW64  # type: ignore[name-defined, operator, no-any-return, unused-ignore]  # noqa: F821 - engine.pxd has it
-            h ^= h >> 29
-            start += 8
-        if end - start >= 4:
-            h = ((h ^ u32(d, start)) * MIX2) & LOW64
-            h ^= h >> 32
-            start += 4
-        while start < end:  # only where a header was cut
-            h = ((h ^ d[start]) * MIX2) & LOW64
-            h ^= h >> 32
-            start += 1
         # Four places to a hash, in one cache line; the oldest makes room. The bits of the hash that the place tells are
         # left out of the first word: the frame's number stands there.
         i = (h & (TWINS - 4)) * 2
@@ -1259,14 +1274,14 @@ class Engine:
         for _ in range(4):
             seen = self.twins[i]
             then = self.twins[i + 1]
-            frames = (self.packets - seen) & LOW16 if seen else LOW32
-            if (seen ^ h) <= LOW16 and frames < NEAR and (time - then if time > then else then - time) <= MILLISECOND:
+            frames = (self.packets - seen) & LOW24 if seen else LOW32
+            if (seen ^ h) <= LOW24 and frames < NEAR and (time - then if time > then else then - time) <= MILLISECOND:
                 return True
             if frames >= age:
                 age = frames
                 oldest = i
             i += 2
-        self.twins[oldest] = (h & ~LOW16) | (self.packets & LOW16)
+        self.twins[oldest] = (h & ~LOW24) | (self.packets & LOW24)
         self.twins[oldest + 1] = time
         return False
 
