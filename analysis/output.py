@@ -9,9 +9,9 @@ from collections import deque
 from contextlib import ExitStack
 
 #: O_NONBLOCK: the open() of a FIFO without a reader fails instead of waiting for one.
-FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 #: Captures hold what people sent: for the user's eyes.
-MODE = 0o600
+_MODE = 0o600
 #: As many symbolic links on the way as the kernel follows (path_resolution(7)).
 _LINKS = 40
 
@@ -22,8 +22,8 @@ _REASONS = {
 }
 
 
-def opened(path: str) -> int:
-    """Create the file *path*, or empty it where it is ours; the file descriptor.
+def opened(path: str, *, new: bool = False) -> int:
+    """Create the file *path*, or empty it where it is ours (but not if it is to be *new*); the file descriptor.
 
     A file of that name is replaced only if it is a regular file of this user with no other name. A symbolic link is
     not followed at the end of the path, and on the way only if it belongs to root or this user. The new file can be
@@ -34,8 +34,10 @@ def opened(path: str) -> int:
     try:
         directory, name = _directory(path)
         try:
-            return os.open(name, FLAGS | os.O_CREAT | os.O_EXCL, MODE, dir_fd=directory)
+            return os.open(name, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE, dir_fd=directory)
         except FileExistsError:
+            if new:
+                raise
             return _emptied(name, directory)
         finally:
             os.close(directory)
@@ -44,7 +46,7 @@ def opened(path: str) -> int:
 
 
 def _emptied(name: str, directory: int) -> int:
-    fd = os.open(name, FLAGS, dir_fd=directory)
+    fd = os.open(name, _FLAGS, dir_fd=directory)
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
         os.close(fd)

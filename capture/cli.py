@@ -29,6 +29,7 @@ Examples:
   sudo selfconn-capture --host ::1 --port 50001 -w self.pcapng
   sudo selfconn-capture --repro bind        at once, without walking through the ports
   selfconn-capture --private -- ./loop.sh   your own program instead of a repro
+  sudo selfconn-capture --watch             tell of every one that happens on this host
   selfconn-capture --private --format json | jq .openings
   selfconn-capture --private -w - | tshark -r -
 
@@ -82,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
         "first; range: a port range of one, for one socket (Linux 6.3). auto (default) walks wherever that gets there",
     )
     add("--attempts", type=_count, metavar="N", help="give up after N refused attempts (default: 20 times the mean)")
-    add("--timeout", type=_seconds, metavar="SECONDS", help="give up then (default 90; none for COMMAND)")
+    add("--timeout", type=_seconds, metavar="SECONDS", help="give up then (default 90; none for COMMAND or --watch)")
     add("--close", choices=("fin", "rst"), default="fin", help="how to close: rst leaves no TIME-WAIT (default fin)")
     add = made.add_argument_group("instead of a repro").add_argument
     add(
@@ -98,6 +99,19 @@ def parser() -> argparse.ArgumentParser:
         default="stop",
         help="what becomes of COMMAND when a socket has connected to itself: it is stopped (default), waited for, or "
         "left alone",
+    )
+    add(
+        "--watch",
+        action="store_true",
+        help="do nothing but watch, for days if need be: a line of JSON and a saved capture for every socket that "
+        "connects to itself (-w names their directory, -c ends it after so many)",
+    )
+    add(
+        "--before",
+        type=_count,
+        default=10_000,
+        metavar="N",
+        help="with --watch: how many segments with SYN, FIN or RST are kept for that capture (default %(default)s)",
     )
     add = made.add_argument_group("where").add_argument
     add("-i", "--interface", default="lo", metavar="IF", help="capture on IF; 'any' is all (default %(default)s)")
@@ -132,7 +146,12 @@ def main(argv: list[str] | None = None) -> int:
         from . import session  # noqa: PLC0415 - --help needs none of it
 
         try:
-            return session.run(session.Options(**arguments, argv=tuple(words)))
+            options = session.Options(**arguments, argv=tuple(words))
+            if options.watch:
+                from . import watch  # noqa: PLC0415
+
+                return watch.run(options)
+            return session.run(options)
         except SelfconnError as error:
             sys.stderr.write(f"selfconn-capture: {printable(str(error))}\n")
             return error.status

@@ -11,23 +11,23 @@ import time
 from contextlib import suppress
 
 from analysis.errors import CannotCapture, Incomplete
-from analysis.output import FLAGS, MODE, opened
+from analysis.output import opened
 
 from .recorder import PAGE
 
 
 class Sink:
-    """Takes the bytes of a recording to *path*: "-" is standard output, None a new file in the current directory.
+    """Takes the bytes of a recording to *path*: "-" is standard output, None a new file in *directory* (here if "").
 
     What may be replaced, and what is not followed, see analysis.output. Raises CannotCapture with the reason.
 
     ``name`` is the path as given or made (as it is: escape it before showing it), ``octets`` what was written.
     """
 
-    def __init__(self, path: str | None = None) -> None:
+    def __init__(self, path: str | None = None, *, directory: str = "") -> None:
         self.octets = 0
         self._ours = path not in {"-", os.devnull}  # a regular file that we opened, and may cut
-        self.name, self._fd = _made() if path is None else _opened(path)
+        self.name, self._fd = _made(directory) if path is None else _opened(path)
 
     def write(self, stream: bytes) -> None:
         """Write a piece of the stream. Raises Incomplete where that fails; whole blocks that were written stay."""
@@ -68,18 +68,20 @@ class Sink:
         return Incomplete(f"{where}: {error.strerror}; the first {self.octets} octets are written")
 
 
-def _made() -> tuple[str, int]:
+def _made(directory: str) -> tuple[str, int]:
     """Create a file named after the time."""
     stem = time.strftime("selfconn-%Y%m%dT%H%M%SZ", time.gmtime())
-    name = f"{stem}.pcapng"
-    for number in range(2, 100):
+    where = repr(directory) if directory else "the current directory"
+    for number in range(1, 100):
+        name = f"{stem}-{number}.pcapng" if number > 1 else f"{stem}.pcapng"
+        path = os.path.join(directory, name)  # noqa: PTH118 - it is shown as it is
         try:
-            return name, os.open(name, FLAGS | os.O_CREAT | os.O_EXCL, MODE)
+            return path, opened(path, new=True)
         except FileExistsError:
-            name = f"{stem}-{number}.pcapng"
+            continue
         except OSError as error:
-            raise CannotCapture(f"cannot write {name} in the current directory: {error.strerror}") from error
-    raise CannotCapture(f"cannot write {stem}.pcapng in the current directory: it and many like it exist")
+            raise CannotCapture(f"cannot write {name} in {where}: {error.strerror}") from error
+    raise CannotCapture(f"cannot write {stem}.pcapng in {where}: it and many like it exist")
 
 
 def _opened(path: str) -> tuple[str, int]:

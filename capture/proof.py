@@ -20,10 +20,11 @@ _VLAN = (b"\x81\x00", b"\x88\xa8")
 
 
 class SelfConnect(NamedTuple):
-    """A socket has connected to itself: when (nanoseconds since the epoch), and which endpoint that is."""
+    """A socket has connected to itself: when (nanoseconds since the epoch), which endpoint, and the number it chose."""
 
     time: int
     endpoint: Endpoint
+    isn: int
 
 
 def self_connect(linktype: int, packet: Packet) -> SelfConnect | None:
@@ -46,4 +47,4 @@ def self_connect(linktype: int, packet: Packet) -> SelfConnect | None:
     sequence, acknowledged = int.from_bytes(tcp[4:8], "big"), int.from_bytes(tcp[8:12], "big")
     if acknowledged != (sequence + 1) % (1 << 32):
         return None
-    return SelfConnect(time, Endpoint(address, int.from_bytes(tcp[:2], "big")))
+    return SelfConnect(time, Endpoint(address, int.from_bytes(tcp[:2], "big")), sequence)

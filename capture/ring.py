@@ -183,10 +183,13 @@ class Ring:
         None: there is no such packet. The kernel counts the packets in the block that it is still filling, and
         notes there when it opened it.
         """
-        words, at = self._words, self._filling() * self._block_words
-        if not words[at + _BLOCK_PACKETS]:
-            return None
-        return words[at + _BLOCK_SECONDS] * 1_000_000_000 + words[at + _BLOCK_NANOSECONDS]
+        block = self._filling()
+        return self._opened_at(block) if self._words[block * self._block_words + _BLOCK_PACKETS] else None
+
+    def _opened_at(self, block: int) -> int:
+        """The time of the first packet in it, or somewhat before."""
+        at = block * self._block_words
+        return self._words[at + _BLOCK_SECONDS] * 1_000_000_000 + self._words[at + _BLOCK_NANOSECONDS]
 
     def _filling(self) -> int:
         """Find the block that the kernel hands over next, once all before it have been given back."""
@@ -228,10 +231,10 @@ class Ring:
 
 
 class FlightRecorder(Ring):
-    """A ring of which nobody reads more than the end, and that only when there is a reason.
+    """A ring of which nobody reads more than a piece, and that only when there is a reason.
 
     keep() has to be called some ten times a second. It gives the oldest blocks back to the kernel, unread as long as
-    the newer ones hold *packets* packets: one store for thousands of them. Half of the ring is for those that are
+    the newer ones hold *packets* packets: one store for hundreds of them. Half of the ring is for those that are
     kept, the other half for what comes between two calls.
 
     Where packets are few, blocks that are handed over for their age hold few, too; those packets are taken out and
@@ -239,7 +242,7 @@ class FlightRecorder(Ring):
     """
 
     def __init__(
-        self, interface: str, program: Program, *, packets: int, octets: int = 16 << 20, retire: int = 100
+        self, interface: str, program: Program, *, packets: int, octets: int = 16 << 20, retire: int = 50
     ) -> None:
         self._most = packets
         self._kept = 0  # blocks handed over and not given back, from _next on
@@ -249,15 +252,9 @@ class FlightRecorder(Ring):
 
     def keep(self) -> None:
         """Give back what is no longer needed. Never waits."""
-        words = self._words
-        while (
-            self._kept < self._blocks
-            and words[(at := self._filling() * self._block_words) + _BLOCK_STATUS] & _FROM_KERNEL
-        ):
-            self._inside += words[at + _BLOCK_PACKETS]
-            self._kept += 1
+        self._count()
         while self._kept > self._blocks // 2:
-            inside = words[self._next * self._block_words + _BLOCK_PACKETS]
+            inside = self._words[self._next * self._block_words + _BLOCK_PACKETS]
             self._inside -= inside
             self._kept -= 1
             if self._inside >= self._most:
@@ -268,20 +265,37 @@ class FlightRecorder(Ring):
                 self._remembered.extend(packets)
             self._give_back()
 
-    def newest(self) -> list[Packet]:
-        """Return the last packets that the kernel has handed over, in the order in which they passed."""
-        self.keep()
-        inside = self._inside
-        skipped = 0  # whole blocks that are older than what is wanted
-        while skipped < self._kept:
-            inside -= self._words[(self._next + skipped) % self._blocks * self._block_words + _BLOCK_PACKETS]
-            if inside < self._most:
-                break
-            skipped += 1
-        packets = [] if skipped else list(self._remembered)
-        for place in range(skipped, self._kept):
-            self._unpack((self._next + place) % self._blocks, packets)
-        return packets[-self._most :]
+    def pending(self) -> int | None:
+        """As a ring's: what last() has yet to return."""
+        self._count()
+        return super().pending()
+
+    def last(self, until: int) -> list[Packet]:
+        """Return the last packets up to a time (nanoseconds since the epoch) that the kernel has handed over."""
+        self._count()
+        blocks: list[int] = []
+        found = 0  # packets in them, but for the newest block, of which some may be too new
+        for place in reversed(range(self._kept)):
+            block = (self._next + place) % self._blocks
+            if self._opened_at(block) <= until:
+                found += self._words[block * self._block_words + _BLOCK_PACKETS] if blocks else 0
+                blocks.append(block)
+                if found >= self._most:
+                    break
+        packets = list(self._remembered) if found < self._most else []
+        for block in reversed(blocks):
+            self._unpack(block, packets)
+        return [packet for packet in packets if packet[0] <= until][-self._most :]
+
+    def _count(self) -> None:
+        """Take note of what has been handed over since the last time."""
+        words = self._words
+        while (
+            self._kept < self._blocks
+            and words[(at := self._filling() * self._block_words) + _BLOCK_STATUS] & _FROM_KERNEL
+        ):
+            self._inside += words[at + _BLOCK_PACKETS]
+            self._kept += 1
 
     def _filling(self) -> int:
         return (self._next + self._kept) % self._blocks

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from analysis.report import seconds
-from analysis.words import Endpoint
+from analysis.report import SCHEMA, VERSION, entry_as_json, seconds
+from analysis.words import Endpoint, Verdict
 
 from . import sockets
 from .witness import compare
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from .command import Command
     from .holders import Holder
     from .host import Kernel
+    from .proof import SelfConnect
     from .session import Outcome
     from .tracepoint import StateChange
     from .witness import Witness
@@ -96,7 +98,7 @@ def _command(command: Command) -> dict[str, Json]:
 
 def kernel(outcome: Outcome, compared: Sequence[Comparison]) -> dict[str, Json]:
     """Make the section on the kernel: its rules before the run, its sockets and their states during it."""
-    section = said(outcome.kernel, outcome.holders, compared, outcome.scene.witness)
+    section = of_kernel(outcome.kernel, outcome.holders, compared, outcome.scene.witness)
     if outcome.plan:
         outlook = outcome.plan.outlook
         if line := outcome.account.get("socket"):
@@ -108,7 +110,9 @@ def kernel(outcome: Outcome, compared: Sequence[Comparison]) -> dict[str, Json]:
     return section
 
 
-def said(asked: Kernel, holders: Sequence[Holder], compared: Sequence[Comparison], witness: Witness) -> dict[str, Json]:
+def of_kernel(
+    asked: Kernel, holders: Sequence[Holder], compared: Sequence[Comparison], witness: Witness
+) -> dict[str, Json]:
     """Make the part of that section that every kind of run has."""
     known = [one.agrees for one in compared if one.agrees is not None]
     section: dict[str, Json] = {
@@ -128,6 +132,23 @@ def said(asked: Kernel, holders: Sequence[Holder], compared: Sequence[Comparison
     if witness.missing:
         section["missing"] = witness.missing
     return section
+
+
+def one_line(whole: Report, hit: SelfConnect) -> str:
+    """Make one line of JSON of a report on one self-connect.
+
+    Where its SYN is not among the packets, it says what its SYN-ACK said.
+    """
+    lone = {
+        "verdict": Verdict.SELF_CONNECT.value,
+        "source": _endpoint(hit.endpoint),
+        "destination": _endpoint(hit.endpoint),
+        "isn": hit.isn,
+        "time": seconds(hit.time),
+        "notes": ["Its SYN is not among the packets that were kept."],
+    }
+    fields = entry_as_json(whole.entries[0]) if whole.entries else lone
+    return json.dumps({"schema": SCHEMA, "version": VERSION, "type": "opening", **fields, **whole.sections()}) + "\n"
 
 
 def _socket(one: Holder) -> dict[str, Json]:

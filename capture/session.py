@@ -64,6 +64,8 @@ class Options:
     timeout: float | None = None
     close: str = "fin"
     then: str = "stop"
+    watch: bool = False
+    before: int = 10_000
     private: bool = False
     range: tuple[int, int] | None = None
     interface: str = "lo"

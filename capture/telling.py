@@ -63,7 +63,7 @@ class Teller:
         """Say on the way what is not a part of the report."""
         if not self._options.quiet:
             for line in sentences:
-                say("\n".join(textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)))
+                _say("\n".join(textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)))
 
     def progress(self, account: Account | None) -> None:
         """Show how far the walk has come; None: it is over."""
@@ -93,7 +93,11 @@ class Teller:
         sentences = [*told(outcome), *unheard(compared, outcome.scene.witness.missing)]
         self.show(whole, "The command" if outcome.command else "The repro", sentences, compared)
         for line in shortcomings(outcome):
-            say(f"selfconn-capture: {line}")
+            self.complain(line)
+
+    def complain(self, line: str) -> None:
+        """Say what went wrong; that is said to the quiet, too."""
+        _say(f"selfconn-capture: {line}")
 
     def show(self, whole: Report, title: str, sentences: Iterable[str], compared: Sequence[Comparison]) -> None:
         """Show a report in the format that was asked for; the table has *sentences* and the kernel's account below."""
@@ -134,8 +138,7 @@ class Teller:
             self._stream().flush()
 
 
-def say(text: str) -> None:
-    """Print a line to standard error."""
+def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 

@@ -86,6 +86,7 @@ _RECORD_SAMPLE = 9
 _SAMPLE = struct.Struct("=IIQI")  # process, thread, time, size of the event's data
 _DATA_HEAD, _DATA_TAIL = 1024 // 8, 1032 // 8  # in 64-bit words from the start of the mapping
 _PAGES = 32  # of data in a ring; pages of 4 KiB hold about 1,200 events
+_OPEN = 1000  # sockets that are followed to their end, where that takes the flight recorder
 _FLIGHT_PAGES = 2048  # in all flight recorders together, as far as that gives each _PAGES to 256
 
 _FIELD = re.compile(r"field:.*?(\w+)(?:\[\d+\])?;\s*offset:(\d+);\s*size:(\d+);")
@@ -182,36 +183,34 @@ class StateTrace:
                 told = list(self._around(shown))
             for change in told:
                 self._last[change.socket] = change
-                if change.new is State.CLOSED:
-                    del self._last[change.socket]
+                if change.new is State.CLOSED or len(self._last) > _OPEN:
+                    del self._last[change.socket if change.new is State.CLOSED else next(iter(self._last))]
         # One event is of one time as long as that is the kernel's own: the difference to ours is measured each time.
         epoch = _epoch() if told else 0
         return [replace(change, time=epoch + change.time) for change in sorted(told, key=_time)]
 
     def _around(self, shown: dict[int, list[StateChange]]) -> Iterator[StateChange]:
         """Fill up from the flight recorder the lives of the sockets *shown*, as far as they were not told before."""
-        steps = {number: set(changes) for number, changes in shown.items()}
-        for change in self._changes(self._flight, frozenset(shown)):
-            steps[change.socket].add(change)
+        place = self._fields["skaddr"].start
+        addresses = {number: address for address, number in self._sockets.items() if number in shown}
         for number, changes in shown.items():
             last = self._last.get(number)
-            for life in _lives(steps[number] | ({last} if last else set())):
+            steps = {*changes, *([last] if last else [])}
+            first = min(change.time for change in steps)
+            for ring in self._flight:
+                for change in map(self._change, ring.search(addresses[number], place)):
+                    steps.add(change)
+                    if change.old is State.CLOSED and change.time <= first:
+                        break  # what is older is of another life
+            for life in _lives({change for change in steps if change.old is not change.new}):
                 if last in life:
                     yield from life[life.index(last) + 1 :]
                 elif any(change in changes for change in life):
                     yield from life
 
-    def _changes(self, rings: list[_Ring], only: frozenset[int] | None = None) -> list[StateChange]:
-        """Take the changes out of *rings*: all, or those of the sockets with these numbers of ours *only*."""
-        told = []
-        for ring in rings:
-            for sample in ring.read():
-                address = sample.data[self._fields["skaddr"]]
-                if only is None or self._sockets.get(address) in only:
-                    change = self._change(sample)
-                    if change.old is not change.new:
-                        told.append(change)
-        return told
+    def _changes(self, rings: list[_Ring]) -> list[StateChange]:
+        changes = (self._change(sample) for ring in rings for sample in ring.read())
+        return [change for change in changes if change.old is not change.new]
 
     def _change(self, sample: _Sample) -> StateChange:
         data = sample.data
@@ -272,43 +271,51 @@ class _Ring:
         access = mmap.PROT_READ if flight else mmap.PROT_READ | mmap.PROT_WRITE
         self._memory = opened.enter_context(mmap.mmap(self._fd, mmap.PAGESIZE + self._size, prot=access))
         self._words = opened.enter_context(memoryview(self._memory).cast("Q"))
-        self._flight = bool(flight)
         self._taken = self.lost = 0
         full = f"protocol == 6 && ({expression})" if expression else "protocol == 6"
         fcntl.ioctl(self._fd, _SET_FILTER, full.encode() + b"\0")
         fcntl.ioctl(self._fd, _ENABLE)
 
     def read(self) -> list[_Sample]:
-        """Take out the new events; a flight recorder shows all that it holds."""
-        if self._flight:
-            fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 1)
-            samples = self._samples(self._words[_DATA_HEAD], self._size)
-            fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 0)
-            return samples
+        """Take out the new events."""
         happened = int.from_bytes(os.read(self._fd, 8), sys.byteorder)
         head, tail = self._words[_DATA_HEAD], self._words[_DATA_TAIL]
-        samples = self._samples(tail, head - tail)
+        data, at, samples = self._data(tail, head - tail), 0, []
+        while at + _RECORD.size <= len(data) and (size := _RECORD.unpack_from(data, at)[2]):
+            samples += _sample(data, at)
+            at += size
         self._words[_DATA_TAIL] = head
         self._taken += len(samples)
         self.lost = max(0, happened - self._taken)
         return samples
 
-    def _samples(self, start: int, length: int) -> list[_Sample]:
-        """Cut the *length* bytes from *start* on into samples, up to the first that is not whole."""
+    def search(self, octets: bytes, place: int) -> Iterator[_Sample]:
+        """Find in a flight recorder the events whose data has *octets* at *place*, the newest first."""
+        fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 1)
+        data = self._data(self._words[_DATA_HEAD], self._size)
+        fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 0)
+        found = data.find(octets)
+        while found >= 0:
+            yield from _sample(data, found - place - _SAMPLE.size - _RECORD.size)
+            found = data.find(octets, found + 1)
+
+    def _data(self, start: int, length: int) -> bytes:
+        """Copy *length* bytes from *start* on: the ring goes round."""
         ring = self._memory[mmap.PAGESIZE :]
         at = start % self._size
-        data = (ring[at:] + ring[:at])[:length]
-        samples = []
-        at = 0
-        while at + _RECORD.size + _SAMPLE.size <= len(data):
-            kind, _, size = _RECORD.unpack_from(data, at)
-            if size == 0 or at + size > len(data):
-                break
-            if kind == _RECORD_SAMPLE:
-                process, _, when, octets = _SAMPLE.unpack_from(data, at + _RECORD.size)
-                samples.append(_Sample(process, when, data[at + _RECORD.size + _SAMPLE.size :][:octets]))
-            at += size
-        return samples
+        return (ring[at:] + ring[:at])[:length]
+
+
+def _sample(data: bytes, at: int) -> list[_Sample]:
+    """Unpack the event whose record begins *at*; nothing where none does, or not a whole one."""
+    if at < 0 or at % 8 or at + _RECORD.size + _SAMPLE.size > len(data):
+        return []
+    kind, _, size = _RECORD.unpack_from(data, at)
+    process, _, when, octets = _SAMPLE.unpack_from(data, at + _RECORD.size)
+    end = _RECORD.size + _SAMPLE.size + octets
+    if kind != _RECORD_SAMPLE or not end <= size < end + 8 or at + size > len(data):
+        return []
+    return [_Sample(process, when, data[at + _RECORD.size + _SAMPLE.size : at + end])]
 
 
 @contextmanager

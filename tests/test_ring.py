@@ -316,7 +316,7 @@ def settled(recorder: FlightRecorder) -> list[Packet]:
         assert time.monotonic() < deadline
         time.sleep(0.001)
         recorder.keep()
-    return recorder.newest()
+    return recorder.last(time.time_ns())
 
 
 def test_the_newest_packets_are_kept_whatever_came_before() -> None:
@@ -328,6 +328,9 @@ def test_the_newest_packets_are_kept_whatever_came_before() -> None:
             assert data(settled(recorder)) == numbered(100, start=4900, size=1000)
             assert recorder.statistics() == (5000, 0)
             assert data(settled(recorder)) == numbered(100, start=4900, size=1000), "they stay where they are"
+            moment = settled(recorder)[49][0]
+            assert data(recorder.last(moment)) == numbered(100, start=4850, size=1000)
+            assert recorder.last(moment - 10**12) == []
 
     alone(run)
 
