@@ -186,8 +186,9 @@ def test_the_sudo_line_of_a_module_names_the_interpreter(monkeypatch: pytest.Mon
 def test_an_ordinary_user_gets_a_namespace_and_is_told(tmp_path: Path) -> None:
     ended = capture("--format", "json", cwd=tmp_path)
     assert ended.returncode == 0
-    assert "Not root (on the host's own network: sudo " in ended.stderr
-    assert "): in a private network namespace instead." in ended.stderr
+    said = " ".join(ended.stderr.split())
+    assert "Not root (on the host's own network: sudo " in said
+    assert "): in a private network namespace instead." in said
     assert json.loads(ended.stdout)["live"]["namespace"] == "private"
 
 

@@ -139,9 +139,8 @@ def is_told(line: dict[str, Any], port: int, pid: int, *, address: str = "127.0.
     assert line["live"]["dropped"] == 0
     states = ["SYN-SENT", "SYN-RECEIVED", "ESTABLISHED"]
     assert [one["to"] for one in line["transitions"]] == states
-    if os.geteuid() == 0:
-        assert [one["to"] for one in line["kernel"]["transitions"]][:3] == states
-        assert line["kernel"]["agrees"] is True
+    assert [one["to"] for one in line["kernel"]["transitions"]][:3] == states
+    assert line["kernel"]["agrees"] is True
 
 
 def watch_three(cwd: Path) -> None:
@@ -169,7 +168,8 @@ def watch_three(cwd: Path) -> None:
 
 
 @pytest.mark.live
-@pytest.mark.usefixtures("need_private_namespace", "need_ipv6")
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root", "need_ipv6")
 def test_each_is_told_with_its_process_and_what_came_before(tmp_path: Path) -> None:
     alone(watch_three, tmp_path)
 
@@ -185,7 +185,8 @@ def watch_one_port(cwd: Path) -> None:
 
 
 @pytest.mark.live
-@pytest.mark.usefixtures("need_private_namespace")
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
 def test_one_port_and_a_count(tmp_path: Path) -> None:
     alone(watch_one_port, tmp_path)
 
@@ -197,7 +198,8 @@ def watch_nothing(cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.live
-@pytest.mark.usefixtures("need_private_namespace")
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
 def test_nothing_happens(tmp_path: Path) -> None:
     ended = alone(watch_nothing, tmp_path)
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -217,7 +219,8 @@ def watch_in_words(cwd: Path) -> tuple[str, int]:
 
 
 @pytest.mark.live
-@pytest.mark.usefixtures("need_private_namespace")
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
 def test_in_words(tmp_path: Path) -> None:
     said, pid = alone(watch_in_words, tmp_path)
     assert "SYN-SENT > SYN-RECEIVED" in said
@@ -237,7 +240,8 @@ def watch_and_fail_to_save(cwd: Path) -> None:
 
 
 @pytest.mark.live
-@pytest.mark.usefixtures("need_private_namespace")
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
 def test_what_cannot_be_saved_is_told_all_the_same(tmp_path: Path) -> None:
     alone(watch_and_fail_to_save, tmp_path)
 
@@ -257,7 +261,8 @@ def watch_a_talker(cwd: Path) -> None:
 
 
 @pytest.mark.live
-@pytest.mark.usefixtures("need_private_namespace")
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
 def test_one_that_talks_to_itself_without_end_is_told_once(tmp_path: Path) -> None:
     alone(watch_a_talker, tmp_path)
 
@@ -296,7 +301,8 @@ def watch_under_load(cwd: Path) -> str:
 
 
 @pytest.mark.live
-@pytest.mark.usefixtures("need_private_namespace")
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
 @pytest.mark.timeout(120 + 3 * SECONDS)
 def test_under_load_it_tells_of_each_and_what_came_before(tmp_path: Path) -> None:
     sys.stderr.write(within(60 + 2 * SECONDS, watch_under_load, tmp_path))
@@ -316,6 +322,14 @@ def test_what_does_not_go_together(line: str, words: str, tmp_path: Path) -> Non
     ended = capture(*line.split(), cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert words in ended.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs an ordinary user")
+def test_without_privilege_it_names_the_command_that_works(tmp_path: Path) -> None:
+    ended = capture("--watch", "-c", "1", cwd=tmp_path)
+    assert ended.returncode == 3
+    assert "As root it works: sudo " in ended.stderr
+    assert ended.stderr.endswith(" --watch -c 1\n")
 
 
 # -- the one segment that tells --------------------------------------------------------------------------------------
