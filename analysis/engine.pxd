@@ -64,7 +64,7 @@ cdef class Engine:
     cdef unsigned char* raw
     cdef u64[::1] keys
     cdef const unsigned char[::1] rules, verdict_of
-    cdef dict lookup, kept, early, omitted, recent
+    cdef dict lookup, kept, early, omitted, recent, older, place_of
     cdef public dict unknown_links
     cdef public list finished
     cdef public u64 packets, segments, duplicates, midstream, midstream_to_itself, evicted
@@ -94,18 +94,21 @@ cdef class Engine:
     @cython.locals(base=i64, code=u64, size=i64, high=i64, low=i64)
     cdef int describe(self, bytes_at d, Py_ssize_t p, Py_ssize_t end) except -1 nogil
 
-    @cython.locals(found=i64, size=u64)
+    @cython.locals(found=i64, size=u64, total=u64)
     cdef Py_ssize_t frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except? -9 nogil
     @cython.locals(
         kind=u64, family=u64, protocol=u64, size=Py_ssize_t, total=Py_ssize_t, ip=Py_ssize_t, six=u64,
         depth=u64, source=u64, target=u64, more=u64, chained=u64)
     cdef Py_ssize_t decode(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -9 nogil
-    @cython.locals(
-        size=Py_ssize_t, source_port=u64, target_port=u64, data=u64, a_high=u64, a_low=u64, b_high=u64, b_low=u64,
-        equal=bint, ports=u64, from_a=bint, slot=i64, m=words, b=Py_ssize_t, state=u64, phase=u64, flags=u64,
-        seq=u64, ack=u64, control=u64, first=bint, event=u64, after=u64, answered=bint, before=u64, tag=u64, h=u64)
+    @cython.locals(size=Py_ssize_t, data=u64, a_high=u64, a_low=u64, b_high=u64, b_low=u64)
     cdef Py_ssize_t segment(
         self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 time) except -9 nogil
+    @cython.locals(
+        equal=bint, ports=u64, from_a=bint, tag=u64, h=u64, slot=i64, m=words, b=Py_ssize_t, state=u64, phase=u64,
+        control=u64, first=bint, event=u64, after=u64, answered=bint, before=u64)
+    cdef Py_ssize_t step(
+        self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t size, u64 data, i64 time, u64 a_high, u64 a_low,
+        u64 b_high, u64 b_low, u64 source_port, u64 target_port, u64 seq, u64 ack, u64 flags, u64 window) except -9 nogil
     @cython.locals(m=words, one=u64, two=u64, beyond=u64)
     cdef u64 classify(
         self, Py_ssize_t b, u64 phase, u64 control, bint first, bint equal, u64 seq, u64 ack, u64 data, u64 window) noexcept nogil

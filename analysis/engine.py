@@ -223,6 +223,7 @@ Kept = tuple[int, int, bool, bytes, int]
 Finished = tuple[int, bytes, int, bytes, int, int, int, int, int, int, int, int, bool, list[Kept]]
 
 RECORD_LITTLE = struct.Struct("<4I").unpack_from
+COMMON = struct.Struct(">12xHBxH2xHxB2xIIHHIIBBH").unpack_from
 RECORD_BIG = struct.Struct(">4I").unpack_from
 
 
@@ -324,6 +325,8 @@ class Engine:
         self.kept: dict[int, list[Kept]] = {}
         self.early: dict[int, list[Kept]] = {}
         self.recent: dict[int, tuple[int, int]] = {}
+        self.older: dict[int, tuple[int, int]] = {}
+        self.place_of: dict[tuple[int, int, int], int] = {}
         self.omitted: dict[int, int] = {}
         self.finished: list[Finished] = []
         self.packets = self.segments = self.duplicates = 0
@@ -358,7 +361,7 @@ class Engine:
 
     def pcap(self, octets: Octets, i: int, end: int) -> None:
         """Walk the whole pcap records in octets[i:end], which is not empty."""
-        d = cython.address(octets[0]) if cython.compiled else octets
+        d = cython.address(octets[0]) if cython.compiled else bytes(octets)
         with cython.nogil:
             self.walk_pcap(d, i, end)
 
@@ -388,7 +391,7 @@ class Engine:
 
     def pcapng(self, octets: Octets, i: int, end: int) -> None:
         """Walk the whole pcapng blocks in octets[i:end], which is not empty."""
-        d = cython.address(octets[0]) if cython.compiled else octets
+        d = cython.address(octets[0]) if cython.compiled else bytes(octets)
         with cython.nogil:
             self.walk_pcapng(d, i, end)
 
@@ -547,20 +550,58 @@ class Engine:
         self.packets += 1
         self.frame_start = p
         self.frame_link = link
-        if self.equal_only and link == 1 and end - p >= 54:
-            # What most captures are full of (Ethernet, IPv4, TCP, whole, with two different ports) needs no decoding.
-            size = d[p + 46] >> 4
-            if (
-                u16(d, p + 12) == IPV4
-                and d[p + 14] == 0x45
-                and d[p + 23] == 6
-                and not u16(d, p + 20) & 0x1FFF
-                and u16(d, p + 34) != u16(d, p + 36)
-                and size >= 5
-                and u16(d, p + 16) >= 20 + size * 4
-            ):
-                self.segments += 1
-                return FOUND
+        if link == 1 and end - p >= 54 and (self.equal_only or not cython.compiled):
+            # What most captures are full of (Ethernet, IPv4, TCP, whole) needs no search.
+            if cython.compiled:
+                size = d[p + 46] >> 4
+                total = u16(d, p + 16)
+                if (
+                    u16(d, p + 12) == IPV4
+                    and d[p + 14] == 0x45
+                    and d[p + 23] == 6
+                    and not u16(d, p + 20) & 0x1FFF
+                    and u16(d, p + 34) != u16(d, p + 36)
+                    and size >= 5
+                    and total >= 20 + size * 4
+                ):
+                    self.segments += 1
+                    return FOUND
+            else:
+                kind, first, total, fragment, protocol, one, two, source, target, seq, ack, size, flags, window = (
+                    COMMON(d, p)
+                )
+                size = size >> 4 << 2
+                if (
+                    kind == IPV4
+                    and first == 0x45
+                    and protocol == 6
+                    and not fragment & 0x1FFF
+                    and size >= 20
+                    and total >= 20 + size
+                    and end - p >= 34 + size
+                ):
+                    if self.equal_only and source != target:
+                        self.segments += 1
+                        return FOUND
+                    return self.step(
+                        d,
+                        p + 14,
+                        0,
+                        p + 34,
+                        size,
+                        total - 20 - size,
+                        time,
+                        0,
+                        one,
+                        0,
+                        two,
+                        source,
+                        target,
+                        seq,
+                        ack,
+                        flags,
+                        window,
+                    )
         found = self.decode(d, p, end, stop, link, time)
         if found >= 0:
             self.reasons[found] += 1
@@ -812,13 +853,6 @@ class Engine:
         size = (d[p + 12] >> 4) * 4
         if size < 20 or stop - p < size:
             return R_TCP_BAD
-        source_port = u16(d, p)
-        target_port = u16(d, p + 2)
-        if (self.equal_only and source_port != target_port) or (
-            self.port and source_port != self.port and target_port != self.port
-        ):
-            self.segments += 1
-            return FOUND
         data = stop - p - size
         if size > end - p:
             size = end - p
@@ -831,11 +865,56 @@ class Engine:
             a_high = b_high = 0
             a_low = u32(d, ip + 12)
             b_low = u32(d, ip + 16)
+        return self.step(
+            d,
+            ip,
+            six,
+            p,
+            size,
+            data,
+            time,
+            a_high,
+            a_low,
+            b_high,
+            b_low,
+            u16(d, p),
+            u16(d, p + 2),
+            u32(d, p + 4),
+            u32(d, p + 8),
+            d[p + 13],
+            u16(d, p + 14),
+        )
+
+    def step(
+        self,
+        d: Octets,
+        ip: int,
+        six: int,
+        p: int,
+        size: int,
+        data: int,
+        time: int,
+        a_high: int,
+        a_low: int,
+        b_high: int,
+        b_low: int,
+        source_port: int,
+        target_port: int,
+        seq: int,
+        ack: int,
+        flags: int,
+        window: int,
+    ) -> int:
+        """Step the opening to which this segment belongs; from A to B until we know which of them is the lower."""
         equal = a_low == b_low and source_port == target_port and a_high == b_high
-        if (self.equal_only and not equal) or (
-            self.host_set
-            and (a_high != self.host_high or a_low != self.host_low)
-            and (b_high != self.host_high or b_low != self.host_low)
+        if (
+            (self.equal_only and not equal)
+            or (self.port and source_port != self.port and target_port != self.port)
+            or (
+                self.host_set
+                and (a_high != self.host_high or a_low != self.host_low)
+                and (b_high != self.host_high or b_low != self.host_low)
+            )
         ):
             self.segments += 1
             return FOUND
@@ -867,9 +946,6 @@ class Engine:
         b = slot * WORDS
         state = m[b + STATE]
         phase = state & 0xFF
-        flags = d[p + 13]
-        seq = u32(d, p + 4)
-        ack = u32(d, p + 8)
         control = flags & (SYN | ACK | RST | FIN)
         first = from_a != ((state & FIRST_IS_B) != 0)
 
@@ -907,7 +983,7 @@ class Engine:
         elif control & RST:
             event = E_RST_FIRST if first else E_RST_SECOND
         else:
-            event = self.classify(b, phase, control, first, equal, seq, ack, data, u16(d, p + 14))
+            event = self.classify(b, phase, control, first, equal, seq, ack, data, window)
             state |= m[b + STATE] & (ANOTHER | OWN)
         if control == SYN | ACK and event != E_SYN_ACK_FIRST and event != E_SYN_ACK_SECOND:
             self.expect(slot, d, p, size, data, seq, ack, from_a, time)
@@ -1259,12 +1335,12 @@ class Engine:
     def twin(self, h: int, time: int) -> bool:
         """Whether the IP packet of this digest was captured already: less than NEAR frames and 1 ms from here."""
         if not cython.compiled:
-            frame, then = self.recent.get(h, (-NEAR, 0))
-            if self.packets - frame < NEAR and abs(time - then) <= MILLISECOND:
+            seen = self.recent.get(h) or self.older.get(h)
+            if seen and self.packets - seen[0] < NEAR and -MILLISECOND <= time - seen[1] <= MILLISECOND:
                 return True
             self.recent[h] = self.packets, time
-            if len(self.recent) > 2 * NEAR:
-                self.recent = {h: seen for h, seen in self.recent.items() if self.packets - seen[0] < NEAR}
+            if len(self.recent) == NEAR:
+                self.older, self.recent = self.recent, {}
             return False
         # Four places to a hash, in one cache line; the oldest makes room. The bits of the hash that the place tells are
         # left out of the first word: the frame's number stands there.
@@ -1395,6 +1471,8 @@ class Engine:
         else:
             high, low, port = m[b + B_HIGH], m[b + B_LOW], m[b + PORTS] & 0xFFFF
         port |= (m[b + PORTS] >> 32 << 32) | IN_USE
+        if not cython.compiled and (high, low, port) in self.place_of:
+            return self.place_of[high, low, port]
         at = ((low * MIX1 & LOW64) >> 40) + port * 7 & PLACES - 1
         for _ in range(PROBES):
             i = at * 8
@@ -1406,6 +1484,8 @@ class Engine:
                 self.places[i] = high
                 self.places[i + 1] = low
                 self.places[i + 2] = port
+                if not cython.compiled:
+                    self.place_of[high, low, port] = i
                 return i
             at = (at + 1) & (PLACES - 1)
         return -1
