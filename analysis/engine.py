@@ -1335,8 +1335,8 @@ class Engine:
     def twin(self, h: int, time: int) -> bool:
         """Whether the IP packet of this digest was captured already: less than NEAR frames and 1 ms from here."""
         if not cython.compiled:
-            seen = self.recent.get(h) or self.older.get(h)
-            if seen and self.packets - seen[0] < NEAR and -MILLISECOND <= time - seen[1] <= MILLISECOND:
+            copy = self.recent.get(h) or self.older.get(h)
+            if copy and self.packets - copy[0] < NEAR and -MILLISECOND <= time - copy[1] <= MILLISECOND:
                 return True
             self.recent[h] = self.packets, time
             if len(self.recent) == NEAR:
