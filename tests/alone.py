@@ -30,7 +30,7 @@ def alone(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     return within(60, function, *args, **kwargs)
 
 
-def within(seconds: float, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+def within(seconds: float, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """The same, for what may take longer than a minute."""
     __tracebackhide__ = True
     reader, writer = os.pipe()
