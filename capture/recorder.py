@@ -51,6 +51,7 @@ class Recorder:
         comment: str = "",
     ) -> None:
         self.packets = 0
+        self.ends_only = ends_only
         self._taps = Taps(interface, port, ends_only=ends_only, ring_octets=ring_octets)
         self._began = time.time_ns()
         self._room = PAGE  # octets left in the page

@@ -31,6 +31,10 @@ _TICK = 0.05
 _TURN, _PORTION = 0.005, 1 << 16
 
 
+#: The verdicts that SYN, FIN and RST tell, where the segments between them were not captured.
+TOLD_BY_ENDS = frozenset(Verdict) - {Verdict.THREE_WAY, Verdict.HALF_OPEN, Verdict.SPLIT_HANDSHAKE}
+
+
 class Recording:
     """Takes *recorder*'s stream into *sink* and an analysis, *count* packets of it at most, and hears the *witness*.
 
@@ -45,7 +49,8 @@ class Recording:
         from analysis.reader import Analysis  # noqa: PLC0415 - by now the work has begun, and the rings keep it
 
         self.recorder, self.witness, self.sink = recorder, witness, sink
-        self.analysis: Analysis = Analysis("standard output" if sink.name == "-" else sink.name)
+        name = "standard output" if sink.name == "-" else sink.name
+        self.analysis: Analysis = Analysis(name, only=TOLD_BY_ENDS if recorder.ends_only else ())
         self.packets = 0
         self.trouble: str | None = None
         self.woken: frozenset[int] = frozenset()

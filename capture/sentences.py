@@ -65,7 +65,8 @@ def told(outcome: Outcome) -> Iterator[str]:
         yield from _repeated(outcome.account, outcome.plan.outlook.target)
     if outcome.sink.name != os.devnull:
         name = "standard output" if outcome.sink.name == "-" else printable(outcome.sink.name)
-        yield f"{count(outcome.packets, 'packet')} in {name}, {outcome.scene.recorder.dropped:,} lost."
+        only = ": SYN, FIN and RST, and all of what connected to itself" if outcome.scene.recorder.ends_only else ""
+        yield f"{count(outcome.packets, 'packet')} in {name}, {outcome.scene.recorder.dropped:,} lost{only}."
 
 
 def _repeated(account: Account, target: Endpoint) -> Iterator[str]:

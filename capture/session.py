@@ -183,7 +183,8 @@ def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[R
         if private:
             namespace.enter(target, options.range or namespace.ephemeral_range(target.port))
         port = options.only_port
-        recorder = Recorder(options.interface, port, ends_only=port is None)
+        # Of a whole host's traffic only what begins and ends connections is of interest here.
+        recorder = Recorder(options.interface, port, ends_only=port is None and not private)
     except CannotCapture as error:
         raise with_sudo(error, options) from error
     witness = Witness(port)

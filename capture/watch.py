@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from analysis.errors import CannotCapture, Incomplete, SelfconnError, UsageError
 from analysis.report import Entry, Report
 from analysis.text import printable
+from analysis.views.wording import count
 from analysis.words import NANOSECONDS, Verdict
 
 from . import host, privilege
@@ -27,6 +28,7 @@ from .holders import Holder, holder
 from .lookout import Lookout
 from .output import Sink
 from .proof import SelfConnect
+from .recording import TOLD_BY_ENDS
 from .sections import comparisons, of_kernel, one_line
 from .sentences import held, unheard
 from .session import signals, with_sudo
@@ -131,7 +133,7 @@ class Watch:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         more = f" and {self._untold:,} more that came too fast to be told" if self._untold else ""
         yield (
-            f"{self.told:,} self-connects{more} in {seconds:,.1f} s; {worked / seconds:.2%} of a processor, "
+            f"{count(self.told, 'self-connect')}{more} in {seconds:,.1f} s; {worked / seconds:.2%} of a processor, "
             f"{memory / 1024:,.0f} MB of memory at most, {self._lookout.dropped:,} segments lost."
         )
 
@@ -185,7 +187,7 @@ class Watch:
         packets = self._lookout.kept(until)
         stream = self._lookout.pcapng(packets)
         name = self._save(stream)
-        analysis = Analysis(name or "what was kept", collect={Verdict.SELF_CONNECT})
+        analysis = Analysis(name or "what was kept", collect={Verdict.SELF_CONNECT}, only=TOLD_BY_ENDS)
         analysis.feed(stream)
         result = analysis.finish()
         while self._waiting and self._waiting[0].hit.time <= until:

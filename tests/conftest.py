@@ -40,7 +40,9 @@ def missing(what: str, *, package: str | None = None) -> NoReturn:
 def program(name: str, package: str) -> str:
     """The absolute path of a program that a system package brings; see missing()."""
     __tracebackhide__ = True
-    return shutil.which(name) or missing(name, package=package)
+    # Where daemons lie is not on everybody's PATH.
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+    return shutil.which(name, path=path) or missing(name, package=package)
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +61,25 @@ def need_capinfos() -> str:
 def need_tcpdump() -> str:
     """The path of tcpdump."""
     return program("tcpdump", "tcpdump")
+
+
+@pytest.fixture(scope="session")
+def need_telnet() -> str:
+    """The path of telnet."""
+    return program("telnet", "telnet")
+
+
+@pytest.fixture(scope="session")
+def need_redis() -> str:
+    """The path of redis-server; redis-cli comes with it."""
+    program("redis-cli", "redis-tools")
+    return program("redis-server", "redis-server")
+
+
+@pytest.fixture(scope="session")
+def need_nutcracker() -> str:
+    """The path of twemproxy, which Debian calls nutcracker."""
+    return program("nutcracker", "nutcracker")
 
 
 @pytest.fixture(scope="session")
