@@ -255,7 +255,7 @@ def _repro(scene: Scene, chosen: Plan, teller: Teller) -> Outcome:
             teller.progress(repro.account)
         teller.progress(None)
         repro.stop()
-        return _outcome(scene, recording, chosen.outlook.kernel, repro.account, plan=chosen)
+        return _outcome(scene, recording, recording.finish(), chosen.outlook.kernel, repro.account, plan=chosen)
 
 
 def _command(scene: Scene) -> Outcome:
@@ -265,18 +265,23 @@ def _command(scene: Scene) -> Outcome:
     if shutil.which(options.command[0]) is None:
         raise UsageError(f"cannot run {options.command[0]!r}: there is no such program")
     holders: list[Holder] = []
+    seen = 0
+
+    def look() -> None:
+        nonlocal seen
+        new = recorder.self_connects[seen:]
+        seen += len(new)
+        holders.extend(holder(hit, scene.witness) for hit in new if options.only_port in (None, hit.endpoint.port))
+
     with ExitStack() as opened:
         sink = opened.enter_context(closing(Sink(options.write)))
         command = Command(options.command, output=_output(options), outlives=options.then == "leave")
         recording = opened.enter_context(_recording(scene, sink))
         opened.callback(command.stop, recording.take)
         deadline = time.monotonic() + (options.timeout or math.inf)
-        outcome, seen = "limit", 0
+        outcome = "limit"
         while _goes_on(recording, scene, deadline):
-            for hit in recorder.self_connects[seen:]:
-                seen += 1
-                if options.only_port in (None, hit.endpoint.port):
-                    holders.append(holder(hit, scene.witness))
+            look()
             if holders and options.then != "wait":
                 break
             if not command.poll():
@@ -290,10 +295,14 @@ def _command(scene: Scene) -> Outcome:
             command.leave()
         elif not command.stop(recording.take):
             recording.trouble = recording.trouble or "something that COMMAND started could not be ended"
-        account: Account = {"attempts": 0, "seconds": command.seconds, "outcome": "hit" if holders else outcome}
-        made = _outcome(scene, recording, kernel, account, command=command, holders=holders)
-        account["attempts"] = made.result.verdicts[Verdict.REFUSED]
-        return made
+        result = recording.finish()
+        look()
+        account: Account = {
+            "attempts": result.verdicts[Verdict.REFUSED],
+            "seconds": command.seconds,
+            "outcome": "hit" if holders else outcome,
+        }
+        return _outcome(scene, recording, result, kernel, account, command=command, holders=holders)
 
 
 def _output(options: Options) -> int | None:
@@ -315,6 +324,7 @@ def _goes_on(recording: Recording, scene: Scene, deadline: float) -> bool:
 def _outcome(  # noqa: PLR0913 - all that a run consists of
     scene: Scene,
     recording: Recording,
+    result: CaptureResult,
     kernel: Kernel,
     account: Account,
     *,
@@ -322,7 +332,6 @@ def _outcome(  # noqa: PLR0913 - all that a run consists of
     command: Command | None = None,
     holders: Sequence[Holder] = (),
 ) -> Outcome:
-    result = recording.finish()
     return Outcome(
         scene, recording.sink, result, recording.packets, recording.trouble, kernel, account, plan, command, holders
     )

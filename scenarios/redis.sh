@@ -34,7 +34,7 @@ connected_to_itself() { # one line of the kernel's with both ends the same, ESTA
 start_redis >"$work/redis.log" &
 redis=$!
 # Whoever dials a port that is not served yet can connect to himself: so the log is asked, and not the port.
-until grep -q 'Ready to accept connections' "$work/redis.log"; do alive $redis; done
+until grep -qs 'Ready to accept connections' "$work/redis.log"; do alive $redis; done
 nutcracker --conf-file="$work/nutcracker.yml" --output="$work/nutcracker.log" --stats-port=22222 &
 until [ "$(ask $proxy set a 1)" = OK ]; do alive $!; done
 echo "a client asks the proxy:         get a -> $(ask $proxy get a)"
