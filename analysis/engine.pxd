@@ -17,6 +17,15 @@ cdef extern from * nogil:
     static inline uint16_t selfconn_16(const unsigned char *p) { uint16_t x; memcpy(&x, p, sizeof x); return x; }
     static inline uint32_t selfconn_32(const unsigned char *p) { uint32_t x; memcpy(&x, p, sizeof x); return x; }
     static inline uint64_t selfconn_64(const unsigned char *p) { uint64_t x; memcpy(&x, p, sizeof x); return x; }
+    static inline uint64_t selfconn_folded(uint64_t a, uint64_t b) {
+    #ifdef __SIZEOF_INT128__
+        unsigned __int128 product = (unsigned __int128) a * b;
+        return (uint64_t) product ^ (uint64_t) (product >> 64);
+    #else
+        a = (a ^ a >> 32) * 0x9E3779B97F4A7C15u; b = (b ^ b >> 29) * 0xC2B2AE3D27D4EB4Fu;
+        return (a ^ a >> 32) + ((b ^ b >> 32) << 1 | b >> 63) * 0x9E3779B97F4A7C15u;
+    #endif
+    }
     #define selfconn_u16(p) ((unsigned long long) be16toh(selfconn_16(p)))
     #define selfconn_u32(p) ((unsigned long long) be32toh(selfconn_32(p)))
     #define selfconn_l16(p) ((unsigned long long) le16toh(selfconn_16(p)))
@@ -27,6 +36,7 @@ cdef extern from * nogil:
     u64 load_l16 "selfconn_l16"(bytes_at p)
     u64 load_l32 "selfconn_l32"(bytes_at p)
     u64 load_u64 "selfconn_64"(bytes_at p)
+    u64 folded "selfconn_folded"(u64 a, u64 b)
     void prefetch "__builtin_prefetch"(const void* p)
 
 cdef i64 OTHER, FOUND, UNKNOWN_LINK

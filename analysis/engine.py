@@ -1309,15 +1309,15 @@ class Engine:
     # -- tables ----------------------------------------------------------------------------------------------------
 
     def digest(self, d: Octets, start: int, end: int) -> int:
-        """A 64-bit hash of d[start:end] after NH (RFC 4418 5.2); the keys are this run's: none collide on purpose."""
+        """A 64-bit hash of d[start:end]: folded products with keys of this run, so that none collide on purpose."""
         if not cython.compiled:
             return hash(bytes(d[start:end]))
         h = self.seed
         i = 0
         while end - start >= 16:
-            one = load_u64(d + start) + self.keys[i]  # type: ignore[name-defined, operator]  # noqa: F821
-            two = load_u64(d + start + 8) + self.keys[i + 1]  # type: ignore[name-defined, operator]  # noqa: F821
-            h += one * two
+            one = load_u64(d + start) ^ self.keys[i]  # type: ignore[name-defined, operator]  # noqa: F821
+            two = load_u64(d + start + 8) ^ self.keys[i + 1]  # type: ignore[name-defined, operator]  # noqa: F821
+            h += folded(one, two)  # type: ignore[name-defined]  # noqa: F821 - all 128 bits of the product count
             i = (i + 2) & (KEYS - 1)
             start += 16
         while end - start >= 4:

@@ -6,13 +6,15 @@ import importlib.util
 import random
 from typing import TYPE_CHECKING
 
+import frames
 import pytest
+import writers
 from conftest import ROOT
 
 from analysis import engine, reader
 from analysis.errors import NotACapture
 from analysis.replay import replay
-from analysis.words import REMARKABLE, Verdict
+from analysis.words import REMARKABLE, Endpoint, Verdict
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -80,3 +82,21 @@ def test_damaged_captures(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(reader, "Engine", form)
             said.append(analysed(octets, portion, everything=number % 2 == 0, table=table))
         assert said.count(said[0]) == len(said), octets.hex()
+
+
+def test_packets_that_differ_in_one_octet_are_no_doubles() -> None:
+    """The digest's keys are random: whatever they are, no two packets may pass for one."""
+    segment = frames.tcp(4000, 80, 2, 1000, 0, options=frames.mss(1460) + frames.timestamps(7, 0) + bytes(2))
+    packet = frames.segment_packet(Endpoint.parse("192.0.2.1", 4000), Endpoint.parse("192.0.2.2", 80), segment)
+    header = {0, 2, 3, 6, 7, 9, 32}  # what must stay, for it to be this packet still
+    changed = [
+        packet[:place] + bytes([packet[place] ^ change]) + packet[place + 1 :]
+        for place in range(len(packet))
+        if place not in header
+        for change in (1, 16, 64, 128, 255)
+    ]
+    capture = writers.pcap([(1_700_000_000_000_000_000, frames.ethernet(one)) for one in [packet, *changed]])
+    for _ in range(300):
+        analysis = reader.Analysis("one octet", collect=(), table=64)
+        analysis.feed(capture)
+        assert analysis.finish().duplicates == 0
