@@ -5,13 +5,13 @@
 #   selfconn-capture --private --range 50000-50031 --then wait -- scenarios/redis.sh
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
-server=50000 proxy=22121
+server=50000
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 cat >"$work/nutcracker.yml" <<END
 pool:
-  listen: 127.0.0.1:$proxy
+  listen: $work/proxy # a Unix socket: the clients use up no ports
   redis: true
   preconnect: true
   server_retry_timeout: 100
@@ -20,7 +20,7 @@ pool:
 END
 
 start_redis() { redis-server --port $server --bind 127.0.0.1 --dir "$work" --save '' --appendonly no; }
-ask() { timeout 5 redis-cli -p "$@" 2>&1 || true; }
+ask() { timeout 5 redis-cli -s "$work/proxy" "$@" 2>&1 || true; }
 alive() { # or there is no point in waiting
     sleep 0.05
     kill -0 "$1" || { cat "$work"/*.log; exit 1; }
@@ -36,20 +36,20 @@ redis=$!
 # Whoever dials a port that is not served yet can connect to himself: so the log is asked, and not the port.
 until grep -qs 'Ready to accept connections' "$work/redis.log"; do alive $redis; done
 nutcracker --conf-file="$work/nutcracker.yml" --output="$work/nutcracker.log" --stats-port=22222 &
-until [ "$(ask $proxy set a 1)" = OK ]; do alive $!; done
-echo "a client asks the proxy:         get a -> $(ask $proxy get a)"
+until [ "$(ask set a 1)" = OK ]; do alive $!; done
+echo "a client asks the proxy:         get a -> $(ask get a)"
 
-ask $server shutdown nosave
+redis-cli -p $server shutdown nosave
 wait $redis || true
-echo "Redis is shut down:              get a -> $(ask $proxy get a)"
+echo "Redis is shut down:              get a -> $(ask get a)"
 
 requests=1
 until connected_to_itself; do
     [ $requests -lt 5000 ] || { echo "$requests requests, and nothing happened"; exit 1; }
-    ask $proxy get a >/dev/null
+    ask get a >/dev/null
     requests=$((requests + 1))
 done
 echo "after $requests requests:"
 if command -v ss >/dev/null; then ss --tcp --numeric --processes --no-header "sport = :$server"; fi
-echo "a client gets its request back:  get a -> $(ask $proxy get a | tr '\n' ' ')"
+echo "a client gets its request back:  get a -> $(ask get a | tr '\n' ' ')"
 echo "and Redis cannot start:          $(start_redis 2>&1 | grep -o 'bind: .*' | head -n 1)"
