@@ -66,8 +66,12 @@ class Lookout:
         return pending is not None and pending <= moment
 
     def kept(self, until: int) -> list[Packet]:
-        """Return what there is up to a time (nanoseconds since the epoch), in the order in which it passed."""
+        """Return what there is up to a time (nanoseconds since the epoch), in the order in which it passed.
+
+        What was held for that is let go of.
+        """
         packets = self._before.last(until)
+        self._before.keep()
         since = packets[0][0] if packets else 0
         return sorted([*packets, *(one for one in self._seen if since <= one[0] <= until)], key=itemgetter(0))
 
