@@ -50,6 +50,6 @@ until connected_to_itself; do
     requests=$((requests + 1))
 done
 echo "after $requests requests:"
-if command -v ss >/dev/null; then ss --tcp --numeric --processes --no-header "sport = :$server"; fi
+if command -v ss >/dev/null; then ss --tcp --numeric --processes --no-header "sport = :$server" | tr -s ' '; fi
 echo "a client gets its request back:  get a -> $(ask get a | tr '\n' ' ')"
 echo "and Redis cannot start:          $(start_redis 2>&1 | grep -o 'bind: .*' | head -n 1)"
