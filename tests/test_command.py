@@ -8,6 +8,7 @@ import os
 import pty
 import pwd
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -251,15 +252,17 @@ def test_under_sudo_it_is_the_user() -> None:
 # -- on a terminal ---------------------------------------------------------------------------------------------------
 
 
-class Terminal:
-    """A terminal on which the command line runs; what it shows so far."""
+CAPTURE = (sys.executable, "-m", "capture.cli", "--private", "-w", "made.pcapng")
 
-    def __init__(self, cwd: Path, *arguments: str) -> None:
+
+class Terminal:
+    """A terminal on which a program runs, ours unless it is another; what it shows so far."""
+
+    def __init__(self, cwd: Path, *arguments: str, program: tuple[str, ...] = CAPTURE) -> None:
         self.pid, self._fd = pty.fork()
         if not self.pid:
             os.chdir(cwd)
-            words = [sys.executable, "-m", "capture.cli", "--private", "-w", "made.pcapng", *arguments]
-            os.execve(sys.executable, words, ENVIRONMENT | {"TERM": "dumb"})
+            os.execvpe(program[0], [*program, *arguments], ENVIRONMENT | {"TERM": "dumb", "PS1": "ready> "})
         self.shown = ""
 
     def until(self, words: str) -> None:
@@ -304,3 +307,21 @@ def test_ctrl_c_ends_both_whoever_has_the_terminal(then: str, tmp_path: Path) ->
     assert terminal.status() == 1
     assert "never" not in terminal.shown
     assert "packets in" in terminal.shown
+
+
+def test_ctrl_z_stops_both_and_fg_goes_on(tmp_path: Path) -> None:
+    asks = "echo 'be'gun; read one; echo $one is 'o'ne; read two; echo $two is 't'wo"
+    terminal = Terminal(tmp_path, "--norc", "-i", program=("bash",))
+    terminal.until("ready> ")
+    terminal.type(f"{shlex.join(CAPTURE)} -- sh -c {shlex.quote(asks)}\n")
+    terminal.until("begun")
+    terminal.type("this\n")
+    terminal.until("this is one")  # by now it waits for the next
+    terminal.type("\x1a")
+    terminal.until("Stopped")
+    terminal.type("fg\n")
+    terminal.type("that\n")
+    terminal.until("that is two")
+    terminal.until("It ended by itself, with exit status 0.")
+    terminal.type("exit\n")
+    terminal.status()
