@@ -54,7 +54,7 @@ class Recording:
         self.packets = 0
         self.trouble: str | None = None
         self.woken: frozenset[int] = frozenset()
-        self._count = count
+        self._count, self._heard = count, 0
         self._behind: deque[memoryview] = deque()
         self._ready = selectors.DefaultSelector()
         for one in (*recorder.filenos(), *wakes):
@@ -78,7 +78,9 @@ class Recording:
     def take(self) -> None:
         """Record what has come. Never waits."""
         self._take(self.recorder.poll())
-        self.witness.hear()
+        if len(self.recorder.self_connects) > self._heard:  # soon, while the kernel remembers how it began
+            self._heard = len(self.recorder.self_connects)
+            self.witness.hear()
 
     def finish(self) -> CaptureResult:
         """Record the rest, close the file and say what was in it."""

@@ -138,7 +138,9 @@ class StateTrace:
             except OSError as error:
                 raise CannotCapture(f"the kernel tells socket states to root only ({error.strerror})") from error
             self._fields = {name: slice(int(at), int(at) + int(size)) for name, at, size in _FIELD.findall(description)}
-            self._states = {int(number): RFC_NAMES[name] for number, name in _STATE.findall(description)}
+            self._states = {
+                int(number): RFC_NAMES[name] for number, name in _STATE.findall(description) if name in RFC_NAMES
+            }
             # The kernel's address of a socket -> our number for it: addresses are not for showing.
             self._sockets: dict[bytes, int] = {}
             self._last: dict[int, StateChange] = {}  # told of each socket that is not closed again
