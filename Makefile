@@ -66,5 +66,5 @@ uninstall: ## remove what install put there
 
 clean: ## remove what the other targets made in this directory
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -f analysis/*.so analysis/*.c analysis/*.html
+	rm -f analysis/*.so analysis/*.c analysis/*.html analysis/*.pxi
 	find analysis capture tests -name __pycache__ -prune -exec rm -rf {} +

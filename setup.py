@@ -4,6 +4,10 @@ SELFCONN_PURE=1 leaves the compiling out. Everything else about the package is i
 """
 
 import os
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
 
 from setuptools import Extension, setup
 
@@ -19,12 +23,30 @@ DIRECTIVES = {
 }
 
 
+def write_numbers() -> None:
+    """Write the engine's integer constants as C's, for engine.pxd to include: a variable costs a load each time."""
+    here = Path(__file__).resolve().parent / "analysis"
+    sys.path.insert(0, str(here.parent))
+    spec = spec_from_loader("analysis.engine", SourceFileLoader("analysis.engine", str(here / "engine.py")))
+    assert spec  # noqa: S101 - for the type checker
+    assert spec.loader  # noqa: S101
+    engine = module_from_spec(spec)
+    spec.loader.exec_module(engine)
+    numbers = {name: value for name, value in vars(engine).items() if name.isupper() and type(value) is int}
+    lines = ["# Written by setup.py out of engine.py.", "cdef extern from * nogil:", '    """']
+    lines += [f"    #define SELFCONN_{name} {value}{'ull' if value >= 0 else 'll'}" for name, value in numbers.items()]
+    lines += ['    """']
+    lines += [f'    {"u64" if value >= 0 else "i64"} {name} "SELFCONN_{name}"' for name, value in numbers.items()]
+    (here / "numbers.pxi").write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
 def extensions() -> list[Extension]:
     """Name what to compile: the engine, or nothing where that is asked for."""
     if os.environ.get("SELFCONN_PURE") == "1":
         return []
     from Cython.Build import cythonize  # noqa: PLC0415  # needed only where something is compiled
 
+    write_numbers()
     compiled = cythonize(
         [Extension("analysis.engine", ["analysis/engine.py"], extra_compile_args=["-O3"])],
         compiler_directives=DIRECTIVES,

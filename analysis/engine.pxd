@@ -1,6 +1,7 @@
-# The C types of engine.py, for Cython. Every statement stands in engine.py; a name without a type here is a Python object.
+# The C types of engine.py, for Cython. Every statement stands in engine.py; a name without a type here
+# is a Python object. numbers.pxi comes from engine.py, too: setup.py writes it.
 import cython
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 ctypedef unsigned long long u64
 ctypedef long long i64
@@ -39,18 +40,7 @@ cdef extern from * nogil:
     u64 folded "selfconn_folded"(u64 a, u64 b)
     void prefetch "__builtin_prefetch"(const void* p)
 
-cdef i64 OTHER, FOUND, UNKNOWN_LINK
-cdef i64 MAX_RECORD, MAX_BLOCK
-cdef i64 D_RECORD, D_ORDER, D_BLOCK, D_LENGTHS, D_PACKET_HEADER, D_VERSION, D_INTERFACE, D_UNKNOWN_INTERFACE, D_PACKET
-cdef u64 R_LINK, R_TAG, R_IP4_CUT, R_IP4_BAD, R_IP6_CUT, R_IP6_BAD, R_IP6_EXT, R_FRAGMENT, R_GRE, R_DEPTH, R_TCP_CUT
-cdef u64 R_TCP_BAD, MAX_DEPTH, IPV4, IPV6, MPLS, ETHERNET, PPP, BY_NIBBLE, NOT_IP, WORDS, A_HIGH, A_LOW, B_HIGH
-cdef u64 B_LOW, PORTS, STATE, ISN, END, TIME, FRAME, SIZE, REFUSED, SINCE, FIRST_IS_B, ENDED, FIN_A, FIN_B
-cdef u64 TOUCHED, KEPT, COUNTED, MID, EQUAL, RETRANSMISSION, DATA_SECOND, AHEAD, KEYS, HUGE, BELOW_REACH, IN_USE, RAW, LOW32
-cdef u64 LOW24, HALF32, LOW64, MIX1, MIX2, SECOND, MILLISECOND, FACE, LAST_SECOND, TWINS, NEAR, PLACES, PROBES, WALKS, WALK, LOW48, FULL, ALL
-cdef u64 MAX_KEPT, MAX_RETRIED, P_MIDSTREAM, EARLY_ISN, EARLY_TIME, EARLY_END, EARLY, EARLY_FROM_A, EARLY_ACKED, ANOTHER, WIRED, BEFORE, P_SYN, P_SYN_ACKED, P_THREE_WAY
-cdef u64 P_CROSSED, P_REFUSED, P_SELF_SYN, P_SELF_CONNECT, E_SYN_SECOND, E_SYN_ACK_FIRST, E_SYN_ACK_SECOND
-cdef u64 E_ACK_FIRST, E_ACK_SECOND, E_OTHER_SECOND, E_RST_FIRST, E_RST_SECOND, E_NOTHING, EVENTS, CROSSED_PHASES
-cdef u64 OWN, UNCROSSED_PHASES, FIN, SYN, RST, ACK
+include "numbers.pxi"
 
 @cython.locals(view=word_view)
 cdef words address(object words)
@@ -66,7 +56,7 @@ cdef class Engine:
     cdef Py_ssize_t frame_start
     cdef i64 frame_link
     cdef u64 port, collect, keep_phases, capacity, used, hand, equals, mask, seed
-    cdef words m, twins, places, walked, index
+    cdef words m, twins, places, walked, index, queue
     cdef u64 walk_count, early_count, kept_count
     cdef list memory
     cdef public u64[::1] counts, reasons
@@ -75,9 +65,10 @@ cdef class Engine:
     cdef u64[::1] keys
     cdef const unsigned char[::1] rules, verdict_of
     cdef dict lookup, kept, early, omitted, recent, older, place_of
+    cdef list times
     cdef public dict unknown_links
     cdef public list finished
-    cdef public u64 packets, segments, duplicates, midstream, midstream_to_itself, evicted
+    cdef public u64 packets, segments, duplicates, midstream, midstream_to_itself, evicted, number, waiting
     cdef public Py_ssize_t position, need
     cdef i64 broken, claimed
     cdef Py_ssize_t header
@@ -89,7 +80,7 @@ cdef class Engine:
     cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link)
     @cython.locals(d=bytes_at)
     cpdef pcap(self, octets octets, Py_ssize_t i, Py_ssize_t end)
-    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t)
+    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t, header=Py_ssize_t, link=i64)
     cdef int walk_pcap(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) except -1 nogil
     @cython.locals(d=bytes_at)
     cpdef pcapng(self, octets octets, Py_ssize_t i, Py_ssize_t end)
@@ -105,23 +96,32 @@ cdef class Engine:
     cdef int describe(self, bytes_at d, Py_ssize_t p, Py_ssize_t end) except -1 nogil
 
     @cython.locals(found=i64, size=u64, total=u64)
-    cdef Py_ssize_t frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except? -9 nogil
+    cdef inline Py_ssize_t frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except? -9 nogil
     @cython.locals(
         kind=u64, family=u64, protocol=u64, size=Py_ssize_t, total=Py_ssize_t, ip=Py_ssize_t, six=u64,
         depth=u64, source=u64, target=u64, more=u64, chained=u64)
-    cdef Py_ssize_t decode(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -9 nogil
+    cdef inline Py_ssize_t decode(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -9 nogil
     @cython.locals(size=Py_ssize_t, data=u64, a_high=u64, a_low=u64, b_high=u64, b_low=u64)
-    cdef Py_ssize_t segment(
+    cdef inline Py_ssize_t segment(
         self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 time) except -9 nogil
-    @cython.locals(
-        equal=bint, ports=u64, from_a=bint, tag=u64, h=u64, slot=i64, m=words, b=Py_ssize_t, state=u64, phase=u64,
-        control=u64, first=bint, event=u64, after=u64, answered=bint, before=u64)
-    cdef Py_ssize_t step(
+    @cython.locals(equal=bint, ports=u64, from_a=bint, wired=bint, tag=u64, h=u64, i=Py_ssize_t, q=words)
+    cdef inline Py_ssize_t hand_in(
         self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t size, u64 data, i64 time, u64 a_high, u64 a_low,
         u64 b_high, u64 b_low, u64 source_port, u64 target_port, u64 seq, u64 ack, u64 flags, u64 window) except -9 nogil
+    @cython.locals(q=words, k=u64, i=u64, entry=u64, slot=u64, shape=u64)
+    cdef inline int drain(self, bytes_at d) except -1 nogil
+    @cython.locals(slot=Py_ssize_t)
+    cdef inline Py_ssize_t meet(
+        self, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, i64 time, u64 a_high, u64 a_low, u64 b_high, u64 b_low,
+        u64 ports, u64 tag, u64 h, u64 seq, u64 ack, u64 flags, u64 window, bint from_a, bint wired) except -9 nogil
+    @cython.locals(
+        m=words, b=Py_ssize_t, state=u64, phase=u64, control=u64, first=bint, event=u64, after=u64, answered=bint, before=u64)
+    cdef inline Py_ssize_t step(
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, i64 time, u64 seq, u64 ack, u64 flags,
+        u64 window, bint from_a, bint wired) except -9 nogil
     @cython.locals(m=words, one=u64, two=u64, beyond=u64)
-    cdef u64 classify(
-        self, Py_ssize_t b, u64 phase, u64 control, bint first, bint equal, u64 seq, u64 ack, u64 data, u64 window) noexcept nogil
+    cdef inline u64 classify(
+        self, Py_ssize_t b, u64 phase, u64 control, bint first, u64 seq, u64 ack, u64 data, u64 window) noexcept nogil
     @cython.locals(m=words, b=Py_ssize_t, state=u64)
     cdef int stray(
         self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, u64 ack, u64 control, bint from_a,
@@ -134,7 +134,7 @@ cdef class Engine:
     @cython.locals(
         m=words, b=Py_ssize_t, state=u64, after=u64, two=u64, apart=u64, acknowledged=u64, joined=bint, i=Py_ssize_t)
     cdef int open(
-        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, bint from_a, u64 time) except -1 nogil
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, u64 seq, bint from_a, bint wired, u64 time) except -1 nogil
     @cython.locals(m=words, b=Py_ssize_t, state=u64, phase=u64, verdict=u64)
     cdef int close(self, Py_ssize_t slot) except -1 nogil
     @cython.locals(m=words, b=Py_ssize_t, state=u64)
@@ -158,22 +158,27 @@ cdef class Engine:
     cdef int make_room(self) except -1 with gil
     cdef int note_link(self, i64 link) except -1 with gil
     @cython.locals(h=u64, i=Py_ssize_t, one=u64, two=u64)
-    cdef u64 digest(self, bytes_at d, Py_ssize_t start, Py_ssize_t end) noexcept nogil
-    @cython.locals(i=Py_ssize_t, oldest=Py_ssize_t, age=u64, seen=u64, then=u64, frames=u64, _=u64)
-    cdef bint twin(self, u64 h, u64 time) noexcept nogil
+    cdef inline u64 digest(self, bytes_at d, Py_ssize_t start, Py_ssize_t end) noexcept nogil
+    @cython.locals(i=Py_ssize_t, k=Py_ssize_t, seen=u64, then=u64)
+    cdef inline bint twin(self, u64 h, u64 time) noexcept nogil
     @cython.locals(h=u64)
-    cdef u64 tag(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) noexcept nogil
+    cdef inline u64 tag(self, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) noexcept nogil
     @cython.locals(m=words, i=u64, entry=u64, b=Py_ssize_t)
-    cdef Py_ssize_t find(self, u64 tag, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) except -9 nogil
+    cdef inline Py_ssize_t find(self, u64 tag, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) except -9 nogil
+    cdef tuple ways(self, Py_ssize_t slot)
     @cython.locals(m=words, slot=u64, state=u64, b=Py_ssize_t, i=u64, tag_ahead=u64)
-    cdef Py_ssize_t claim(self, u64 tag, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports, bint equal) except -9 nogil
+    cdef Py_ssize_t claim(self, u64 tag, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) except -9 nogil
+    @cython.locals(i=u64)
+    cdef inline int enter(self, u64 tag, u64 slot) except -1 nogil
+    @cython.locals(m=words, slot=u64, b=Py_ssize_t)
+    cdef int spread(self) except -1 nogil
     @cython.locals(m=words, b=Py_ssize_t, i=u64, j=u64, entry=u64)
     cdef int unindex(self, Py_ssize_t slot) except -1 nogil
     @cython.locals(m=words, high=u64, low=u64, port=u64, at=u64, i=Py_ssize_t, _=u64)
     cdef Py_ssize_t place(self, Py_ssize_t b, bint claim) noexcept nogil
     @cython.locals(i=Py_ssize_t)
     cdef int refuse(self, Py_ssize_t b) except -1 nogil
-    @cython.locals(m=words, then=u64, count=u64, port=u64)
+    @cython.locals(m=words, places=words, then=u64, count=u64, walk=u64, port=u64)
     cdef int add_attempt(self, Py_ssize_t b, Py_ssize_t i) except -1 nogil
     @cython.locals(i=Py_ssize_t)
     cdef int recall(self, Py_ssize_t b) except -1 nogil

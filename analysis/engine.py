@@ -14,27 +14,22 @@ but one whose two endpoints are equal stays while fewer than half of the slots a
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 import os
 import struct
 
 import cython
 
+from .memory import mapping
 from .verdicts import VERDICTS, Event, Phase, compiled_rules, compiled_verdicts
 from .words import Octets
 
 #: Whether this is the compiled engine.
 COMPILED: bool = cython.compiled
 
-#: A longer record is damage, as it is for libpcap (MAXIMUM_SNAPLEN), and so is a longer pcapng block.
-MAX_RECORD = 262_144
-MAX_BLOCK = 16 << 20
-
 #: What can break a file: the run ends there, and what came before it counts. Braces take the number that was claimed.
 DAMAGES = (
     "",
-    f"a record claims {{}} octets, more than the {MAX_RECORD} that a capture may hold",
+    "a record claims {} octets, more than the 262144 that a capture may hold",
     "a pcapng section begins without a byte-order mark",
     "a pcapng block claims {} octets",
     "the two lengths of a pcapng block differ",
@@ -44,15 +39,6 @@ DAMAGES = (
     "a packet of interface {}, which the file has not described",
     "a packet claims {} octets, more than its block holds",
 )
-D_RECORD = 1
-D_ORDER = 2
-D_BLOCK = 3
-D_LENGTHS = 4
-D_PACKET_HEADER = 5
-D_VERSION = 6
-D_INTERFACE = 7
-D_UNKNOWN_INTERFACE = 8
-D_PACKET = 9
 
 #: Why a frame gave no segment. Counted by place; none of them ends the run.
 REASONS = (
@@ -69,151 +55,189 @@ REASONS = (
     "TCP header cut short",
     "TCP header malformed",
 )
-R_LINK = 0
-R_TAG = 1
-R_IP4_CUT = 2
-R_IP4_BAD = 3
-R_IP6_CUT = 4
-R_IP6_BAD = 5
-R_IP6_EXT = 6
-R_FRAGMENT = 7
-R_GRE = 8
-R_DEPTH = 9
-R_TCP_CUT = 10
-R_TCP_BAD = 11
-OTHER = -1  # a sound frame without a TCP segment
-FOUND = -2
-UNKNOWN_LINK = -3
 
-#: How many headers may be stacked before the TCP header.
-MAX_DEPTH = 32
 
-# What follows a header, as an EtherType; the last two stand for headers that have none.
-IPV4 = 0x0800
-IPV6 = 0x86DD
-MPLS = 0x8847
-ETHERNET = 0x6558  # transparent Ethernet bridging
-PPP = 0x880B
-BY_NIBBLE = 0x10000  # IP of the version that its first four bits give
-NOT_IP = 0x10001
+# Numbers. Compiled, they are C's constants: setup.py reads them here and writes them for engine.pxd to include.
+if not cython.compiled:
+    #: A longer record is damage, as it is for libpcap (MAXIMUM_SNAPLEN), and so is a longer pcapng block.
+    MAX_RECORD = 262_144
+    MAX_BLOCK = 16 << 20
 
-# The words of a slot.
-WORDS = 16
-A_HIGH = 0
-A_LOW = 1
-B_HIGH = 2
-B_LOW = 3
-PORTS = 4  # lower endpoint's port << 16 | other's | IP version << 32
-STATE = 5  # phase | flags | SYN retransmissions << 32
-ISN = 6  # the first end's | the second end's << 32
-END = 7  # the sequence number after the second end's last octet | ISN of another SYN-ACK of its << 32
-TIME = 8  # of the first SYN
-FRAME = 9
-SIZE = 10  # octets of header remembered | data in the first SYN << 8 | in the second << 24 | reach << 40
-REFUSED = 11  # attempts at the same destination refused before
-SINCE = 12  # time of the first of those
-# A SYN-ACK that fits nothing yet: its SYN may have been captured late.
-EARLY_ISN = 13  # of the SYN that it acknowledges (with the data in it) | its own << 32
-EARLY_TIME = 14
-EARLY_END = 15  # as END | reach << 40
-# The reach is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges and offers.
+    # Places in DAMAGES.
+    D_RECORD = 1
+    D_ORDER = 2
+    D_BLOCK = 3
+    D_LENGTHS = 4
+    D_PACKET_HEADER = 5
+    D_VERSION = 6
+    D_INTERFACE = 7
+    D_UNKNOWN_INTERFACE = 8
+    D_PACKET = 9
 
-# Flags in the STATE word, above the phase.
-FIRST_IS_B = 1 << 8
-ENDED = 1 << 9
-FIN_A = 1 << 10
-FIN_B = 1 << 11
-TOUCHED = 1 << 12
-KEPT = 1 << 13
-COUNTED = 1 << 14  # its verdict is in the counts already
-MID = 1 << 15  # midstream only for the sake of an early SYN-ACK
-EQUAL = 1 << 16
-EARLY = 1 << 17  # the EARLY words hold a SYN-ACK ...
-EARLY_FROM_A = 1 << 18  # ... which A sent ...
-EARLY_ACKED = 1 << 19  # ... and the other end has acknowledged
-ANOTHER = 1 << 20  # the END word holds another ISN
-OWN = 1 << 21  # the first end acknowledged a SYN that was not captured so far: the ISN word has its ISN
-WIRED = 1 << 22  # its SYN came in an Ethernet frame with addresses: over a real link
-BEFORE = 24  # the phase before the early SYN-ACK, 5 bits from here
-RETRANSMISSION = 1 << 32
+    # Places in REASONS, and what else a frame can come to.
+    R_LINK = 0
+    R_TAG = 1
+    R_IP4_CUT = 2
+    R_IP4_BAD = 3
+    R_IP6_CUT = 4
+    R_IP6_BAD = 5
+    R_IP6_EXT = 6
+    R_FRAGMENT = 7
+    R_GRE = 8
+    R_DEPTH = 9
+    R_TCP_CUT = 10
+    R_TCP_BAD = 11
+    OTHER = -1  # a sound frame without a TCP segment
+    FOUND = -2
+    UNKNOWN_LINK = -3
 
-# Parts of the SIZE word.
-DATA_SECOND = 0xFFFF000000
-BELOW_REACH = 0xFFFFFFFFFF
-IN_USE = 0x10000000000  # bit 40 of the third word of a place
+    #: How many headers may be stacked before the TCP header.
+    MAX_DEPTH = 32
 
-AHEAD = 8  # slots
-KEYS = 16
-HUGE = 2 << 20  # octets
-RAW = 64  # octets of self.raw to a slot
-LOW24 = 0xFFFFFF
-LOW32 = 0xFFFFFFFF
-HALF32 = 0x80000000
-LOW48 = 0xFFFFFFFFFFFF
-LOW64 = 0xFFFFFFFFFFFFFFFF
-MIX1 = 0x9E3779B97F4A7C15
-MIX2 = 0xC2B2AE3D27D4EB4F
-SECOND = 1_000_000_000
-MILLISECOND = 1_000_000
+    # What follows a header, as an EtherType; the last two stand for headers that have none.
+    IPV4 = 0x0800
+    IPV6 = 0x86DD
+    MPLS = 0x8847
+    ETHERNET = 0x6558  # transparent Ethernet bridging
+    PPP = 0x880B
+    BY_NIBBLE = 0x10000  # IP of the version that its first four bits give
+    NOT_IP = 0x10001
 
-#: Words of an interface: link type, snap length, if_tsresol, if_tsoffset.
-FACE = 4
-LAST_SECOND = 9_000_000_000
+    # The words of a slot.
+    WORDS = 16
+    A_HIGH = 0
+    A_LOW = 1
+    B_HIGH = 2
+    B_LOW = 3
+    PORTS = 4  # lower endpoint's port << 16 | other's | IP version << 32
+    STATE = 5  # phase | flags | SYN retransmissions << 32
+    ISN = 6  # the first end's | the second end's << 32
+    END = 7  # the sequence number after the second end's last octet | ISN of another SYN-ACK of its << 32
+    TIME = 8  # of the first SYN
+    FRAME = 9
+    SIZE = 10  # octets of header remembered | data in the first SYN << 8 | in the second << 24 | reach << 40
+    REFUSED = 11  # attempts at the same destination refused before
+    SINCE = 12  # time of the first of those
+    # A SYN-ACK that fits nothing yet: its SYN may have been captured late.
+    EARLY_ISN = 13  # of the SYN that it acknowledges (with the data in it) | its own << 32
+    EARLY_TIME = 14
+    EARLY_END = 15  # as END | reach << 40
+    # The reach is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges
+    # and offers.
 
-TWINS = 65_536  # frames remembered in the search for doubles ...
-NEAR = 16_384  # ... which lie less than so many frames apart
-PLACES = 1024  # destinations whose refused attempts are counted ...
-PROBES = 8  # ... looked for in so many neighbouring places
-WALKS = 32  # destinations whose refused attempts are remembered one by one ...
-WALK = 32_768  # ... up to so many
+    # The words of a segment that waits for its turn: where its header is, the parameters of meet() of these names ...
+    WAITING = 13
+    W_AT = 0
+    W_SHAPE = 1  # flags | from A << 8 | wired << 9 | window << 16 | octets of header << 32
+    W_DATA = 2
+    W_TIME = 3
+    W_A_HIGH = 4
+    W_A_LOW = 5
+    W_B_HIGH = 6
+    W_B_LOW = 7
+    W_PORTS = 8
+    W_TAG = 9
+    W_DIGEST = 10
+    W_NUMBERS = 11  # seq | ack << 32
+    W_FRAME = 12  # ... and the number of its frame
+    QUEUE = 32  # segments that wait at most
 
-#: Of one opening, so many segments are kept in full, and so many in all (those that can still change a state).
-FULL = 64
-ALL = 512
-#: Openings whose segments are kept at one time.
-MAX_KEPT = 65_536
-#: The same for those that are kept only because their SYN was repeated, and may be crossed yet.
-MAX_RETRIED = 4_096
+    # Flags in the STATE word, above the phase.
+    FIRST_IS_B = 1 << 8
+    ENDED = 1 << 9
+    FIN_A = 1 << 10
+    FIN_B = 1 << 11
+    TOUCHED = 1 << 12
+    KEPT = 1 << 13
+    COUNTED = 1 << 14  # its verdict is in the counts already
+    MID = 1 << 15  # midstream only for the sake of an early SYN-ACK
+    EQUAL = 1 << 16
+    EARLY = 1 << 17  # the EARLY words hold a SYN-ACK ...
+    EARLY_FROM_A = 1 << 18  # ... which A sent ...
+    EARLY_ACKED = 1 << 19  # ... and the other end has acknowledged
+    ANOTHER = 1 << 20  # the END word holds another ISN
+    OWN = 1 << 21  # the first end acknowledged a SYN that was not captured so far: the ISN word has its ISN
+    WIRED = 1 << 22  # its SYN came in an Ethernet frame with addresses: over a real link
+    BEFORE = 24  # the phase before the early SYN-ACK, 5 bits from here
+    RETRANSMISSION = 1 << 32
 
-# The phases and events as plain integers, for the compiler.
-P_MIDSTREAM = int(Phase.MIDSTREAM)
-P_SYN = int(Phase.SYN)
-P_SYN_ACKED = int(Phase.SYN_ACKED)
-P_THREE_WAY = int(Phase.THREE_WAY)
-P_CROSSED = int(Phase.CROSSED)
-P_REFUSED = int(Phase.REFUSED)
-P_SELF_SYN = int(Phase.SELF_SYN)
-P_SELF_CONNECT = int(Phase.SELF_CONNECT)
-E_SYN_SECOND = int(Event.SYN_SECOND)
-E_SYN_ACK_FIRST = int(Event.SYN_ACK_FIRST)
-E_SYN_ACK_SECOND = int(Event.SYN_ACK_SECOND)
-E_ACK_FIRST = int(Event.ACK_FIRST)
-E_ACK_SECOND = int(Event.ACK_SECOND)
-E_OTHER_SECOND = int(Event.OTHER_SECOND)
-E_RST_FIRST = int(Event.RST_FIRST)
-E_RST_SECOND = int(Event.RST_SECOND)
-E_NOTHING = int(Event.NOTHING)
-EVENTS = len(Event)
-#: Phases in which the second end's own SYN is known (bits).
-CROSSED_PHASES = sum(
-    1 << phase
-    for phase in (
-        Phase.CROSSED,
-        Phase.CROSSED_ONE,
-        Phase.CROSSED_OTHER,
-        Phase.SIMULTANEOUS,
-        Phase.SPLIT_CROSSED,
-        Phase.SPLIT_ONE,
-        Phase.SPLIT_OTHER,
+    # Parts of the SIZE word.
+    DATA_SECOND = 0xFFFF000000
+    BELOW_REACH = 0xFFFFFFFFFF
+    IN_USE = 0x10000000000  # bit 40 of the third word of a place
+
+    LEAST = 4096  # places in the index, to begin with
+    AHEAD = 8  # slots
+    KEYS = 16
+    RAW = 64  # octets of self.raw to a slot
+    LOW24 = 0xFFFFFF
+    LOW32 = 0xFFFFFFFF
+    HALF32 = 0x80000000
+    LOW48 = 0xFFFFFFFFFFFF
+    LOW64 = 0xFFFFFFFFFFFFFFFF
+    MIX1 = 0x9E3779B97F4A7C15
+    MIX2 = 0xC2B2AE3D27D4EB4F
+    SECOND = 1_000_000_000
+    MILLISECOND = 1_000_000
+
+    #: Words of an interface: link type, snap length, if_tsresol, if_tsoffset.
+    FACE = 4
+    LAST_SECOND = 9_000_000_000
+
+    TWINS = 65_536  # frames remembered in the search for doubles ...
+    NEAR = 2048  # ... which lie less than so many frames apart; with 32 places each, next to none is crowded out
+    PLACES = 1024  # destinations whose refused attempts are counted ...
+    PROBES = 8  # ... looked for in so many neighbouring places
+    WALKS = 32  # destinations whose refused attempts are remembered one by one ...
+    WALK = 32_768  # ... up to so many
+
+    #: Of one opening, so many segments are kept in full, and so many in all (those that can still change a state).
+    FULL = 64
+    ALL = 512
+    #: Openings whose segments are kept at one time.
+    MAX_KEPT = 65_536
+    #: The same for those that are kept only because their SYN was repeated, and may be crossed yet.
+    MAX_RETRIED = 4_096
+
+    # The phases and events as plain integers, for the compiler.
+    P_MIDSTREAM = int(Phase.MIDSTREAM)
+    P_SYN = int(Phase.SYN)
+    P_SYN_ACKED = int(Phase.SYN_ACKED)
+    P_THREE_WAY = int(Phase.THREE_WAY)
+    P_CROSSED = int(Phase.CROSSED)
+    P_REFUSED = int(Phase.REFUSED)
+    P_SELF_SYN = int(Phase.SELF_SYN)
+    P_SELF_CONNECT = int(Phase.SELF_CONNECT)
+    E_SYN_SECOND = int(Event.SYN_SECOND)
+    E_SYN_ACK_FIRST = int(Event.SYN_ACK_FIRST)
+    E_SYN_ACK_SECOND = int(Event.SYN_ACK_SECOND)
+    E_ACK_FIRST = int(Event.ACK_FIRST)
+    E_ACK_SECOND = int(Event.ACK_SECOND)
+    E_OTHER_SECOND = int(Event.OTHER_SECOND)
+    E_RST_FIRST = int(Event.RST_FIRST)
+    E_RST_SECOND = int(Event.RST_SECOND)
+    E_NOTHING = int(Event.NOTHING)
+    EVENTS = len(Event)
+    #: Phases in which the second end's own SYN is known (bits).
+    CROSSED_PHASES = sum(
+        1 << phase
+        for phase in (
+            Phase.CROSSED,
+            Phase.CROSSED_ONE,
+            Phase.CROSSED_OTHER,
+            Phase.SIMULTANEOUS,
+            Phase.SPLIT_CROSSED,
+            Phase.SPLIT_ONE,
+            Phase.SPLIT_OTHER,
+        )
     )
-)
-#: Phases before any SYN-ACK of the second end, in which its SYN still belongs to the opening (bits).
-UNCROSSED_PHASES = sum(1 << phase for phase in (Phase.SYN, Phase.SYN_BARE_ACK, Phase.SYN_ODD))
+    #: Phases before any SYN-ACK of the second end, in which its SYN still belongs to the opening (bits).
+    UNCROSSED_PHASES = sum(1 << phase for phase in (Phase.SYN, Phase.SYN_BARE_ACK, Phase.SYN_ODD))
 
-FIN = 0x01
-SYN = 0x02
-RST = 0x04
-ACK = 0x10
+    FIN = 0x01
+    SYN = 0x02
+    RST = 0x04
+    ACK = 0x10
 
 #: A segment as it is kept: frame, time, whether the first endpoint sent it, TCP header, octets of data.
 Kept = tuple[int, int, bool, bytes, int]
@@ -223,17 +247,10 @@ Kept = tuple[int, int, bool, bytes, int]
 Finished = tuple[int, bytes, int, bytes, int, int, int, int, int, int, int, int, bool, list[Kept]]
 
 RECORD_LITTLE = struct.Struct("<4I").unpack_from
-COMMON = struct.Struct(">12xHBxH2xHxB2xIIHHIIBBH").unpack_from
+COMMON = struct.Struct(">12xIH2xI14xIIBBH").unpack_from
+WAY_4 = struct.Struct(">3I").pack
+WAY_6 = struct.Struct(">4QI").pack
 RECORD_BIG = struct.Struct(">4I").unpack_from
-
-
-def mapping(octets: int) -> mmap.mmap:
-    """Memory from the system, in huge pages where it has them and they are filled."""
-    made = mmap.mmap(-1, octets)
-    if octets >= HUGE:
-        with contextlib.suppress(OSError):
-            made.madvise(mmap.MADV_HUGEPAGE)
-    return made
 
 
 def address(words: memoryview) -> memoryview:
@@ -294,14 +311,21 @@ class Engine:
         self.capacity = capacity
         self.used = self.hand = self.equals = self.walk_count = self.early_count = self.kept_count = 0
         size = 2
-        while size < 2 * capacity:
+        while size < 4 * capacity:
             size *= 2
-        self.mask = size - 1
+        self.mask = min(size, LEAST) - 1
         # Anonymous mappings are zero, and cost memory only where they are touched. The tables are touched at random:
         # huge pages spare the processor the search for the page.
         self.memory = [
             memoryview(mapping(8 * words)).cast("Q")
-            for words in (WORDS * capacity, 2 * TWINS, 8 * PLACES, WALKS * WALK, size if COMPILED else 1)
+            for words in (
+                WORDS * capacity,
+                2 * TWINS,
+                8 * PLACES,
+                WALKS * WALK,
+                size if COMPILED else 1,
+                QUEUE * WAITING,
+            )
         ]
         self.headers = memoryview(mapping(RAW * capacity))
         if cython.compiled:
@@ -310,11 +334,12 @@ class Engine:
             self.places = address(self.memory[2])
             self.walked = address(self.memory[3])
             self.index = address(self.memory[4])
+            self.queue = address(self.memory[5])
             self.raw = cython.address(self.headers[0])
         else:
-            self.m, self.twins, self.places, self.walked, self.index = self.memory
+            self.m, self.twins, self.places, self.walked, self.index, self.queue = self.memory
             self.raw = self.headers
-        self.lookup: dict[tuple[int, int, int, int, int], int] = {}
+        self.lookup: dict[bytes, int] = {}  # each way of a conversation: slot << 2 | to itself << 1 | from A
         self.seed = int.from_bytes(os.urandom(8), "little")
         self.keys = memoryview(bytearray(os.urandom(8 * KEYS))).cast("Q")
         self.rules = compiled_rules()
@@ -324,12 +349,14 @@ class Engine:
         self.unknown_links: dict[int, int] = {}
         self.kept: dict[int, list[Kept]] = {}
         self.early: dict[int, list[Kept]] = {}
-        self.recent: dict[int, tuple[int, int]] = {}
-        self.older: dict[int, tuple[int, int]] = {}
+        self.recent: dict[int, int] = {}
+        self.older: dict[int, int] = {}
+        self.times = [] if COMPILED else [0] * NEAR
         self.place_of: dict[tuple[int, int, int], int] = {}
         self.omitted: dict[int, int] = {}
         self.finished: list[Finished] = []
-        self.packets = self.segments = self.duplicates = 0
+        self.packets = self.number = self.segments = self.duplicates = 0
+        self.waiting = 0
         self.midstream = self.midstream_to_itself = self.evicted = 0
         # Where the last walk stopped, how many octets it wants from there, and what broke there.
         self.position = self.need = 0
@@ -364,13 +391,14 @@ class Engine:
         d = cython.address(octets[0]) if cython.compiled else bytes(octets)
         with cython.nogil:
             self.walk_pcap(d, i, end)
+            self.drain(d)
 
     def walk_pcap(self, d: Octets, i: int, end: int) -> None:
         """Do so, while other threads run."""
-        while True:
-            self.need = self.header
-            if end - i < self.header:
-                break
+        header = self.header
+        link = self.link
+        self.need = header
+        while end - i >= header:
             if not cython.compiled:
                 seconds, ticks, size, wire = self.record(d, i)
             elif self.big:
@@ -381,12 +409,12 @@ class Engine:
                 self.broken = D_RECORD
                 self.claimed = size
                 break
-            p = i + self.header
+            p = i + header
             if end - p < size:
-                self.need = self.header + size
+                self.need = header + size
                 break
             i = p + size
-            self.frame(d, p, i, p + wire, self.link, seconds * SECOND + ticks * self.scale)
+            self.frame(d, p, i, p + wire, link, seconds * SECOND + ticks * self.scale)
         self.position = i
 
     def pcapng(self, octets: Octets, i: int, end: int) -> None:
@@ -394,6 +422,7 @@ class Engine:
         d = cython.address(octets[0]) if cython.compiled else bytes(octets)
         with cython.nogil:
             self.walk_pcapng(d, i, end)
+            self.drain(d)
 
     def walk_pcapng(self, d: Octets, i: int, end: int) -> None:
         """Do so, while other threads run."""
@@ -547,9 +576,7 @@ class Engine:
 
     def frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
         """One frame: captured as d[p:end], *stop* - p octets long on the wire, *time* in nanoseconds."""
-        self.packets += 1
-        self.frame_start = p
-        self.frame_link = link
+        self.packets = self.number = self.packets + 1
         if link == 1 and end - p >= 54 and (self.equal_only or not cython.compiled):
             # What most captures are full of (Ethernet, IPv4, TCP, whole) needs no search.
             if cython.compiled:
@@ -567,41 +594,42 @@ class Engine:
                     self.segments += 1
                     return FOUND
             else:
-                kind, first, total, fragment, protocol, one, two, source, target, seq, ack, size, flags, window = (
-                    COMMON(d, p)
-                )
+                kind, total, protocol, seq, ack, size, flags, window = COMMON(d, p)
                 size = size >> 4 << 2
+                data = total - 20 - size
+                # EtherType, IP version and header length; no fragment after the first, TCP.
                 if (
-                    kind == IPV4
-                    and first == 0x45
-                    and protocol == 6
-                    and not fragment & 0x1FFF
+                    kind >> 8 == 0x080045
+                    and protocol & 0x1FFF00FF == 6
                     and size >= 20
-                    and total >= 20 + size
+                    and data >= 0
                     and end - p >= 34 + size
                 ):
-                    if self.equal_only and source != target:
+                    way = self.lookup.get(d[p + 26 : p + 38], 2)  # type: ignore[arg-type]  # octets here, a pointer in C
+                    if not way & 2:
+                        if self.twin(hash(d[p + 14 : p + 34 + size]), time):
+                            self.duplicates += 1
+                            return FOUND
+                        self.segments += 1
+                        return self.step(
+                            way >> 2,
+                            d,
+                            p + 34,
+                            size,
+                            data,
+                            time,
+                            seq,
+                            ack,
+                            flags,
+                            window,
+                            way & 1 != 0,
+                            False,
+                        )
+                    if self.equal_only and d[p + 34 : p + 36] != d[p + 36 : p + 38]:
                         self.segments += 1
                         return FOUND
-                    return self.step(
-                        d,
-                        p + 14,
-                        0,
-                        p + 34,
-                        size,
-                        total - 20 - size,
-                        time,
-                        0,
-                        one,
-                        0,
-                        two,
-                        source,
-                        target,
-                        seq,
-                        ack,
-                        flags,
-                        window,
-                    )
+        self.frame_start = p
+        self.frame_link = link
         found = self.decode(d, p, end, stop, link, time)
         if found >= 0:
             self.reasons[found] += 1
@@ -865,7 +893,7 @@ class Engine:
             a_high = b_high = 0
             a_low = u32(d, ip + 12)
             b_low = u32(d, ip + 16)
-        return self.step(
+        return self.hand_in(
             d,
             ip,
             six,
@@ -885,7 +913,7 @@ class Engine:
             u16(d, p + 14),
         )
 
-    def step(
+    def hand_in(
         self,
         d: Octets,
         ip: int,
@@ -905,7 +933,7 @@ class Engine:
         flags: int,
         window: int,
     ) -> int:
-        """Step the opening to which this segment belongs; from A to B until we know which of them is the lower."""
+        """Take a segment, from A to B until we know which of them is the lower."""
         equal = a_low == b_low and source_port == target_port and a_high == b_high
         if (
             (self.equal_only and not equal)
@@ -928,20 +956,140 @@ class Engine:
             a_high, b_high = b_high, a_high
             a_low, b_low = b_low, a_low
             ports = target_port << 16 | source_port | six << 32
-        tag = 0
-        if cython.compiled:
-            tag = self.tag(a_high, a_low, b_high, b_low, ports)
-            prefetch(self.index + (tag & self.mask))  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd has it
         h = self.digest(d, ip, p + size)
-        if cython.compiled:
-            prefetch(self.twins + (h & (TWINS - 4)) * 2)  # type: ignore[name-defined, operator]  # noqa: F821
+        wired = False
+        if equal and self.frame_link == 1:
+            i = self.frame_start
+            wired = (u32(d, i) | u32(d, i + 4) | u32(d, i + 8)) != 0  # loopback leaves the addresses zero
+        if not cython.compiled:
+            return self.meet(
+                d,
+                p,
+                size,
+                data,
+                time,
+                a_high,
+                a_low,
+                b_high,
+                b_low,
+                ports,
+                0,
+                h,
+                seq,
+                ack,
+                flags,
+                window,
+                from_a,
+                wired,
+            )
+        # What it is compared with lies anywhere in memory: it is sent for, and the segment waits meanwhile.
+        tag = self.tag(a_high, a_low, b_high, b_low, ports)
+        prefetch(self.index + (tag & self.mask))  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd has it
+        prefetch(self.twins + (h & (TWINS - 4)) * 2)  # type: ignore[name-defined, operator]  # noqa: F821
+        q = self.queue
+        i = self.waiting * WAITING
+        q[i + W_AT] = p
+        q[i + W_SHAPE] = flags | from_a << 8 | wired << 9 | window << 16 | size << 32
+        q[i + W_DATA] = data
+        q[i + W_TIME] = time
+        q[i + W_A_HIGH] = a_high
+        q[i + W_A_LOW] = a_low
+        q[i + W_B_HIGH] = b_high
+        q[i + W_B_LOW] = b_low
+        q[i + W_PORTS] = ports
+        q[i + W_TAG] = tag
+        q[i + W_DIGEST] = h
+        q[i + W_NUMBERS] = seq | ack << 32
+        q[i + W_FRAME] = self.number
+        self.waiting += 1
+        if self.waiting == QUEUE:
+            self.drain(d)
+        return FOUND
+
+    def drain(self, d: Octets) -> None:
+        """Step with the segments that wait (compiled only)."""
+        q = self.queue
+        for k in range(self.waiting):
+            i = k * WAITING
+            entry = self.index[q[i + W_TAG] & self.mask]
+            if entry >> 32 == q[i + W_TAG]:  # most probably: who is not there is looked for later
+                slot = (entry & LOW32) - 1
+                prefetch(self.m + slot * WORDS)  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd has it
+                prefetch(self.m + slot * WORDS + WORDS // 2)  # type: ignore[name-defined, operator]  # noqa: F821
+                prefetch(self.raw + slot * RAW)  # type: ignore[name-defined]  # noqa: F821
+        for k in range(self.waiting):
+            i = k * WAITING
+            shape = q[i + W_SHAPE]
+            self.number = q[i + W_FRAME]
+            self.meet(
+                d,
+                q[i + W_AT],
+                shape >> 32,
+                q[i + W_DATA],
+                q[i + W_TIME],
+                q[i + W_A_HIGH],
+                q[i + W_A_LOW],
+                q[i + W_B_HIGH],
+                q[i + W_B_LOW],
+                q[i + W_PORTS],
+                q[i + W_TAG],
+                q[i + W_DIGEST],
+                q[i + W_NUMBERS] & LOW32,
+                q[i + W_NUMBERS] >> 32,
+                shape & 0xFF,
+                shape >> 16 & 0xFFFF,
+                shape >> 8 & 1 != 0,
+                shape >> 9 & 1 != 0,
+            )
+        self.waiting = 0
+
+    def meet(
+        self,
+        d: Octets,
+        p: int,
+        size: int,
+        data: int,
+        time: int,
+        a_high: int,
+        a_low: int,
+        b_high: int,
+        b_low: int,
+        ports: int,
+        tag: int,
+        h: int,
+        seq: int,
+        ack: int,
+        flags: int,
+        window: int,
+        from_a: bool,
+        wired: bool,
+    ) -> int:
+        """Find the slot of A and B, and step with this segment, unless it was captured twice."""
         slot = self.find(tag, a_high, a_low, b_high, b_low, ports)
         if self.twin(h, time):
             self.duplicates += 1
             return FOUND
         self.segments += 1
         if slot < 0:
-            slot = self.claim(tag, a_high, a_low, b_high, b_low, ports, equal)
+            slot = self.claim(tag, a_high, a_low, b_high, b_low, ports)
+        return self.step(slot, d, p, size, data, time, seq, ack, flags, window, from_a, wired)
+
+    def step(
+        self,
+        slot: int,
+        d: Octets,
+        p: int,
+        size: int,
+        data: int,
+        time: int,
+        seq: int,
+        ack: int,
+        flags: int,
+        window: int,
+        from_a: bool,
+        wired: bool,
+    ) -> int:
+        """Step the opening in *slot* with this segment."""
         m = self.m
         b = slot * WORDS
         state = m[b + STATE]
@@ -964,7 +1112,7 @@ class Engine:
                 elif UNCROSSED_PHASES >> phase & 1:
                     event = E_SYN_SECOND
             if event == E_NOTHING:
-                self.open(slot, d, p, size, data, seq, from_a, time)
+                self.open(slot, d, p, size, data, seq, from_a, wired, time)
                 return FOUND
             m[b + STATE] = (state & ~EARLY) | TOUCHED
             if event != E_SYN_SECOND:
@@ -983,7 +1131,7 @@ class Engine:
         elif control & RST:
             event = E_RST_FIRST if first else E_RST_SECOND
         else:
-            event = self.classify(b, phase, control, first, equal, seq, ack, data, window)
+            event = self.classify(b, phase, control, first, seq, ack, data, window)
             state |= m[b + STATE] & (ANOTHER | OWN)
         if control == SYN | ACK and event != E_SYN_ACK_FIRST and event != E_SYN_ACK_SECOND:
             self.expect(slot, d, p, size, data, seq, ack, from_a, time)
@@ -1003,7 +1151,7 @@ class Engine:
             state |= ENDED
         elif control & FIN:
             state |= FIN_A if from_a else FIN_B
-            if equal or (state & FIN_A and state & FIN_B):
+            if state & EQUAL or (state & FIN_A and state & FIN_B):
                 state |= ENDED
         if after != phase and self.verdict_of[after] & 0x80:
             self.counts[self.verdict_of[after] & 0x7F] += 1
@@ -1018,7 +1166,7 @@ class Engine:
         return FOUND
 
     def classify(
-        self, b: int, phase: int, control: int, first: bool, equal: bool, seq: int, ack: int, data: int, window: int
+        self, b: int, phase: int, control: int, first: bool, seq: int, ack: int, data: int, window: int
     ) -> int:
         """The event that a segment without RST is to the opening at word *b* (verdicts.py says what fits)."""
         m = self.m
@@ -1028,7 +1176,7 @@ class Engine:
             if first:
                 if seq != one:
                     return E_NOTHING
-                if equal:
+                if m[b + STATE] & EQUAL:
                     return E_SYN_ACK_FIRST if (ack - one - 1) & LOW32 <= m[b + SIZE] >> 8 & 0xFFFF else E_NOTHING
                 if CROSSED_PHASES >> phase & 1:
                     return E_SYN_ACK_FIRST if (ack - two - 1) & LOW32 <= m[b + SIZE] >> 24 & 0xFFFF else E_NOTHING
@@ -1130,7 +1278,9 @@ class Engine:
 
     # -- openings --------------------------------------------------------------------------------------------------
 
-    def open(self, slot: int, d: Octets, p: int, size: int, data: int, seq: int, from_a: bool, time: int) -> None:
+    def open(
+        self, slot: int, d: Octets, p: int, size: int, data: int, seq: int, from_a: bool, wired: bool, time: int
+    ) -> None:
         """A bare SYN begins an opening."""
         m = self.m
         b = slot * WORDS
@@ -1165,22 +1315,21 @@ class Engine:
         state = (state & (EQUAL | TOUCHED)) | after
         if not from_a:
             state |= FIRST_IS_B
-        if state & EQUAL and self.frame_link == 1:
-            i = self.frame_start
-            if u32(d, i) | u32(d, i + 4) | u32(d, i + 8):  # loopback leaves them zero
-                state |= WIRED
+        if wired:
+            state |= WIRED
         if self.verdict_of[after] & 0x80:
             self.counts[self.verdict_of[after] & 0x7F] += 1
             state |= COUNTED
         m[b + STATE] = state
         m[b + TIME] = time
-        m[b + FRAME] = self.packets
+        m[b + FRAME] = self.number
         m[b + REFUSED] = 0
         if cython.compiled:
             memcpy(self.raw + slot * RAW, d + p, size)  # type: ignore[name-defined, operator, no-any-return, unused-ignore]  # noqa: F821 - engine.pxd has it
         else:
             self.raw[slot * RAW : slot * RAW + size] = d[p : p + size]
-        self.keep(slot, d, p, size, data, True, time)
+        if self.keep_phases and (self.keep_phases >> after & 1 or state & EQUAL):
+            self.keep(slot, d, p, size, data, True, time)
         if joined and m[b + STATE] & KEPT and self.early_count:
             self.take_early(slot)
 
@@ -1269,7 +1418,7 @@ class Engine:
         self.kept_count = len(self.kept)
         if (self.m[b + STATE] & 0xFF) >= P_SYN:
             self.recall(b)
-            if self.m[b + FRAME] != self.packets:
+            if self.m[b + FRAME] != self.number:
                 self.kept[slot].append(self.remembered(slot))
 
     def add(self, slot: int, d: Octets, p: int, size: int, data: int, first: bool, time: int) -> None:
@@ -1279,7 +1428,7 @@ class Engine:
         if count < FULL or (
             count < ALL and (d[p + 13] & (SYN | FIN | RST) or self.m[slot * WORDS + STATE] & (FIN_A | FIN_B))
         ):
-            segments.append((self.packets, time, first, bytes(d[p : p + size]), data))
+            segments.append((self.number, time, first, bytes(d[p : p + size]), data))
         else:
             self.omitted[slot] = self.omitted.get(slot, 0) + 1
 
@@ -1293,7 +1442,7 @@ class Engine:
     def keep_early(self, slot: int, d: Octets, p: int, size: int, data: int, first: bool, time: int) -> None:
         """Keep an early SYN-ACK for the opening that may follow in *slot*, or the ACK to one that is kept."""
         if slot in self.early or (d[p + 13] & SYN and self.early_count < MAX_KEPT):
-            self.early.setdefault(slot, []).append((self.packets, time, first, bytes(d[p : p + size]), data))
+            self.early.setdefault(slot, []).append((self.number, time, first, bytes(d[p : p + size]), data))
             self.early_count = len(self.early)
 
     def drop_early(self, slot: int) -> None:
@@ -1312,53 +1461,46 @@ class Engine:
         """A 64-bit hash of d[start:end]: folded products with keys of this run, so that none collide on purpose."""
         if not cython.compiled:
             return hash(bytes(d[start:end]))
-        h = self.seed
+        # An IP and a TCP header are 40 octets at least; what is left of the last 16 is taken together
+        # with some before it.
+        h = self.seed + (end - start)
         i = 0
-        while end - start >= 16:
+        while end > start:
+            if end - start < 16:
+                start = end - 16
             one = load_u64(d + start) ^ self.keys[i]  # type: ignore[name-defined, operator]  # noqa: F821
             two = load_u64(d + start + 8) ^ self.keys[i + 1]  # type: ignore[name-defined, operator]  # noqa: F821
             h += folded(one, two)  # type: ignore[name-defined]  # noqa: F821 - all 128 bits of the product count
             i = (i + 2) & (KEYS - 1)
             start += 16
-        while end - start >= 4:
-            h += (u32(d, start) + self.keys[i]) * MIX1
-            h ^= h >> 32
-            i = (i + 1) & (KEYS - 1)
-            start += 4
-        while start < end:  # only where a header was cut
-            h = (h ^ d[start]) * MIX2
-            h ^= h >> 32
-            start += 1
         h *= MIX2
         return h ^ h >> 32
 
     def twin(self, h: int, time: int) -> bool:
         """Whether the IP packet of this digest was captured already: less than NEAR frames and 1 ms from here."""
         if not cython.compiled:
+            number = self.number
             copy = self.recent.get(h) or self.older.get(h)
-            if copy and self.packets - copy[0] < NEAR and -MILLISECOND <= time - copy[1] <= MILLISECOND:
+            if copy and number - copy < NEAR and -MILLISECOND <= time - self.times[copy % NEAR] <= MILLISECOND:
                 return True
-            self.recent[h] = self.packets, time
+            self.recent[h] = number
+            self.times[number % NEAR] = time
             if len(self.recent) == NEAR:
                 self.older, self.recent = self.recent, {}
             return False
-        # Four places to a hash, in one cache line; the oldest makes room. The bits of the hash that the place tells are
-        # left out of the first word: the frame's number stands there.
+        # Four places to a hash, in one cache line, the newest first. The bits of the hash that the place tells are left
+        # out of the first word: the frame's number stands there.
         i = (h & (TWINS - 4)) * 2
-        oldest = i
-        age = 0
-        for _ in range(4):
-            seen = self.twins[i]
-            then = self.twins[i + 1]
-            frames = (self.packets - seen) & LOW24 if seen else LOW32
-            if (seen ^ h) <= LOW24 and frames < NEAR and (time - then if time > then else then - time) <= MILLISECOND:
-                return True
-            if frames >= age:
-                age = frames
-                oldest = i
-            i += 2
-        self.twins[oldest] = (h & ~LOW24) | (self.packets & LOW24)
-        self.twins[oldest + 1] = time
+        for k in range(i, i + 8, 2):
+            seen = self.twins[k]
+            if (seen ^ h) <= LOW24 and seen and (self.number - seen) & LOW24 < NEAR:
+                then = self.twins[k + 1]
+                if (time - then if time > then else then - time) <= MILLISECOND:
+                    return True
+        for k in range(i + 7, i + 1, -1):
+            self.twins[k] = self.twins[k - 2]
+        self.twins[i] = (h & ~LOW24) | (self.number & LOW24)
+        self.twins[i + 1] = time
         return False
 
     def tag(self, a_high: int, a_low: int, b_high: int, b_low: int, ports: int) -> int:
@@ -1374,7 +1516,8 @@ class Engine:
     def find(self, tag: int, a_high: int, a_low: int, b_high: int, b_low: int, ports: int) -> int:
         """The slot of a conversation, -1 where it has none."""
         if not cython.compiled:
-            return self.lookup.get((a_high, a_low, b_high, b_low, ports), -1)
+            way = WAY_6(a_high, a_low, b_high, b_low, ports & LOW32) if ports >> 32 else WAY_4(a_low, b_low, ports)
+            return self.lookup.get(way, -1) >> 2
         m = self.m
         i = tag & self.mask
         entry = self.index[i]
@@ -1393,7 +1536,19 @@ class Engine:
             entry = self.index[i]
         return -1
 
-    def claim(self, tag: int, a_high: int, a_low: int, b_high: int, b_low: int, ports: int, equal: bool) -> int:
+    def ways(self, slot: int) -> tuple[bytes, bytes]:
+        """From A to B and back, as the header of a segment has it: addresses, then ports (interpreted only)."""
+        m = self.m
+        b = slot * WORDS
+        ports = m[b + PORTS] & LOW32
+        turned = (ports & 0xFFFF) << 16 | ports >> 16
+        if m[b + PORTS] >> 32:
+            a = m[b + A_HIGH], m[b + A_LOW]
+            z = m[b + B_HIGH], m[b + B_LOW]
+            return WAY_6(*a, *z, ports), WAY_6(*z, *a, turned)
+        return WAY_4(m[b + A_LOW], m[b + B_LOW], ports), WAY_4(m[b + B_LOW], m[b + A_LOW], turned)
+
+    def claim(self, tag: int, a_high: int, a_low: int, b_high: int, b_low: int, ports: int) -> int:
         """A slot for a new conversation; the oldest one makes room where there is none."""
         m = self.m
         if self.used < self.capacity:
@@ -1420,7 +1575,7 @@ class Engine:
                 self.equals -= 1
             self.unindex(slot)
             if cython.compiled:  # whoever goes soon: fetch its place in the index
-                b = (slot + AHEAD) % self.capacity * WORDS
+                b = (slot + AHEAD if slot + AHEAD < self.capacity else slot) * WORDS
                 tag_ahead = self.tag(m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS])
                 prefetch(self.index + (tag_ahead & self.mask))  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd
         b = slot * WORDS
@@ -1429,24 +1584,46 @@ class Engine:
         m[b + B_HIGH] = b_high
         m[b + B_LOW] = b_low
         m[b + PORTS] = ports
-        m[b + STATE] = EQUAL if equal else 0
-        if equal:
+        m[b + STATE] = 0
+        if a_low == b_low and a_high == b_high and ports >> 16 & 0xFFFF == ports & 0xFFFF:
+            m[b + STATE] = EQUAL
             self.equals += 1
         if not cython.compiled:
-            self.lookup[a_high, a_low, b_high, b_low, ports] = slot
+            there, back = self.ways(slot)
+            self.lookup[back] = slot << 2
+            self.lookup[there] = slot << 2 | (3 if there == back else 1)
             return slot
+        if self.used * 4 > self.mask + 1:
+            self.spread()
+        else:
+            self.enter(tag, slot)
+        return slot
+
+    def enter(self, tag: int, slot: int) -> int:
+        """Enter the conversation in *slot* into the index (compiled only)."""
         i = tag & self.mask
         while self.index[i]:
             i = (i + 1) & self.mask
         self.index[i] = tag << 32 | (slot + 1)
-        return slot
+        return 0
+
+    def spread(self) -> int:
+        """Make the index twice as large: it grows with what it holds, so that little lies close together."""
+        m = self.m
+        memset(self.index, 0, (self.mask + 1) * 8)  # type: ignore[name-defined]  # noqa: F821 - engine.pxd has it
+        self.mask = self.mask * 2 + 1
+        for slot in range(self.used):
+            b = slot * WORDS
+            self.enter(self.tag(m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS]), slot)
+        return 0
 
     def unindex(self, slot: int) -> int:
         """Take the conversation in *slot* out of the index."""
         m = self.m
         b = slot * WORDS
         if not cython.compiled:
-            del self.lookup[m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS]]
+            for way in self.ways(slot):
+                self.lookup.pop(way, None)
             return 0
         i = self.tag(m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS]) & self.mask
         while self.index[i] & LOW32 != slot + 1:
@@ -1471,8 +1648,10 @@ class Engine:
         else:
             high, low, port = m[b + B_HIGH], m[b + B_LOW], m[b + PORTS] & 0xFFFF
         port |= (m[b + PORTS] >> 32 << 32) | IN_USE
-        if not cython.compiled and (high, low, port) in self.place_of:
-            return self.place_of[high, low, port]
+        if not cython.compiled:
+            i = self.place_of.get((high, low, port), -1)
+            if i >= 0:
+                return i
         at = ((low * MIX1 & LOW64) >> 40) + port * 7 & PLACES - 1
         for _ in range(PROBES):
             i = at * 8
@@ -1499,21 +1678,21 @@ class Engine:
     def add_attempt(self, b: int, i: int) -> None:
         """Count it at the destination whose first word is *i*."""
         m = self.m
+        places = self.places
         then = m[b + TIME]
-        count = self.places[i + 3]
+        count = places[i + 3]
         if count == 0:
-            self.places[i + 4] = then
+            places[i + 4] = then
             if self.walk_count < WALKS:
                 self.walk_count += 1
-                self.places[i + 5] = self.walk_count
-        self.places[i + 3] = count + 1
-        self.places[i + 6] = then
-        if self.places[i + 5] and count < WALK:
+                places[i + 5] = self.walk_count
+        places[i + 3] = count + 1
+        places[i + 6] = then
+        walk = places[i + 5]
+        if walk and count < WALK:
             port = m[b + PORTS] if m[b + STATE] & FIRST_IS_B else m[b + PORTS] >> 16
             # The attempt's time is kept as the distance from the first, in 48 bits: three days.
-            self.walked[(self.places[i + 5] - 1) * WALK + count] = ((then - self.places[i + 4]) & LOW48) << 16 | (
-                port & 0xFFFF
-            )
+            self.walked[(walk - 1) * WALK + count] = ((then - places[i + 4]) & LOW48) << 16 | (port & 0xFFFF)
 
     def recall(self, b: int) -> None:
         """Note at word *b* how many attempts at its destination were refused so far."""

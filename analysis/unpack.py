@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import importlib
-import mmap
 import os
-import signal
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator
 from typing import Protocol
 
 from .errors import NotACapture
+from .memory import mapping
 
-#: Octets read, and at most unpacked, at a time.
+#: Octets at most unpacked at a time.
 BLOCK = 1 << 20
+
+#: Octets read at a time: one huge page.
+READ = 2 << 20
 
 #: Compressed input that unpacks to more than this many octets, and more than RATIO times its own size, is a bomb.
 FREE = 32 << 20
 RATIO = 200
-
-#: Octets of a large file that are mapped at a time; a whole number of pages.
-WINDOW = 8 << 20
-
-_MADV_POPULATE_READ = 22  # Linux 5.14; Python has no name for it
 
 
 class Cut(Exception):  # noqa: N818 - it names what happened
@@ -150,44 +146,10 @@ def read(fd: int, size: int | None) -> Generator[memoryview, None, None]:
     """The octets of an open file from where it stands, in blocks that stay valid until the next one is asked for.
 
     *size* in octets, None where it is not known (a pipe is read as it comes). Raises OSError.
+
+    A copy into memory that stays in the cache beats a mapped file, whose pages have to be faulted in one by one
+    (bench/README.md), and a file that shrinks meanwhile only ends early.
     """
-    if size is not None and size > 2 * WINDOW and _leased(fd):
-        yield from _mapped(fd, size)
-    buffer = memoryview(bytearray(min(BLOCK, size + 1) if size else 1 << 16))
+    buffer = memoryview(mapping(min(READ, size + 1) if size else 1 << 16))
     while got := os.readv(fd, [buffer]):
         yield buffer[:got]
-
-
-def _leased(fd: int) -> bool:
-    """Whether the kernel gave a read lease: nobody can shorten the file without asking (fcntl(2), F_SETLEASE)."""
-    try:
-        # The question comes as SIGURG, which does nothing: _mapped() looks for itself.
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError:  # somebody else's file, one open for writing, a file system without leases
-        return False
-    return True
-
-
-def _mapped(fd: int, size: int) -> Iterator[memoryview]:
-    """The file by windows onto the page cache: nothing is copied, and what nobody looks at is not even touched.
-
-    A mapped file that shrinks ends the process with SIGBUS, hence the lease; where somebody asks for it, or where a
-    window cannot be filled, this ends early and leaves the file where read() goes on.
-    """
-    at = os.lseek(fd, 0, os.SEEK_CUR)
-    try:
-        while at < size and fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK:
-            start = at - at % mmap.ALLOCATIONGRANULARITY
-            end = min(start + WINDOW, size)
-            try:
-                window = mmap.mmap(fd, end - start, mmap.MAP_SHARED, mmap.PROT_READ, offset=start)
-                window.madvise(_MADV_POPULATE_READ)
-            except OSError:  # an older kernel, or a disk that fails: read() will say
-                return
-            with window, memoryview(window) as view, view[at - start :] as block:
-                yield block
-            at = end
-    finally:
-        os.lseek(fd, at, os.SEEK_SET)
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)

@@ -197,7 +197,7 @@ end sent that SYN, its *second* end is the other one; where both are equal, ther
   sent. It may carry data or FIN.
 - RST, from either end and whatever its numbers, ends an opening.
 - A SYN-ACK that was captured up to a second before the SYN that it fits still belongs to it.
-- A frame whose IP packet was captured already, octet for octet, a millisecond and less than 16,384
+- A frame whose IP packet was captured already, octet for octet, a millisecond and less than 2,048
   frames ago is a *duplicate*: it counts once. Loopback hands every packet to a capture twice.
 - Conversations whose SYN is not in the capture are counted as *midstream*, once each; those with
   equal endpoints also as *midstream to itself*: connected to themselves before the capture began.
