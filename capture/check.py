@@ -7,6 +7,7 @@ packet is sent, no setting is written.
 from __future__ import annotations
 
 import enum
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -71,9 +72,18 @@ class Port(NamedTuple):
     odds: Odds
 
 
+class Measured(NamedTuple):
+    """For how many seconds it was counted how many attempts to connect failed, and the count."""
+
+    seconds: float
+    failed: int
+
+
 @dataclass(frozen=True, slots=True)
 class Findings:
     """All that there is to say. ``every``: the seconds between two attempts that the odds are reckoned with.
+
+    ``measured``: what that was taken from, if it was measured.
 
     ``selves`` are connected to themselves now, ``left`` is what earlier ones left in TIME-WAIT. ``missing``: what
     could not be seen; ``whole``: that this cannot hide a self-connect.
@@ -81,6 +91,7 @@ class Findings:
 
     kernel: Kernel
     every: float
+    measured: Measured | None
     selves: list[Held]
     left: list[TcpSocket]
     ports: list[Port]
@@ -108,11 +119,18 @@ class Findings:
         return f"net.ipv4.ip_local_reserved_ports={spans(ports | self.kernel.reserved)}" if ports else None
 
 
-def look(ports: Collection[int] = (), every: float = 1.0) -> Findings:
+def look(ports: Collection[int] = (), every: float = 1.0, *, measure: float | None = None) -> Findings:
     """Look at this host, at what listens and at these *ports*; a client would try again *every* so many seconds.
 
-    Raises CannotCapture where this is not Linux.
+    *measure*: count for so many seconds how many attempts to connect fail here, and take their pace if any did. They
+    may go anywhere, so that a client of one port is no faster than that. Raises CannotCapture where this is not Linux.
     """
+    measured = None
+    if measure:
+        before = host.failed_attempts()
+        time.sleep(measure)
+        measured = Measured(measure, host.failed_attempts() - before)
+        every = measure / measured.failed if measured.failed else every
     kernel, table = host.kernel(), sockets.table(ports)
     to_itself = [one for one in table.sockets if one.local == one.remote]
     selves = [one for one in to_itself if one.state is not State.TIME_WAIT]
@@ -125,6 +143,7 @@ def look(ports: Collection[int] = (), every: float = 1.0) -> Findings:
     return Findings(
         kernel=kernel,
         every=every,
+        measured=measured,
         selves=[Held(one, owners.get(one.inode, []), sockets.idle(one)) for one in selves],
         left=[one for one in to_itself if one.state is State.TIME_WAIT],
         ports=[_port(kernel, port, bound, every)._replace(asked=port in ports) for port in sorted(wanted)],

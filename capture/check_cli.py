@@ -33,6 +33,7 @@ Examples:
   sudo {PROGRAM}                            sockets connected to themselves, and the ports of all servers
   {PROGRAM} --port 6379 --port 50000        and ports whose servers are down; root sees whose sockets they are
   {PROGRAM} --port 50000 --every 0.1        with a client that tries again ten times a second
+  {PROGRAM} --port 50000 --measure 10       at the pace at which connect() fails here now
   {PROGRAM} -q || systemctl restart proxy   says nothing where nothing is wrong
   {PROGRAM} --format json | jq '.ports[] | select(.risk == "at risk").port'
   {PROGRAM} --format prometheus -o /var/lib/node_exporter/selfconn.prom
@@ -104,6 +105,12 @@ def parser() -> argparse.ArgumentParser:
     pace = made.add_argument_group("how soon").add_mutually_exclusive_group()
     pace.add_argument("--every", type=_positive, metavar="SECONDS", help="from one attempt to the next (default 1)")
     pace.add_argument("--rate", type=_positive, metavar="N", help="the same as attempts a second")
+    pace.add_argument(
+        "--measure",
+        type=_positive,
+        metavar="SECONDS",
+        help="count for so long how often connect() fails on this host, whatever is dialled, and reckon with that",
+    )
     add = made.add_argument_group("what comes out").add_argument
     add("--format", choices=("table", "json", "prometheus"), default="table", help="(default %(default)s)")
     add("-o", "--output", metavar="FILE", help="write there instead; it is put in place when it is whole")
@@ -125,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from . import check  # noqa: PLC0415 - --help needs none of it
 
     try:
-        findings = check.look(options.port or (), options.every or 1 / (options.rate or 1.0))
+        every = options.every or 1 / (options.rate or 1.0)
+        findings = check.look(options.port or (), every, measure=options.measure)
         _write("".join(_rendered(findings, options)), options.output)
     except SelfconnError as error:
         _say(str(error))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from analysis.views.table import Style
     from analysis.words import Endpoint
 
-    from .check import Findings, Held, Port
+    from .check import Findings, Held, Measured, Port
     from .sockets import Process
 
 _WIDTH = 100
@@ -130,11 +130,21 @@ def _soon(findings: Findings, style: Style) -> Iterator[str]:
         alike.setdefault((average, half, *chances), []).append(str(one.port))
     every = duration(findings.every)
     yield style.paint("title", f"How soon, with an attempt every {every} while nobody listens") + "\n"
+    yield from _text(_pace(findings.measured)) if findings.measured else ()
     rows = [("\n".join(_wrap(_listed(ports), 20)), *cells) for cells, ports in alike.items()]
     headers = ("port", "on average", "half by", *(f"in {duration(time)}" for time in HORIZONS))
     yield grid(rows, headers, ("left",) + ("right",) * (len(headers) - 1)) + "\n"
     if doubt := caveat(findings.kernel):
         yield from _text(doubt)
+
+
+def _pace(measured: Measured) -> str:
+    if not measured.failed:
+        return f"(No attempt to connect failed in {duration(measured.seconds)}: the pace is only assumed.)"
+    return (
+        f"(Measured: {measured.failed:,} attempts to connect failed in {duration(measured.seconds)}. They may have "
+        "gone to several ports; to each of them it then takes longer.)"
+    )
 
 
 def _percent(chance: float) -> str:
@@ -224,6 +234,7 @@ def as_json(findings: Findings) -> Iterator[str]:
         ],
         "time_wait": [{"endpoint": _endpoint(one.local), "seconds": one.seconds} for one in findings.left],
         "every_seconds": findings.every,
+        "measured": findings.measured and findings.measured._asdict(),
         "ports": [_port(one, findings.every) for one in findings.ports],
         "remedy": {"sysctl": findings.remedy, "thorough": findings.thorough},
         "missing": findings.missing,

@@ -113,6 +113,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="with --watch: how many segments with SYN, FIN or RST are kept for that capture (default %(default)s)",
     )
+    add(
+        "--keep",
+        type=_count,
+        default=1000,
+        metavar="N",
+        help="with --watch: save no more than N captures, however many sockets connect to themselves (default "
+        "%(default)s); the others are told all the same",
+    )
     add = made.add_argument_group("where").add_argument
     add("-i", "--interface", default="lo", metavar="IF", help="capture on IF; 'any' is all (default %(default)s)")
     add("--private", action="store_true", help="in a network namespace of its own, with a small ephemeral range")

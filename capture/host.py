@@ -180,6 +180,19 @@ def kernel() -> Kernel:
     )
 
 
+def failed_attempts() -> int:
+    """How many attempts to connect have failed in this network namespace so far (RFC 4022, tcpAttemptFails).
+
+    Raises CannotCapture where the kernel does not tell.
+    """
+    try:
+        lines = (_PROC / "net/snmp").read_text(encoding="ascii").splitlines()
+        names, values = (line.split() for line in lines if line.startswith("Tcp:"))
+        return int(values[names.index("AttemptFails")])
+    except (OSError, ValueError) as error:
+        raise CannotCapture(f"/proc/net/snmp does not count the attempts that fail ({error}): use --every") from error
+
+
 def _setting(name: str, default: str | None = None) -> str:
     """One of net.ipv4, which serve IPv6 as well. *default* where this kernel does not have it."""
     try:

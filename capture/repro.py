@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias, TypedDict
 
 from analysis.errors import CannotCapture, UsageError
 
-from . import host
+from . import host, sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -313,7 +313,14 @@ def run(plan: Plan, tell: Callable[[Account], None]) -> None:
         local, peer = connected.getsockname()[:2], connected.getpeername()[:2]
         account |= {"local": local, "peer": peer, "outcome": "hit" if local == peer else "server"}
         if line := _to_itself(target):
-            account["socket"] = {"state": line.state, "inode": line.inode, "uid": line.uid}
+            account["socket"] = {
+                "state": line.state,
+                "inode": line.inode,
+                "uid": line.uid,
+                "user": sockets.user(line.uid),
+                "pid": os.getpid(),
+                "process": sockets.own_name(),
+            }
         tell(account)
         if local != peer:
             return

@@ -74,7 +74,8 @@ def _repeated(account: Account, target: Endpoint) -> Iterator[str]:
     if socket := account.get("socket"):
         yield (
             f"The kernel has one line for both ends: {target} {target} {socket['state']}, "
-            f"inode {socket['inode']}, user {socket['uid']}."
+            f"inode {socket['inode']}, {printable(str(socket['process']))} (pid {socket['pid']}, "
+            f"user {printable(str(socket['user']))})."
         )
     if "echo" in account:
         yield f"It said 'hello' and read '{account['echo']}': its own words come back."

@@ -66,6 +66,7 @@ class Options:
     then: str = "stop"
     watch: bool = False
     before: int = 10_000
+    keep: int = 1000
     private: bool = False
     range: tuple[int, int] | None = None
     interface: str = "lo"

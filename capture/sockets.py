@@ -154,6 +154,12 @@ def _target(link: str) -> str:
         return ""
 
 
+def own_name() -> str:
+    """What this process calls itself."""
+    found = process(os.getpid())
+    return found.name if found else ""
+
+
 def process(pid: int) -> Process | None:
     """Describe a process; None if it has ended."""
     return _process(_PROC / str(pid))

@@ -110,7 +110,7 @@ class Watch:
     """
 
     def __init__(self, options: Options, lookout: Lookout, witness: Witness, teller: Teller) -> None:
-        self.told = self._untold = 0
+        self.told = self._untold = self._saved = 0
         self.trouble: str | None = None
         self._options, self._lookout, self._witness, self._teller = options, lookout, witness, teller
         self._waiting: deque[Waiting] = deque()
@@ -219,7 +219,11 @@ class Watch:
 
     def _save(self, stream: bytes) -> str | None:
         """Write the packets to a new file; its name, or None."""
-        if self._options.write == os.devnull:
+        if self._options.write == os.devnull or self._saved > self._options.keep:
+            return None
+        self._saved += 1
+        if self._saved > self._options.keep:  # a program that connects to itself again and again fills no disk
+            self._teller.remark([f"{count(self._options.keep, 'capture')} saved, as many as --keep allows: no more."])
             return None
         try:
             with contextlib.closing(Sink(directory=self._options.write or "")) as sink:

@@ -12,6 +12,8 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,9 @@ from alone import alone
 from conftest import ROOT
 from test_portwalk import linux
 
+from analysis.views.table import Style
 from analysis.words import Endpoint
-from capture import check, check_cli, host, sockets
+from capture import check, check_cli, check_views, host, sockets
 from capture.check import Risk
 from capture.host import Kernel
 
@@ -408,6 +411,32 @@ def test_wrong_usage(arguments: list[str], words: str) -> None:
     assert said.returncode == 2
     assert words in said.stderr
     assert "\x1b" not in said.stderr
+
+
+def measured(count: int) -> tuple[check.Findings, str]:
+    """What is measured while so many attempts fail, and how it is told; then the same where none does."""
+
+    def dial() -> None:
+        time.sleep(0.3)
+        assert hits(50001, count) is None
+
+    setting("ip_local_port_range", "50000 50063")
+    dialling = threading.Thread(target=dial)
+    dialling.start()
+    found = check.look([50000], measure=2)
+    dialling.join()
+    quiet = check.look([50000], 7.0, measure=0.1)
+    assert (quiet.every, quiet.measured) == (7.0, check.Measured(0.1, 0))
+    told = "".join(check_views.table(quiet, Style()))
+    assert "the pace is only assumed" in " ".join(told.split())
+    return found, "".join(check_views.table(found, Style()))
+
+
+@live
+def test_the_pace_is_measured() -> None:
+    found, told = alone(measured, 150)
+    assert (found.measured, found.every) == (check.Measured(2, 150), 2 / 150)
+    assert "Measured: 150 attempts to connect failed in 2" in " ".join(told.split())
 
 
 def test_help_and_version() -> None:

@@ -181,6 +181,13 @@ def test_the_table_tells_of_it(tmp_path: Path) -> None:
     assert ended.returncode == 0
     for words in ("The command", "was connected to itself", "Then it was told to end, and ended by SIGTERM."):
         assert words in ended.stdout
+    if os.geteuid() == 0:
+        lines = [line.split() for line in ended.stdout.splitlines()]
+        beside = [(line[0], line[4]) for line in lines if len(line) > 5 and line[0] == line[4]]
+        assert beside[:3] == [(state, state) for state in ("SYN-SENT", "SYN-RECEIVED", "ESTABLISHED")]
+        assert "- The kernel agrees: CLOSED > SYN-SENT > SYN-RECEIVED > ESTABLISHED" in ended.stdout
+    else:
+        assert "Not asked for its own account" in ended.stdout
     assert "until a socket connects from any port to itself; that ends it." in " ".join(ended.stderr.split())
     assert "\x1b" not in ended.stdout + ended.stderr
 

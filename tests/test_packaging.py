@@ -102,7 +102,8 @@ def test_source_archive_to_wheel_to_running_commands(source: Path, source_archiv
 def test_without_compiling_the_commands_run_all_the_same(
     source: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    shutil.copytree(source, tmp_path / "source", ignore=shutil.ignore_patterns("build", "*.egg-info", "*.c", "numbers.pxi"))
+    built = shutil.ignore_patterns("build", "*.egg-info", "*.c", "numbers.pxi")
+    shutil.copytree(source, tmp_path / "source", ignore=built)
     wheel = build_wheel(tmp_path / "source", tmp_path, **environment)
     with zipfile.ZipFile(wheel) as contents:
         assert not [name for name in contents.namelist() if name.endswith(".so")]

@@ -16,7 +16,7 @@ from alone import alone
 from analysis.errors import CannotCapture, UsageError
 from analysis.odds import Odds
 from analysis.words import Endpoint
-from capture import host, namespace, repro
+from capture import host, namespace, repro, sockets
 from capture.host import Kernel, Outlook
 from capture.repro import Account, Repro
 
@@ -138,7 +138,11 @@ def test_every_way_leads_there(way: str, address: str, port: int, ports: tuple[i
     (account,) = alone(run, address, port, ports, ways=(way,))
     assert account["outcome"] == "hit"
     assert account["local"] == account["peer"] == [address, port]
-    assert account["socket"] | {"inode": 0} == {"state": "ESTABLISHED", "inode": 0, "uid": os.geteuid()}
+    found = dict(account["socket"])
+    assert found.pop("inode") > 0
+    assert found.pop("pid") != os.getpid()
+    assert found.pop("process") == sockets.own_name()
+    assert found == {"state": "ESTABLISHED", "uid": os.geteuid(), "user": sockets.user(os.geteuid())}
     assert account["echo"] == "hello"
     assert bound(account, "connected") == ["EADDRINUSE", "EADDRINUSE"]
     assert bound(account, "closed")[0] == "EADDRINUSE"

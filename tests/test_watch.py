@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from alone import alone, within
+from conftest import ROOT, program
 from frames import ethernet, ipv4, ipv6, sll2, tcp, vlan
 from test_capture_cli import ENVIRONMENT, capture
 
@@ -246,6 +247,25 @@ def test_what_cannot_be_saved_is_told_all_the_same(tmp_path: Path) -> None:
     alone(watch_and_fail_to_save, tmp_path)
 
 
+def watch_more_than_is_kept(cwd: Path) -> None:
+    watching = Watching(cwd, "--keep", "1")
+    for port in (40000, 40001, 40002):
+        with connected_to_itself(port):
+            watching.until(port - 39999)
+    assert watching.end() == 0
+    files = [told.line["live"]["file"] for told in watching.told]
+    assert files[1:] == [None, None]
+    assert [path.name for path in cwd.iterdir()] == [files[0]]
+    assert watching.said.count("as many as --keep allows") == 1
+
+
+@pytest.mark.live
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
+def test_it_fills_no_disk(tmp_path: Path) -> None:
+    alone(watch_more_than_is_kept, tmp_path)
+
+
 def watch_a_talker(cwd: Path) -> None:
     watching = Watching(cwd, "-w", os.devnull)
     with socket.socket() as me:
@@ -289,6 +309,7 @@ def watch_under_load(cwd: Path) -> str:
     delays = [told.when - float(told.line["time"]) for told in watching.told]
     for told, port, pid in zip(watching.told, (40000, 40001, 40002), pids, strict=True):
         is_told(told.line, port, pid)
+        assert told.line["live"]["dropped"] == 0
         saved = analyze(str(cwd / told.line["live"]["file"]))
         assert told.line["live"]["packets"] > 9000
         assert saved.verdicts[Verdict.REFUSED] > 4000
@@ -306,6 +327,21 @@ def watch_under_load(cwd: Path) -> str:
 @pytest.mark.timeout(120 + 3 * SECONDS)
 def test_under_load_it_tells_of_each_and_what_came_before(tmp_path: Path) -> None:
     sys.stderr.write(within(60 + 2 * SECONDS, watch_under_load, tmp_path))
+
+
+def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
+    verify = program("systemd-analyze", "systemd")
+    unit = tmp_path / "selfconn-watch.service"
+    text = (ROOT / "docs" / "selfconn-watch.service").read_text()
+    begins = "ExecStart=/usr/local/bin/selfconn-capture "
+    assert begins in text
+    unit.write_text(text.replace(begins, f"ExecStart={sys.executable} -m capture.cli ").replace("man:", "https://"))
+    said = subprocess.run([verify, "verify", unit], capture_output=True, text=True, timeout=60, check=False)
+    assert [line for line in said.stderr.splitlines() if unit.name in line] == []
+    assert said.returncode == 0, said.stderr
+    unit.write_text(text.replace("[Service]", "[Service]\nNoSuchThing=yes"))
+    said = subprocess.run([verify, "verify", unit], capture_output=True, text=True, timeout=60, check=False)
+    assert "NoSuchThing" in said.stderr
 
 
 @pytest.mark.parametrize(
