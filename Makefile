@@ -36,7 +36,7 @@ demo: $(VENV)/ready ## set up, then catch a socket connecting to itself and prin
 
 .PHONY: test-packages
 test-packages:
-	@tools/packages tshark tcpdump chromium gcc libc6-dev telnet redis-server nutcracker \
+	@tools/packages tshark tcpdump chromium gcc libc6-dev bash-completion zsh fish telnet redis-server nutcracker \
 	    $$(case $$(tools/find-python) in /usr/bin/*) echo python3-dev ;; esac)
 
 test: $(VENV)/ready-dev ## set up, then lint, strict types and every test
@@ -49,7 +49,7 @@ bench: $(VENV)/ready ## us and other programs on big captures, side by side (24 
 	@tools/packages tcpdump tshark tcptrace
 	@$(HAND_BACK); tools/venv $(VENV) bench; $(PYTHON_IN) bench/run.py
 
-docs: $(VENV)/ready ## write anew what the documents show of the program (manual pages, the README's picture)
+docs: $(VENV)/ready-dev ## write anew what the documents show of the program (manual pages, completion, the picture)
 	@$(HAND_BACK); PYTHONPATH=. $(PYTHON_IN) docs/pages.py
 
 screenshots: $(VENV)/ready-dev ## take the pictures of the HTML page anew; needs root or user namespaces

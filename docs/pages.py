@@ -1,4 +1,4 @@
-"""Write what the documents show of the program: the manual pages, and the picture in the README.
+"""Write what the documents show of the program: manual pages, shell completion, and the picture in the README.
 
 ``make docs`` runs it; a test compares. The pages come from the very parsers that answer --help: description, groups
 of options, and the epilog, where an unindented line that ends in a colon starts a section of its own. The picture is
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import analysis.cli
 import capture.check_cli
 import capture.cli
+import shtab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,6 +107,22 @@ def page(name: str) -> str:
     return "\n".join(line for line in lines if line) + "\n"
 
 
+#: Options and operands that are names of files.
+FILES = {"annotate", "captures", "output", "write"}
+
+#: Each shell, and what a file that completes a command is called there.
+COMPLETED = {"bash": "{}", "zsh": "_{}", "fish": "{}.fish"}
+
+
+def completion(name: str, shell: str) -> str:
+    """Return what has a shell complete the command's options."""
+    parser = COMMANDS[name][0]()
+    for action in parser._actions:
+        if action.dest in FILES:
+            action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
+    return str(shtab.complete(parser, shell))
+
+
 #: The command line above the picture, and the lines of the picture: all are indented.
 PICTURE = re.compile(r"(?<=^ {4}\$ selfconn-analyze pcaps/)(\S+)\.pcapng\n(?: {4}.*\n|\n)+", re.MULTILINE)
 
@@ -120,13 +137,19 @@ def picture(shown: re.Match[str]) -> str:
 def made() -> dict[Path, str]:
     """Return the text of every document that is made, by its path."""
     manual = {ROOT / "docs" / "man" / f"{name}.1": page(name) for name in COMMANDS}
+    completions = {
+        ROOT / "docs" / "completion" / shell / called.format(name): completion(name, shell)
+        for shell, called in COMPLETED.items()
+        for name in COMMANDS
+    }
     readme = ROOT / "README.md"
-    return manual | {readme: PICTURE.sub(picture, readme.read_text())}
+    return manual | completions | {readme: PICTURE.sub(picture, readme.read_text())}
 
 
 def main() -> None:
     """Write them all."""
     for path, text in made().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
 
 

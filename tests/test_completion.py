@@ -1,0 +1,82 @@
+"""What a shell makes of the first letters of an option, asked of the shell itself."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import ROOT, program
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMPLETION = ROOT / "docs" / "completion"
+
+BASH = """
+. /usr/share/bash-completion/bash_completion
+. "$1"
+COMP_LINE=$2 COMP_POINT=${#2} COMP_WORDS=($2) COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
+call=$(complete -p "${COMP_WORDS[0]}")
+call=${call##*-F }
+${call%% *} "${COMP_WORDS[0]}" "${COMP_WORDS[COMP_CWORD]}"
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+
+FISH = "source $argv[1]; complete -C $argv[2]"
+
+# A zsh at a terminal of its own that is typed into, as nothing else makes it complete; it prints what it would insert.
+ZSH = """
+zmodload zsh/zpty
+zpty typed "zsh -f -i"
+zpty -w typed "PROMPT= fpath=(${1:h} \\$fpath) TERM=dumb; autoload -Uz compinit; compinit -u -D; unsetopt zle_bracketed_paste"
+zpty -w typed "compadd() { local -a shown; builtin compadd -O shown \\"\\$@\\"; print -rl -- GOT\\${^shown}; builtin compadd \\"\\$@\\" }"
+zpty -w typed "print READY; vared() { }"
+zpty -r typed line "*READY*" || exit 1
+zpty -w -n typed "$2"$'\\t'
+sleep 1
+while zpty -r -t typed line; do print -r -- $line; done
+zpty -d typed
+"""
+
+
+def bash(command: str, line: str) -> str:
+    return said(program("bash", "bash"), "--norc", "-c", BASH, "bash", COMPLETION / "bash" / command, line)
+
+
+def fish(command: str, line: str) -> str:
+    return said(program("fish", "fish"), "--no-config", "-c", FISH, COMPLETION / "fish" / f"{command}.fish", line)
+
+
+def zsh(command: str, line: str) -> str:
+    return said(program("zsh", "zsh"), "-f", "-c", ZSH, "zsh", COMPLETION / "zsh" / f"_{command}", line)
+
+
+def said(*command: object) -> str:
+    ended = subprocess.run(
+        [str(word) for word in command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("selfconn-analyze --ann", ["--annotate"]),
+        ("selfconn-analyze --only self-", ["self-connect", "self-syn"]),
+        ("selfconn-capture --ran", ["--range"]),
+        ("selfconn-capture --repro b", ["bind"]),
+        ("selfconn-check --format prom", ["prometheus"]),
+    ],
+)
+@pytest.mark.parametrize("shell", [bash, fish, zsh], ids=lambda shell: shell.__name__)
+def test_it_completes(shell: Callable[[str, str], str], line: str, words: list[str]) -> None:
+    answer = shell(line.split()[0], line)
+    for word in words:
+        assert word in answer
+    assert "--host" not in answer
