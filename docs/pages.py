@@ -13,10 +13,11 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import shtab
+
 import analysis.cli
 import capture.check_cli
 import capture.cli
-import shtab
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
