@@ -30,6 +30,9 @@ PROGRAM = "selfconn-analyze"
 #: Seconds of reading before a progress bar appears.
 PATIENCE = 1.0
 
+#: Openings of each verdict in a capture that come into the report, unless --all asks for every one.
+MOST = 1000
+
 _VERDICTS = [verdict.value for verdict in Verdict]
 
 _EPILOG = f"""\
@@ -122,7 +125,11 @@ def parser() -> argparse.ArgumentParser:
         help="a pcap or pcapng file, compressed or not; - is standard input; a directory means the captures in it",
     )
     what = made.add_argument_group("what to look at")
-    what.add_argument("--all", action="store_true", help="show every opening, not only the unusual ones")
+    what.add_argument(
+        "--all",
+        action="store_true",
+        help=f"show every opening, not only the unusual ones, and of those the first {MOST:,} of a kind",
+    )
     what.add_argument(
         "--only",
         metavar="VERDICT",
@@ -273,7 +280,7 @@ def _results(
     paths: Sequence[_Path], options: argparse.Namespace, stop: _Stop, statuses: set[int]
 ) -> Iterator[CaptureResult]:
     """Read one capture after the other; what is none is said on standard error, and noted in *statuses*."""
-    from .reader import TABLE, analyze
+    from .reader import ALL, TABLE, analyze
 
     collect = _collect(options)
     progress = _Progress(paths) if not options.quiet and sys.stderr and sys.stderr.isatty() else None
@@ -283,6 +290,7 @@ def _results(
             result = analyze(
                 name,
                 collect=collect,
+                most=ALL if options.all else MOST,
                 only=frozenset(map(Verdict, options.only or ())),
                 table=options.table or TABLE,
                 port=options.port,

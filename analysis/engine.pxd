@@ -55,11 +55,12 @@ cdef class Engine:
     cdef u64 host_high, host_low
     cdef Py_ssize_t frame_start
     cdef i64 frame_link
-    cdef u64 port, collect, keep_phases, capacity, used, hand, equals, mask, seed
+    cdef u64 port, collect, most, keep_phases, capacity, used, hand, equals, mask, seed
     cdef words m, twins, places, walked, index, queue
     cdef u64 walk_count, early_count, kept_count
     cdef list memory
     cdef public u64[::1] counts, reasons
+    cdef u64[::1] collected
     cdef unsigned char[::1] headers
     cdef unsigned char* raw
     cdef u64[::1] keys

@@ -294,12 +294,14 @@ class Engine:
     """Steps the verdict rules over the packets of one capture.
 
     *capacity* is the number of conversations remembered at one time. *collect* has a bit for each verdict (by its
-    place in VERDICTS) whose openings come back in ``finished``; *keep* a bit for each phase from which segments are
-    kept for that. With *equal_only* nothing but segments whose two endpoints are equal is looked at; with *port* and
+    place in VERDICTS) whose openings come back in ``finished``, the first *most* of each; *keep* a bit for each phase
+    from which segments are kept for that. With *equal_only* nothing but segments whose two endpoints are equal is looked at; with *port* and
     *host* (a packed address) nothing but segments to or from there.
     """
 
-    def __init__(self, capacity: int, collect: int, keep: int, equal_only: bool, port: int, host: bytes) -> None:
+    def __init__(
+        self, capacity: int, collect: int, most: int, keep: int, equal_only: bool, port: int, host: bytes
+    ) -> None:
         self.equal_only = equal_only
         self.port = port
         self.host_set = len(host) > 0
@@ -307,6 +309,8 @@ class Engine:
         self.host_low = number & LOW64
         self.host_high = number >> 64
         self.collect = collect
+        self.most = most
+        self.collected = memoryview(bytearray(8 * len(VERDICTS))).cast("Q")
         self.keep_phases = keep
         self.capacity = capacity
         self.used = self.hand = self.equals = self.walk_count = self.early_count = self.kept_count = 0
@@ -1343,7 +1347,8 @@ class Engine:
             verdict = self.verdict_of[phase] & 0x7F
             if not state & COUNTED:
                 self.counts[verdict] += 1
-            if self.collect >> verdict & 1:
+            if self.collect >> verdict & 1 and self.collected[verdict] < self.most:
+                self.collected[verdict] += 1
                 self.hand_on(slot, verdict)
         if state & KEPT:
             self.drop(slot)

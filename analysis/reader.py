@@ -22,6 +22,9 @@ from .words import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets
 #: Conversations remembered at one time, unless asked otherwise: about 50 MB when all are in use.
 TABLE = 1 << 18
 
+#: As many as there may be.
+ALL = (1 << 64) - 1
+
 #: First four octets of a pcap file -> (octets of a record header, nanoseconds to a tick).
 PCAP = {0xA1B2C3D4: (16, 1000), 0xA1B23C4D: (16, 1), 0xA1B2CD34: (24, 1000)}
 ORDERS: tuple[Literal["big", "little"], ...] = ("big", "little")
@@ -42,7 +45,7 @@ _HINTS = (
 class Analysis:
     """The analysis of one capture, fed with its octets in order and in any portions.
 
-    *collect* names the verdicts whose openings come back with their segments, *only* the verdicts to count (all,
+    *collect* names the verdicts whose openings come back with their segments, the first *most* of each; *only* the verdicts to count (all,
     where empty); *table* bounds the conversations remembered at one time; *host* (packed address) and *port* restrict
     the analysis to openings with such an end.
 
@@ -54,6 +57,7 @@ class Analysis:
         name: str,
         *,
         collect: Collection[Verdict] = REMARKABLE,
+        most: int = ALL,
         only: Collection[Verdict] = (),
         table: int = TABLE,
         port: int = 0,
@@ -62,9 +66,11 @@ class Analysis:
         self.name = name
         self.only = frozenset(only)
         wanted = frozenset(collect) & self.only if only else frozenset(collect)
+        self._wanted = wanted
         self._engine = Engine(
             max(table, 16),
             sum(1 << VERDICTS.index(verdict) for verdict in wanted),
+            most,
             keep_from(wanted),
             bool(only) and self.only <= {Verdict.SELF_CONNECT, Verdict.SELF_SYN},
             port,
@@ -191,6 +197,7 @@ class Analysis:
             midstream_to_itself=engine.midstream_to_itself,
             evicted=engine.evicted,
             openings=openings,
+            left_out=sum(self.verdicts[verdict] for verdict in self._wanted) - len(openings),
             attempts=sorted(
                 (
                     Attempts(
@@ -236,6 +243,7 @@ def analyze(  # noqa: PLR0913 - the options of Analysis, and how far the reading
     path: str,
     *,
     collect: Collection[Verdict] = REMARKABLE,
+    most: int = ALL,
     only: Collection[Verdict] = (),
     table: int = TABLE,
     port: int = 0,
@@ -248,7 +256,7 @@ def analyze(  # noqa: PLR0913 - the options of Analysis, and how far the reading
     as damage. Raises NotACapture where the file cannot be read or is no capture.
     """
     name = "standard input" if path == "-" else path
-    analysis = Analysis(name, collect=collect, only=only, table=table, port=port, host=host)
+    analysis = Analysis(name, collect=collect, most=most, only=only, table=table, port=port, host=host)
     try:
         fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:

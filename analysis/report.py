@@ -119,6 +119,7 @@ def capture_as_json(result: CaptureResult) -> dict[str, Json]:
         "midstream": result.midstream,
         "midstream_to_itself": result.midstream_to_itself,
         "evicted": result.evicted,
+        "left_out": result.left_out,
         "walks": [_walk(walk) for walk in walks(result.attempts)],
     }
 

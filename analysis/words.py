@@ -273,5 +273,7 @@ class CaptureResult:
     #: Undecided openings that the bounded table had to let go of; counted under the verdict they had by then.
     evicted: int = 0
     openings: list[Opening] = field(default_factory=list)
+    #: Openings with the same verdicts as these that are only counted, for there are more than were asked for.
+    left_out: int = 0
     #: Refused attempts by destination, most attempts first.
     attempts: list[Attempts] = field(default_factory=list)

@@ -20,6 +20,7 @@ import pytest
 import writers
 from conftest import ROOT
 from segments import SELF, SELF6, Talk, packets, refused, self_connect, simultaneous_open, three_way
+from test_table import syns
 
 from analysis.cli import main
 from analysis.words import Verdict
@@ -415,3 +416,16 @@ def test_many_openings_of_one_socket(told, tmp_path):
     _, out, _ = told(path)
     assert "self-connect          50" in out
     assert "42 more openings (-v shows each in full)" in out
+
+
+def test_many_alike_make_no_endless_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flood = tmp_path / "flood.pcap"
+    flood.write_bytes(writers.pcap([(1000 * place, packet) for place, packet in enumerate(syns(1500))], 101))
+    assert main(["--format", "json", str(flood)]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (len(made["openings"]), made["captures"][0]["left_out"]) == (1000, 500)
+    assert made["captures"][0]["verdicts"]["self-syn"] == 1500
+    assert main(["--format", "json", "--all", str(flood)]) == 0
+    assert len(json.loads(capsys.readouterr().out)["openings"]) == 1500
+    assert main([str(flood)]) == 0
+    assert "500 openings more than are shown are only counted; --all shows every one" in capsys.readouterr().out

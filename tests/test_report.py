@@ -56,6 +56,7 @@ def test_the_whole_shape():
         "midstream": 4,
         "midstream_to_itself": 0,
         "evicted": 0,
+        "left_out": 0,
         "walks": [],
     }
     end = {"address": "127.0.0.1", "port": 50000}

@@ -102,3 +102,21 @@ def test_what_is_collected_changes_no_count() -> None:
         assert {opening.verdict for opening in result.openings} <= collect
         results.append((result.verdicts, result.segments, result.duplicates, result.midstream))
     assert results[0] == results[1] == results[2]
+
+
+def syns(count: int) -> list[bytes]:
+    """A SYN to itself from each of so many ports."""
+    ends = (Endpoint.parse("127.0.0.1", port) for port in range(1, count + 1))
+    return [frames.segment_packet(end, end, frames.tcp(end.port, end.port, Flag.SYN, end.port)) for end in ends]
+
+
+@pytest.mark.parametrize("collect", [REMARKABLE, frozenset(Verdict)], ids=["remarkable", "all"])
+def test_of_many_alike_the_first_are_kept_and_all_are_counted(collect: Collection[Verdict]) -> None:
+    flooded = [*syns(300), itself(Flag.SYN, 1), itself(Flag.SYN | Flag.ACK, 1, 2)]
+    capture = writers.pcap([(EPOCH + 1000 * place, packet) for place, packet in enumerate(flooded)], 101)
+    analysis = Analysis("flood", collect=collect, most=20)
+    analysis.feed(capture)
+    result = analysis.finish()
+    assert (result.verdicts[Verdict.SELF_SYN], result.verdicts[Verdict.SELF_CONNECT]) == (300, 1)
+    assert [opening.first_frame for opening in result.openings] == [*range(1, 21), 301]
+    assert result.left_out == 280

@@ -62,6 +62,8 @@ def facts(result: CaptureResult) -> Iterator[str]:
         yield f"{count(result.midstream_to_itself, 'conversation')} with itself that began before the capture"
     if result.evicted:
         yield f"{count(result.evicted, 'opening')} forgotten before decided: --table was too small"
+    if result.left_out:
+        yield f"{count(result.left_out, 'opening')} more than are shown are only counted; --all shows every one"
 
 
 def damage(result: CaptureResult) -> str:

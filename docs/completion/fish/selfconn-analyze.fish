@@ -57,7 +57,7 @@ complete -c selfconn-analyze -e
 complete -c selfconn-analyze -f
 
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s h -l help -d 'show this help message and exit'
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l all -d 'show every opening, not only the unusual ones'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l all -d 'show every opening, not only the unusual ones, and of those the first 1,000 of a kind'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l only -xka "self-connect self-syn simultaneous-open one-sided-crossing split-handshake crossed-unanswered three-way half-open refused aborted unanswered odd" -d 'count and show nothing but openings with this verdict; may be repeated'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l host -x -d 'nothing but openings from or to this IP address'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l port -x -d 'nothing but openings from or to this port'
