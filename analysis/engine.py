@@ -294,9 +294,9 @@ class Engine:
     """Steps the verdict rules over the packets of one capture.
 
     *capacity* is the number of conversations remembered at one time. *collect* has a bit for each verdict (by its
-    place in VERDICTS) whose openings come back in ``finished``, the first *most* of each; *keep* a bit for each phase
-    from which segments are kept for that. With *equal_only* nothing but segments whose two endpoints are equal is looked at; with *port* and
-    *host* (a packed address) nothing but segments to or from there.
+    place in VERDICTS) whose openings come back in ``finished``, the first *most* of each; *keep* a bit for each
+    phase from which segments are kept for that. With *equal_only* nothing but segments whose two endpoints are
+    equal is looked at; with *port* and *host* (a packed address) nothing but segments to or from there.
     """
 
     def __init__(

@@ -45,9 +45,9 @@ _HINTS = (
 class Analysis:
     """The analysis of one capture, fed with its octets in order and in any portions.
 
-    *collect* names the verdicts whose openings come back with their segments, the first *most* of each; *only* the verdicts to count (all,
-    where empty); *table* bounds the conversations remembered at one time; *host* (packed address) and *port* restrict
-    the analysis to openings with such an end.
+    *collect* names the verdicts whose openings come back with their segments, the first *most* of each; *only* the
+    verdicts to count (all, where empty); *table* bounds the conversations remembered at one time; *host* (packed
+    address) and *port* restrict the analysis to openings with such an end.
 
     Raises NotACapture from :meth:`feed` or :meth:`finish` where the octets are no capture.
     """
