@@ -405,7 +405,9 @@ def _question(tshark: Tshark, report: Report, statuses: set[int]) -> None:
 
 def _write(report: Report, options: argparse.Namespace) -> None:
     if options.output is not None:
-        with _writing(options.output), open(options.output, "w", encoding="utf-8", errors=_ESCAPE) as stream:
+        from .output import opened
+
+        with _writing(options.output), open(opened(options.output), "w", encoding="utf-8", errors=_ESCAPE) as stream:
             _print(_rendered(report, options, stream), stream)
     elif sys.stdout is None:
         raise UsageError("standard output is closed: name a file with -o")
@@ -475,8 +477,9 @@ class _Stop:
     def listening(self) -> Iterator[None]:
         """Turn INT, TERM and HUP into KeyboardInterrupt, and let a closed pipe end the process without a word."""
         wanted: dict[signal.Signals, Callable[..., None] | signal.Handlers] = {signal.SIGPIPE: signal.SIG_DFL}
+        # A script has SIGINT ignored in what it starts in the background; here it counts all the same.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
                 wanted[number] = self._interrupt
         before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
         try:

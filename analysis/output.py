@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 #: O_NONBLOCK: the open() of a FIFO without a reader fails instead of waiting for one.
 _FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -45,13 +45,55 @@ def opened(path: str, *, new: bool = False) -> int:
         raise OSError(error.errno, _REASONS.get(error.errno or 0, error.strerror)) from error
 
 
+def put(path: str, data: bytes) -> None:
+    """Put *data* in place as the file *path*, as a whole: whoever reads it meanwhile has the old one or the new one.
+
+    What may be replaced, and the way there, as with opened(); who may read it, as the umask has it. Raises OSError.
+    """
+    if path == os.devnull:
+        return
+    try:
+        directory, name = _directory(path)
+        try:
+            with suppress(FileNotFoundError):
+                os.close(_ours(name, directory))
+            _replace(name, directory, data)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise OSError(error.errno, _REASONS.get(error.errno or 0, error.strerror)) from error
+
+
+def _replace(name: str, directory: int, data: bytes) -> None:
+    beside = f".{name}-{os.getpid()}"
+    # The umask counts: this is for others to read.
+    fd = os.open(beside, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=directory)
+    try:
+        try:
+            while data:
+                data = data[os.write(fd, data) :]
+        finally:
+            os.close(fd)
+        os.rename(beside, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(beside, dir_fd=directory)
+        raise
+
+
 def _emptied(name: str, directory: int) -> int:
+    fd = _ours(name, directory)
+    os.ftruncate(fd, 0)
+    return fd
+
+
+def _ours(name: str, directory: int) -> int:
+    """Open a regular file of this user with no other name. Raises FileExistsError where it is anything else."""
     fd = os.open(name, _FLAGS, dir_fd=directory)
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
         os.close(fd)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    os.ftruncate(fd, 0)
     return fd
 
 

@@ -119,32 +119,44 @@ class Findings:
         return f"net.ipv4.ip_local_reserved_ports={spans(ports | self.kernel.reserved)}" if ports else None
 
 
-def look(ports: Collection[int] = (), every: float = 1.0, *, measure: float | None = None) -> Findings:
+def measured(seconds: float) -> Measured:
+    """Count for so many seconds how many attempts to connect fail here. Raises CannotCapture where nobody counts them.
+
+    They may go anywhere, so that a client of one port is no faster than that.
+    """
+    before = host.failed_attempts()
+    time.sleep(seconds)
+    return Measured(seconds, host.failed_attempts() - before)
+
+
+def look(
+    ports: Collection[int] = (),
+    every: float = 1.0,
+    *,
+    measured: Measured | None = None,
+    owners: tuple[dict[int, list[Process]], int] | None = None,
+) -> Findings:
     """Look at this host, at what listens and at these *ports*; a client would try again *every* so many seconds.
 
-    *measure*: count for so many seconds how many attempts to connect fail here, and take their pace if any did. They
-    may go anywhere, so that a client of one port is no faster than that. Raises CannotCapture where this is not Linux.
+    If any attempt failed while it was *measured*, theirs is the pace. *owners* is what sockets.owners() told, while
+    there was privilege for it. Raises CannotCapture where this is not Linux.
     """
-    measured = None
-    if measure:
-        before = host.failed_attempts()
-        time.sleep(measure)
-        measured = Measured(measure, host.failed_attempts() - before)
-        every = measure / measured.failed if measured.failed else every
+    if measured and measured.failed:
+        every = measured.seconds / measured.failed
     kernel, table = host.kernel(), sockets.table(ports)
     to_itself = [one for one in table.sockets if one.local == one.remote]
     selves = [one for one in to_itself if one.state is not State.TIME_WAIT]
     listening = [one for one in table.sockets if one.state is State.LISTEN]
     wanted = {*ports, *(one.local.port for one in (*selves, *listening))}
     held = [one for one in table.bound if one.local.port in wanted]
-    owners, closed = sockets.owners({one.inode for one in (*selves, *listening, *held)})
-    unknown = sum(one.inode not in owners for one in (*selves, *listening, *held))
-    bound = [Held(one, owners.get(one.inode, [])) for one in (*listening, *table.bound)]
+    by, closed = owners or sockets.owners({one.inode for one in (*selves, *listening, *held)})
+    unknown = sum(one.inode not in by for one in (*selves, *listening, *held))
+    bound = [Held(one, by.get(one.inode, [])) for one in (*listening, *table.bound)]
     return Findings(
         kernel=kernel,
         every=every,
         measured=measured,
-        selves=[Held(one, owners.get(one.inode, []), sockets.idle(one)) for one in selves],
+        selves=[Held(one, by.get(one.inode, []), sockets.idle(one)) for one in selves],
         left=[one for one in to_itself if one.state is State.TIME_WAIT],
         ports=[_port(kernel, port, bound, every)._replace(asked=port in ports) for port in sorted(wanted)],
         missing=[*table.missing, *_unseen(unknown, closed)],

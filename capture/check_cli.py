@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import signal
-import stat
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from analysis.errors import CannotCapture, Incomplete, SelfconnError
+from analysis.output import put
 from analysis.text import printable
 
 if TYPE_CHECKING:
@@ -129,11 +126,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for one in (signal.SIGINT, signal.SIGPIPE):  # there is nothing to keep
         signal.signal(one, signal.SIG_DFL)
     options = parser().parse_args(argv)
-    from . import check  # noqa: PLC0415 - --help needs none of it
+    from . import check, privilege, sockets  # noqa: PLC0415 - --help needs none of it
 
     try:
+        measured = check.measured(options.measure) if options.measure else None
+        # Only root sees whose the sockets of others are; nothing else here needs it.
+        owners = sockets.owners()
+        privilege.give_up_root()
         every = options.every or 1 / (options.rate or 1.0)
-        findings = check.look(options.port or (), every, measure=options.measure)
+        findings = check.look(options.port or (), every, measured=measured, owners=owners)
         _write("".join(_rendered(findings, options)), options.output)
     except SelfconnError as error:
         _say(str(error))
@@ -172,10 +173,8 @@ def _write(text: str, path: str | None) -> None:
     try:
         if path is None:
             _to_standard_output(data)
-        elif Path(path).exists() and not stat.S_ISREG(Path(path).stat().st_mode):  # a device, a FIFO
-            Path(path).write_bytes(data)
         else:
-            _replace(Path(path), data)
+            put(path, data)
     except OSError as error:
         where = "standard output" if path is None else path
         raise (CannotCapture if path else Incomplete)(f"cannot write {where}: {error.strerror}") from error
@@ -187,21 +186,6 @@ def _to_standard_output(data: bytes) -> None:
     sys.stdout.flush()
     while data:
         data = data[os.write(sys.stdout.fileno(), data) :]
-
-
-def _replace(path: Path, data: bytes) -> None:
-    mask = os.umask(0)
-    os.umask(mask)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            os.fchmod(descriptor, 0o666 & ~mask)
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
 
 
 if __name__ == "__main__":

@@ -249,7 +249,10 @@ def _held(one: Held) -> dict[str, Json]:
         "inode": one.socket.inode,
         "uid": one.socket.uid,
         "user": one.user,
-        "processes": [process._asdict() for process in one.processes],
+        "processes": [
+            {"pid": process.pid, "name": process.name, "user": process.user, "seconds": process.seconds}
+            for process in one.processes
+        ],
     }
 
 

@@ -215,7 +215,8 @@ def with_sudo(error: CannotCapture, options: Options) -> CannotCapture:
 def sudo(options: Options) -> str:
     """The command line that does the same as root: sudo does not look for programs where the user does."""
     path = Path(sys.argv[0]).absolute()
-    program = [sys.executable, "-m", "capture.cli"] if path.suffix == ".py" else [str(path)]
+    # -I: nothing in the current directory or named by the environment is imported as root; -B: nothing is left there.
+    program = [sys.executable, "-IBm", "capture.cli"] if path.suffix == ".py" else [str(path)]
     return shlex.join(["sudo", *program, *options.argv])
 
 

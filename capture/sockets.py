@@ -35,13 +35,18 @@ _INFO = 1 << (2 - 1)
 class Process(NamedTuple):
     """A process that holds a socket. ``name`` is what it calls itself: anything at all, escape it before showing it.
 
-    ``user`` is its owner, ``seconds`` how long it has been running.
+    ``user`` is its owner, ``started`` when that was, in seconds since the machine was.
     """
 
     pid: int
     name: str
     user: str
-    seconds: float
+    started: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been running."""
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - self.started)
 
 
 class Table(NamedTuple):
@@ -124,34 +129,36 @@ def _endpoint(address: str, port: int) -> Endpoint:
     return Endpoint.parse(address.removeprefix("::ffff:") if "." in address else address, port)
 
 
-def owners(inodes: Collection[int]) -> tuple[dict[int, list[Process]], int]:
-    """Which processes hold the sockets with these inodes, and how many processes could not be looked into."""
+def owners(inodes: Collection[int] | None = None) -> tuple[dict[int, list[Process]], int]:
+    """Which processes hold the sockets with these inodes (all, if None), and how many could not be looked into."""
     found: dict[int, list[Process]] = defaultdict(list)
-    links = {f"socket:[{inode}]": inode for inode in inodes if inode}
+    wanted = None if inodes is None else {inode for inode in inodes if inode}
     closed = 0
-    for directory in _PROC.iterdir() if links else ():
+    for directory in _PROC.iterdir() if wanted is None or wanted else ():
         if not directory.name.isdigit():
             continue
         try:
             with os.scandir(directory / "fd") as descriptors:
-                held = {links.get(_target(descriptor.path)) for descriptor in descriptors} - {None}
+                held = {inode for descriptor in descriptors if (inode := _inode(descriptor.path))}
         except PermissionError:
             closed += 1
             continue
         except (FileNotFoundError, ProcessLookupError):  # it has ended
             continue
-        process = _process(directory) if held else None
-        for inode in held:
-            if inode and process:
+        held = held if wanted is None else held & wanted
+        if held and (process := _process(directory)):
+            for inode in held:
                 found[inode].append(process)
     return found, closed
 
 
-def _target(link: str) -> str:
+def _inode(descriptor: str) -> int:
+    """The inode of a socket that is open under this name in /proc; 0 where it is something else."""
     try:
-        return os.readlink(link)  # noqa: PTH115 - for every open file of the machine
+        link = os.readlink(descriptor)  # noqa: PTH115 - for every open file of the machine
     except OSError:  # closed meanwhile
-        return ""
+        return 0
+    return int(link[8:-1]) if link.startswith("socket:[") else 0
 
 
 def own_name() -> str:
@@ -174,7 +181,7 @@ def _process(directory: Path) -> Process | None:
         owner = directory.stat().st_uid
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return Process(int(directory.name), name, user(owner), max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - started))
+    return Process(int(directory.name), name, user(owner), started)
 
 
 def user(uid: int) -> str:

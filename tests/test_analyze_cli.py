@@ -7,11 +7,13 @@ import gzip
 import json
 import os
 import pty
+import shlex
 import signal
 import struct
 import subprocess
 import sys
 import termios
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -416,6 +418,43 @@ def test_many_openings_of_one_socket(told, tmp_path):
     _, out, _ = told(path)
     assert "self-connect          50" in out
     assert "42 more openings (-v shows each in full)" in out
+
+
+def test_nobody_elses_file_is_touched(tmp_path: Path, pcap: Path) -> None:
+    victim, link, dangling, other, fifo = (tmp_path / name for name in ("victim", "link", "dangling", "other", "fifo"))
+    victim.write_text("do not touch")
+    link.symlink_to(victim)
+    dangling.symlink_to(tmp_path / "nothing")
+    other.hardlink_to(victim)
+    os.mkfifo(fifo)
+    for path in (link, dangling, other, fifo):
+        ended = run("-o", path, pcap)
+        assert (ended.returncode, ended.stdout) == (4, "")
+        assert ended.stderr.startswith(f"selfconn-analyze: cannot write {path}: ")
+    assert victim.read_text() == "do not touch"
+    assert not (tmp_path / "nothing").exists()
+    assert run("-o", "/dev/null", pcap).returncode == 0
+
+
+def ignores(process: int, number: signal.Signals) -> bool:
+    status = Path(f"/proc/{process}/status").read_text()
+    return bool(int(status.partition("SigIgn:")[2].split()[0], 16) >> (number - 1) & 1)
+
+
+def test_in_the_background_of_a_script_ctrl_c_counts(tmp_path: Path) -> None:
+    command = f"{shlex.join(COMMAND)} - < fifo & echo $!; wait $!; echo $?"
+    os.mkfifo(tmp_path / "fifo")
+    there = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(ROOT)}, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(["sh", "-c", command], **there) as script, (tmp_path / "fifo").open("wb") as fifo:
+        assert script.stdout
+        number = int(script.stdout.readline())
+        fifo.write(capture(self_connect()))
+        fifo.flush()
+        while ignores(number, signal.SIGINT):  # until the command is there
+            time.sleep(0.02)
+        os.kill(number, signal.SIGINT)
+        said = script.stdout.read()
+    assert said.splitlines()[-1] == str(128 + signal.SIGINT)
 
 
 def test_many_alike_make_no_endless_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

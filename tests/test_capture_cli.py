@@ -177,7 +177,7 @@ def test_an_interface_of_the_host_s_is_not_looked_for_in_a_namespace(
 def test_the_sudo_line_of_a_module_names_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["capture/cli.py"])
     words = shlex.split(session.sudo(session.Options(argv=("-i", "eth0"))))
-    assert words == ["sudo", sys.executable, "-m", "capture.cli", "-i", "eth0"]
+    assert words == ["sudo", sys.executable, "-IBm", "capture.cli", "-i", "eth0"]
 
 
 @pytest.mark.live

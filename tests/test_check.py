@@ -24,7 +24,7 @@ from test_portwalk import linux
 
 from analysis.views.table import Style
 from analysis.words import Endpoint
-from capture import check, check_cli, check_views, host, sockets
+from capture import check, check_cli, check_views, host, privilege, sockets
 from capture.check import Risk
 from capture.host import Kernel
 
@@ -423,9 +423,9 @@ def measured(count: int) -> tuple[check.Findings, str]:
     setting("ip_local_port_range", "50000 50063")
     dialling = threading.Thread(target=dial)
     dialling.start()
-    found = check.look([50000], measure=2)
+    found = check.look([50000], measured=check.measured(2))
     dialling.join()
-    quiet = check.look([50000], 7.0, measure=0.1)
+    quiet = check.look([50000], 7.0, measured=check.measured(0.1))
     assert (quiet.every, quiet.measured) == (7.0, check.Measured(0.1, 0))
     told = "".join(check_views.table(quiet, Style()))
     assert "the pace is only assumed" in " ".join(told.split())
@@ -446,6 +446,7 @@ def test_help_and_version() -> None:
 
 def test_where_it_is_not_linux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setattr(host, "_PROC", tmp_path)
+    monkeypatch.setattr(privilege, "give_up_root", lambda: None)  # the tests would go on without it
     assert check_cli.main([]) == 3
     assert "this needs Linux" in capsys.readouterr().err
 
@@ -460,6 +461,7 @@ def test_what_cannot_be_seen_is_not_called_well(
 ) -> None:
     monkeypatch.setattr(sockets, "tcp_sockets", blind)
     monkeypatch.setattr(sockets, "_netlink", blind)
+    monkeypatch.setattr(privilege, "give_up_root", lambda: None)  # the tests would go on without it
     assert check_cli.main(arguments) == 4
     said = capfd.readouterr()
     assert "/proc/net/tcp cannot be read" in said.out + said.err
@@ -489,12 +491,20 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["selfconn.prom"]
 
 
-def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
-    link = tmp_path / "null"
-    link.symlink_to("/dev/null")
-    assert run("-o", str(link)).stderr == ""
-    assert link.is_symlink()
+def test_nobody_elses_file_is_touched(tmp_path: Path) -> None:
+    victim, link, other, fifo = (tmp_path / name for name in ("victim", "link", "other", "fifo"))
+    victim.write_text("do not touch")
+    link.symlink_to(victim)
+    other.hardlink_to(victim)
+    os.mkfifo(fifo)
+    for path in (link, other, fifo):
+        said = run("-o", str(path))
+        assert (said.returncode, said.stdout) == (3, "")
+        assert said.stderr.startswith(f"selfconn-check: cannot write {path}: ")
+    assert run("-o", "/dev/null").stderr == ""
     assert Path("/dev/null").is_char_device()
+    assert (victim.read_text(), link.is_symlink(), fifo.is_fifo()) == ("do not touch", True, True)
+    assert {path.name for path in tmp_path.iterdir()} == {"victim", "link", "other", "fifo"}
 
 
 @pytest.mark.parametrize("name", ["missing/file", "."])
