@@ -1013,7 +1013,9 @@ class Engine:
     def drain(self, d: Octets) -> None:
         """Step with the segments that wait (compiled only)."""
         q = self.queue
-        for k in range(self.waiting):
+        count = self.waiting
+        self.waiting = 0  # whatever happens: the octets are there only for now
+        for k in range(count):
             i = k * WAITING
             entry = self.index[q[i + W_TAG] & self.mask]
             if entry >> 32 == q[i + W_TAG]:  # most probably: who is not there is looked for later
@@ -1021,7 +1023,7 @@ class Engine:
                 prefetch(self.m + slot * WORDS)  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd has it
                 prefetch(self.m + slot * WORDS + WORDS // 2)  # type: ignore[name-defined, operator]  # noqa: F821
                 prefetch(self.raw + slot * RAW)  # type: ignore[name-defined]  # noqa: F821
-        for k in range(self.waiting):
+        for k in range(count):
             i = k * WAITING
             shape = q[i + W_SHAPE]
             self.number = q[i + W_FRAME]
@@ -1045,7 +1047,6 @@ class Engine:
                 shape >> 8 & 1 != 0,
                 shape >> 9 & 1 != 0,
             )
-        self.waiting = 0
 
     def meet(
         self,
