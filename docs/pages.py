@@ -18,6 +18,7 @@ import shtab
 import analysis.cli
 import capture.check_cli
 import capture.cli
+import tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +136,10 @@ def picture(shown: re.Match[str]) -> str:
     return f"{shown[1]}.pcapng\n\n" + "".join(f"    {line}".rstrip() + "\n" for line in lines) + "\n"
 
 
+#: The table of what other programs say.
+SAYINGS = re.compile(r"(?<=<!-- docs/tools\.py -->\n\n)(?:\|.*\n)*")
+
+
 def made() -> dict[Path, str]:
     """Return the text of every document that is made, by its path."""
     manual = {ROOT / "docs" / "man" / f"{name}.1": page(name) for name in COMMANDS}
@@ -144,7 +149,9 @@ def made() -> dict[Path, str]:
         for name in COMMANDS
     }
     readme = ROOT / "README.md"
-    return manual | completions | {readme: PICTURE.sub(picture, readme.read_text())}
+    return (
+        manual | completions | {readme: SAYINGS.sub(lambda _: tools.table(), PICTURE.sub(picture, readme.read_text()))}
+    )
 
 
 def main() -> None:
