@@ -333,7 +333,7 @@ def index() -> str:
         "",
         "Made by `make pcaps` (`python pcaps/make.py`), which also writes this page. Real sockets on a real Linux",
         "kernel, in private network namespaces; what was made by hand says so. Addresses are loopback's or those set",
-        "aside for documentation (RFC 5737).",
+        "aside for documentation (RFC 5737). The [lessons](../docs/lessons/README.md) go through some of them.",
         "",
         "| capture | packets | verdict |",
         "|---|--:|---|",

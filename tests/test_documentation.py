@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-PAGES = sorted(path for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md")] if not path.parent.name.startswith("."))
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("[!.]*/*.md"), *ROOT.glob("docs/*/*.md")])
 PARSERS = {
     "selfconn-analyze": analysis.cli.parser,
     "selfconn-capture": capture.cli.parser,
