@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 import time
@@ -42,6 +43,7 @@ examples:
   {PROGRAM} --expect self-connect a.pcap     exit 0 if there is one, 1 if there is none
   {PROGRAM} --all --port 6379 lo.pcapng      every opening to or from port 6379, the ordinary ones too
   {PROGRAM} --format json lo.pcapng          for programs; jsonl has a line an opening
+  {PROGRAM} --rotated ring/                  the files that tcpdump -G or dumpcap -b made: one capture
   zcat huge.pcap.gz | {PROGRAM} -            standard input (compressed files are read as they are, too)
 
 verdicts:
@@ -141,6 +143,12 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--port", type=_port, default=0, help="nothing but openings from or to this port")
     what.add_argument("--expect", metavar="VERDICT", choices=_VERDICTS, help="exit 1 if no opening has this verdict")
     what.add_argument(
+        "--rotated",
+        action="store_true",
+        help="the files are one capture that was cut, as tcpdump -G, -C and dumpcap -b do: name them in order; "
+        "those of a directory are taken by name, numbers by value",
+    )
+    what.add_argument(
         "--table",
         metavar="N",
         type=_slots,
@@ -189,13 +197,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, stop: _Stop) -> int:
     from .report import report
 
-    paths = list(_paths(options.captures))
+    paths = list(_paths(options.captures, options.rotated))
     _check(options, paths)
     tshark = _witness(paths) if options.witness else None
     results: list[CaptureResult] = []
     statuses = {0}
     with suppress(KeyboardInterrupt):
-        for result in _results(paths, options, stop, statuses):
+        for result in (_rotated if options.rotated else _results)(paths, options, stop, statuses):
             results.append(result)  # noqa: PERF402 -- what there is when a signal comes is kept
     made = report(results)
     if tshark:
@@ -210,6 +218,11 @@ def _run(options: argparse.Namespace, stop: _Stop) -> int:
             statuses.add(4)
             where = f"byte offset {result.damage.offset}"
             _say(f"{result.name} ends early at {where}: {result.damage.reason}; the part before is analysed")
+        for part in result.parts:
+            if part.damage:
+                statuses.add(4)
+                where = f"byte offset {part.damage.offset}"
+                _say(f"{part.name} ends early at {where}: {part.damage.reason}; what comes after it is a gap")
     if options.expect and not made.count(Verdict(options.expect)):
         statuses.add(1)
     return next(status for status in (3, 4, 1, 0) if status in statuses)
@@ -219,6 +232,8 @@ def _check(options: argparse.Namespace, paths: Sequence[_Path]) -> None:
     """Refuse what cannot be before anything is read."""
     if options.expect and options.only and options.expect not in options.only:
         raise UsageError(f"--expect {options.expect} can never match while --only leaves it out")
+    if options.rotated and (options.annotate or options.witness):
+        raise UsageError("--annotate and --witness read a capture of one file: join them with mergecap -a for that")
     _check_output(options.output, paths)
     _check_annotated(options, paths)
     _check_step(options)
@@ -246,19 +261,28 @@ class _Path(NamedTuple):
     directory: str | None = None
 
 
-def _paths(given: Sequence[str]) -> Iterator[_Path]:
+def _paths(given: Sequence[str], rotated: bool) -> Iterator[_Path]:
+    """The files to read; in a directory by name, numbers in names of rotated files by value."""
     for name in given:
         if name == "-" or not os.path.isdir(name):
             yield _Path(name)
             continue
         try:
             with os.scandir(name) as entries:
-                files = sorted(entry.path for entry in entries if entry.is_file() and entry.name[0] != ".")
+                files = sorted(
+                    (entry.path for entry in entries if entry.is_file() and entry.name[0] != "."),
+                    key=_by_number if rotated else None,
+                )
         except OSError as error:
             raise NotACapture(f"cannot read {name}: {error.strerror}") from error
         if not files:
             raise NotACapture(f"no capture in {name}: the directory is empty")
         yield from (_Path(path, name) for path in files)
+
+
+def _by_number(path: str) -> list[tuple[int, str]]:
+    """A key by which capture.pcap, capture.pcap2 and capture.pcap10 come in this order."""
+    return [(int(number or 0), text) for text, number in re.findall(r"(\D*)(\d*)", path)]
 
 
 def _check_output(output: str | None, paths: Sequence[_Path]) -> None:
@@ -280,31 +304,17 @@ def _results(
     paths: Sequence[_Path], options: argparse.Namespace, stop: _Stop, statuses: set[int]
 ) -> Iterator[CaptureResult]:
     """Read one capture after the other; what is none is said on standard error, and noted in *statuses*."""
-    from .reader import ALL, TABLE, analyze
+    from .reader import analyze
 
-    collect = _collect(options)
     progress = _Progress(paths) if not options.quiet and sys.stderr and sys.stderr.isatty() else None
     barren: dict[str | None, None] = dict.fromkeys(path.directory for path in paths if path.directory)
     for name, directory in paths:
         try:
-            result = analyze(
-                name,
-                collect=collect,
-                most=ALL if options.all else MOST,
-                only=frozenset(map(Verdict, options.only or ())),
-                table=options.table or TABLE,
-                port=options.port,
-                host=options.host or b"",
-                progress=progress,
-            )
+            result = analyze(name, **_asked(options), progress=progress)
         except NotACapture as error:
             if stop.came():  # what was read is too little to be anything
                 break
-            passed_over = directory and os.access(name, os.R_OK)
-            if not passed_over:
-                statuses.add(3)
-            if not passed_over or options.verbose:
-                _say(str(error))
+            _refuse(error, _Path(name, directory), options, statuses)
             continue
         barren.pop(directory, None)
         yield result
@@ -316,6 +326,53 @@ def _results(
             statuses.add(3)
     if progress:
         progress.close()
+
+
+def _rotated(
+    paths: Sequence[_Path], options: argparse.Namespace, stop: _Stop, statuses: set[int]
+) -> Iterator[CaptureResult]:
+    """The same for --rotated: all files are one capture."""
+    from .reader import analyze_set
+
+    progress = _Progress(paths) if not options.quiet and sys.stderr and sys.stderr.isatty() else None
+    given = {path.name: path for path in paths}
+
+    def refuse(error: NotACapture, name: str) -> None:
+        if not stop.came():
+            _refuse(error, given[name], options, statuses)
+
+    try:
+        yield analyze_set([path.name for path in paths], **_asked(options), progress=progress, refused=refuse)
+    except NotACapture:
+        statuses.add(3)
+        if not stop.came() and all(path.directory for path in paths):
+            for directory in dict.fromkeys(path.directory for path in paths):
+                _say(f"no capture in {directory}")
+    if progress:
+        progress.close()
+
+
+def _refuse(error: NotACapture, path: _Path, options: argparse.Namespace, statuses: set[int]) -> None:
+    """Say that a file is no capture or cannot be read; in a directory what is none is passed over."""
+    passed_over = path.directory and os.access(path.name, os.R_OK)
+    if not passed_over:
+        statuses.add(3)
+    if not passed_over or options.verbose:
+        _say(str(error))
+
+
+def _asked(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line asks of an analysis."""
+    from .reader import ALL, TABLE
+
+    return {
+        "collect": _collect(options),
+        "most": ALL if options.all else MOST,
+        "only": frozenset(map(Verdict, options.only or ())),
+        "table": options.table or TABLE,
+        "port": options.port,
+        "host": options.host or b"",
+    }
 
 
 def _collect(options: argparse.Namespace) -> Collection[Verdict]:

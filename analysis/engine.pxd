@@ -78,6 +78,7 @@ cdef class Engine:
     cdef i64[::1] faces
     cdef i64 face_count, face_room
 
+    cpdef next_file(self)
     cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link)
     @cython.locals(d=bytes_at)
     cpdef pcap(self, octets octets, Py_ssize_t i, Py_ssize_t end)

@@ -382,6 +382,11 @@ class Engine:
         """What broke the file where the last walk stopped; empty where nothing did."""
         return DAMAGES[self.broken].format(self.claimed)
 
+    def next_file(self) -> None:
+        """What comes next is the beginning of another file."""
+        self.broken = 0
+        self.face_count = 0
+
     def begin_pcap(self, big: bool, header: int, scale: int, link: int) -> None:
         """Expect pcap records: byte order, octets of a record header, nanoseconds to a tick, link type."""
         self.big = big

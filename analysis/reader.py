@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Literal
 
 from .engine import REASONS, Engine, Finished
@@ -17,7 +17,7 @@ from .errors import NotACapture
 from .segments import decode
 from .unpack import Cut, read, unpacked
 from .verdicts import VERDICTS, keep_from
-from .words import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets, Opening, Verdict
+from .words import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets, Opening, Piece, Verdict
 
 #: Conversations remembered at one time, unless asked otherwise: about 50 MB when all are in use.
 TABLE = 1 << 18
@@ -76,12 +76,9 @@ class Analysis:
             port,
             host,
         )
-        self._walk: Callable[[Octets, int, int], None] | None = None
-        self._format = "pcap"
-        self._tail = bytearray()
-        self._need = 24
-        self._offset = 0  # of the first octet that is not walked yet
-        self._damage: Damage | None = None
+        self._format = "pcap"  # of the last file
+        self._before = 0  # packets in the files before this one
+        self._begin_file()
 
     @property
     def verdicts(self) -> dict[Verdict, int]:
@@ -98,6 +95,25 @@ class Analysis:
     def damaged(self) -> bool:
         """Whether the capture broke; what comes after that is not read."""
         return self._damage is not None
+
+    def next_file(self) -> Piece:
+        """The capture goes on in another file, of whatever format: frames count on, what is open stays open.
+
+        Return what the file before held. What it lacks at its end is lost, as a gap.
+        """
+        self._check_end()
+        piece = Piece(self.name, self.packets - self._before, self._damage)
+        self._before = self.packets
+        self._engine.next_file()
+        self._begin_file()
+        return piece
+
+    def _begin_file(self) -> None:
+        self._walk: Callable[[Octets, int, int], None] | None = None
+        self._tail = bytearray()
+        self._need = 24
+        self._offset = 0  # of the first octet that is not walked yet
+        self._damage: Damage | None = None
 
     def damage(self, reason: str) -> None:
         """Note that the octets fed so far are all that could be had."""
@@ -139,6 +155,7 @@ class Analysis:
                 header, scale = kind
                 # The upper bits of the link type's word may tell the length of the frame check sequence.
                 link = int.from_bytes(head[20:24], order) & 0xFFFF
+                self._format = "pcap"
                 self._engine.begin_pcap(order == "big", header, scale, link)
                 self._walk = self._engine.pcap
                 self._need = header
@@ -168,9 +185,8 @@ class Analysis:
         if self._engine.damage:
             self._damage = Damage(self._offset, self._engine.damage)
 
-    def finish(self) -> CaptureResult:
-        """The capture is over: every opening gets its verdict."""
-        engine = self._engine
+    def _check_end(self) -> None:
+        """See whether the file may end here; raise NotACapture where it was none."""
         if self._walk is None:
             if not self._tail:
                 raise NotACapture(f"{self.name} is not a capture: it is empty")
@@ -179,6 +195,26 @@ class Analysis:
             missing = self._need - len(self._tail)
             what = "record" if self._format == "pcap" else "block"
             self._damage = Damage(self._offset, f"cut short: the last {what} lacks at least {missing} octets")
+
+    def finish(self) -> CaptureResult:
+        """The capture is over: every opening gets its verdict."""
+        self._check_end()
+        return self._result()
+
+    def whole(self, pieces: Sequence[Piece]) -> CaptureResult:
+        """The capture in several files is over, after the last :meth:`next_file`; these are what that returned."""
+        first, last = pieces[0].name, pieces[-1].name
+        self.name = f"{first} ... {last} ({len(pieces)} files)" if len(pieces) > 1 else first
+        result = self._result()
+        result.parts = tuple(pieces)
+        return result
+
+    def forget_file(self) -> None:
+        """What was fed last was no capture: the next file follows those before."""
+        self._begin_file()
+
+    def _result(self) -> CaptureResult:
+        engine = self._engine
         engine.finish()
         undecoded = {reason: engine.reasons[place] for place, reason in enumerate(REASONS) if engine.reasons[place]}
         undecoded |= {f"link type {link} is not supported": n for link, n in sorted(engine.unknown_links.items())}
@@ -255,12 +291,67 @@ def analyze(  # noqa: PLR0913 - the options of Analysis, and how far the reading
     *progress* is called with the octets of the file as they are read. KeyboardInterrupt ends the reading and is noted
     as damage. Raises NotACapture where the file cannot be read or is no capture.
     """
-    name = "standard input" if path == "-" else path
-    analysis = Analysis(name, collect=collect, most=most, only=only, table=table, port=port, host=host)
+    analysis = Analysis(
+        "standard input" if path == "-" else path,
+        collect=collect,
+        most=most,
+        only=only,
+        table=table,
+        port=port,
+        host=host,
+    )
+    _read(analysis, path, progress)
+    return analysis.finish()
+
+
+def analyze_set(  # noqa: PLR0913 - the options of Analysis, and how far the reading has come
+    paths: Sequence[str],
+    *,
+    collect: Collection[Verdict] = REMARKABLE,
+    most: int = ALL,
+    only: Collection[Verdict] = (),
+    table: int = TABLE,
+    port: int = 0,
+    host: bytes = b"",
+    progress: Callable[[int], None] | None = None,
+    refused: Callable[[NotACapture, str], None] | None = None,
+) -> CaptureResult:
+    """Analyse the captures at *paths* as one that was cut into files: the same as if they had been concatenated.
+
+    They may differ in format, clock and link type. Where one is damaged or cut short its rest is lost, as a gap, and
+    the next one goes on; ``parts`` of the result tells of each. *refused* is called with the exception and the path
+    of each that is no capture or cannot be read, which is passed over. Else as :func:`analyze`. Raises NotACapture
+    where none is a capture.
+    """
+    analysis = Analysis("", collect=collect, most=most, only=only, table=table, port=port, host=host)
+    pieces: list[Piece] = []
+    error: NotACapture | None = None
+    for path in paths:
+        analysis.name = "standard input" if path == "-" else path
+        try:
+            stopped = _read(analysis, path, progress)
+            pieces.append(analysis.next_file())
+        except NotACapture as this:
+            error = this
+            analysis.forget_file()
+            if refused:
+                refused(this, path)
+            continue
+        if stopped:
+            break
+    if not pieces:
+        raise error or NotACapture("no capture was named")
+    return analysis.whole(pieces)
+
+
+def _read(analysis: Analysis, path: str, progress: Callable[[int], None] | None) -> bool:
+    """Feed *analysis* with the file at *path*; say whether KeyboardInterrupt ended that."""
+    name = analysis.name
     try:
         fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise NotACapture(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
+    before = analysis.packets
     try:
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
@@ -271,16 +362,17 @@ def analyze(  # noqa: PLR0913 - the options of Analysis, and how far the reading
                 if analysis.damaged:
                     break
     except OSError as error:
-        if not analysis.packets:
+        if analysis.packets == before:
             raise NotACapture(f"cannot read {name}: {error.strerror}") from error
         analysis.damage(f"reading failed: {error.strerror}")
     except Cut as cut:
         analysis.damage(str(cut))
     except KeyboardInterrupt:
         analysis.damage("interrupted")
+        return True
     finally:
         os.close(fd)
-    return analysis.finish()
+    return False
 
 
 def _watched(blocks: Iterator[memoryview], progress: Callable[[int], None]) -> Iterator[memoryview]:

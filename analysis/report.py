@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .portwalk import Walk
     from .replay import Step
     from .witness import Evidence, Witness
-    from .words import CaptureResult, Endpoint, Opening, Segment
+    from .words import CaptureResult, Damage, Endpoint, Opening, Segment
 
 #: The version of this program; a test holds it against the project file.
 VERSION = "0.1.0"
@@ -106,7 +106,7 @@ def seconds(nanoseconds: int) -> str:
 
 def capture_as_json(result: CaptureResult) -> dict[str, Json]:
     """One capture in the shape of the schema."""
-    damage = result.damage
+    parts = [{"name": part.name, "packets": part.packets, "damage": _damage(part.damage)} for part in result.parts]
     return {
         "name": result.name,
         "format": result.format,
@@ -114,14 +114,19 @@ def capture_as_json(result: CaptureResult) -> dict[str, Json]:
         "segments": result.segments,
         "duplicates": result.duplicates,
         "undecoded": dict(result.undecoded),
-        "damage": None if damage is None else {"offset": damage.offset, "reason": damage.reason},
+        "damage": _damage(result.damage),
         "verdicts": {verdict.value: count for verdict, count in result.verdicts.items()},
         "midstream": result.midstream,
         "midstream_to_itself": result.midstream_to_itself,
         "evicted": result.evicted,
         "left_out": result.left_out,
         "walks": [_walk(walk) for walk in walks(result.attempts)],
+        **({"parts": parts} if parts else {}),
     }
+
+
+def _damage(damage: Damage | None) -> dict[str, Json] | None:
+    return None if damage is None else {"offset": damage.offset, "reason": damage.reason}
 
 
 def _walk(walk: Walk) -> dict[str, Json]:

@@ -252,6 +252,14 @@ class Damage:
     reason: str
 
 
+class Piece(NamedTuple):
+    """One file of a capture that was cut into several."""
+
+    name: str
+    packets: int
+    damage: Damage | None
+
+
 @dataclass(slots=True)
 class CaptureResult:
     """What one capture held.
@@ -277,3 +285,5 @@ class CaptureResult:
     left_out: int = 0
     #: Refused attempts by destination, most attempts first.
     attempts: list[Attempts] = field(default_factory=list)
+    #: The files of a capture that was cut into several, in order.
+    parts: tuple[Piece, ...] = ()
