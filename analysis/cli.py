@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .report import Report
     from .witness import Tshark
-    from .words import CaptureResult
+    from .words import CaptureResult, Opening
 
 PROGRAM = "selfconn-analyze"
 
@@ -160,8 +160,17 @@ def parser() -> argparse.ArgumentParser:
         help="ask Wireshark's dissectors (tshark) about the same frames, and show what they say beside it",
     )
     how = made.add_argument_group("how to show it")
-    how.add_argument("--format", choices=FORMATS, default="table", help=f"table (default), {', '.join(FORMATS[1:])}")
-    how.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
+    how.add_argument(
+        "--format",
+        choices=(*FORMATS, "parquet"),
+        help=f"table (default), {', '.join(FORMATS[1:])}, or parquet: a row for every opening, with -o",
+    )
+    how.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="write there instead of to standard output; a name that ends in .parquet means --format parquet",
+    )
     how.add_argument(
         "--step", action="store_true", help="walk through the timelines with the keyboard, in the terminal"
     )
@@ -202,7 +211,7 @@ def _run(options: argparse.Namespace, stop: _Stop) -> int:
     tshark = _witness(paths) if options.witness else None
     results: list[CaptureResult] = []
     statuses = {0}
-    with suppress(KeyboardInterrupt):
+    with _rows(options) as options.each, suppress(KeyboardInterrupt):
         for result in (_rotated if options.rotated else _results)(paths, options, stop, statuses):
             results.append(result)  # noqa: PERF402 -- what there is when a signal comes is kept
     made = report(results)
@@ -228,19 +237,49 @@ def _run(options: argparse.Namespace, stop: _Stop) -> int:
     return next(status for status in (3, 4, 1, 0) if status in statuses)
 
 
+@contextmanager
+def _rows(options: argparse.Namespace) -> Iterator[Callable[[str, Opening], None] | None]:
+    """What writes a row for each opening, where that is asked for."""
+    if options.format != "parquet":
+        yield None
+        return
+    from .views.parquet import Rows
+
+    with _writing(options.output), Rows(options.output) as rows:
+        yield rows.add
+
+
 def _check(options: argparse.Namespace, paths: Sequence[_Path]) -> None:
     """Refuse what cannot be before anything is read."""
     if options.expect and options.only and options.expect not in options.only:
         raise UsageError(f"--expect {options.expect} can never match while --only leaves it out")
     if options.rotated and (options.annotate or options.witness):
         raise UsageError("--annotate and --witness read a capture of one file: join them with mergecap -a for that")
+    _check_format(options)
     _check_output(options.output, paths)
     _check_annotated(options, paths)
     _check_step(options)
 
 
+def _check_format(options: argparse.Namespace) -> None:
+    """Settle the format, and refuse what does not go with a file of rows."""
+    if options.output and options.output.endswith(".parquet"):
+        if options.format not in (None, "parquet"):
+            raise UsageError(f"-o {options.output} is a Parquet file: another --format wants another name")
+        options.format = "parquet"
+    options.format = options.format or "table"
+    if options.format != "parquet":
+        return
+    if not options.output:
+        raise UsageError("--format parquet is no text: name a file with -o")
+    if options.step or options.annotate or options.witness:
+        raise UsageError("--format parquet keeps rows, no timelines: leave out --step, --annotate and --witness")
+
+
 def _show(report: Report, options: argparse.Namespace, stop: _Stop) -> None:
     """Show the report as it was asked for; write the annotated capture, unless the analysis was broken off."""
+    if options.each:
+        return  # the rows are written
     if not options.step:
         _write(report, options)
     elif not stop.came():
@@ -367,7 +406,8 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
 
     return {
         "collect": _collect(options),
-        "most": ALL if options.all else MOST,
+        "most": ALL if options.all or options.each else MOST,
+        "each": options.each,
         "only": frozenset(map(Verdict, options.only or ())),
         "table": options.table or TABLE,
         "port": options.port,
@@ -377,7 +417,7 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
 
 def _collect(options: argparse.Namespace) -> Collection[Verdict]:
     """The verdicts whose openings are wanted with their segments."""
-    if options.all or options.only:
+    if options.all or options.only or options.each:
         return frozenset(Verdict)
     return () if options.quiet and options.format == "table" and not (options.annotate or options.step) else REMARKABLE
 

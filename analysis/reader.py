@@ -42,12 +42,17 @@ _HINTS = (
 )
 
 
+#: Takes the name of a capture, and an opening in it.
+Each = Callable[[str, "Opening"], None]
+
+
 class Analysis:
     """The analysis of one capture, fed with its octets in order and in any portions.
 
     *collect* names the verdicts whose openings come back with their segments, the first *most* of each; *only* the
     verdicts to count (all, where empty); *table* bounds the conversations remembered at one time; *host* (packed
-    address) and *port* restrict the analysis to openings with such an end.
+    address) and *port* restrict the analysis to openings with such an end. With *each* the openings are not collected:
+    as one ends, it is called with the capture's name and the opening (of an unremarkable one, no more than its SYN).
 
     Raises NotACapture from :meth:`feed` or :meth:`finish` where the octets are no capture.
     """
@@ -62,16 +67,19 @@ class Analysis:
         table: int = TABLE,
         port: int = 0,
         host: bytes = b"",
+        each: Each | None = None,
     ) -> None:
         self.name = name
         self.only = frozenset(only)
         wanted = frozenset(collect) & self.only if only else frozenset(collect)
         self._wanted = wanted
+        self._each = each
+        self._gone = 0  # openings that it was called with
         self._engine = Engine(
             max(table, 16),
             sum(1 << VERDICTS.index(verdict) for verdict in wanted),
             most,
-            keep_from(wanted),
+            keep_from(wanted & REMARKABLE if each else wanted),
             bool(only) and self.only <= {Verdict.SELF_CONNECT, Verdict.SELF_SYN},
             port,
             host,
@@ -182,8 +190,16 @@ class Analysis:
         self._walk(data, start, end)
         self._need = self._engine.need
         self._offset += self._engine.position - start
+        self._hand_on()
         if self._engine.damage:
             self._damage = Damage(self._offset, self._engine.damage)
+
+    def _hand_on(self) -> None:
+        if self._each:
+            finished, self._engine.finished = self._engine.finished, []
+            self._gone += len(finished)
+            for one in finished:
+                self._each(self.name, _opening(one))
 
     def _check_end(self) -> None:
         """See whether the file may end here; raise NotACapture where it was none."""
@@ -216,6 +232,7 @@ class Analysis:
     def _result(self) -> CaptureResult:
         engine = self._engine
         engine.finish()
+        self._hand_on()
         undecoded = {reason: engine.reasons[place] for place, reason in enumerate(REASONS) if engine.reasons[place]}
         undecoded |= {f"link type {link} is not supported": n for link, n in sorted(engine.unknown_links.items())}
         openings = [_opening(finished) for finished in engine.finished]
@@ -233,7 +250,7 @@ class Analysis:
             midstream_to_itself=engine.midstream_to_itself,
             evicted=engine.evicted,
             openings=openings,
-            left_out=sum(self.verdicts[verdict] for verdict in self._wanted) - len(openings),
+            left_out=sum(self.verdicts[verdict] for verdict in self._wanted) - len(openings) - self._gone,
             attempts=sorted(
                 (
                     Attempts(
@@ -284,6 +301,7 @@ def analyze(  # noqa: PLR0913 - the options of Analysis, and how far the reading
     table: int = TABLE,
     port: int = 0,
     host: bytes = b"",
+    each: Each | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> CaptureResult:
     """Analyse the capture at *path* (``-`` is standard input), compressed or not.
@@ -299,6 +317,7 @@ def analyze(  # noqa: PLR0913 - the options of Analysis, and how far the reading
         table=table,
         port=port,
         host=host,
+        each=each,
     )
     _read(analysis, path, progress)
     return analysis.finish()
@@ -313,6 +332,7 @@ def analyze_set(  # noqa: PLR0913 - the options of Analysis, and how far the rea
     table: int = TABLE,
     port: int = 0,
     host: bytes = b"",
+    each: Each | None = None,
     progress: Callable[[int], None] | None = None,
     refused: Callable[[NotACapture, str], None] | None = None,
 ) -> CaptureResult:
@@ -323,7 +343,7 @@ def analyze_set(  # noqa: PLR0913 - the options of Analysis, and how far the rea
     of each that is no capture or cannot be read, which is passed over. Else as :func:`analyze`. Raises NotACapture
     where none is a capture.
     """
-    analysis = Analysis("", collect=collect, most=most, only=only, table=table, port=port, host=host)
+    analysis = Analysis("", collect=collect, most=most, only=only, table=table, port=port, host=host, each=each)
     pieces: list[Piece] = []
     error: NotACapture | None = None
     for path in paths:

@@ -16,7 +16,7 @@ STOREYS = (
     ("views.wording",),
     ("views.mermaid", "views.page.shapes"),
     ("views.page.ladder", "views.page.machine", "views.page.walk"),
-    ("views.table", "views.json", "views.markdown", "views.annotated", "views.step", "views.html"),
+    ("views.table", "views.json", "views.markdown", "views.annotated", "views.parquet", "views.step", "views.html"),
     ("cli",),
 )
 HEIGHT = {module: height for height, modules in enumerate(STOREYS) for module in modules}
