@@ -96,6 +96,12 @@ def _address(text: str) -> bytes:
         raise argparse.ArgumentTypeError(reason) from None
 
 
+def _jobs(text: str) -> int:
+    if text.isascii() and text.isdigit() and 1 <= int(text) <= 1024:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"'{printable(text)}' is not a number from 1 to 1024")
+
+
 def _slots(text: str) -> int:
     if text.isascii() and text.isdigit() and 16 <= int(text) <= 1 << 26:
         return int(text)
@@ -153,6 +159,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         type=_slots,
         help="undecided openings to remember at one time (default 262144); what has to be forgotten is counted",
+    )
+    what.add_argument(
+        "--jobs",
+        metavar="N",
+        type=_jobs,
+        help="captures to read at the same time (default: one for each processor); the report is the same",
     )
     what.add_argument(
         "--witness",
@@ -343,17 +355,17 @@ def _results(
     paths: Sequence[_Path], options: argparse.Namespace, stop: _Stop, statuses: set[int]
 ) -> Iterator[CaptureResult]:
     """Read one capture after the other; what is none is said on standard error, and noted in *statuses*."""
-    from .reader import analyze
+    from .many import analyze_many, cores
 
     progress = _Progress(paths) if not options.quiet and sys.stderr and sys.stderr.isatty() else None
     barren: dict[str | None, None] = dict.fromkeys(path.directory for path in paths if path.directory)
-    for name, directory in paths:
-        try:
-            result = analyze(name, **_asked(options), progress=progress)
-        except NotACapture as error:
+    jobs = 1 if options.each else options.jobs or cores()  # rows have one writer
+    results = analyze_many([path.name for path in paths], jobs, progress, **_asked(options))
+    for (name, directory), result in zip(paths, results, strict=False):
+        if isinstance(result, NotACapture):
             if stop.came():  # what was read is too little to be anything
                 break
-            _refuse(error, _Path(name, directory), options, statuses)
+            _refuse(result, _Path(name, directory), options, statuses)
             continue
         barren.pop(directory, None)
         yield result

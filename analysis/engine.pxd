@@ -44,6 +44,8 @@ include "numbers.pxi"
 
 @cython.locals(view=word_view)
 cdef words address(object words)
+@cython.locals(place=Py_ssize_t)
+cpdef split(u64[::1] steps, unsigned short[::1] ports, u64[::1] times)
 cdef u64 u16(bytes_at d, Py_ssize_t i) noexcept nogil
 cdef u64 u32(bytes_at d, Py_ssize_t i) noexcept nogil
 cdef u64 l16(bytes_at d, Py_ssize_t i) noexcept nogil
@@ -184,7 +186,7 @@ cdef class Engine:
     cdef int add_attempt(self, Py_ssize_t b, Py_ssize_t i) except -1 nogil
     @cython.locals(i=Py_ssize_t)
     cdef int recall(self, Py_ssize_t b) except -1 nogil
-    @cython.locals(i=Py_ssize_t, start=Py_ssize_t)
+    @cython.locals(i=Py_ssize_t, start=Py_ssize_t, count=Py_ssize_t)
     cpdef list walks(self)
     @cython.locals(slot=u64)
     cpdef finish(self)

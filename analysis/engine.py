@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import struct
+from array import array
 
 import cython
 
@@ -288,6 +289,13 @@ def l32(d: Octets, i: int) -> int:
     if cython.compiled:
         return load_l32(d + i)  # type: ignore[name-defined, operator, no-any-return, unused-ignore]  # noqa: F821 - engine.pxd has it
     return d[i] | d[i + 1] << 8 | d[i + 2] << 16 | d[i + 3] << 24
+
+
+def split(steps: memoryview, ports: array[int], times: array[int]) -> None:
+    """Take apart what is remembered of attempts: the port below, the time above."""
+    for place in range(len(steps)):
+        ports[place] = steps[place] & 0xFFFF
+        times[place] = steps[place] >> 16
 
 
 class Engine:
@@ -1711,16 +1719,21 @@ class Engine:
         self.m[b + REFUSED] = self.places[i + 3] if i >= 0 else 0
         self.m[b + SINCE] = self.places[i + 4] if i >= 0 else 0
 
-    def walks(self) -> list[tuple[bytes, int, int, int, int, list[int]]]:
-        """The refused attempts by destination: address, port, how many, time of first and last, each attempt.
+    def walks(self) -> list[tuple[bytes, int, int, int, int, array[int], array[int]]]:
+        """The refused attempts by destination: address, port, how many, time of first and last.
 
-        Of each of the first WALK attempts: nanoseconds since the first << 16 | source port.
+        And of each of the first WALK attempts the source port, and the nanoseconds since the first.
         """
         found = []
         for i in range(0, 8 * PLACES, 8):
             if self.places[i + 5]:
                 width = 16 if self.places[i + 2] >> 32 & 1 else 4
                 start = (self.places[i + 5] - 1) * WALK
+                count = min(self.places[i + 3], WALK)
+                ports = array("H", bytes(2 * count))
+                times = array("Q", bytes(8 * count))
+                if count:
+                    split(self.memory[3][start : start + count], ports, times)
                 found.append(
                     (
                         self.packed(self.places[i], self.places[i + 1], width),
@@ -1728,7 +1741,8 @@ class Engine:
                         self.places[i + 3],
                         self.places[i + 4],
                         self.places[i + 6],
-                        list(self.memory[3][start : start + min(self.places[i + 3], WALK)]),
+                        ports,
+                        times,
                     )
                 )
         return found

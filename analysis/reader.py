@@ -258,10 +258,10 @@ class Analysis:
                         count,
                         first,
                         last,
-                        tuple(step & 0xFFFF for step in steps),
-                        tuple(step >> 16 for step in steps),
+                        ports,
+                        times,
                     )
-                    for packed, port, count, first, last, steps in engine.walks()
+                    for packed, port, count, first, last, ports, times in engine.walks()
                 ),
                 key=lambda attempts: (-attempts.count, attempts.destination),
             ),

@@ -9,7 +9,10 @@ from __future__ import annotations
 import enum
 import socket
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Sequence numbers live in a space of this size (RFC 9293 3.4).
 SEQUENCE_SPACE = 1 << 32
@@ -240,8 +243,8 @@ class Attempts:
     count: int
     first: int
     last: int
-    ports: tuple[int, ...]
-    times: tuple[int, ...]
+    ports: Sequence[int]
+    times: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ STOREYS = (
     ("odds", "states", "verdicts", "segments", "unpack"),
     ("engine", "replay", "witness", "portwalk"),
     ("reader", "report"),
+    ("many",),
     ("views.wording",),
     ("views.mermaid", "views.page.shapes"),
     ("views.page.ladder", "views.page.machine", "views.page.walk"),

@@ -1,0 +1,116 @@
+"""Many captures at a time: the report of one after the other, whatever becomes of some of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import ROOT
+from segments import SELF6, refused, self_connect, three_way
+from test_analyze_cli import capture, run
+
+from analysis import many
+from analysis.errors import NotACapture
+from analysis.reader import analyze
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Sound captures, some that are cut, some that are none."""
+    whole = capture(refused(), self_connect(), three_way(), self_connect(SELF6))
+    for number in range(40):
+        kinds = (whole, whole * (number == 1) or capture(refused()), whole[:-7], b"no capture")
+        (tmp_path / f"{number:02}.pcap").write_bytes(kinds[number % 4])
+    return tmp_path
+
+
+@pytest.mark.parametrize("form", ["table", "json", "jsonl", "markdown"])
+def test_the_report_is_the_same(folder: Path, form: str) -> None:
+    one, two, default = (run("--format", form, *jobs, folder) for jobs in (("--jobs", "1"), ("--jobs", "2"), ()))
+    assert (one.returncode, one.stdout, one.stderr) == (two.returncode, two.stdout, two.stderr)
+    assert (one.returncode, one.stdout, one.stderr) == (default.returncode, default.stdout, default.stderr)
+    assert one.returncode == 4
+    assert one.stderr.count("ends early") == 10
+
+
+def slow_first(path: str, *arguments: object) -> many.Found:
+    """The first capture takes longest."""
+    if path.endswith("00.pcap"):
+        time.sleep(0.3)
+    return analyze(path, **arguments[0])  # type: ignore[arg-type]
+
+
+def test_whatever_is_ready_first_the_order_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "COMPILED", True)
+    monkeypatch.setattr(many, "attempt", slow_first)
+    paths = [str(folder / name) for name in ("00.pcap", "01.pcap", "04.pcap")]
+    assert [result.name for result in many.analyze_many(paths, 2) if not isinstance(result, NotACapture)] == paths
+
+
+def test_processes_do_as_threads_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = sorted(map(str, folder.iterdir()))[:12]
+    octets: list[int] = []
+
+    def results(*, compiled: bool) -> list[object]:
+        monkeypatch.setattr(many, "COMPILED", compiled)
+        found = many.analyze_many(paths, 2, octets.append)
+        return [str(result) if isinstance(result, NotACapture) else result for result in found]
+
+    assert results(compiled=True) == results(compiled=False)
+    assert sum(octets) == 2 * sum((folder / path).stat().st_size for path in paths)
+
+
+def killing(ended: threading.Event) -> None:
+    while not ended.is_set():
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        time.sleep(0.005)
+
+
+def test_a_worker_that_dies_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "COMPILED", False)
+    ended = threading.Event()
+    killer = threading.Thread(target=killing, args=[ended])
+    killer.start()
+    try:
+        results = list(many.analyze_many([str(folder / "00.pcap"), str(folder / "04.pcap")], 2))
+    finally:
+        ended.set()
+        killer.join()
+    assert [str(result) for result in results] == [
+        f"cannot read {folder / name}: the process that read it died" for name in ("00.pcap", "04.pcap")
+    ]
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["threads", "processes"])
+def test_ctrl_c_ends_it_with_what_there_is(folder: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool) -> None:
+    monkeypatch.setattr(many, "COMPILED", compiled)
+    paths = sorted(map(str, folder.glob("*[02468].pcap")))
+    found = []
+    original: Callable[..., many.Found | None] = many._Threads.result
+
+    def interrupted(self: many._Threads, path: str, future: object) -> many.Found | None:
+        if path == paths[2] and not found[2:]:
+            found.append("signal")
+            raise KeyboardInterrupt
+        return original(self, path, future)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(many._Threads, "result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(many.analyze_many(paths, 2))
+    assert found[2] == "signal"
+    assert [result.name for result in found[:2]] == paths[:2]
+    assert multiprocessing.active_children() == []
+
+
+def test_one_capture_starts_no_crew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many, "_Threads", None)
+    [result] = many.analyze_many([str(ROOT / "pcaps" / "refused.pcapng")], 8)
+    assert not isinstance(result, NotACapture)
