@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .errors import Incomplete, NotACapture, SelfconnError, UsageError
+from .remote import expanded, is_remote
 from .text import printable
 from .views import FORMATS
 from .words import REMARKABLE, Endpoint, Verdict
@@ -130,7 +131,8 @@ def parser() -> argparse.ArgumentParser:
         "captures",
         metavar="CAPTURE",
         nargs="+",
-        help="a pcap or pcapng file, compressed or not; - is standard input; a directory means the captures in it",
+        help="a pcap or pcapng file, compressed or not; - is standard input; a directory means the captures in it; a "
+        "URL is read from there (http, s3 ...; one that ends in / or has a * means all that fit)",
     )
     what = made.add_argument_group("what to look at")
     what.add_argument(
@@ -316,7 +318,7 @@ def _paths(given: Sequence[str], rotated: bool) -> Iterator[_Path]:
     """The files to read; in a directory by name, numbers in names of rotated files by value."""
     for name in given:
         if name == "-" or not os.path.isdir(name):
-            yield _Path(name)
+            yield from map(_Path, _meant(name))
             continue
         try:
             with os.scandir(name) as entries:
@@ -329,6 +331,18 @@ def _paths(given: Sequence[str], rotated: bool) -> Iterator[_Path]:
         if not files:
             raise NotACapture(f"no capture in {name}: the directory is empty")
         yield from (_Path(path, name) for path in files)
+
+
+def _meant(name: str) -> list[str]:
+    """The captures that a name means which is no directory: a URL and a pattern may mean several."""
+    if is_remote(name):
+        return expanded(name)
+    if any(letter in name for letter in "*?[") and not os.path.exists(name):
+        from glob import glob
+
+        found = glob(name, recursive=True)  # noqa: PTH207 - as above
+        return sorted(path for path in found if not os.path.isdir(path)) or [name]
+    return [name]
 
 
 def _by_number(path: str) -> list[tuple[int, str]]:
@@ -437,7 +451,7 @@ def _collect(options: argparse.Namespace) -> Collection[Verdict]:
 def _check_files(option: str, paths: Sequence[_Path]) -> None:
     """Refuse what can be read only once, where *option* reads the capture again."""
     for name, _ in paths:
-        if name == "-" or (os.path.exists(name) and not os.path.isfile(name)):
+        if name == "-" or is_remote(name) or (os.path.exists(name) and not os.path.isfile(name)):
             what = "standard input" if name == "-" else name
             raise UsageError(f"{option} reads the capture a second time: save {what} in a file, and name that")
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .engine import COMPILED
 from .errors import NotACapture
 from .reader import analyze
+from .remote import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -46,7 +48,7 @@ def analyze_many(
     as damage, and then it is raised again. Where any of them is no regular file, they are read one after the other:
     whoever waits for a pipe cannot be told to stop.
     """
-    jobs = min(jobs, len(paths)) if all(map(os.path.isfile, paths)) else 1
+    jobs = min(jobs, len(paths)) if all(is_remote(path) or Path(path).is_file() for path in paths) else 1
     if jobs <= 1:
         yield from (attempt(path, asked, progress) for path in paths)
         return
@@ -154,8 +156,8 @@ class _Processes(_Threads):
                     found = alone.submit(_employed, path, self._asked).result()
             except BrokenExecutor:
                 return NotACapture(f"cannot read {path}: the process that read it died")
-        if found is not None and self._progress and os.path.isfile(path):  # noqa: PTH113 - names are strings here
-            self._progress(os.path.getsize(path))  # noqa: PTH202
+        if found is not None and self._progress and Path(path).is_file():
+            self._progress(Path(path).stat().st_size)
         return found
 
 

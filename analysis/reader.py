@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import Literal
 
 from .engine import REASONS, Engine, Finished
 from .errors import NotACapture
+from .remote import blocks as remote_blocks
+from .remote import is_remote
 from .segments import decode
 from .unpack import Cut, read, unpacked
 from .verdicts import VERDICTS, keep_from
@@ -367,16 +369,9 @@ def analyze_set(  # noqa: PLR0913 - the options of Analysis, and how far the rea
 def _read(analysis: Analysis, path: str, progress: Callable[[int], None] | None) -> bool:
     """Feed *analysis* with the file at *path*; say whether KeyboardInterrupt ended that."""
     name = analysis.name
-    try:
-        fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
-        raise NotACapture(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
     before = analysis.packets
     try:
-        status = os.fstat(fd)
-        if stat.S_ISDIR(status.st_mode):
-            raise NotACapture(f"cannot read {name}: it is a directory")
-        with contextlib.closing(read(fd, status.st_size if stat.S_ISREG(status.st_mode) else None)) as blocks:
+        with contextlib.closing(_blocks(path, name)) as blocks:
             for block in unpacked(name, _watched(blocks, progress) if progress else blocks):
                 analysis.feed(block)
                 if analysis.damaged:
@@ -390,12 +385,28 @@ def _read(analysis: Analysis, path: str, progress: Callable[[int], None] | None)
     except KeyboardInterrupt:
         analysis.damage("interrupted")
         return True
-    finally:
-        os.close(fd)
     return False
 
 
-def _watched(blocks: Iterator[memoryview], progress: Callable[[int], None]) -> Iterator[memoryview]:
+def _blocks(path: str, name: str) -> Generator[Octets, None, None]:
+    """The octets of the file at *path*, of a URL or of standard input."""
+    if is_remote(path):
+        yield from remote_blocks(path)
+        return
+    try:
+        fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise NotACapture(f"cannot read {name}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        status = os.fstat(fd)
+        if stat.S_ISDIR(status.st_mode):
+            raise NotACapture(f"cannot read {name}: it is a directory")
+        yield from read(fd, status.st_size if stat.S_ISREG(status.st_mode) else None)
+    finally:
+        os.close(fd)
+
+
+def _watched(blocks: Iterator[Octets], progress: Callable[[int], None]) -> Iterator[Octets]:
     for block in blocks:
         progress(len(block))
         yield block

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from .errors import NotACapture
 from .memory import mapping
+from .words import Octets
 
 #: Octets at most unpacked at a time.
 BLOCK = 1 << 20
@@ -85,7 +86,7 @@ def _maker(name: str, kind: str, modules: tuple[str, ...], attribute: str, tool:
     )
 
 
-def unpacked(name: str, blocks: Iterator[memoryview]) -> Iterator[memoryview | bytes]:
+def unpacked(name: str, blocks: Iterator[Octets]) -> Iterator[Octets]:
     """The blocks as they are, or what they unpack to; recognised by the first octets.
 
     Raises Cut where compressed input ends early, is damaged or is a bomb, NotACapture where it cannot be unpacked.
@@ -104,7 +105,7 @@ def unpacked(name: str, blocks: Iterator[memoryview]) -> Iterator[memoryview | b
     yield from blocks
 
 
-def _unpack(kind: str, make: Callable[[], _Decompressor], data: bytes, blocks: Iterator[memoryview]) -> Iterator[bytes]:
+def _unpack(kind: str, make: Callable[[], _Decompressor], data: bytes, blocks: Iterator[Octets]) -> Iterator[bytes]:
     decompressor = make()
     packed, total = len(data), 0
     while True:

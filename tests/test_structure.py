@@ -10,6 +10,7 @@ from conftest import ROOT
 #: From the ground up; what stands in one line does not know each other.
 STOREYS = (
     ("words", "errors", "text", "progress", "memory", "output", "pcapng"),
+    ("remote",),
     ("odds", "states", "verdicts", "segments", "unpack"),
     ("engine", "replay", "witness", "portwalk"),
     ("reader", "report"),

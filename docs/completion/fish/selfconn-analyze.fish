@@ -75,4 +75,4 @@ complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s v -l verbose -d
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s n -d 'accepted, and without effect: names are never resolved'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l color -xka "auto always never" -d 'auto: on a terminal'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s V -l version -d 'print the version and which engine is in use'
-complete -c selfconn-analyze -n '_shtab_selfconn_analyze_using; and test $_shtab_selfconn_analyze_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a pcap or pcapng file, compressed or not; - is standard input; a directory means the captures in it'
+complete -c selfconn-analyze -n '_shtab_selfconn_analyze_using; and test $_shtab_selfconn_analyze_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a pcap or pcapng file, compressed or not; - is standard input; a directory means the captures in it; a URL is read from there (http, s3 ...; one that ends in / or has a * means all that fit)'

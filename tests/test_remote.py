@@ -1,0 +1,169 @@
+"""Captures on servers: over HTTP from a server that breaks off, from a local S3, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import re
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import pytest
+import s3fs
+from moto.server import ThreadedMotoServer
+from segments import refused, self_connect, three_way
+from test_analyze_cli import capture, run
+
+from analysis import remote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Server(SimpleHTTPRequestHandler):
+    """Files of a directory; it knows ranges or not, and breaks answers off after some octets, so many times."""
+
+    ranges = True
+    most = 1 << 30
+    breaks: ClassVar[list[int]] = []
+
+    def do_GET(self) -> None:
+        path = Path(self.directory, self.path[1:])
+        if not path.is_file():
+            self.send_error(404)
+            return
+        octets = path.read_bytes()
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")) if self.ranges else None
+        first = int(asked[1]) if asked else 0
+        last = min(int(asked[2] or len(octets)), len(octets) - 1) if asked else len(octets) - 1
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(last + 1 - first))
+        if self.ranges:
+            self.send_header("Accept-Ranges", "bytes")
+        if asked:
+            self.send_header("Content-Range", f"bytes {first}-{last}/{len(octets)}")
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        octets = octets[first : last + 1]
+        if len(octets) > self.most and self.breaks:
+            self.breaks.pop()
+            octets = octets[: self.most]
+            self.close_connection = True
+        self.wfile.write(octets)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        """Nothing is logged."""
+
+
+@contextmanager
+def served(directory: Path, **how: object) -> Iterator[str]:
+    handler = type("Served", (Server,), how)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(directory))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    data = capture(refused(), self_connect(), three_way())
+    (tmp_path / "one.pcap").write_bytes(data)
+    (tmp_path / "two.pcap.gz").write_bytes(gzip.compress(data))
+    return tmp_path
+
+
+def told(text: str, prefix: str) -> str:
+    return text.replace(prefix, "")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"ranges": False}, {"most": 400, "breaks": [1, 2, 3]}, {"ranges": False, "most": 400, "breaks": [1, 2, 3]}],
+    ids=["ranges", "none", "broken off", "broken off without ranges"],
+)
+def test_over_http_it_is_the_same(folder: Path, how: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "PAUSE", 0.001)
+    with served(folder, **how) as url:
+        there = run(f"{url}/one.pcap", f"{url}/two.pcap.gz")
+    here = run(folder / "one.pcap", folder / "two.pcap.gz")
+    assert (there.returncode, there.stderr) == (0, "")
+    assert told(there.stdout, url) == told(here.stdout, str(folder))
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_what_breaks_off_is_read_on(folder: Path, monkeypatch: pytest.MonkeyPatch, ranges: bool) -> None:
+    monkeypatch.setattr(remote, "PAUSE", 0.001)
+    monkeypatch.setattr(remote, "BLOCK", 512)
+    data = random.Random(7).randbytes(10_000)
+    (folder / "more").write_bytes(data)
+    with served(folder, ranges=ranges, most=300, breaks=[1, 2, 3]) as url:
+        assert b"".join(remote.blocks(f"{url}/more")) == data
+    with (
+        served(folder, ranges=ranges, most=300, breaks=list(range(100))) as url,
+        pytest.raises(OSError, match="6 times"),
+    ):
+        list(remote.blocks(f"{url}/more"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("http://127.0.0.1:1/x.pcap", "cannot read http://127.0.0.1:1/x.pcap: "),
+        ("nothing://x.pcap", "cannot read nothing://x.pcap: Protocol not known"),
+    ],
+)
+def test_what_cannot_be_read_is_said_in_one_line(name: str, words: str) -> None:
+    ended = run(name)
+    assert (ended.returncode, ended.stdout) == (3, "")
+    assert words in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_what_is_not_there(folder: Path) -> None:
+    with served(folder) as url:
+        ended = run(f"{url}/none.pcap", f"{url}/one.pcap")
+    assert ended.returncode == 3
+    assert "cannot read" in ended.stderr
+    assert "self-connect" in ended.stdout
+
+
+def test_from_a_bucket(folder: Path) -> None:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        url = "http://{}:{}".format(*server.get_host_and_port())
+        environment = {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "FSSPEC_S3_ENDPOINT_URL": url,
+        }
+        with pytest.MonkeyPatch.context() as patched:
+            for name, value in environment.items():
+                patched.setenv(name, value)
+            store = s3fs.S3FileSystem(endpoint_url=url)
+            store.mkdir("captures")
+            for path in sorted(folder.iterdir()):
+                store.put(str(path), f"captures/ring/{path.name}")
+            there = run("s3://captures/ring/", env=os.environ.copy())
+            some = run("s3://captures/ring/*.gz", env=os.environ.copy())
+    finally:
+        server.stop()
+    here = run(folder)
+    assert (there.returncode, there.stderr) == (0, "")
+    assert told(there.stdout, "s3://captures/ring") == told(here.stdout, str(folder))
+    assert "two.pcap.gz" in some.stdout
+    assert "one.pcap" not in some.stdout
+
+
+def test_a_pattern_that_no_shell_has_expanded(folder: Path) -> None:
+    assert "one.pcap" in run(folder / "*.pcap").stdout
+    assert "two.pcap" not in run(folder / "*.pcap").stdout
