@@ -4,12 +4,13 @@ The compiled engine reads without the interpreter's lock, so threads are enough 
 interpreted one gets processes. What one capture does (damage, no capture at all, a worker that dies) is its own affair.
 """
 
+# ruff: noqa: PTH113, PTH202 -- pathlib takes longer to import than a small capture to read
+
 from __future__ import annotations
 
 import os
 import threading
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .engine import COMPILED
@@ -48,7 +49,7 @@ def analyze_many(
     as damage, and then it is raised again. Where any of them is no regular file, they are read one after the other:
     whoever waits for a pipe cannot be told to stop.
     """
-    jobs = min(jobs, len(paths)) if all(is_remote(path) or Path(path).is_file() for path in paths) else 1
+    jobs = min(jobs, len(paths)) if all(is_remote(path) or os.path.isfile(path) for path in paths) else 1
     if jobs <= 1:
         yield from (attempt(path, asked, progress) for path in paths)
         return
@@ -156,8 +157,8 @@ class _Processes(_Threads):
                     found = alone.submit(_employed, path, self._asked).result()
             except BrokenExecutor:
                 return NotACapture(f"cannot read {path}: the process that read it died")
-        if found is not None and self._progress and Path(path).is_file():
-            self._progress(Path(path).stat().st_size)
+        if found is not None and self._progress and os.path.isfile(path):
+            self._progress(os.path.getsize(path))
         return found
 
 
