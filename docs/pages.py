@@ -133,7 +133,7 @@ def picture(shown: re.Match[str]) -> str:
     """Return the picture anew: what the golden text says below its counts."""
     _, _, opening = (ROOT / "pcaps" / f"{shown[1]}.txt").read_text().partition("\n1. ")
     lines = f"1. {opening}".splitlines()
-    return f"{shown[1]}.pcapng\n\n" + "".join(f"    {line}".rstrip() + "\n" for line in lines) + "\n"
+    return f"{shown[1]}.pcapng\n    ...\n" + "".join(f"    {line}".rstrip() + "\n" for line in lines) + "\n"
 
 
 #: The table of what other programs say.
