@@ -58,6 +58,11 @@ cdef class Engine:
     cdef Py_ssize_t frame_start
     cdef i64 frame_link
     cdef u64 port, collect, most, keep_phases, capacity, used, hand, equals, mask, seed
+    cdef public bint apart, heads, unsure
+    cdef u64 zone, mark_a, mark_b
+    cdef public list log, finished_at
+    cdef public dict ring, refusals
+    cdef public object fresh
     cdef words m, twins, places, walked, index, queue
     cdef u64 walk_count, early_count, kept_count
     cdef list memory
@@ -185,8 +190,41 @@ cdef class Engine:
     @cython.locals(m=words, places=words, then=u64, count=u64, walk=u64, port=u64)
     cdef int add_attempt(self, Py_ssize_t b, Py_ssize_t i) except -1 nogil
     @cython.locals(i=Py_ssize_t)
-    cdef int recall(self, Py_ssize_t b) except -1 nogil
+    cdef int recall(self, Py_ssize_t b) except -1 with gil
     @cython.locals(i=Py_ssize_t, start=Py_ssize_t, count=Py_ssize_t)
     cpdef list walks(self)
     @cython.locals(slot=u64)
     cpdef finish(self)
+
+    cpdef begin_part(self, bint heads)
+    cdef int note(self, bytes_at d, Py_ssize_t start, Py_ssize_t end, u64 time) except -1 with gil
+    cdef int forget(self) except -1 with gil
+    @cython.locals(m=words, b=Py_ssize_t, state=u64, side=u64)
+    cdef bint head(
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, i64 time, u64 seq, u64 control,
+        bint from_a, bint wired) except -1 nogil
+    @cython.locals(m=words, b=Py_ssize_t)
+    cdef int undecided(
+        self, Py_ssize_t slot, bytes_at d, Py_ssize_t p, Py_ssize_t size, u64 data, i64 time, bint from_a, bint wired,
+        u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) except -1 with gil
+    @cython.locals(m=words, b=Py_ssize_t, left_out=u64)
+    cdef int flush(self, Py_ssize_t slot) except -1
+    cdef u64 refused_at(self, u64 high, u64 low, u64 port) except? 77
+    @cython.locals(m=words, version=u64)
+    cdef u64 refused(self, Py_ssize_t b, bint at_a) except? 77
+    @cython.locals(m=words, ports=u64, version=u64, port=u64)
+    cdef int note_refusal(self, Py_ssize_t b) except -1 with gil
+    @cython.locals(
+        number=u64, time=i64, a_high=u64, a_low=u64, b_high=u64, b_low=u64, ports=u64, how=u64, data=u64, size=i64, octets=bytes, p=Py_ssize_t, d=bytes_at,
+        tag=u64, slot=Py_ssize_t, seq=u64, ack=u64, flags=u64, window=u64, h=u64, from_a=bint, wired=bint)
+    cpdef again(self, tuple one, u64 base)
+    @cython.locals(b=Py_ssize_t, state=u64)
+    cdef int independent(self, Py_ssize_t slot, i64 time, bint from_a, bint wired) except -1
+    @cython.locals(b=Py_ssize_t, state=u64, phase=u64)
+    cdef int left_out(self, Py_ssize_t slot, u64 count) except -1
+    @cython.locals(slot=u64, b=Py_ssize_t)
+    cpdef list tails(self)
+    @cython.locals(a_high=u64, a_low=u64, b_high=u64, b_low=u64, ports=u64, tag=u64, slot=Py_ssize_t, b=Py_ssize_t, i=Py_ssize_t, d=bytes_at)
+    cpdef take_tail(self, tuple words, bytes header, object kept, u64 omitted, object early)
+    @cython.locals(d=bytes_at)
+    cpdef take_packet(self, u64 number, i64 time, bytes octets)

@@ -160,6 +160,7 @@ if not cython.compiled:
     OWN = 1 << 21  # the first end acknowledged a SYN that was not captured so far: the ISN word has its ISN
     WIRED = 1 << 22  # its SYN came in an Ethernet frame with addresses: over a real link
     BEFORE = 24  # the phase before the early SYN-ACK, 5 bits from here
+    HEAD = 1 << 29  # of a part: the state depends on what came before it (see head())
     RETRANSMISSION = 1 << 32
 
     # Parts of the SIZE word.
@@ -239,6 +240,19 @@ if not cython.compiled:
     SYN = 0x02
     RST = 0x04
     ACK = 0x10
+
+#: Numbers that parts.py needs of those above, which are no variables when compiled.
+NUMBERS = (NEAR, WALK, STATE, FRAME, REFUSED, SINCE, KEPT, FIRST_IS_B)
+
+#: What a part cannot decide without what came before it: frame, time, the five words of the 4-tuple, from A | wired
+#: << 1, octets of data, octets of TCP header, the packet up to the end of that (without what is before the TCP header
+#: unless doubles are to be looked for still), refused attempts at A and at B by then. Without a header: from here on
+#: the 4-tuple is independent; header -1: so many octets of data are so many segments that cannot change anything.
+Undecided = tuple[int, int, int, int, int, int, int, int, int, int, bytes, int, int]
+
+#: Refused attempts at one destination: how many, the last one's frame and time, and the first WALK of them by frame:
+#: frame, time, port.
+Refusals = tuple[int, int, int, list[tuple[int, int, int]]]
 
 #: A segment as it is kept: frame, time, whether the first endpoint sent it, TCP header, octets of data.
 Kept = tuple[int, int, bool, bytes, int]
@@ -369,6 +383,14 @@ class Engine:
         self.finished: list[Finished] = []
         self.packets = self.number = self.segments = self.duplicates = 0
         self.waiting = 0
+        self.apart = self.heads = self.unsure = False
+        self.zone = 0
+        self.mark_a = self.mark_b = 0
+        self.log: list[Undecided] = []
+        self.ring: dict[int, tuple[int, int, bytes]] = {}
+        self.refusals: dict[tuple[int, int, int], Refusals] = {}
+        self.fresh: dict[tuple[int, int, int], list[tuple[int, int, int]]] = {}
+        self.finished_at: list[int] = []
         self.midstream = self.midstream_to_itself = self.evicted = 0
         # Where the last walk stopped, how many octets it wants from there, and what broke there.
         self.position = self.need = 0
@@ -623,10 +645,12 @@ class Engine:
                     and end - p >= 34 + size
                 ):
                     way = self.lookup.get(d[p + 26 : p + 38], 2)  # type: ignore[arg-type]  # octets here, a pointer in C
-                    if not way & 2:
+                    if not way & 2 and self.number >= self.zone:
                         if self.twin(hash(d[p + 14 : p + 34 + size]), time):
                             self.duplicates += 1
                             return FOUND
+                        if self.heads:
+                            self.note(d, p + 14, p + 34 + size, time)
                         self.segments += 1
                         return self.step(
                             way >> 2,
@@ -974,6 +998,8 @@ class Engine:
             a_low, b_low = b_low, a_low
             ports = target_port << 16 | source_port | six << 32
         h = self.digest(d, ip, p + size)
+        if self.heads:
+            self.note(d, ip, p + size, time)
         wired = False
         if equal and self.frame_link == 1:
             i = self.frame_start
@@ -1085,7 +1111,15 @@ class Engine:
         """Find the slot of A and B, and step with this segment, unless it was captured twice."""
         slot = self.find(tag, a_high, a_low, b_high, b_low, ports)
         if self.twin(h, time):
-            self.duplicates += 1
+            if self.number < self.zone:
+                self.undecided(-1, d, p, size, data, time, from_a, wired, a_high, a_low, b_high, b_low, ports)
+            else:
+                self.duplicates += 1
+            if self.heads:
+                self.forget()
+            return FOUND
+        if self.number < self.zone:
+            self.undecided(-1, d, p, size, data, time, from_a, wired, a_high, a_low, b_high, b_low, ports)
             return FOUND
         self.segments += 1
         if slot < 0:
@@ -1113,6 +1147,11 @@ class Engine:
         state = m[b + STATE]
         phase = state & 0xFF
         control = flags & (SYN | ACK | RST | FIN)
+        if state & HEAD:
+            if self.head(slot, d, p, size, data, time, seq, control, from_a, wired):
+                return FOUND
+            state = m[b + STATE]
+            phase = state & 0xFF
         first = from_a != ((state & FIRST_IS_B) != 0)
 
         answered = False
@@ -1342,6 +1381,8 @@ class Engine:
         m[b + TIME] = time
         m[b + FRAME] = self.number
         m[b + REFUSED] = 0
+        if self.apart:
+            m[b + SINCE] = 0
         if cython.compiled:
             memcpy(self.raw + slot * RAW, d + p, size)  # type: ignore[name-defined, operator, no-any-return, unused-ignore]  # noqa: F821 - engine.pxd has it
         else:
@@ -1384,6 +1425,8 @@ class Engine:
         segments = self.kept.get(slot)
         if segments is None:
             segments = [self.remembered(slot)]
+        if self.apart:
+            self.finished_at.append(self.number)
         self.finished.append(
             (
                 verdict,
@@ -1574,6 +1617,7 @@ class Engine:
             slot = self.used
             self.used += 1
         else:
+            self.unsure = True
             while True:
                 slot = self.hand
                 self.hand += 1
@@ -1604,8 +1648,11 @@ class Engine:
         m[b + B_LOW] = b_low
         m[b + PORTS] = ports
         m[b + STATE] = 0
+        if self.heads:
+            m[b + STATE] = HEAD
+            m[b + SIZE] = m[b + END] = 0
         if a_low == b_low and a_high == b_high and ports >> 16 & 0xFFFF == ports & 0xFFFF:
-            m[b + STATE] = EQUAL
+            m[b + STATE] |= EQUAL
             self.equals += 1
         if not cython.compiled:
             there, back = self.ways(slot)
@@ -1690,9 +1737,11 @@ class Engine:
 
     def refuse(self, b: int) -> None:
         """Count the opening at word *b* as a refused attempt at its destination."""
-        i = self.place(b, True)
+        i = -1 if self.apart else self.place(b, True)
         if i >= 0:
             self.add_attempt(b, i)
+        elif self.apart:
+            self.note_refusal(b)
 
     def add_attempt(self, b: int, i: int) -> None:
         """Count it at the destination whose first word is *i*."""
@@ -1715,15 +1764,21 @@ class Engine:
 
     def recall(self, b: int) -> None:
         """Note at word *b* how many attempts at its destination were refused so far."""
-        i = self.place(b, False)
-        self.m[b + REFUSED] = self.places[i + 3] if i >= 0 else 0
-        self.m[b + SINCE] = self.places[i + 4] if i >= 0 else 0
+        if self.apart:
+            self.m[b + REFUSED] = self.refused(b, (self.m[b + STATE] & FIRST_IS_B) != 0)
+            self.m[b + SINCE] = self.number
+        else:
+            i = self.place(b, False)
+            self.m[b + REFUSED] = self.places[i + 3] if i >= 0 else 0
+            self.m[b + SINCE] = self.places[i + 4] if i >= 0 else 0
 
     def walks(self) -> list[tuple[bytes, int, int, int, int, array[int], array[int]]]:
         """The refused attempts by destination: address, port, how many, time of first and last.
 
         And of each of the first WALK attempts the source port, and the nanoseconds since the first.
         """
+        if self.apart:
+            return self.walks_of_parts()
         found = []
         for i in range(0, 8 * PLACES, 8):
             if self.places[i + 5]:
@@ -1751,5 +1806,347 @@ class Engine:
 
     def finish(self) -> None:
         """The capture is over, and with it every opening."""
+        self.number = self.packets
         for slot in range(self.used):
             self.close(slot)
+        if self.apart:
+            self.settle()
+
+    # -- parts -----------------------------------------------------------------------------------------------------
+
+    def begin_part(self, heads: bool) -> None:
+        """What is analysed is a part of a capture, or (without *heads*) a whole that is absorbed part by part."""
+        self.apart = True
+        self.heads = heads
+        self.zone = NEAR if heads else 0
+
+    def note(self, d: Octets, start: int, end: int, time: int) -> None:
+        """Remember the packet d[start:end] of this frame: a copy of it may come in the next part."""
+        self.ring[self.number % NEAR] = (self.number, time, bytes(d[start:end]))
+
+    def forget(self) -> None:
+        """This frame is a copy itself."""
+        self.ring.pop(self.number % NEAR, None)
+
+    def head(
+        self,
+        slot: int,
+        d: Octets,
+        p: int,
+        size: int,
+        data: int,
+        time: int,
+        seq: int,
+        control: int,
+        from_a: bool,
+        wired: bool,
+    ) -> bool:
+        """Whether this segment depends on what came before the part; it is logged then, and not stepped with.
+
+        A 4-tuple becomes independent at a bare SYN that opens whatever the state: one after RST or FINs of both ends,
+        or one right after another SYN of the same end with another ISN. (Right after: no SYN of the other end between,
+        which might have crossed, and no SYN-ACK, which might be early.)
+        """
+        m = self.m
+        b = slot * WORDS
+        state = m[b + STATE]
+        if control == SYN:
+            side = 0 if from_a else FIRST_IS_B
+            if state & ENDED or (state & MID and state & FIRST_IS_B == side and m[b + ISN] != seq):
+                self.undecided(slot, d, p, 0, 0, time, from_a, wired, 0, 0, 0, 0, 0)
+                m[b + STATE] = (state & EQUAL) | TOUCHED | P_MIDSTREAM
+                return False
+            m[b + STATE] = (state & (EQUAL | HEAD)) | TOUCHED | MID | side  # MID: a SYN was the last to change this
+            m[b + ISN] = seq
+        elif control == SYN | ACK:
+            m[b + STATE] = (state & (EQUAL | HEAD)) | TOUCHED
+        else:
+            if control & RST:
+                state |= ENDED
+            elif control & FIN:
+                state |= FIN_A if from_a else FIN_B
+                if state & EQUAL or (state & FIN_A and state & FIN_B):
+                    state |= ENDED
+            m[b + STATE] = state | TOUCHED
+        self.segments -= 1
+        if control & (SYN | RST | FIN):
+            m[b + SIZE] = 0
+        else:
+            m[b + SIZE] += 1
+            if m[b + SIZE] > FULL:
+                m[b + END] += 1
+                return True
+        self.undecided(slot, d, p, size, data, time, from_a, wired, 0, 0, 0, 0, 0)
+        return True
+
+    def undecided(
+        self,
+        slot: int,
+        d: Octets,
+        p: int,
+        size: int,
+        data: int,
+        time: int,
+        from_a: bool,
+        wired: bool,
+        a_high: int,
+        a_low: int,
+        b_high: int,
+        b_low: int,
+        ports: int,
+    ) -> None:
+        """Log a segment; without *slot* one that may be a copy of a packet in the part before."""
+        m = self.m
+        if slot >= 0:
+            b = slot * WORDS
+            a_high, a_low, b_high, b_low, ports = m[b], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS]
+            self.flush(slot)
+            packet = bytes(d[p : p + size]) if size else b""
+        else:
+            packet = self.ring[self.number % NEAR][2]
+        self.log.append(
+            (
+                self.number,
+                time,
+                a_high,
+                a_low,
+                b_high,
+                b_low,
+                ports,
+                from_a | wired << 1,
+                data,
+                size,
+                packet,
+                self.refused_at(a_high, a_low, ports >> 16 & 0xFFFF | (ports >> 32 << 32)) + self.mark_a,
+                self.refused_at(b_high, b_low, ports & 0xFFFF | (ports >> 32 << 32)) + self.mark_b,
+            )
+        )
+
+    def flush(self, slot: int) -> None:
+        """Log how many segments were left out of the log of *slot* since its last one."""
+        m = self.m
+        b = slot * WORDS
+        left_out = m[b + END]
+        if m[b + STATE] & HEAD and left_out:
+            self.log.append((self.number, 0, m[b], m[b + 1], m[b + 2], m[b + 3], m[b + 4], 0, left_out, -1, b"", 0, 0))
+            m[b + END] = 0
+
+    def refused_at(self, high: int, low: int, port: int) -> int:
+        """How many attempts at a destination were refused so far, in what is decided."""
+        known = self.refusals.get((high, low, port))
+        return known[0] if known else 0
+
+    def refused(self, b: int, at_a: bool) -> int:
+        """How many at an end of the 4-tuple at word *b*, with those that the part being absorbed had by then."""
+        m = self.m
+        version = m[b + PORTS] >> 32 << 32
+        if at_a:
+            return self.refused_at(m[b], m[b + 1], m[b + PORTS] >> 16 & 0xFFFF | version) + self.mark_a
+        return self.refused_at(m[b + 2], m[b + 3], m[b + PORTS] & 0xFFFF | version) + self.mark_b
+
+    def note_refusal(self, b: int) -> None:
+        """Note the opening at word *b* as a refused attempt."""
+        m = self.m
+        ports = m[b + PORTS]
+        version = ports >> 32 << 32
+        if m[b + STATE] & FIRST_IS_B:
+            key = (m[b], m[b + 1], ports >> 16 & 0xFFFF | version)
+            port = ports & 0xFFFF
+        else:
+            key = (m[b + 2], m[b + 3], ports & 0xFFFF | version)
+            port = ports >> 16 & 0xFFFF
+        known = self.refusals.get(key)
+        one = (self.number, m[b + TIME], port)
+        first = known[3] if known else []
+        if len(first) < WALK:
+            first.append(one)
+        self.refusals[key] = (known[0] + 1 if known else 1, self.number, m[b + TIME], first)
+        if self.fresh is not None:
+            self.fresh.setdefault(key, []).append(one)
+
+    def again(self, one: Undecided, base: int) -> None:
+        """Step with what a part could not decide; *base* is the number of frames before that part."""
+        number, time, a_high, a_low, b_high, b_low, ports, how, data, size, octets, self.mark_a, self.mark_b = one
+        self.number = base + number
+        from_a = how & 1 != 0
+        wired = how & 2 != 0
+        tag = self.tag(a_high, a_low, b_high, b_low, ports) if cython.compiled else 0
+        slot = self.find(tag, a_high, a_low, b_high, b_low, ports)
+        if size > 0:
+            d = octets
+            p = len(octets) - size
+            seq, ack, flags, window = u32(d, p + 4), u32(d, p + 8), d[p + 13], u16(d, p + 14)
+            if p:
+                if self.heads:
+                    self.note(d, 0, p + size, time)
+                h = self.digest(d, 0, p + size)
+                self.meet(
+                    d,
+                    p,
+                    size,
+                    data,
+                    time,
+                    a_high,
+                    a_low,
+                    b_high,
+                    b_low,
+                    ports,
+                    tag,
+                    h,
+                    seq,
+                    ack,
+                    flags,
+                    window,
+                    from_a,
+                    wired,
+                )
+            else:
+                self.segments += 1
+                if slot < 0:
+                    slot = self.claim(tag, a_high, a_low, b_high, b_low, ports)
+                self.step(slot, d, p, size, data, time, seq, ack, flags, window, from_a, wired)
+        elif slot < 0:
+            self.unsure = True
+        elif size == 0:
+            self.independent(slot, time, from_a, wired)
+        else:
+            self.left_out(slot, data)
+        self.mark_a = self.mark_b = 0
+
+    def independent(self, slot: int, time: int, from_a: bool, wired: bool) -> None:
+        """The SYN at which *slot* became independent in the part."""
+        b = slot * WORDS
+        state = self.m[b + STATE]
+        if state & HEAD:
+            self.undecided(slot, self.raw, 0, 0, 0, time, from_a, wired, 0, 0, 0, 0, 0)
+        elif state & 0xFF >= P_SYN:
+            self.close(slot)
+        self.m[b + STATE] = (state & EQUAL) | TOUCHED | P_MIDSTREAM
+
+    def left_out(self, slot: int, count: int) -> None:
+        """So many segments without SYN, RST or FIN that the part did not log; unsure where they could change anything."""
+        b = slot * WORDS
+        state = self.m[b + STATE]
+        phase = state & 0xFF
+        if state & HEAD:
+            self.m[b + SIZE] += count
+            self.m[b + END] += count
+            count = 0
+            phase = 0
+        self.segments += count
+        if state & KEPT:
+            kept = len(self.kept[slot])
+            if kept < FULL or (kept < ALL and state & (FIN_A | FIN_B)):
+                self.unsure = True
+            self.omitted[slot] = self.omitted.get(slot, 0) + count
+        if state & EARLY or (P_SYN <= phase <= P_SYN_ACKED and not state & ENDED):
+            self.unsure = True
+
+    def tails(self) -> list[tuple[bytes, bytes, list[Kept] | None, int, list[Kept] | None]]:
+        """The state of each 4-tuple that is independent: its words and header, and what is kept."""
+        found = []
+        for slot in range(self.used):
+            b = slot * WORDS
+            self.flush(slot)
+            if not self.m[b + STATE] & HEAD:
+                found.append(
+                    (
+                        bytes(self.memory[0][b : b + WORDS]),
+                        bytes(self.headers[slot * RAW : slot * RAW + RAW]),
+                        self.kept.get(slot),
+                        self.omitted.get(slot, 0),
+                        self.early.get(slot),
+                    )
+                )
+        return found
+
+    def take_tail(
+        self,
+        words: tuple[int, ...],
+        header: bytes,
+        kept: list[Kept] | None,
+        omitted: int,
+        early: list[Kept] | None,
+    ) -> None:
+        """Take over the state of a 4-tuple in a part, with frames counted as they are here."""
+        a_high, a_low, b_high, b_low, ports = words[:5]
+        tag = self.tag(a_high, a_low, b_high, b_low, ports) if cython.compiled else 0
+        slot = self.find(tag, a_high, a_low, b_high, b_low, ports)
+        if slot < 0:
+            self.unsure = True
+            slot = self.claim(tag, a_high, a_low, b_high, b_low, ports)
+        b = slot * WORDS
+        for i in range(STATE, WORDS):
+            self.m[b + i] = words[i]
+        if cython.compiled:
+            d = header
+            memcpy(self.raw + slot * RAW, d, RAW)  # type: ignore[name-defined, operator, no-any-return, unused-ignore]  # noqa: F821
+        else:
+            self.raw[slot * RAW : slot * RAW + RAW] = header
+        self.drop_early(slot)
+        if early is not None:
+            self.early[slot] = early
+        if kept is not None:
+            self.kept[slot] = kept
+        if omitted:
+            self.omitted[slot] = omitted
+        self.early_count = len(self.early)
+        self.kept_count = len(self.kept)
+
+    def take_packet(self, number: int, time: int, octets: bytes) -> None:
+        """Take a packet into the search for copies."""
+        self.number = number
+        d = octets
+        self.twin(self.digest(d, 0, len(octets)), time)
+        self.note(d, 0, len(octets), time)
+
+    def settle(self) -> None:
+        """Bring the openings of all parts into the order in which they ended, and tell what was refused before them."""
+        order = sorted(range(len(self.finished)), key=self.finished_at.__getitem__)
+        placed = self.placed()
+        seen = [0] * len(VERDICTS)
+        found = []
+        for at in order:
+            one = self.finished[at]
+            seen[one[0]] += 1
+            if seen[one[0]] > self.most:
+                continue
+            key = destination(one)
+            count = one[9] if key in placed else 0
+            since = self.refusals[key][3][0][1] if count else 0
+            found.append((*one[:9], count, since, *one[11:]))
+        self.finished = found
+
+    def placed(self) -> dict[tuple[int, int, int], int]:
+        """The destinations that find a place, in the order of their first refusal."""
+        taken = bytearray(PLACES)
+        found = {}
+        for key in sorted(self.refusals, key=lambda key: self.refusals[key][3][0][0]):
+            _, low, port = key
+            at = ((low * MIX1 & LOW64) >> 40) + (port | IN_USE) * 7 & PLACES - 1
+            for _ in range(PROBES):
+                if not taken[at]:
+                    taken[at] = 1
+                    found[key] = at
+                    break
+                at = (at + 1) & (PLACES - 1)
+        return found
+
+    def walks_of_parts(self) -> list[tuple[bytes, int, int, int, int, array[int], array[int]]]:
+        """As walks(), of what the parts had."""
+        found = []
+        for key, _ in zip(self.placed(), range(WALKS), strict=False):
+            count, _, last, first = self.refusals[key]
+            start = first[0][1]
+            ports = array("H", [port for _, _, port in first])
+            times = array("Q", [(then - start) & LOW48 for _, then, _ in first])
+            width = 16 if key[2] >> 32 else 4
+            found.append((self.packed(key[0], key[1], width), key[2] & 0xFFFF, count, start, last, ports, times))
+        return found
+
+
+def destination(one: Finished) -> tuple[int, int, int]:
+    """The key of an opening's destination among the refusals."""
+    packed, port = one[3], one[4]
+    number = int.from_bytes(packed, "big")
+    return number >> 64, number & LOW64, port | (1 << 32 if len(packed) == 16 else 0)

@@ -77,7 +77,7 @@ class Analysis:
         self._wanted = wanted
         self._each = each
         self._gone = 0  # openings that it was called with
-        self._engine = Engine(
+        self.engine = Engine(
             max(table, 16),
             sum(1 << VERDICTS.index(verdict) for verdict in wanted),
             most,
@@ -86,20 +86,20 @@ class Analysis:
             port,
             host,
         )
-        self._format = "pcap"  # of the last file
+        self.format = "pcap"  # of the last file
         self._before = 0  # packets in the files before this one
         self._begin_file()
 
     @property
     def verdicts(self) -> dict[Verdict, int]:
         """How many openings have which verdict so far; the undecided ones are not counted yet."""
-        counts = self._engine.counts
+        counts = self.engine.counts
         return {verdict: counts[place] for place, verdict in enumerate(VERDICTS)}
 
     @property
     def packets(self) -> int:
         """Packets so far."""
-        return int(self._engine.packets)
+        return int(self.engine.packets)
 
     @property
     def damaged(self) -> bool:
@@ -114,7 +114,7 @@ class Analysis:
         self._check_end()
         piece = Piece(self.name, self.packets - self._before, self._damage)
         self._before = self.packets
-        self._engine.next_file()
+        self.engine.next_file()
         self._begin_file()
         return piece
 
@@ -145,18 +145,18 @@ class Analysis:
             else:
                 tail = self._tail
                 self._step(tail, 0, len(tail))
-                self._tail = tail[self._engine.position :]
+                self._tail = tail[self.engine.position :]
         if start < end and not self._damage:
             self._step(data, start, end)
             if self._damage is None:
-                self._tail += data[self._engine.position : end]
+                self._tail += data[self.engine.position : end]
 
     def _begin(self) -> None:
         """Recognise the file by its first 24 octets."""
         head = bytes(self._tail)
         if head[:4] == _PCAPNG and head[8:12] in _BYTE_ORDER:
-            self._format = "pcapng"
-            self._walk = self._engine.pcapng
+            self.format = "pcapng"
+            self._walk = self.engine.pcapng
             self._need = 12
             return
         for order in ORDERS:
@@ -165,9 +165,9 @@ class Analysis:
                 header, scale = kind
                 # The upper bits of the link type's word may tell the length of the frame check sequence.
                 link = int.from_bytes(head[20:24], order) & 0xFFFF
-                self._format = "pcap"
-                self._engine.begin_pcap(order == "big", header, scale, link)
-                self._walk = self._engine.pcap
+                self.format = "pcap"
+                self.engine.begin_pcap(order == "big", header, scale, link)
+                self._walk = self.engine.pcap
                 self._need = header
                 self._offset = 24
                 self._tail.clear()
@@ -190,15 +190,15 @@ class Analysis:
         """Walk what is whole in data[start:end]."""
         assert self._walk is not None  # noqa: S101 - for the type checker
         self._walk(data, start, end)
-        self._need = self._engine.need
-        self._offset += self._engine.position - start
+        self._need = self.engine.need
+        self._offset += self.engine.position - start
         self._hand_on()
-        if self._engine.damage:
-            self._damage = Damage(self._offset, self._engine.damage)
+        if self.engine.damage:
+            self._damage = Damage(self._offset, self.engine.damage)
 
     def _hand_on(self) -> None:
         if self._each:
-            finished, self._engine.finished = self._engine.finished, []
+            finished, self.engine.finished = self.engine.finished, []
             self._gone += len(finished)
             for one in finished:
                 self._each(self.name, _opening(one))
@@ -211,7 +211,7 @@ class Analysis:
             raise NotACapture(self._not_a_capture(bytes(self._tail)))
         if self._tail and self._damage is None:
             missing = self._need - len(self._tail)
-            what = "record" if self._format == "pcap" else "block"
+            what = "record" if self.format == "pcap" else "block"
             self._damage = Damage(self._offset, f"cut short: the last {what} lacks at least {missing} octets")
 
     def finish(self) -> CaptureResult:
@@ -232,7 +232,7 @@ class Analysis:
         self._begin_file()
 
     def _result(self) -> CaptureResult:
-        engine = self._engine
+        engine = self.engine
         engine.finish()
         self._hand_on()
         undecoded = {reason: engine.reasons[place] for place, reason in enumerate(REASONS) if engine.reasons[place]}
@@ -241,7 +241,7 @@ class Analysis:
         openings.sort(key=lambda opening: opening.first_frame)
         return CaptureResult(
             name=self.name,
-            format=self._format,
+            format=self.format,
             packets=engine.packets,
             segments=engine.segments,
             duplicates=engine.duplicates,
@@ -321,7 +321,7 @@ def analyze(  # noqa: PLR0913 - the options of Analysis, and how far the reading
         host=host,
         each=each,
     )
-    _read(analysis, path, progress)
+    read_file(analysis, path, progress)
     return analysis.finish()
 
 
@@ -351,7 +351,7 @@ def analyze_set(  # noqa: PLR0913 - the options of Analysis, and how far the rea
     for path in paths:
         analysis.name = "standard input" if path == "-" else path
         try:
-            stopped = _read(analysis, path, progress)
+            stopped = read_file(analysis, path, progress)
             pieces.append(analysis.next_file())
         except NotACapture as this:
             error = this
@@ -366,7 +366,7 @@ def analyze_set(  # noqa: PLR0913 - the options of Analysis, and how far the rea
     return analysis.whole(pieces)
 
 
-def _read(analysis: Analysis, path: str, progress: Callable[[int], None] | None) -> bool:
+def read_file(analysis: Analysis, path: str, progress: Callable[[int], None] | None) -> bool:
     """Feed *analysis* with the file at *path*; say whether KeyboardInterrupt ended that."""
     name = analysis.name
     before = analysis.packets

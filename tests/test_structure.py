@@ -14,7 +14,7 @@ STOREYS = (
     ("odds", "states", "verdicts", "segments", "unpack"),
     ("engine", "replay", "witness", "portwalk"),
     ("reader", "report"),
-    ("many",),
+    ("many", "parts"),
     ("views.wording",),
     ("views.mermaid", "views.page.shapes"),
     ("views.page.ladder", "views.page.machine", "views.page.walk"),
