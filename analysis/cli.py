@@ -374,7 +374,13 @@ def _results(
     progress = _Progress(paths) if not options.quiet and sys.stderr and sys.stderr.isatty() else None
     barren: dict[str | None, None] = dict.fromkeys(path.directory for path in paths if path.directory)
     jobs = 1 if options.each else options.jobs or cores()  # rows have one writer
-    results = analyze_many([path.name for path in paths], jobs, progress, **_asked(options))
+    results: Iterator[CaptureResult | NotACapture] | None = None
+    if len(paths) == 1 and jobs > 1:
+        from .parts import analyze_parts
+
+        one = analyze_parts([paths[0].name], jobs, progress=progress, **_asked(options))
+        results = iter([one]) if one else None
+    results = results or analyze_many([path.name for path in paths], jobs, progress, **_asked(options))
     for (name, directory), result in zip(paths, results, strict=False):
         if isinstance(result, NotACapture):
             if stop.came():  # what was read is too little to be anything
@@ -397,6 +403,8 @@ def _rotated(
     paths: Sequence[_Path], options: argparse.Namespace, stop: _Stop, statuses: set[int]
 ) -> Iterator[CaptureResult]:
     """The same for --rotated: all files are one capture."""
+    from .many import cores
+    from .parts import analyze_parts
     from .reader import analyze_set
 
     progress = _Progress(paths) if not options.quiet and sys.stderr and sys.stderr.isatty() else None
@@ -407,7 +415,10 @@ def _rotated(
             _refuse(error, given[name], options, statuses)
 
     try:
-        yield analyze_set([path.name for path in paths], **_asked(options), progress=progress, refused=refuse)
+        names = [path.name for path in paths]
+        jobs = 1 if options.each else options.jobs or cores()  # rows have one writer
+        found = analyze_parts(names, jobs, progress=progress, refused=refuse, **_asked(options)) if names[1:] else None
+        yield found or analyze_set(names, **_asked(options), progress=progress, refused=refuse)
     except NotACapture:
         statuses.add(3)
         if not stop.came() and all(path.directory for path in paths):

@@ -646,11 +646,12 @@ class Engine:
                 ):
                     way = self.lookup.get(d[p + 26 : p + 38], 2)  # type: ignore[arg-type]  # octets here, a pointer in C
                     if not way & 2 and self.number >= self.zone:
-                        if self.twin(hash(d[p + 14 : p + 34 + size]), time):
+                        packet = d[p + 14 : p + 34 + size]
+                        if self.twin(hash(packet), time):
                             self.duplicates += 1
                             return FOUND
                         if self.heads:
-                            self.note(d, p + 14, p + 34 + size, time)
+                            self.ring[self.number % NEAR] = (self.number, time, packet)  # type: ignore[assignment]  # octets here
                         self.segments += 1
                         return self.step(
                             way >> 2,
@@ -1825,7 +1826,7 @@ class Engine:
         self.ring[self.number % NEAR] = (self.number, time, bytes(d[start:end]))
 
     def forget(self) -> None:
-        """This frame is a copy itself."""
+        """Forget it: it is a copy itself."""
         self.ring.pop(self.number % NEAR, None)
 
     def head(
@@ -2024,7 +2025,7 @@ class Engine:
         self.m[b + STATE] = (state & EQUAL) | TOUCHED | P_MIDSTREAM
 
     def left_out(self, slot: int, count: int) -> None:
-        """So many segments without SYN, RST or FIN that the part did not log; unsure where they could change anything."""
+        """Take so many segments without SYN, RST or FIN that the part did not log; unsure where they could matter."""
         b = slot * WORDS
         state = self.m[b + STATE]
         phase = state & 0xFF

@@ -1,4 +1,4 @@
-"""Parts of a capture, analysed apart and merged: ``part()``, ``merge()``, ``result()``, plain functions to map anywhere.
+"""Parts of a capture, analysed apart and merged: ``part()``, ``merge()``, ``result()``, plain functions to map.
 
     result(merge(merge(part(x), part(y)), part(z)))  ==  analyze_set([x, y, z])
 
@@ -8,10 +8,11 @@ before: those of each 4-tuple up to a SYN that begins an opening in any case (``
 first 2,047 frames, which may be copies of frames of the part before. Merging steps through the log of the second part
 with the state of the first. So merging is associative, and any way of cutting gives the report of the whole.
 
-What is exact only within bounds. Where ``Part.unsure`` is set, the result may differ from that of the whole, and only
+What is exact only within bounds. Where ``unsure`` is set in it, the result may differ from that of the whole, and only
 reading in one go tells: a part or a merge had more conversations than ``--table`` holds, or of more than 64 segments in
-a row without SYN, FIN or RST at the head of a part (which logs 64 of them) one may have mattered. Without a sign: three
-copies of one packet on both sides of a cut, within 2 ms but 2,048 frames apart; more than 65,536 openings kept at one time.
+a row without SYN, FIN or RST at the head of a part (which logs 64 of them) one may have mattered. Without a sign:
+three copies of one packet on both sides of a cut, within 2 ms but 2,048 frames apart; more than 65,536 openings kept
+at one time.
 
 Parts can be pickled, do not depend on the form of the engine, and take some 150 octets for each 4-tuple and for each
 logged segment.
@@ -19,16 +20,22 @@ logged segment.
 
 from __future__ import annotations
 
+import os
+import signal
 import struct
 from bisect import bisect_left
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from .engine import NUMBERS, Finished, Kept, Refusals, Undecided, destination
-from .reader import Analysis, read_file
+from .engine import COMPILED, NUMBERS, Finished, Kept, Refusals, Undecided, destination
+from .errors import NotACapture
+from .reader import ORDERS, PCAP, Analysis, read_file
+from .words import Damage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from multiprocessing.connection import Connection
 
     from .engine import Engine
     from .words import CaptureResult, Octets, Piece
@@ -145,7 +152,7 @@ def _exported(analysis: Analysis, asked: dict[str, Any], pieces: list[Piece]) ->
     )
 
 
-def _absorb(analysis: Analysis, following: Part) -> None:
+def _absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop for each thing that a part holds
     """Let *analysis* go on with a part instead of with octets."""
     engine = analysis.engine
     base = engine.packets
@@ -208,4 +215,199 @@ class _Refused:
 
 
 def _shifted(kept: list[Kept] | None, base: int) -> list[Kept] | None:
-    return None if kept is None else [(frame + base, *rest) for frame, *rest in kept]
+    return None if kept is None else [(one[0] + base, *one[1:]) for one in kept]
+
+
+# -- on several processors -----------------------------------------------------------------------------------------
+
+#: Octets from which on it is worth while to start processes.
+LARGE = 16 << 20
+_BLOCK = 1 << 20
+
+#: Records that must follow each other for one to be taken for the beginning of one.
+_CHAIN = 32
+
+#: A file, and which of its octets; all where there is no end.
+_Range = tuple[str, int, int | None]
+
+
+def analyze_parts(
+    paths: Sequence[str],
+    jobs: int,
+    *,
+    progress: Callable[[int], None] | None = None,
+    refused: Callable[[NotACapture, str], None] | None = None,
+    **asked: Any,  # noqa: ANN401 - the options of Analysis
+) -> CaptureResult | None:
+    """Analyse one capture, in one file or cut into several, in *jobs* processes of which this is one.
+
+    As analyze() does with one path, and analyze_set() with several. None where that is not worth while (the compiled
+    engine is quicker by itself), or where the parts may give another result than the whole: read it in one go then.
+    """
+    if COMPILED or jobs < 2 or not all(map(os.path.isfile, paths)) or sum(map(os.path.getsize, paths)) < LARGE:
+        return None
+    tasks = _ranges(paths[0], jobs) if len(paths) == 1 else _groups(paths, jobs)
+    if len(tasks) < 2:
+        return None
+    import multiprocessing  # noqa: PLC0415 - seldom needed
+
+    context = multiprocessing.get_context("spawn")
+    crew = []
+    for task in tasks[1:]:
+        ours, theirs = context.Pipe(duplex=False)
+        crew.append((context.Process(target=_work, args=(theirs, task, asked), daemon=True), ours))
+        crew[-1][0].start()
+        theirs.close()
+    try:
+        return _put_together(tasks, [ours for _, ours in crew], progress, refused, asked)
+    finally:
+        for process, ours in crew:
+            ours.close()
+            process.terminate()
+            process.join()
+
+
+def _put_together(  # noqa: C901 - each way in which it may fail has its line
+    tasks: list[list[_Range]],
+    pipes: list[Connection],
+    progress: Callable[[int], None] | None,
+    refused: Callable[[NotACapture, str], None] | None,
+    asked: dict[str, Any],
+) -> CaptureResult | None:
+    """Read what the first task says, and add what the others found."""
+    one_file = tasks[0][0][2] is not None
+    analysis = Analysis("", **asked)
+    analysis.engine.begin_part(False)
+    pieces, errors, stopped = _read(analysis, tasks[0], progress)
+    for task, pipe in zip(tasks[1:], pipes, strict=True):
+        if stopped:
+            break
+        try:
+            found, its_errors = pipe.recv()
+        except EOFError:  # it died
+            return None
+        except KeyboardInterrupt:
+            stopped = True
+            break
+        if one_file and (not pieces or pieces[-1].damage or found is None):
+            return None  # what was taken for the beginning of a record is none, or the file is damaged
+        errors += its_errors
+        if found is not None:
+            _absorb(analysis, found)
+            pieces += found.pieces
+        if progress:
+            progress(sum((end or os.path.getsize(path)) - start for path, start, end in task))  # noqa: PTH202
+    if stopped and pieces and not pieces[-1].damage:
+        _, start, end = tasks[len(pieces) - 1][0] if one_file else ("", 0, None)
+        pieces[-1] = pieces[-1]._replace(damage=Damage((end or 0) - max(start - 24, 0), "interrupted"))
+    if analysis.engine.unsure or not pieces:
+        return None
+    for error, path in errors:
+        if refused:
+            refused(error, path)
+    result = analysis.whole(pieces)
+    if one_file:
+        last = tasks[len(pieces) - 1][0]
+        damage = pieces[-1].damage
+        result.name = last[0]
+        result.parts = ()
+        result.damage = damage and replace(damage, offset=damage.offset + max(last[1] - 24, 0))
+    return result
+
+
+def _work(pipe: Connection, task: list[_Range], asked: dict[str, Any]) -> None:
+    """What a process of its own does. It is ended from outside."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    analysis = Analysis("", **asked)
+    analysis.engine.begin_part(True)
+    pieces, errors, _ = _read(analysis, task, None)
+    pipe.send((_exported(analysis, asked, pieces) if pieces else None, errors))
+
+
+def _read(
+    analysis: Analysis, task: list[_Range], progress: Callable[[int], None] | None
+) -> tuple[list[Piece], list[tuple[NotACapture, str]], bool]:
+    """Feed *analysis*; return what each file held, which were none, and whether KeyboardInterrupt ended that."""
+    pieces: list[Piece] = []
+    errors: list[tuple[NotACapture, str]] = []
+    for path, start, end in task:
+        analysis.name = path
+        stopped = False
+        try:
+            if end is None:
+                stopped = read_file(analysis, path, progress)
+            else:
+                try:
+                    for block in _octets(path, start, end):
+                        if progress:
+                            progress(len(block))
+                        analysis.feed(block)
+                except KeyboardInterrupt:
+                    stopped = True
+                    analysis.damage("interrupted")
+            pieces.append(analysis.next_file())
+        except NotACapture as error:
+            analysis.forget_file()
+            errors.append((error, path))
+        if stopped:
+            return pieces, errors, True
+    return pieces, errors, False
+
+
+def _octets(path: str, start: int, end: int) -> Iterator[bytes]:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - names are strings here
+        if start:
+            yield file.read(24)
+            file.seek(start)
+        while start < end and (block := file.read(min(_BLOCK, end - start))):
+            start += len(block)
+            yield block
+
+
+def _groups(paths: Sequence[str], jobs: int) -> list[list[_Range]]:
+    """The files in *jobs* groups of about one size."""
+    groups: list[list[_Range]] = [[] for _ in range(jobs)]
+    sizes = list(map(os.path.getsize, paths))
+    before, whole = 0, sum(sizes)
+    for path, size in zip(paths, sizes, strict=True):
+        groups[min((before + size // 2) * jobs // whole, jobs - 1)].append((path, 0, None))
+        before += size
+    return [group for group in groups if group]
+
+
+def _ranges(path: str, jobs: int) -> list[list[_Range]]:
+    """A pcap file in *jobs* ranges, each of which begins with a record, most probably; one where it is none."""
+    size = os.path.getsize(path)  # noqa: PTH202
+    with open(path, "rb") as file:  # noqa: PTH123
+        head = file.read(40)
+        order = next((order for order in ORDERS if PCAP.get(int.from_bytes(head[:4], order)) == (16, 1000)), None)
+        order = order or next((order for order in ORDERS if PCAP.get(int.from_bytes(head[:4], order)) == (16, 1)), None)
+        if order is None:
+            return []
+        record = struct.Struct("<4I" if order == "little" else ">4I")
+        day = record.unpack(head[24:40])[0]
+        starts = [0]
+        for place in range(1, jobs):
+            at = size * (8 * place + 1) // (8 * jobs + 1)  # the first logs nothing: it can take a little more
+            file.seek(at)
+            found = _beginning(file.read(_BLOCK), record, day)
+            if found >= 0:
+                starts.append(at + found)
+    return [[(path, start, end)] for start, end in pairwise([*starts, size])]
+
+
+def _beginning(data: bytes, record: struct.Struct, day: int) -> int:
+    """Where a chain of records begins in *data*, all within a month of the file's first; -1 where none does."""
+    for start in range(min(len(data) - 16, 1 << 18)):
+        i = start
+        for _ in range(_CHAIN):
+            if i + 16 > len(data):
+                break
+            seconds, ticks, size, wire = record.unpack_from(data, i)
+            if abs(seconds - day) > 31 * 86_400 or ticks >= 1_000_000_000 or not 0 < size <= min(wire, 1 << 18):
+                break
+            i += 16 + size
+        else:
+            return start
+    return -1

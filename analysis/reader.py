@@ -251,6 +251,7 @@ class Analysis:
             midstream=engine.midstream,
             midstream_to_itself=engine.midstream_to_itself,
             evicted=engine.evicted,
+            unsure=bool(engine.apart and engine.unsure),
             openings=openings,
             left_out=sum(self.verdicts[verdict] for verdict in self._wanted) - len(openings) - self._gone,
             attempts=sorted(

@@ -122,6 +122,7 @@ def capture_as_json(result: CaptureResult) -> dict[str, Json]:
         "left_out": result.left_out,
         "walks": [_walk(walk) for walk in walks(result.attempts)],
         **({"parts": parts} if parts else {}),
+        **({"unsure": True} if result.unsure else {}),
     }
 
 

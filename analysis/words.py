@@ -290,3 +290,5 @@ class CaptureResult:
     attempts: list[Attempts] = field(default_factory=list)
     #: The files of a capture that was cut into several, in order.
     parts: tuple[Piece, ...] = ()
+    #: Whether it was put together from parts, and may differ from what the whole gives (analysis.parts says when).
+    unsure: bool = False

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import pickle
 import random
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import writers
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sequences import ALPHABETS, capture
 
 from analysis import engine, parts
-from analysis.reader import Analysis
+from analysis.reader import Analysis, analyze, analyze_set
 from analysis.words import REMARKABLE, Verdict
 
 if TYPE_CHECKING:
@@ -95,3 +93,79 @@ def test_any_cut_and_any_order_of_merging(seed, conversations, cuts):
             piece = [(piece[0][0], b"\x00")] * NEAR + piece
         files.append(pcap(piece))
     compare(files, chance.choice(ASKED), chance)
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small files, too, are worth processes of their own, and the compiled engine is not quicker."""
+    monkeypatch.setattr(parts, "LARGE", 0)
+    monkeypatch.setattr(parts, "COMPILED", False)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_a_file_in_ranges(tmp_path, jobs):
+    records = traffic(random.Random(jobs), 400)
+    path = tmp_path / "a.pcap"
+    path.write_bytes(pcap(records) + b"cut")
+    asked = {"collect": frozenset(Verdict)}
+    octets: list[int] = []
+    found = parts.analyze_parts([str(path)], jobs, progress=octets.append, **asked)
+    assert found == analyze(str(path), **asked)
+    assert found.damage
+    assert sum(octets) >= path.stat().st_size
+    assert parts.analyze_parts([str(path)], 1, **asked) is None
+
+
+@pytest.mark.usefixtures("small")
+def test_a_set_in_groups(tmp_path):
+    records = traffic(random.Random(3), 400)
+    names = [str(tmp_path / f"{number}.pcap") for number in range(5)]
+    for number, name in enumerate(names):
+        data = pcap(records[number * len(records) // 5 : (number + 1) * len(records) // 5])
+        with open(name, "wb") as file:  # noqa: PTH123
+            file.write(b"none" if number == 3 else data[:-1] if number == 1 else data)
+    told: list[tuple[list[str], object]] = []
+    for function, more in ((parts.analyze_parts, (3,)), (analyze_set, ())):
+        refused: list[str] = []
+        result = function(names, *more, refused=lambda error, _path, to=refused: to.append(str(error)))
+        told.append((refused, result))
+    assert told[0] == told[1]
+    assert len(told[0][0]) == 1
+
+
+@pytest.mark.usefixtures("small")
+def test_a_false_beginning_is_noticed(tmp_path):
+    """A capture of captures: what follows the cut looks like records, and lies inside one."""
+    inner = pcap([(10**18 + number, b"E" * 60) for number in range(800)])[24:]
+    path = tmp_path / "a.pcap"
+    path.write_bytes(pcap([(10**18, inner), (10**18, b"E" * 60)]))
+    assert len(parts._ranges(str(path), 2)) == 2
+    assert parts.analyze_parts([str(path)], 2) is None
+
+
+PADDING = [(10**18, b"\x00")] * NEAR
+
+
+def test_a_full_table_is_unsure():
+    records = PADDING + traffic(random.Random(5), 40)
+    assert parts.part([pcap(records)], table=16).unsure
+    assert not parts.part([pcap(records)]).unsure
+
+
+@pytest.mark.parametrize(("third", "unsure"), [("ACK", False), ("their ACK", True)])
+@pytest.mark.parametrize("collect", [REMARKABLE, frozenset(Verdict)])
+def test_of_many_plain_segments_few_are_logged(third, unsure, collect):
+    """They are counted; where the ACK that completes a handshake may be among them, that is said."""
+    (pair,) = (alphabet for alphabet in ALPHABETS if alphabet.name == "pair")
+    names = ("SYN", "SYN-ACK", third, *["their ACK"] * 200, "ACK", "FIN", "their FIN", "SYN", "their RST")
+    records = [(fact.time, fact.packet) for fact in capture(pair, [names])]
+    files = [pcap(records[:2]), pcap(PADDING + records[2:100]), pcap(PADDING + records[100:])]
+    asked = {"collect": collect}
+    made = [parts.part([data], **asked) for data in files]
+    assert len(made[1].log) < 70
+    for merged in (parts.merge(parts.merge(*made[:2]), made[2]), parts.merge(made[0], parts.merge(*made[1:]))):
+        found = parts.result(merged)
+        assert found.unsure is unsure
+        if not unsure:
+            assert found == reference(files, asked)

@@ -64,6 +64,8 @@ def facts(result: CaptureResult) -> Iterator[str]:
         yield f"{count(result.evicted, 'opening')} forgotten before decided: --table was too small"
     if result.left_out:
         yield f"{count(result.left_out, 'opening')} more than are shown are only counted; --all shows every one"
+    if result.unsure:
+        yield "put together from parts of which some could not be decided: read it in one go to be sure"
     for part in result.parts:
         if part.damage:
             yield f"a gap: {part.name} ends early, at byte {part.damage.offset:,}: {part.damage.reason}"
