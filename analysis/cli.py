@@ -169,6 +169,12 @@ def parser() -> argparse.ArgumentParser:
         help="captures to read at the same time (default: one for each processor); the report is the same",
     )
     what.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="have the captures read by a Dask cluster, by its scheduler's address (tcp://HOST:8786) or local; they "
+        "have to be URLs, or paths that mean the same on its machines",
+    )
+    what.add_argument(
         "--witness",
         action="store_true",
         help="ask Wireshark's dissectors (tshark) about the same frames, and show what they say beside it",
@@ -270,6 +276,8 @@ def _check(options: argparse.Namespace, paths: Sequence[_Path]) -> None:
     if options.rotated and (options.annotate or options.witness):
         raise UsageError("--annotate and --witness read a capture of one file: join them with mergecap -a for that")
     _check_format(options)
+    if options.cluster and (options.rotated or options.format == "parquet" or "-" in options.captures):
+        raise UsageError("--cluster reads captures one by one, where its machines see them: no --rotated, parquet or -")
     _check_output(options.output, paths)
     _check_annotated(options, paths)
     _check_step(options)
@@ -365,22 +373,33 @@ def _check_output(output: str | None, paths: Sequence[_Path]) -> None:
             raise UsageError(f"{output} is one of the captures: name another file to write to")
 
 
+def _read(
+    names: Sequence[str], options: argparse.Namespace, progress: _Progress | None
+) -> Iterator[CaptureResult | NotACapture]:
+    """Have the captures read by whom the options name."""
+    if options.cluster:
+        from .cluster import Cluster
+        from .many import in_order
+
+        return in_order(Cluster(options.cluster, _asked(options), progress), names)
+    from .many import analyze_many, cores
+
+    jobs = 1 if options.each else options.jobs or cores()  # rows have one writer
+    if len(names) == 1 and jobs > 1:
+        from .parts import analyze_parts
+
+        if one := analyze_parts(names, jobs, progress=progress, **_asked(options)):
+            return iter([one])
+    return analyze_many(names, jobs, progress, **_asked(options))
+
+
 def _results(
     paths: Sequence[_Path], options: argparse.Namespace, stop: _Stop, statuses: set[int]
 ) -> Iterator[CaptureResult]:
     """Read one capture after the other; what is none is said on standard error, and noted in *statuses*."""
-    from .many import analyze_many, cores
-
     progress = _Progress(paths) if not options.quiet and sys.stderr and sys.stderr.isatty() else None
     barren: dict[str | None, None] = dict.fromkeys(path.directory for path in paths if path.directory)
-    jobs = 1 if options.each else options.jobs or cores()  # rows have one writer
-    results: Iterator[CaptureResult | NotACapture] | None = None
-    if len(paths) == 1 and jobs > 1:
-        from .parts import analyze_parts
-
-        one = analyze_parts([paths[0].name], jobs, progress=progress, **_asked(options))
-        results = iter([one]) if one else None
-    results = results or analyze_many([path.name for path in paths], jobs, progress, **_asked(options))
+    results = _read([path.name for path in paths], options, progress)
     for (name, directory), result in zip(paths, results, strict=False):
         if isinstance(result, NotACapture):
             if stop.came():  # what was read is too little to be anything

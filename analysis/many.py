@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .engine import COMPILED
 from .errors import NotACapture
@@ -19,7 +19,7 @@ from .reader import analyze
 from .remote import is_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor, Future
     from multiprocessing.synchronize import Event
 
@@ -51,15 +51,38 @@ def analyze_many(
     """
     jobs = min(jobs, len(paths)) if all(is_remote(path) or os.path.isfile(path) for path in paths) else 1
     if jobs <= 1:
-        yield from (attempt(path, asked, progress) for path in paths)
-        return
-    crew = (_Threads if COMPILED else _Processes)(jobs, asked, progress)
+        return (attempt(path, asked, progress) for path in paths)
+    return in_order((_Threads if COMPILED else _Processes)(jobs, asked, progress), paths)
+
+
+class Crew(Protocol):
+    """Those who do the work."""
+
+    @property
+    def size(self) -> int:
+        """How many captures they can read at a time."""
+
+    def start(self, path: str) -> Any:  # noqa: ANN401 - each has futures of its own
+        """Have somebody begin with it as soon as may be; what can be waited for."""
+
+    def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
+        """Wait for what comes of it; None where it was taken back."""
+
+    def stop(self) -> None:
+        """Have everybody end where they are."""
+
+    def close(self) -> None:
+        """Wait until they have."""
+
+
+def in_order(crew: Crew, paths: Iterable[str]) -> Iterator[Found]:
+    """What *crew* finds in each of these captures, in their order; see analyze_many(). It is dismissed afterwards."""
     waiting = iter(paths)
-    under_way: deque[tuple[str, Future[Found]]] = deque()
+    under_way: deque[tuple[str, Any]] = deque()
     interrupted = False
     try:
         while True:
-            while not interrupted and len(under_way) < AHEAD * jobs and (begun := next(waiting, None)) is not None:
+            while not interrupted and len(under_way) < AHEAD * crew.size and (begun := next(waiting, None)) is not None:
                 under_way.append((begun, crew.start(begun)))
             if not under_way:
                 break
@@ -78,7 +101,7 @@ def analyze_many(
             raise KeyboardInterrupt
     finally:
         crew.stop()
-        crew.executor.shutdown(cancel_futures=True)
+        crew.close()
 
 
 def attempt(path: str, asked: dict[str, Any], progress: Callable[[int], None] | None) -> Found:
@@ -95,7 +118,7 @@ class _Threads:
     """Workers in this process."""
 
     def __init__(self, jobs: int, asked: dict[str, Any], progress: Callable[[int], None] | None) -> None:
-        self._jobs, self._asked, self._progress = jobs, asked, progress
+        self.size, self._asked, self._progress = jobs, asked, progress
         self._lock = threading.Lock()
         self._stopped: threading.Event | Event = threading.Event()
         self.executor = self._hired(jobs)
@@ -124,6 +147,10 @@ class _Threads:
         """Have everybody end where they are."""
         self._stopped.set()
 
+    def close(self) -> None:
+        """Wait until they have."""
+        self.executor.shutdown(cancel_futures=True)
+
 
 class _Processes(_Threads):
     """Workers of their own: they share nothing, and one that dies (for want of memory, say) takes but its capture."""
@@ -143,7 +170,7 @@ class _Processes(_Threads):
         try:
             return self.executor.submit(_employed, path, self._asked)
         except BrokenExecutor:
-            self.executor = self._hired(self._jobs)
+            self.executor = self._hired(self.size)
             return self.executor.submit(_employed, path, self._asked)
 
     def result(self, path: str, future: Future[Found]) -> Found | None:

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 FILES = sorted(path for top in ("analysis", "capture") for path in (ROOT / top).rglob("*.py"))
-LIBRARIES = ("Cython", "fsspec", "jinja2", "pyarrow", "pyroute2", "pyshark", "scapy", "tabulate", "tqdm")
+LIBRARIES = ("Cython", "distributed", "fsspec", "jinja2", "pyarrow", "pyroute2", "pyshark", "scapy", "tabulate", "tqdm")
 
 
 def imports(path: Path) -> set[str]:

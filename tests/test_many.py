@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import threading
 import time
@@ -69,8 +70,9 @@ def test_processes_do_as_threads_do(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 def killing(ended: threading.Event) -> None:
     while not ended.is_set():
-        for worker in multiprocessing.active_children():
-            worker.kill()
+        with contextlib.suppress(RuntimeError):  # the list changes while it is made
+            for worker in multiprocessing.active_children():
+                worker.kill()
         time.sleep(0.005)
 
 

@@ -31,6 +31,7 @@ class Server(SimpleHTTPRequestHandler):
     ranges = True
     most = 1 << 30
     breaks: ClassVar[list[int]] = []
+    answered: ClassVar[list[int]] = []
 
     def do_GET(self) -> None:
         path = Path(self.directory, self.path[1:])
@@ -50,6 +51,7 @@ class Server(SimpleHTTPRequestHandler):
         self.end_headers()
         if self.command == "HEAD":
             return
+        self.answered.append(first)
         octets = octets[first : last + 1]
         if len(octets) > self.most and self.breaks:
             self.breaks.pop()
@@ -135,28 +137,28 @@ def test_what_is_not_there(folder: Path) -> None:
     assert "self-connect" in ended.stdout
 
 
-def test_from_a_bucket(folder: Path) -> None:
+@contextmanager
+def bucket(folder: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The files of a folder in an S3 of our own: their URL, and the environment that leads there."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
-        url = "http://{}:{}".format(*server.get_host_and_port())
-        environment = {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "FSSPEC_S3_ENDPOINT_URL": url,
-        }
-        with pytest.MonkeyPatch.context() as patched:
-            for name, value in environment.items():
-                patched.setenv(name, value)
-            store = s3fs.S3FileSystem(endpoint_url=url)
-            store.mkdir("captures")
-            for path in sorted(folder.iterdir()):
-                store.put(str(path), f"captures/ring/{path.name}")
-            there = run("s3://captures/ring/", env=os.environ.copy())
-            some = run("s3://captures/ring/*.gz", env=os.environ.copy())
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        key = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+        store = s3fs.S3FileSystem(endpoint_url=endpoint, key="test", secret="test", skip_instance_cache=True)
+        if store.exists("captures"):  # what the server knows outlives it
+            store.rm("captures", recursive=True)
+        store.mkdir("captures")
+        store.put([str(path) for path in sorted(folder.iterdir())], "captures/ring/")
+        yield "s3://captures/ring/", {**key, "FSSPEC_S3_ENDPOINT_URL": endpoint}
     finally:
         server.stop()
+
+
+def test_from_a_bucket(folder: Path) -> None:
+    with bucket(folder) as (url, environment):
+        there = run(url, env=os.environ | environment)
+        some = run(f"{url}*.gz", env=os.environ | environment)
     here = run(folder)
     assert (there.returncode, there.stderr) == (0, "")
     assert told(there.stdout, "s3://captures/ring") == told(here.stdout, str(folder))

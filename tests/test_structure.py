@@ -15,6 +15,7 @@ STOREYS = (
     ("engine", "replay", "witness", "portwalk"),
     ("reader", "report"),
     ("many", "parts"),
+    ("cluster",),
     ("views.wording",),
     ("views.mermaid", "views.page.shapes"),
     ("views.page.ladder", "views.page.machine", "views.page.walk"),

@@ -51,7 +51,7 @@ function _shtab_selfconn_analyze_using
 end
 
 set -g _shtab_selfconn_analyze_commands 
-set -g _shtab_selfconn_analyze_opts_with_value --annotate --color --expect --format --host --jobs --only --output --port --table -o
+set -g _shtab_selfconn_analyze_opts_with_value --annotate --cluster --color --expect --format --host --jobs --only --output --port --table -o
 
 complete -c selfconn-analyze -e
 complete -c selfconn-analyze -f
@@ -65,6 +65,7 @@ complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l expect -xka "se
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l rotated -d 'the files are one capture that was cut, as tcpdump -G, -C and dumpcap -b do: name them in order; those of a directory are taken by name, numbers by value'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l table -x -d 'undecided openings to remember at one time (default 262144); what has to be forgotten is counted'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l jobs -x -d 'captures to read at the same time (default: one for each processor); the report is the same'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l cluster -x -d 'have the captures read by a Dask cluster, by its scheduler'"'"'s address (tcp://HOST:8786) or local; they have to be URLs, or paths that mean the same on its machines'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l witness -d 'ask Wireshark'"'"'s dissectors (tshark) about the same frames, and show what they say beside it'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l format -xka "table json jsonl markdown mermaid html parquet" -d 'table (default), json, jsonl, markdown, mermaid, html, or parquet: a row for every opening, with -o'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write there instead of to standard output; a name that ends in .parquet means --format parquet'

@@ -1,0 +1,105 @@
+"""Many captures on a cluster: Dask distributes them, one task a capture, and we only ask for the results in order.
+
+The workers open the captures themselves, so these have to be URLs, or paths that mean the same on every machine. What
+fails is tried again; what a lost worker had, Dask gives to another. Needs selfconn[cluster] here and on the workers.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from .errors import CannotCapture, NotACapture, UsageError
+from .many import attempt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .many import Found
+
+#: How often a task is tried anew, and how many workers may die with a capture before it is given up.
+RETRIES = 3
+
+
+class Cluster:
+    """A crew for many.analyze_many(): the cluster whose scheduler is at *address*, or with "local" one of its own here.
+
+    Raises UsageError where Dask is not installed or the versions do not fit, CannotCapture where nobody answers.
+    """
+
+    def __init__(self, address: str, asked: dict[str, Any], progress: Callable[[int], None] | None) -> None:
+        try:
+            from distributed import Client, KilledWorker, LocalCluster  # noqa: PLC0415 - it takes a second
+        except ImportError as error:
+            raise UsageError(f"--cluster needs Dask ({error}): pip install 'selfconn[cluster]'") from error
+        import logging  # noqa: PLC0415
+
+        # What Dask mends by itself, a worker that is lost among it, is not our user's affair.
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        self._asked, self._progress, self._died = asked, progress, KilledWorker
+        self._own = None
+        if address == "local":
+            self._own = LocalCluster(
+                threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None, silence_logs=50
+            )
+        try:
+            self._client = Client(self._own or address, timeout=10)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise CannotCapture(f"no cluster answers at {address}: {error}") from error
+        try:
+            self._check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check(self) -> None:
+        """Refuse a cluster of another version: its reports would be of another kind."""
+        from .report import VERSION  # noqa: PLC0415
+
+        try:
+            self._client.get_versions(check=True)
+            theirs = self._client.run(_version)
+        except Exception as error:  # whatever its machines think of our modules
+            raise UsageError(f"the cluster's versions do not fit: {error}") from error
+        others = {version for version in theirs.values() if version != VERSION}
+        if others:
+            raise UsageError(f"the cluster has selfconn {', '.join(sorted(others))}, this is {VERSION}")
+
+    @property
+    def size(self) -> int:
+        """How many captures can be read at a time."""
+        threads: dict[str, int] = self._client.nthreads()
+        return max(1, sum(threads.values()))
+
+    def start(self, path: str) -> Any:  # noqa: ANN401 - Dask has no types
+        """Have a worker begin with it as soon as may be."""
+        return self._client.submit(_attempt, path, self._asked, pure=False, retries=RETRIES)
+
+    def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
+        """Wait for what comes of it; None where it was taken back."""
+        try:
+            found: Found | None = None if future.cancelled() else future.result()
+        except self._died:
+            return NotACapture(f"cannot read {path}: {RETRIES + 1} workers that read it died")
+        if found is not None and self._progress and os.path.isfile(path):  # noqa: PTH113 - as in many.py
+            self._progress(os.path.getsize(path))  # noqa: PTH202
+        return found
+
+    def stop(self) -> None:
+        """Nothing more is begun; what is under way is not waited for."""
+
+    def close(self) -> None:
+        """Let go of the cluster, and end it where it was our own."""
+        self._client.close()
+        if self._own:
+            self._own.close()
+
+
+def _attempt(path: str, asked: dict[str, Any]) -> Found:
+    return attempt(path, asked, None)
+
+
+def _version() -> str:
+    from .report import VERSION  # noqa: PLC0415
+
+    return VERSION

@@ -1,0 +1,105 @@
+"""The captures read by a cluster of worker processes, some of which are killed: the report of one process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import ROOT
+from segments import refused, self_connect, three_way
+from test_analyze_cli import capture, run
+from test_remote import bucket, served
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CAPTURES = 300
+
+#: A scheduler and two workers; their address and process numbers are printed.
+CLUSTER = """
+import sys
+from distributed import LocalCluster
+if __name__ == "__main__":
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None, silence_logs=50
+    ) as cluster:
+        print(cluster.scheduler_address, *(nanny.pid for nanny in cluster.workers.values()), flush=True)
+        sys.stdin.read()
+"""
+
+
+@contextmanager
+def cluster(**environment: str) -> Iterator[tuple[str, list[int]]]:
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        assert process.stdin
+        address, *workers = process.stdout.readline().split()
+        yield address, [int(worker) for worker in workers]
+        process.stdin.close()
+        process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Captures, one of them cut and one that is none."""
+    made = tmp_path_factory.mktemp("captures")
+    whole = capture(refused(), self_connect(), three_way())
+    for number in range(CAPTURES):
+        data = whole[:-5] if number == 100 else b"no capture" if number == 200 else whole
+        (made / f"{number:03}.pcap").write_bytes(data)
+    return made
+
+
+def killing(worker: int, answered: list[int]) -> None:
+    """Kill a worker once a few captures are read."""
+    while len(answered) < CAPTURES // 3:
+        time.sleep(0.01)
+    os.kill(worker, signal.SIGKILL)
+
+
+def test_over_http_and_a_worker_dies(folder: Path) -> None:
+    answered: list[int] = []
+    with served(folder, answered=answered) as url, cluster() as (address, workers):
+        names = [f"{url}/{number:03}.pcap" for number in range(CAPTURES)]
+        killer = threading.Thread(target=killing, args=(workers[0], answered), daemon=True)
+        killer.start()
+        there = run("--format", "json", "--cluster", address, *names)
+        killer.join(10)
+        assert not killer.is_alive()
+        here = run("--format", "json", "--jobs", "1", *names)
+    assert (there.returncode, there.stdout) == (here.returncode, here.stdout)
+    assert sorted(there.stderr.splitlines()) == sorted(here.stderr.splitlines())
+    assert here.stdout.count('"verdict": "self-connect"') == CAPTURES - 1
+
+
+def test_from_a_bucket(folder: Path) -> None:
+    with bucket(folder) as (url, environment), cluster(**environment) as (address, _):
+        there = run("--cluster", address, url, env=os.environ | environment)
+        here = run("--jobs", "1", url, env=os.environ | environment)
+    assert (there.returncode, there.stdout) == (here.returncode, here.stdout)
+
+
+def test_a_cluster_of_its_own(folder: Path) -> None:
+    names = [folder / f"{number:03}.pcap" for number in range(98, 103)]
+    there, here = run("--cluster", "local", *names), run("--jobs", "1", *names)
+    assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
+    assert there.returncode == 4
+
+
+def test_what_is_no_cluster(folder: Path) -> None:
+    ended = run("--cluster", "tcp://127.0.0.1:1", folder / "000.pcap", timeout=100)
+    assert ended.returncode == 3
+    assert "no cluster answers at tcp://127.0.0.1:1" in ended.stderr.splitlines()[-1]
+    assert run("--cluster", "local", "-").returncode == 2
