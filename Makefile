@@ -36,7 +36,7 @@ demo: $(VENV)/ready ## set up, then catch a socket connecting to itself and prin
 
 .PHONY: test-packages
 test-packages:
-	@tools/packages tshark tcpdump chromium gcc gccgo libc6-dev bash-completion zsh fish tcptrace argus-server argus-client libndpi-bin tcpflow telnet redis-server nutcracker \
+	@tools/packages tshark tcpdump chromium gcc gccgo libc6-dev bash-completion zsh fish tcptrace argus-server argus-client libndpi-bin tcpflow telnet redis-server nutcracker sudo \
 	    $$(case $$(tools/find-python) in /usr/bin/*) echo python3-dev ;; esac)
 
 test: $(VENV)/ready-dev ## set up, then lint, strict types and every test

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 THEN = ("stop", "wait", "leave")
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
-#: Seconds to end in after SIGTERM, and to be gone in after SIGKILL; between two looks in between.
-_POLITE, _PATIENCE, _LOOK = 1.0, 1.0, 0.01
+#: Seconds to end in after SIGTERM, and to be gone in after SIGKILL; between two looks in between. With all that is
+#: left to do, a signal to us is obeyed within two seconds.
+_POLITE, _PATIENCE, _LOOK = 0.7, 0.8, 0.01
 
 
 class Command:
@@ -99,7 +100,7 @@ class Command:
         return self.running
 
     def stop(self, meanwhile: Callable[[], object]) -> bool:
-        """End COMMAND and all that it started and left: SIGTERM, and after a second SIGKILL. False: something stayed.
+        """End COMMAND and all that it started and left: SIGTERM, and after a moment SIGKILL. False: something stayed.
 
         *meanwhile* is called all the while: what they do at the end belongs to the recording.
         """

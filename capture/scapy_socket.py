@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from contextlib import contextmanager
+from importlib import metadata
 from select import epoll
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -41,6 +42,14 @@ def _without_user_files() -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _check_version() -> None:
+    """Raise ImportError for a scapy that unpickles files of the home directory when it is imported: 2.6 and 2.7 do."""
+    version = metadata.version("scapy")
+    if tuple(int(part) for part in version.split(".")[:2]) < (2, 8):
+        raise ImportError(f"scapy {version} runs files of a home directory when it is imported: 2.8 or later is needed")
+
+
+_check_version()
 with _without_user_files():
     from scapy.config import conf
     from scapy.error import Scapy_Exception
