@@ -20,7 +20,7 @@ SOURCES := pyproject.toml setup.py analysis/engine.py $(wildcard analysis/*.pxd)
 # Files that root makes in somebody else's clone (sudo make test) are given to the owner of the clone.
 HAND_BACK = if [ "$$(id -u)" -eq 0 ]; then trap 'chown --no-dereference --recursive --from=0 --reference=. .' EXIT; fi
 
-.PHONY: help demo test test-versions bench docs screenshots pcaps install uninstall clean
+.PHONY: help demo test test-versions fuzz bench docs screenshots pcaps install uninstall clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -42,8 +42,12 @@ test-packages:
 test: $(VENV)/ready-dev ## set up, then lint, strict types and every test
 	@$(HAND_BACK); PYTHON="$(PYTHON_IN)" tools/check
 
-test-versions: test-packages ## the tests under each newer Python that is here
+test-versions: test-packages ## the tests under each newer Python that is here, and with the oldest dependencies
 	@$(HAND_BACK); tools/versions .cache
+
+fuzz: ## five minutes of damaged captures for the engine, compiled with sanitizers
+	@tools/packages clang libclang-rt-14-dev
+	@$(HAND_BACK); tools/fuzz .cache/fuzz 300
 
 bench: $(VENV)/ready ## us and other programs on big captures, side by side (24 GB of disk)
 	@tools/packages tcpdump tshark tcptrace
