@@ -407,6 +407,8 @@ def _results(
             _refuse(result, _Path(name, directory), options, statuses)
             continue
         barren.pop(directory, None)
+        if options.quiet and options.format == "table":
+            result.attempts.clear()  # nobody asks for these, and of many captures they are most of the memory
         yield result
         if stop.came():
             break
