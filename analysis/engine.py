@@ -39,6 +39,7 @@ DAMAGES = (
     "a pcapng interface description is too short",
     "a packet of interface {}, which the file has not described",
     "a packet claims {} octets, more than its block holds",
+    "a pcapng section describes more than 65536 interfaces",
 )
 
 #: Why a frame gave no segment. Counted by place; none of them ends the run.
@@ -74,6 +75,7 @@ if not cython.compiled:
     D_INTERFACE = 7
     D_UNKNOWN_INTERFACE = 8
     D_PACKET = 9
+    D_INTERFACES = 10
 
     # Places in REASONS, and what else a frame can come to.
     R_LINK = 0
@@ -184,6 +186,9 @@ if not cython.compiled:
 
     #: Words of an interface: link type, snap length, if_tsresol, if_tsoffset.
     FACE = 4
+    #: Interfaces of a section, and link types that are counted by their number, at most.
+    MAX_FACES = 65_536
+    MAX_LINKS = 16
     LAST_SECOND = 9_000_000_000
 
     TWINS = 65_536  # frames remembered in the search for doubles ...
@@ -534,6 +539,9 @@ class Engine:
                 if end - p < 8:
                     self.broken = D_INTERFACE
                     return False
+                if self.face_count == MAX_FACES:
+                    self.broken = D_INTERFACES
+                    return False
                 self.describe(d, p, end)
             return True
         if face >= self.face_count:
@@ -680,7 +688,9 @@ class Engine:
         return found
 
     def note_link(self, link: int) -> None:
-        """Count a frame of a link type that is not known here."""
+        """Count a frame of a link type that is not known here; from MAX_LINKS of them on, all others as -1."""
+        if len(self.unknown_links) >= MAX_LINKS and link not in self.unknown_links:
+            link = -1
         self.unknown_links[link] = self.unknown_links.get(link, 0) + 1
 
     def decode(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
@@ -1505,7 +1515,9 @@ class Engine:
     def keep_early(self, slot: int, d: Octets, p: int, size: int, data: int, first: bool, time: int) -> None:
         """Keep an early SYN-ACK for the opening that may follow in *slot*, or the ACK to one that is kept."""
         if slot in self.early or (d[p + 13] & SYN and self.early_count < MAX_KEPT):
-            self.early.setdefault(slot, []).append((self.number, time, first, bytes(d[p : p + size]), data))
+            segments = self.early.setdefault(slot, [])
+            if len(segments) < FULL:
+                segments.append((self.number, time, first, bytes(d[p : p + size]), data))
             self.early_count = len(self.early)
 
     def drop_early(self, slot: int) -> None:
