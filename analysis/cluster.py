@@ -28,14 +28,15 @@ class Cluster:
     """
 
     def __init__(self, address: str, asked: dict[str, Any], progress: Callable[[int], None] | None) -> None:
+        import logging  # noqa: PLC0415
+
         try:
             from distributed import Client, KilledWorker, LocalCluster  # noqa: PLC0415 - it takes a second
         except ImportError as error:
             raise UsageError(f"--cluster needs Dask ({error}): pip install 'selfconn[cluster]'") from error
-        import logging  # noqa: PLC0415
-
-        # What Dask mends by itself, a worker that is lost among it, is not our user's affair.
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        # What Dask mends by itself (a lost worker, say) is not our user's affair. It sets these levels on import.
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         self._asked, self._progress, self._died = asked, progress, KilledWorker
         self._own = None
         if address == "local":
