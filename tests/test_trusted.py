@@ -24,7 +24,8 @@ from analysis.output import opened
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.usefixtures("need_root")]
+#: The installation, which the first of them waits for, fetches and compiles: on a busy machine that takes minutes.
+pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.usefixtures("need_root"), pytest.mark.timeout(600)]
 
 #: A target that connect() never hits by itself: it goes on until it is told to end.
 ENDLESS = ("--private", "--port", "60000", "--range", "50000-50999", "--repro", "walk", "-q", "--attempts", "100000000")
@@ -68,13 +69,15 @@ class Desk(NamedTuple):
 def installed(need_root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:  # noqa: ARG001
     """Where `make install` put the commands: a place that every user of the machine may enter."""
     program("sudo", "sudo")
-    if subprocess.run([ROOT / "tools" / "find-python", "--shared"], capture_output=True, check=False).returncode:
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHON"}  # make's, in this clone
+    find = [ROOT / "tools" / "find-python", "--shared"]
+    if subprocess.run(find, env=ours, capture_output=True, check=False).returncode:
         missing("a Python that every user may run, and that makes environments", package="python3-venv")
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
         place = Path(directory)
         place.chmod(0o755)
         command = [ROOT / "tools" / "install", place / "opt", place / "bin", place / "share" / "man" / "man1"]
-        made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+        made = subprocess.run(command, cwd=ROOT, env=ours, capture_output=True, text=True, timeout=500, check=False)
         assert made.returncode == 0, made.stderr
         yield place
 
