@@ -278,6 +278,7 @@ def _command(scene: Scene) -> Outcome:
     with ExitStack() as opened:
         sink = opened.enter_context(closing(Sink(options.write)))
         command = Command(options.command, output=_output(options), outlives=options.then == "leave")
+        opened.callback(command.stop, lambda: None)  # whatever happens from here on, nothing of it stays
         recording = opened.enter_context(_recording(scene, sink))
         opened.callback(command.stop, recording.take)
         deadline = time.monotonic() + (options.timeout or math.inf)

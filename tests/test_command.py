@@ -135,6 +135,18 @@ def test_it_can_be_waited_for(tmp_path: Path) -> None:
     assert made["openings"][0]["transitions"][-1]["to"] == "TIME-WAIT"
 
 
+def test_it_does_not_outlive_us_when_we_fail(tmp_path: Path) -> None:
+    """Deaf to the SIGTERM that the kernel sends it when we are gone, it has to be ended before."""
+    mark = f"SELFCONN_TEST_{os.getpid()}_{time.monotonic_ns()}"
+    broken = "import analysis.reader, sys; del analysis.reader.Analysis; from capture.cli import main; main()"
+    command = [sys.executable, "-c", broken, "--private", "-q", "--", "sh", "-c", 'trap "" TERM; sleep 1000; true']
+    ended = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT | {mark: "1"}, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
+    assert "ImportError" in ended.stderr
+    assert left(mark) == []
+
+
 def test_it_can_be_left_alone(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "capture.cli", "--private", "--format", "json", "-w", "made.pcapng"]
     ended = subprocess.run(
