@@ -213,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process, if None); return its exit status."""
     options = parser().parse_args(argv)
     stop = _Stop()
-    with stop.listening():
+    with stop.listening(), _read_to_the_end():
         try:
             return _run(options, stop)
         except SelfconnError as error:
@@ -569,12 +569,14 @@ def _write(report: Report, options: argparse.Namespace) -> None:
     else:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors=_ESCAPE)
-        with _writing("standard output"):
+        with _writing(_STANDARD_OUTPUT):
             _print(_rendered(report, options, sys.stdout), sys.stdout)
 
 
 #: What the encoding of a stream cannot say is escaped.
 _ESCAPE = "backslashreplace"
+
+_STANDARD_OUTPUT = "standard output"
 
 
 @contextmanager
@@ -582,7 +584,9 @@ def _writing(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if name == "standard output":  # or Python would try again at exit, and complain in its own words
+        if name == _STANDARD_OUTPUT and isinstance(error, BrokenPipeError):
+            raise
+        if name == _STANDARD_OUTPUT:  # or Python would try again at exit, and complain in its own words
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise Incomplete(f"cannot write {name}: {error.strerror}") from error
 
@@ -630,8 +634,8 @@ class _Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Turn INT, TERM and HUP into KeyboardInterrupt, and let a closed pipe end the process without a word."""
-        wanted: dict[signal.Signals, Callable[..., None] | signal.Handlers] = {signal.SIGPIPE: signal.SIG_DFL}
+        """Turn INT, TERM and HUP into KeyboardInterrupt."""
+        wanted: dict[signal.Signals, Callable[..., None]] = {}
         # A script has SIGINT ignored in what it starts in the background; here it counts all the same.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
@@ -646,6 +650,19 @@ class _Stop:
     def _interrupt(self, number: int, _frame: object) -> None:
         self.number = number
         raise KeyboardInterrupt
+
+
+@contextmanager
+def _read_to_the_end() -> Iterator[None]:
+    """Where nobody reads on what is written here, end without a word, as SIGPIPE ends other programs.
+
+    The signal itself stays ignored: a worker that dies or a server that hangs up would send it as well.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)
 
 
 class _Progress:

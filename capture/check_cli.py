@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from analysis.errors import CannotCapture, Incomplete, SelfconnError
 from analysis.output import put
 from analysis.text import printable
+
+from .cli import ends_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,9 +124,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
-    for one in (signal.SIGINT, signal.SIGPIPE):  # there is nothing to keep
-        signal.signal(one, signal.SIG_DFL)
-    options = parser().parse_args(argv)
+    with ends_at_once():
+        return _run(parser().parse_args(argv))
+
+
+def _run(options: argparse.Namespace) -> int:
     from . import check, privilege, sockets  # noqa: PLC0415 - --help needs none of it
 
     try:

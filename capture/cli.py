@@ -148,7 +148,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit status."""
     _fill_the_first_three()
-    with _ends_at_once():
+    with ends_at_once():
         words = sys.argv[1:] if argv is None else argv
         arguments = _arguments(words)
         from . import session  # noqa: PLC0415 - --help needs none of it
@@ -191,7 +191,7 @@ def _fill_the_first_three() -> None:
 
 
 @contextlib.contextmanager
-def _ends_at_once() -> Iterator[None]:
+def ends_at_once() -> Iterator[None]:
     """Let Ctrl-C simply end the process, as long as there is nothing to keep; and a pipe that nobody reads any more."""
     before = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGINT, signal.SIGPIPE)}
     try:

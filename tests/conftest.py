@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import os
+import pwd
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +45,20 @@ def program(name: str, package: str) -> str:
     # Where daemons lie is not on everybody's PATH.
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
     return shutil.which(name, path=path) or missing(name, package=package)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_before() -> Iterator[None]:
+    """No test leaves a signal handled otherwise than it found it: the next one would feel it."""
+    watched = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE)
+    before = [signal.getsignal(number) for number in watched]
+    yield
+    assert [signal.getsignal(number) for number in watched] == before
+
+
+def ordinary_user() -> pwd.struct_passwd:
+    """Somebody of this machine who is not root; nobody, where it has no people."""
+    return next((user for user in pwd.getpwall() if 1000 <= user.pw_uid < 60_000), None) or pwd.getpwnam("nobody")
 
 
 @pytest.fixture(scope="session")

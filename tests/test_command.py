@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import missing
+from conftest import missing, ordinary_user
 from test_capture_cli import ENVIRONMENT, capture
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("need_private_namespace")]
@@ -246,10 +246,7 @@ def shared_python() -> str:
 @pytest.mark.root
 @pytest.mark.usefixtures("need_root")
 def test_under_sudo_it_is_the_user() -> None:
-    users = [user for user in pwd.getpwall() if 1000 <= user.pw_uid < 60_000]
-    if not users:
-        missing("an ordinary user")
-    user = users[0]
+    user = ordinary_user()
     who = {"SUDO_UID": str(user.pw_uid), "SUDO_GID": str(user.pw_gid), "SUDO_USER": user.pw_name}
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
         Path(directory).chmod(0o777)

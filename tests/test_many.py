@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,13 @@ from segments import SELF6, refused, self_connect, three_way
 from test_analyze_cli import capture, run
 
 from analysis import many
+from analysis.cli import main
 from analysis.errors import NotACapture
 from analysis.reader import analyze
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
     from pathlib import Path
 
 
@@ -81,6 +84,25 @@ def test_a_worker_that_dies_is_told(folder: Path, monkeypatch: pytest.MonkeyPatc
     first, second, *others = many.analyze_many(paths, 2)
     assert str(second) == f"cannot read {paths[1]}: the process that read it died"
     assert [result.name for result in (first, *others)] == [paths[0], *paths[2:]]
+
+
+def test_the_command_outlives_a_worker(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Writing to the one that died must not be taken for a reader of the report who left."""
+    monkeypatch.setattr(many, "COMPILED", False)
+    monkeypatch.setattr(many, "_employed", dying)
+    seen = []
+    original = many._Processes.result
+
+    def noted(self: many._Processes, path: str, future: Future[many.Found]) -> many.Found | None:
+        seen.append(signal.getsignal(signal.SIGPIPE))
+        return original(self, path, future)
+
+    monkeypatch.setattr(many._Processes, "result", noted)
+    assert main(["--jobs", "2", *(str(folder / name) for name in ("00.pcap", "04.pcap", "08.pcap"))]) == 3
+    assert "04.pcap: the process that read it died" in capfd.readouterr().err
+    assert seen == [signal.SIG_IGN] * 3
 
 
 @pytest.mark.parametrize("compiled", [True, False], ids=["threads", "processes"])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from conftest import ROOT, missing
+from conftest import ROOT, missing, ordinary_user
 
 from analysis.errors import CannotCapture
 from capture import privilege
@@ -91,8 +91,7 @@ def after() -> dict[str, Any]:
 @pytest.fixture
 def somebody(need_root: None) -> pwd.struct_passwd:  # noqa: ARG001 - only root can become somebody
     """An ordinary user of this machine; nobody if there is no other."""
-    users = [user for user in pwd.getpwall() if 1000 <= user.pw_uid < 60_000] or [pwd.getpwnam("nobody")]
-    return users[0]
+    return ordinary_user()
 
 
 def sudo(user: pwd.struct_passwd) -> dict[str, str | None]:

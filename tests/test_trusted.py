@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from conftest import ROOT, missing, program
+from conftest import ROOT, missing, ordinary_user, program
 from test_privilege import fields, held
 
 from analysis.output import opened
@@ -84,9 +84,8 @@ def installed(need_root: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def desk(installed: Path) -> Iterator[Desk]:
-    users = [user for user in pwd.getpwall() if 1000 <= user.pw_uid < 60_000] or [pwd.getpwnam("nobody")]
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
-        made = Desk(users[0], Path(directory), installed)
+        made = Desk(ordinary_user(), Path(directory), installed)
         made.give(made.home)
         yield made
 
