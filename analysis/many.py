@@ -9,7 +9,6 @@ interpreted one gets processes. What one capture does (damage, no capture at all
 from __future__ import annotations
 
 import os
-import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,7 +20,7 @@ from .remote import is_remote
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor, Future
-    from multiprocessing.synchronize import Event
+    from multiprocessing.context import SpawnContext
 
     from .words import CaptureResult
 
@@ -53,6 +52,16 @@ def analyze_many(
     if jobs <= 1:
         return (attempt(path, asked, progress) for path in paths)
     return in_order((_Threads if COMPILED else _Processes)(jobs, asked, progress), paths)
+
+
+class Bell(Protocol):
+    """What is rung for everybody to stop: an Event, of threads or of processes."""
+
+    def set(self) -> None:
+        """Ring."""
+
+    def is_set(self) -> bool:
+        """Whether it was rung."""
 
 
 class Crew(Protocol):
@@ -118,10 +127,17 @@ class _Threads:
     """Workers in this process."""
 
     def __init__(self, jobs: int, asked: dict[str, Any], progress: Callable[[int], None] | None) -> None:
+        import threading  # noqa: PLC0415 - one capture needs none of it
+
         self.size, self._asked, self._progress = jobs, asked, progress
         self._lock = threading.Lock()
-        self._stopped: threading.Event | Event = threading.Event()
+        self._stopped = self._bell()
         self.executor = self._hired(jobs)
+
+    def _bell(self) -> Bell:
+        import threading  # noqa: PLC0415 - as above
+
+        return threading.Event()
 
     def _hired(self, jobs: int) -> Executor:
         from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - one capture needs none of it
@@ -155,14 +171,18 @@ class _Threads:
 class _Processes(_Threads):
     """Workers of their own: they share nothing, and one that dies (for want of memory, say) takes but its capture."""
 
-    def _hired(self, jobs: int) -> Executor:
+    def _bell(self) -> Bell:
+        return self._context().Event()
+
+    def _context(self) -> SpawnContext:
         import multiprocessing  # noqa: PLC0415 - only the interpreted engine needs it
+
+        return multiprocessing.get_context("spawn")
+
+    def _hired(self, jobs: int) -> Executor:
         from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
 
-        context = multiprocessing.get_context("spawn")
-        if isinstance(self._stopped, threading.Event):
-            self._stopped = context.Event()
-        return ProcessPoolExecutor(jobs, context, _employ, (self._stopped,))
+        return ProcessPoolExecutor(jobs, self._context(), _employ, (self._stopped,))
 
     def start(self, path: str) -> Future[Found]:
         from concurrent.futures import BrokenExecutor  # noqa: PLC0415
@@ -189,10 +209,10 @@ class _Processes(_Threads):
         return found
 
 
-_stopped: Event
+_stopped: Bell
 
 
-def _employ(stopped: Event) -> None:
+def _employ(stopped: Bell) -> None:
     """A worker begins."""
     global _stopped  # noqa: PLW0603 - that is how executors hand things to their workers
     _stopped = stopped
