@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .errors import Incomplete, NotACapture, SelfconnError, UsageError
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from .report import Report
     from .witness import Tshark
-    from .words import CaptureResult, Opening
+    from .words import CaptureResult, Damage, Opening
 
 PROGRAM = "selfconn-analyze"
 
@@ -224,37 +224,47 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, stop: _Stop) -> int:
-    from .report import report
+    from .report import Report
+    from .shelf import Shelf
 
     paths = list(_paths(options.captures, options.rotated))
     _check(options, paths)
     tshark = _witness(paths) if options.witness else None
-    results: list[CaptureResult] = []
     statuses = {0}
-    with _rows(options) as options.each, suppress(KeyboardInterrupt):
-        for result in (_rotated if options.rotated else _results)(paths, options, stop, statuses):
-            results.append(result)  # noqa: PERF402 -- what there is when a signal comes is kept
-    made = report(results)
-    if tshark:
-        with suppress(KeyboardInterrupt):
-            _question(tshark, made, statuses)
-    if results:
-        _show(made, options, stop)
+    damages: list[str] = []
+    with closing(Shelf()) as shelf:
+        made = Report(shelf)
+        with _rows(options) as options.each, suppress(KeyboardInterrupt):
+            for result in (_rotated if options.rotated else _results)(paths, options, stop, statuses):
+                made.add(result)  # what there is when a signal comes is kept
+                damages += _damages(result)
+        if tshark:
+            with suppress(KeyboardInterrupt):
+                _question(tshark, made, statuses)
+        if shelf:
+            _show(made, options, stop)
     if stop.came():
         return stop.status
-    for result in results:
-        if result.damage:
-            statuses.add(4)
-            where = f"byte offset {result.damage.offset}"
-            _say(f"{result.name} ends early at {where}: {result.damage.reason}; the part before is analysed")
-        for part in result.parts:
-            if part.damage:
-                statuses.add(4)
-                where = f"byte offset {part.damage.offset}"
-                _say(f"{part.name} ends early at {where}: {part.damage.reason}; what comes after it is a gap")
+    if damages:
+        statuses.add(4)
+        for damage in damages:
+            _say(damage)
     if options.expect and not made.count(Verdict(options.expect)):
         statuses.add(1)
     return next(status for status in (3, 4, 1, 0) if status in statuses)
+
+
+def _damages(result: CaptureResult) -> Iterator[str]:
+    """Say where a capture, or the files that it was cut into, break off."""
+    if result.damage:
+        yield f"{result.name} {_early(result.damage)}; the part before is analysed"
+    for part in result.parts:
+        if part.damage:
+            yield f"{part.name} {_early(part.damage)}; what comes after it is a gap"
+
+
+def _early(damage: Damage) -> str:
+    return f"ends early at byte offset {damage.offset}: {damage.reason}"
 
 
 @contextmanager

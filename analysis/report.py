@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from .portwalk import walks
 from .replay import Replay, octets, replay
@@ -11,10 +14,11 @@ from .states import State
 from .words import NANOSECONDS, Flag, Options, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from .portwalk import Walk
     from .replay import Step
+    from .shelf import Shelf
     from .witness import Evidence, Witness
     from .words import CaptureResult, Damage, Endpoint, Opening, Segment
 
@@ -53,28 +57,68 @@ class Account(NamedTuple):
     duration: int | None
 
 
+class Entries(Sequence[Entry]):
+    """The openings of all captures of a report, in order."""
+
+    def __init__(self, captures: Sequence[CaptureResult], ends: Sequence[int]) -> None:
+        self._captures, self._ends = captures, ends  # how many openings there are up to the end of each capture
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, number: int) -> Entry: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Entry]: ...
+    def __getitem__(self, number: int | slice) -> Entry | list[Entry]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        number = range(len(self))[number]
+        place = bisect_right(self._ends, number)
+        before = self._ends[place - 1] if place else 0
+        return Entry(place, self._captures[place].openings[number - before])
+
+    def __iter__(self) -> Iterator[Entry]:
+        for place, result in enumerate(self._captures):
+            yield from entries(place, result)
+
+
+def entries(place: int, result: CaptureResult) -> list[Entry]:
+    """The openings of the capture at this place of a report."""
+    return [Entry(place, opening) for opening in result.openings]
+
+
 @dataclass(slots=True)
 class Report:
     """Everything that a run has to say.
 
-    ``live`` and ``kernel`` are the sections that a live capture adds; ``witness`` is what Wireshark says of the same
-    frames, None where it was not asked.
+    ``captures`` is for add() alone to lengthen: a list, or a Shelf. ``live`` and ``kernel`` are the sections that a
+    live capture adds; ``witness`` is what Wireshark says of the same frames, None where it was not asked.
     """
 
-    captures: list[CaptureResult] = field(default_factory=list)
-    entries: list[Entry] = field(default_factory=list)
+    captures: list[CaptureResult] | Shelf = field(default_factory=list)
     live: dict[str, Json] | None = None
     kernel: dict[str, Json] | None = None
     witness: Evidence | None = None
+    packets: int = 0
+    verdicts: Counter[Verdict] = field(default_factory=Counter)
+    _ends: list[int] = field(default_factory=list)
+
+    @property
+    def entries(self) -> Entries:
+        """The openings of all captures, in order."""
+        return Entries(self.captures, self._ends)
 
     def add(self, result: CaptureResult) -> None:
         """Take in one capture."""
-        self.entries += [Entry(len(self.captures), opening) for opening in result.openings]
         self.captures.append(result)
+        self.packets += result.packets
+        self.verdicts.update(result.verdicts)
+        self._ends.append(len(self.entries) + len(result.openings))
 
     def count(self, verdict: Verdict) -> int:
         """How many openings have this verdict, in all captures."""
-        return sum(result.verdicts.get(verdict, 0) for result in self.captures)
+        return self.verdicts[verdict]
 
     def said(self, entry: Entry) -> dict[int, Witness] | None:
         """What Wireshark says of the frames of an opening, by frame; None where it was not asked."""

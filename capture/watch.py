@@ -14,11 +14,12 @@ import select
 import socket
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.errors import CannotCapture, Incomplete, SelfconnError, UsageError
-from analysis.report import Entry, Report
+from analysis.report import report
 from analysis.text import printable
 from analysis.views.wording import count
 from analysis.words import NANOSECONDS, Verdict
@@ -196,7 +197,7 @@ class Watch:
     def _tell_one(self, one: Waiting, result: CaptureResult, name: str | None, packets: int) -> None:
         self.told += 1
         opening = _opening(result, one.hit)
-        whole = Report([result], [Entry(0, opening)] if opening else [])
+        whole = report([replace(result, openings=[opening] if opening else [])])
         compared = comparisons(whole, [opening] if opening else [], self._witness)
         whole.live = {
             "interface": self._options.interface,

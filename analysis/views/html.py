@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from ..odds import Odds
 from ..portwalk import walks
-from ..report import VERSION
+from ..report import VERSION, entries
 from ..states import State
 from ..text import printable
 from ..words import NANOSECONDS, Flag, Verdict, spoken
@@ -34,7 +34,6 @@ from .wording import (
     Remark,
     agreement,
     before,
-    by_capture,
     close,
     count,
     damage,
@@ -239,12 +238,11 @@ class _Room:
 def _captures(report: Report, environment: Environment, *, verbose: bool) -> Iterator[Capture]:
     article, figures = environment.get_template("opening.html"), environment.get_template("walk.html")
     room = _Room(verbose=verbose)
-    openings = by_capture(report)
     numbers = itertools.count(1)
     for place, result in enumerate(report.captures):
         pages: list[tuple[int, str, Markup]] = []
         rest: list[tuple[int, Opening]] = []
-        for entry, number in zip(openings.get(place, ()), numbers, strict=False):
+        for entry, number in zip(entries(place, result), numbers, strict=False):
             if room.for_another(len(pages)):
                 markup = room.take(article.render(page=_page(number, entry, report)))
                 pages.append((number, _headline(entry.opening), markup))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ..report import entries
 from ..text import printable
 from . import mermaid
 from .wording import (
@@ -17,7 +18,6 @@ from .wording import (
     Fold,
     agreement,
     before,
-    by_capture,
     close,
     count,
     damage,
@@ -44,18 +44,17 @@ def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
     """The report in pieces of text: the first few openings of each capture in full, all of them where *verbose*."""
     number = 0
     legend = LEGEND
-    openings = by_capture(report)
     for place, result in enumerate(report.captures):
         if place:
             yield "\n"
         yield from _capture(result)
-        entries = openings.get(place, [])
-        shown = len(entries) if verbose else TIMELINES
-        for entry in entries[:shown]:
+        openings = entries(place, result)
+        shown = len(openings) if verbose else TIMELINES
+        for entry in openings[:shown]:
             number += 1
             yield from _opening(number, entry, report, legend)
             legend = ""
-        if rest := entries[shown:]:
+        if rest := openings[shown:]:
             yield f"\n{count(len(rest), 'more opening')} (`-v` shows each in full):\n\n"
             yield from _table(
                 ("", "verdict", "frame", "from", "to"), "r-r--", map(_line, range(number + 1, 1 << 60), rest)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 import textwrap
-from itertools import islice
+from itertools import count
 from typing import TYPE_CHECKING
 
 from ..replay import replay
 from ..text import printable
-from .wording import TIMELINES, Fold, by_capture, names, nothing, segment_lines, timeline
+from .wording import TIMELINES, Fold, names, nothing, segment_lines, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 
 def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
     """One diagram of all openings, one below the other: of the first few of a capture, unless *verbose*."""
-    openings = by_capture(report)
-    entries = [entry for place in openings for entry in openings[place][: None if verbose else TIMELINES]]
-    if len(entries) == 1 and len(report.captures) == 1:
-        yield diagram(entries[0].account().replay)
+    most = None if verbose else TIMELINES
+    if len(report.captures) == 1 and len(report.captures[0].openings[:most]) == 1:
+        yield diagram(report.entries[0].account().replay)
         return
-    sockets = dict.fromkeys(end for entry in entries for end in (entry.opening.source, entry.opening.destination))
+    shown = (opening for result in report.captures for opening in result.openings[:most])
+    sockets = dict.fromkeys(end for opening in shown for end in (opening.source, opening.destination))
     letters = {endpoint: f"S{place}" for place, endpoint in enumerate(sockets, 1)}
     ids = list(letters.values()) or ["S1"]
     note = f"    Note over {','.join(dict.fromkeys((ids[0], ids[-1])))}: "
     yield "sequenceDiagram\n"
     yield from _participants({str(endpoint): name for endpoint, name in letters.items()} or {"capture": "S1"})
-    shown = enumerate(entries, 1)
-    for place, result in enumerate(report.captures):
+    numbers = count(1)
+    for result in report.captures:
         if len(report.captures) > 1:
             yield f"{note}{_safe(result.name)}\n"
-        if place not in openings:
+        if not result.openings:
             yield f"{note}{_safe(_ordinary(result))}\n"
-        for number, (_, opening) in islice(shown, len(openings.get(place, ())[: None if verbose else TIMELINES])):
+        for opening, number in zip(result.openings[:most], numbers, strict=False):
             yield f"{note}{number}. {opening.verdict}\n"
             yield from _opening(replay(opening), letters)
 

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..portwalk import LEAST, walks
+from ..report import entries
 from ..text import printable
 from ..words import Verdict
 from .wording import (
@@ -20,7 +21,6 @@ from .wording import (
     Fold,
     agreement,
     before,
-    by_capture,
     close,
     count,
     damage,
@@ -86,7 +86,6 @@ DEFAULT = Style()
 
 def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
     """The report in pieces of text, each ending in a newline."""
-    entries = by_capture(report)
     number = 0
     legend = True
     many = len(report.captures) > 1
@@ -102,7 +101,7 @@ def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
             continue
         yield from _walks(result, style)
         rest = []
-        for shown, entry in enumerate(entries.get(place, ())):
+        for shown, entry in enumerate(entries(place, result)):
             number += 1
             if style.verbose or shown < TIMELINES:
                 yield "\n" + _opening(number, entry, style, legend=legend)
@@ -120,8 +119,7 @@ def _total(report: Report, passed_over: int, style: Style) -> Iterator[str]:
     """The verdicts of all captures together, and how many captures were not worth a word."""
     if passed_over < len(report.captures):
         yield "\n"
-    packets = sum(result.packets for result in report.captures)
-    yield style.paint("title", f"{len(report.captures):,} captures, {packets:,} packets") + "\n"
+    yield style.paint("title", f"{len(report.captures):,} captures, {report.packets:,} packets") + "\n"
     counts = [(verdict.value, f"{report.count(verdict):,}") for verdict in Verdict if report.count(verdict)]
     if counts:
         yield "\n" + grid(counts, ("verdict", "openings"), ("left", "right")) + "\n"

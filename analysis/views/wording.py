@@ -6,7 +6,6 @@ Plain text without markup. Nothing here comes from a capture or a file name but 
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..replay import octets
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ..replay import Replay, Step
-    from ..report import Entry, Report
     from ..witness import Witness
     from ..words import CaptureResult, Endpoint, Segment
 
@@ -39,11 +37,6 @@ def span(nanoseconds: int) -> str:
         if abs(nanoseconds) < 1000 * size:
             return f"{nanoseconds / size:.{digits}f} {unit}"
     return f"{nanoseconds / 1_000_000_000:,.3f} s"
-
-
-def by_capture(report: Report) -> dict[int, list[Entry]]:
-    """The openings of each capture that has any, by its place in the report."""
-    return {place: list(entries) for place, entries in groupby(report.entries, lambda entry: entry.capture)}
 
 
 # -- a capture -----------------------------------------------------------------------------------------------------
