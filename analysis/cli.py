@@ -23,6 +23,7 @@ from .words import REMARKABLE, Endpoint, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from .many import Finish
     from .report import Report
     from .witness import Tshark
     from .words import CaptureResult, Damage, Opening
@@ -387,20 +388,30 @@ def _read(
     names: Sequence[str], options: argparse.Namespace, progress: _Progress | None
 ) -> Iterator[CaptureResult | NotACapture]:
     """Have the captures read by whom the options name."""
+    finish = _finish(options)
     if options.cluster:
         from .cluster import Cluster
         from .many import in_order
 
-        return in_order(Cluster(options.cluster, _asked(options), progress), names)
-    from .many import analyze_many, cores
+        return in_order(Cluster(options.cluster, _asked(options), progress, finish), names)
+    from .many import analyze_many, fitting
 
-    jobs = 1 if options.each else options.jobs or cores()  # rows have one writer
+    jobs = 1 if options.each else options.jobs or fitting(names)  # rows have one writer
     if len(names) == 1 and jobs > 1:
         from .parts import analyze_parts
 
         if one := analyze_parts(names, jobs, progress=progress, **_asked(options)):
             return iter([one])
-    return analyze_many(names, jobs, progress, **_asked(options))
+    return analyze_many(names, jobs, progress, finish, **_asked(options))
+
+
+def _finish(options: argparse.Namespace) -> Finish | None:
+    """What is done to the refused attempts of each capture by whoever read it: of many they are most of the work."""
+    from .portwalk import look, overlook
+
+    if options.format == "parquet" or (options.quiet and options.format == "table"):
+        return overlook  # nobody asks for them
+    return look if options.format in {"table", "json", "jsonl", "html"} else None
 
 
 def _results(
@@ -417,8 +428,6 @@ def _results(
             _refuse(result, _Path(name, directory), options, statuses)
             continue
         barren.pop(directory, None)
-        if options.quiet and options.format == "table":
-            result.attempts.clear()  # nobody asks for these, and of many captures they are most of the memory
         yield result
         if stop.came():
             break

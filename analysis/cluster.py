@@ -15,7 +15,7 @@ from .many import attempt
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .many import Found
+    from .many import Finish, Found
 
 #: How often a task is tried anew, and how many workers may die with a capture before it is given up.
 RETRIES = 3
@@ -27,7 +27,9 @@ class Cluster:
     Raises UsageError where Dask is not installed or the versions do not fit, CannotCapture where nobody answers.
     """
 
-    def __init__(self, address: str, asked: dict[str, Any], progress: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, address: str, asked: dict[str, Any], progress: Callable[[int], None] | None, finish: Finish | None
+    ) -> None:
         import logging  # noqa: PLC0415
 
         try:
@@ -37,7 +39,7 @@ class Cluster:
         # What Dask mends by itself (a lost worker, say) is not our user's affair. It sets these levels on import.
         for name in ("distributed", "distributed.client"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._asked, self._progress, self._died = asked, progress, KilledWorker
+        self._work, self._progress, self._died = (asked, finish), progress, KilledWorker
         self._own = None
         if address == "local":
             self._own = LocalCluster(
@@ -74,7 +76,7 @@ class Cluster:
 
     def start(self, path: str) -> Any:  # noqa: ANN401 - Dask has no types
         """Have a worker begin with it as soon as may be."""
-        return self._client.submit(_attempt, path, self._asked, pure=False, retries=RETRIES)
+        return self._client.submit(_attempt, path, *self._work, pure=False, retries=RETRIES)
 
     def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
         """Wait for what comes of it; None where it was taken back."""
@@ -96,8 +98,8 @@ class Cluster:
             self._own.close()
 
 
-def _attempt(path: str, asked: dict[str, Any]) -> Found:
-    return attempt(path, asked, None)
+def _attempt(path: str, asked: dict[str, Any], finish: Finish | None) -> Found:
+    return attempt(path, asked, None, finish)
 
 
 def _version() -> str:

@@ -1,7 +1,7 @@
 """Many captures on all cores: in the order asked for, whatever is ready first, with a bounded number under way.
 
-The compiled engine reads without the interpreter's lock, so threads are enough for it, and they start at once. The
-interpreted one gets processes. What one capture does (damage, no capture at all, a worker that dies) is its own affair.
+Each worker is a process: most of the time goes by in Python (the port walks, the openings), where threads would wait
+for each other, and what a capture does to its reader (damage, an end for want of memory) is that capture's own affair.
 """
 
 # ruff: noqa: PTH113, PTH202 -- pathlib takes longer to import than a small capture to read
@@ -12,19 +12,23 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .engine import COMPILED
 from .errors import NotACapture
+from .parts import LARGE
 from .reader import analyze
 from .remote import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing.context import SpawnContext
+    from multiprocessing.synchronize import Event
 
     from .words import CaptureResult
 
     Found = CaptureResult | NotACapture
+
+    #: What is done to each result by whoever read the capture: a function that pickle knows by its name.
+    Finish = Callable[[CaptureResult], object]
 
 #: Captures for each worker that are under way, or done and waiting for their turn.
 AHEAD = 4
@@ -35,33 +39,30 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def fitting(paths: Sequence[str]) -> int:
+    """How many jobs these captures deserve: a process takes a fifth of a second to start, which is 16 MB of reading."""
+    large = any(map(is_remote, paths)) or sum(map(os.path.getsize, filter(os.path.isfile, paths))) >= LARGE
+    return cores() if large else 1
+
+
 def analyze_many(
     paths: Sequence[str],
     jobs: int,
     progress: Callable[[int], None] | None = None,
+    finish: Finish | None = None,
     **asked: Any,  # noqa: ANN401 - what analyze() takes
 ) -> Iterator[CaptureResult | NotACapture]:
     """Analyse each of these captures, *jobs* at a time; *asked* is what analyze() takes besides.
 
-    Yields the result of each in their order, or why it is none. *progress* is called with the octets that were read, by
-    one thread at a time. KeyboardInterrupt ends the reading: what was under way is yielded as far as it got, and noted
-    as damage, and then it is raised again. Where any of them is no regular file, they are read one after the other:
-    whoever waits for a pipe cannot be told to stop.
+    Yields the result of each in their order, or why it is none. *progress* is called with the octets that were read.
+    KeyboardInterrupt ends the reading: what was under way is yielded as far as it got, and noted as damage, and then it
+    is raised again. Where any of them is no regular file, they are read one after the other: whoever waits for a pipe
+    cannot be told to stop.
     """
     jobs = min(jobs, len(paths)) if all(is_remote(path) or os.path.isfile(path) for path in paths) else 1
     if jobs <= 1:
-        return (attempt(path, asked, progress) for path in paths)
-    return in_order((_Threads if COMPILED else _Processes)(jobs, asked, progress), paths)
-
-
-class Bell(Protocol):
-    """What is rung for everybody to stop: an Event, of threads or of processes."""
-
-    def set(self) -> None:
-        """Ring."""
-
-    def is_set(self) -> bool:
-        """Whether it was rung."""
+        return (attempt(path, asked, progress, finish) for path in paths)
+    return in_order(Processes(jobs, asked, progress, finish), paths)
 
 
 class Crew(Protocol):
@@ -113,51 +114,67 @@ def in_order(crew: Crew, paths: Iterable[str]) -> Iterator[Found]:
         crew.close()
 
 
-def attempt(path: str, asked: dict[str, Any], progress: Callable[[int], None] | None) -> Found:
-    """Analyse one capture; what keeps it from that is returned, not raised."""
+def attempt(
+    path: str, asked: dict[str, Any], progress: Callable[[int], None] | None, finish: Finish | None = None
+) -> Found:
+    """Analyse one capture, and *finish* the result; what keeps it from that is returned, not raised."""
     try:
-        return analyze(path, progress=progress, **asked)
+        result = analyze(path, progress=progress, **asked)
     except NotACapture as error:
         return error
     except MemoryError:
         return NotACapture(f"cannot read {path}: there is not enough memory for it")
+    if finish:
+        finish(result)
+    return result
 
 
-class _Threads:
-    """Workers in this process."""
+class Processes:
+    """A crew on this machine. It shares nothing: one that dies (for want of memory, say) takes but its capture."""
 
-    def __init__(self, jobs: int, asked: dict[str, Any], progress: Callable[[int], None] | None) -> None:
-        import threading  # noqa: PLC0415 - one capture needs none of it
+    def __init__(
+        self, jobs: int, asked: dict[str, Any], progress: Callable[[int], None] | None, finish: Finish | None
+    ) -> None:
+        self.size, self._progress = jobs, progress
+        self._work = (asked, finish)
+        self._stopped = self._context().Event()
+        self._executor = self._hired(jobs)
 
-        self.size, self._asked, self._progress = jobs, asked, progress
-        self._lock = threading.Lock()
-        self._stopped = self._bell()
-        self.executor = self._hired(jobs)
+    def _context(self) -> SpawnContext:
+        import multiprocessing  # noqa: PLC0415 - one capture needs none of it
 
-    def _bell(self) -> Bell:
-        import threading  # noqa: PLC0415 - as above
+        return multiprocessing.get_context("spawn")
 
-        return threading.Event()
+    def _hired(self, jobs: int) -> ProcessPoolExecutor:
+        from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - as above
 
-    def _hired(self, jobs: int) -> Executor:
-        from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - one capture needs none of it
-
-        return ThreadPoolExecutor(jobs)
+        return ProcessPoolExecutor(jobs, self._context(), _employ, (self._stopped,))
 
     def start(self, path: str) -> Future[Found]:
         """Have somebody begin with it as soon as may be."""
-        return self.executor.submit(attempt, path, self._asked, self._read)
+        from concurrent.futures import BrokenExecutor  # noqa: PLC0415 - as above
 
-    def _read(self, octets: int) -> None:
-        if self._stopped.is_set():
-            raise KeyboardInterrupt  # analyze() notes it
-        if self._progress:
-            with self._lock:
-                self._progress(octets)
+        try:
+            return self._executor.submit(_employed, path, *self._work)
+        except BrokenExecutor:
+            self._executor = self._hired(self.size)
+            return self._executor.submit(_employed, path, *self._work)
 
-    def result(self, _path: str, future: Future[Found]) -> Found | None:
+    def result(self, path: str, future: Future[Found]) -> Found | None:
         """Wait for what comes of it; None where it was not begun."""
-        return None if future.cancelled() else future.result()
+        from concurrent.futures import BrokenExecutor  # noqa: PLC0415 - as above
+
+        try:
+            found = None if future.cancelled() else future.result()
+        except BrokenExecutor:  # all that were under way get to hear this; whose fault it was, shows where it is alone
+            try:
+                with self._hired(1) as alone:
+                    found = alone.submit(_employed, path, *self._work).result()
+            except BrokenExecutor:
+                return NotACapture(f"cannot read {path}: the process that read it died")
+        if found is not None and self._progress and os.path.isfile(path):
+            self._progress(os.path.getsize(path))
+        return found
 
     def stop(self) -> None:
         """Have everybody end where they are."""
@@ -165,63 +182,36 @@ class _Threads:
 
     def close(self) -> None:
         """Wait until they have."""
-        self.executor.shutdown(cancel_futures=True)
+        self._executor.shutdown(cancel_futures=True)
 
 
-class _Processes(_Threads):
-    """Workers of their own: they share nothing, and one that dies (for want of memory, say) takes but its capture."""
-
-    def _bell(self) -> Bell:
-        return self._context().Event()
-
-    def _context(self) -> SpawnContext:
-        import multiprocessing  # noqa: PLC0415 - only the interpreted engine needs it
-
-        return multiprocessing.get_context("spawn")
-
-    def _hired(self, jobs: int) -> Executor:
-        from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415
-
-        return ProcessPoolExecutor(jobs, self._context(), _employ, (self._stopped,))
-
-    def start(self, path: str) -> Future[Found]:
-        from concurrent.futures import BrokenExecutor  # noqa: PLC0415
-
-        try:
-            return self.executor.submit(_employed, path, self._asked)
-        except BrokenExecutor:
-            self.executor = self._hired(self.size)
-            return self.executor.submit(_employed, path, self._asked)
-
-    def result(self, path: str, future: Future[Found]) -> Found | None:
-        from concurrent.futures import BrokenExecutor  # noqa: PLC0415
-
-        try:
-            found = super().result(path, future)
-        except BrokenExecutor:  # all that were under way get to hear this; whose fault it was, shows where it is alone
-            try:
-                with self._hired(1) as alone:
-                    found = alone.submit(_employed, path, self._asked).result()
-            except BrokenExecutor:
-                return NotACapture(f"cannot read {path}: the process that read it died")
-        if found is not None and self._progress and os.path.isfile(path):
-            self._progress(os.path.getsize(path))
-        return found
+_stopped: Event
 
 
-_stopped: Bell
+def _employ(stopped: Event) -> None:
+    """A worker begins. It ends when it is told to, or when its employer is gone: signals are the employer's affair."""
+    import multiprocessing  # noqa: PLC0415 - as above
+    import signal  # noqa: PLC0415
+    import threading  # noqa: PLC0415
 
-
-def _employ(stopped: Bell) -> None:
-    """A worker begins."""
     global _stopped  # noqa: PLW0603 - that is how executors hand things to their workers
     _stopped = stopped
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    employer = multiprocessing.parent_process()
+    assert employer  # noqa: S101 - for the type checker
+
+    def outlived() -> None:
+        employer.join()
+        os._exit(1)
+
+    threading.Thread(target=outlived, daemon=True).start()
 
 
-def _employed(path: str, asked: dict[str, Any]) -> Found:
-    return attempt(path, asked, _heed)
+def _employed(path: str, asked: dict[str, Any], finish: Finish | None) -> Found:
+    return attempt(path, asked, _heed, finish)
 
 
 def _heed(_octets: int) -> None:
     if _stopped.is_set():
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt  # analyze() notes it

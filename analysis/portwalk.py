@@ -8,6 +8,7 @@ one that explains them best is named, and its share of all that explains them is
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .odds import Selection
-    from .words import Attempts, Endpoint
+    from .words import Attempts, CaptureResult, Endpoint
 
 #: Refused attempts at one destination that make a walk.
 LEAST = 16
@@ -144,17 +145,18 @@ class Walk:
         """The walk as a picture in characters: attempts to the right, ports upwards, ``>`` at the destination's own."""
         ports, span = self.attempts.ports, self.high - self.low + 1
         height, width = min(height, span), min(width, len(ports))
-        cells = Counter(
-            ((port - self.low) * height // span, place * width // len(ports))
-            for place, port in enumerate(ports)
-            if self.low <= port <= self.high
-        )
+        floors = [self.low - -row * span // height for row in range(height + 1)]  # the least port of each row
+        cells: dict[tuple[int, int], int] = {}
+        for at in range(width):
+            column = sorted(ports[-(-at * len(ports) // width) : -(-(at + 1) * len(ports) // width)])
+            ends = [bisect_left(column, floor) for floor in floors]
+            cells |= {(row, at): above - below for row, (below, above) in enumerate(pairwise(ends))}
         most = max(cells.values())
         own = (self.destination.port - self.low) * height // span
         lines = []
         for row in reversed(range(height)):
             marks = "".join(".:#"[cells[row, at] * 3 // (most + 1)] if cells[row, at] else " " for at in range(width))
-            lines.append(f"{self.low - -row * span // height:5} {'>' if row == own else '|'}{marks}".rstrip())
+            lines.append(f"{floors[row]:5} {'>' if row == own else '|'}{marks}".rstrip())
         return [*lines, f"      +{'-' * width}", f"       1{f'{len(ports):,}':>{width - 1}} attempts"]
 
 
@@ -178,6 +180,20 @@ def duration(seconds: float) -> str:
             whole, rest = divmod(round(seconds / part), size // part)
             return f"{whole} {unit}" + (f" {rest} {smaller}" if rest and whole < 10 else "")
     return f"{seconds:.0f} s"
+
+
+def look(result: CaptureResult) -> list[Walk]:
+    """The walks of a capture. It takes some 2 us an attempt, so they are kept in the result."""
+    found: list[Walk] | None = result.walks
+    if found is None:
+        found = result.walks = list(walks(result.attempts))
+    return found
+
+
+def overlook(result: CaptureResult) -> None:
+    """Leave out of a result what the walks are found from."""
+    result.attempts.clear()
+    result.walks = []
 
 
 def walks(attempts: Sequence[Attempts]) -> Iterator[Walk]:
@@ -212,6 +228,11 @@ class _Track(NamedTuple):
         """How far it is from one attempt's place to another's, round the range: 1 to ``candidates``."""
         return (self.places[other] - self.places[one] - 1) % self.candidates + 1
 
+    def widths(self, attempts: int | None = None) -> list[int]:
+        """How far it is from each of the first so many attempts (all, if None) to the next."""
+        candidates = self.candidates
+        return [(there - here - 1) % candidates + 1 for here, there in pairwise(self.places[:attempts])]
+
     def without_others(self) -> _Track:
         """The same as if no other destination had moved the walk on."""
         rest = [self.others[-1]] * (len(self.places) - len(self.others))
@@ -240,7 +261,8 @@ def _walk(attempts: Attempts, others: list[int]) -> Walk:
         guess = guess._replace(algorithm=Algorithm.DOUBLE_HASH_LEAPS, sure=min(guess.sure, 0.95), why=why)
     elif salted:
         guess = guess._replace(why=f"{guess.why}; it went on from elsewhere {_times(salted)}, by a clock of 10 s")
-    steps = Counter(unit * track.width(n, n + 1) for n in range(len(ports) - 1))
+    widths = track.widths()
+    steps = Counter({unit * width: times for width, times in Counter(widths).items()})
     tries = salted if selection and selection.steps else len(ports)
     everywhere = laps or tries >= _EVERYWHERE or len(ports) >= 4 * track.candidates
     # The destination's own port is the one that no refused attempt can have had: the range may begin or end with it.
@@ -285,9 +307,9 @@ def _range(low: int, high: int, *, everywhere: bool) -> tuple[tuple[int, int], b
 def _guess(track: _Track) -> tuple[Guess, float]:
     """How the ports were chosen, and the share of attempts that the capture seems to have missed."""
     last = min(_SAMPLE, len(track.others)) - 1
-    plain = [track.width(n, n + 1) for n in range(last)]
+    plain = track.widths(last + 1)
     shared = track.without_others()
-    alone = [shared.width(n, n + 1) for n in range(last)]
+    alone = shared.widths(last + 1)
     pauses = [max(0.0, track.times[n + 1] - track.times[n]) for n in range(last)]
     ways = [*_WAYS, *_increments(plain, track.candidates)]
     scores: dict[tuple[Selection, float], float] = {}
@@ -396,13 +418,14 @@ def _path(track: _Track, selection: Selection, missed: float) -> tuple[int, list
     laps = 0
     jumps: list[int] = []
     beside: list[int] = []
+    widths = track.widths()
     here, end = 0, len(track.places)
     while here < end - 1:
         there = here + 1
-        astray = track.width(here, there)
+        astray = widths[here]
         if astray > reach:
             # A port beside the path: the next one goes on from before it. More than one: they do not follow each other.
-            scattered = there + 1 < end and track.width(there, there + 1) > reach
+            scattered = there + 1 < end and widths[there] > reach
             tries = range(there + 1, min(there + (_BESIDE if scattered else 1) + 1, end))
             there = next((n for n in tries if track.width(here, n) < min(reach * (n - here) + 1, astray)), there)
             beside += range(here + 1, there)

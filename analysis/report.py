@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from .portwalk import walks
+from .portwalk import look
 from .replay import Replay, octets, replay
 from .states import State
 from .words import NANOSECONDS, Flag, Options, Verdict
@@ -164,7 +164,7 @@ def capture_as_json(result: CaptureResult) -> dict[str, Json]:
         "midstream_to_itself": result.midstream_to_itself,
         "evicted": result.evicted,
         "left_out": result.left_out,
-        "walks": [_walk(walk) for walk in walks(result.attempts)],
+        "walks": [_walk(walk) for walk in look(result)],
         **({"parts": parts} if parts else {}),
         **({"unsure": True} if result.unsure else {}),
     }

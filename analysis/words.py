@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -288,6 +288,8 @@ class CaptureResult:
     left_out: int = 0
     #: Refused attempts by destination, most attempts first.
     attempts: list[Attempts] = field(default_factory=list)
+    #: What analysis.portwalk finds in them, once somebody looked.
+    walks: Any = field(default=None, compare=False)
     #: The files of a capture that was cut into several, in order.
     parts: tuple[Piece, ...] = ()
     #: Whether it was put together from parts, and may differ from what the whole gives (analysis.parts says when).

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -16,10 +19,9 @@ from test_analyze_cli import capture, run
 from analysis import many
 from analysis.cli import main
 from analysis.errors import NotACapture
-from analysis.reader import analyze
+from analysis.portwalk import look
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -43,42 +45,48 @@ def test_the_report_is_the_same(folder: Path, form: str) -> None:
     assert one.stderr.count("ends early") == 10
 
 
-def slow_first(path: str, *arguments: object) -> many.Found:
+def slow_first(path: str, asked: dict[str, object], finish: many.Finish | None) -> many.Found:
     """The first capture takes longest."""
     if path.endswith("00.pcap"):
         time.sleep(0.3)
-    return analyze(path, **arguments[0])  # type: ignore[arg-type]
+    return many.attempt(path, asked, None, finish)
 
 
 def test_whatever_is_ready_first_the_order_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "COMPILED", True)
-    monkeypatch.setattr(many, "attempt", slow_first)
+    monkeypatch.setattr(many, "_employed", slow_first)
     paths = [str(folder / name) for name in ("00.pcap", "01.pcap", "04.pcap")]
     assert [result.name for result in many.analyze_many(paths, 2) if not isinstance(result, NotACapture)] == paths
 
 
-def test_processes_do_as_threads_do(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_find_what_one_finds(folder: Path) -> None:
     paths = sorted(map(str, folder.iterdir()))[:12]
     octets: list[int] = []
 
-    def results(*, compiled: bool) -> list[object]:
-        monkeypatch.setattr(many, "COMPILED", compiled)
-        found = many.analyze_many(paths, 2, octets.append)
-        return [str(result) if isinstance(result, NotACapture) else result for result in found]
+    def results(jobs: int) -> list[object]:
+        found = many.analyze_many(paths, jobs, octets.append, look)
+        return [str(result) if isinstance(result, NotACapture) else (result, len(look(result))) for result in found]
 
-    assert results(compiled=True) == results(compiled=False)
+    assert results(1) == results(2)
     assert sum(octets) == 2 * sum((folder / path).stat().st_size for path in paths)
 
 
-def dying(path: str, asked: dict[str, object]) -> many.Found:
+def test_a_few_small_captures_get_no_processes(folder: Path) -> None:
+    paths = [str(path) for path in folder.iterdir()]
+    assert many.fitting(paths) == 1
+    (folder / "large.pcap").touch()
+    os.truncate(folder / "large.pcap", 1 << 30)
+    assert many.fitting([*paths, str(folder / "large.pcap")]) == many.cores()
+    assert many.fitting(["https://example.org/a.pcap"]) == many.cores()
+
+
+def dying(path: str, asked: dict[str, object], finish: many.Finish | None) -> many.Found:
     """What a worker does whose second capture is too much for it."""
     if path.endswith("04.pcap"):
         os._exit(9)
-    return many.attempt(path, asked, None)
+    return many.attempt(path, asked, None, finish)
 
 
 def test_a_worker_that_dies_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "COMPILED", False)
     monkeypatch.setattr(many, "_employed", dying)
     paths = [str(folder / name) for name in ("00.pcap", "04.pcap", "08.pcap", "12.pcap")]
     first, second, *others = many.analyze_many(paths, 2)
@@ -90,35 +98,32 @@ def test_the_command_outlives_a_worker(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Writing to the one that died must not be taken for a reader of the report who left."""
-    monkeypatch.setattr(many, "COMPILED", False)
     monkeypatch.setattr(many, "_employed", dying)
     seen = []
-    original = many._Processes.result
+    original = many.Processes.result
 
-    def noted(self: many._Processes, path: str, future: Future[many.Found]) -> many.Found | None:
+    def noted(self: many.Processes, path: str, future: Future[many.Found]) -> many.Found | None:
         seen.append(signal.getsignal(signal.SIGPIPE))
         return original(self, path, future)
 
-    monkeypatch.setattr(many._Processes, "result", noted)
+    monkeypatch.setattr(many.Processes, "result", noted)
     assert main(["--jobs", "2", *(str(folder / name) for name in ("00.pcap", "04.pcap", "08.pcap"))]) == 3
     assert "04.pcap: the process that read it died" in capfd.readouterr().err
     assert seen == [signal.SIG_IGN] * 3
 
 
-@pytest.mark.parametrize("compiled", [True, False], ids=["threads", "processes"])
-def test_ctrl_c_ends_it_with_what_there_is(folder: Path, monkeypatch: pytest.MonkeyPatch, compiled: bool) -> None:
-    monkeypatch.setattr(many, "COMPILED", compiled)
+def test_ctrl_c_ends_it_with_what_there_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = sorted(map(str, folder.glob("*[02468].pcap")))
     found = []
-    original: Callable[..., many.Found | None] = many._Threads.result
+    original = many.Processes.result
 
-    def interrupted(self: many._Threads, path: str, future: object) -> many.Found | None:
+    def interrupted(self: many.Processes, path: str, future: Future[many.Found]) -> many.Found | None:
         if path == paths[2] and not found[2:]:
             found.append("signal")
             raise KeyboardInterrupt
-        return original(self, path, future)  # type: ignore[arg-type]
+        return original(self, path, future)
 
-    monkeypatch.setattr(many._Threads, "result", interrupted)
+    monkeypatch.setattr(many.Processes, "result", interrupted)
     with pytest.raises(KeyboardInterrupt):
         found.extend(many.analyze_many(paths, 2))
     assert found[2] == "signal"
@@ -126,7 +131,42 @@ def test_ctrl_c_ends_it_with_what_there_is(folder: Path, monkeypatch: pytest.Mon
     assert multiprocessing.active_children() == []
 
 
+def running(session: int) -> list[str]:
+    """The processes of a session that have not ended."""
+    shown = subprocess.run(["ps", "-o", "stat=,args=", "-s", str(session)], capture_output=True, text=True, check=False)
+    return [line for line in shown.stdout.splitlines() if not line.startswith("Z")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_stays_behind(tmp_path: Path, number: signal.Signals) -> None:
+    """Whoever sends it: to one process, as kill does, or to all of them, as a terminal does with Ctrl-C."""
+    whole = capture(*[refused() for _ in range(200)])
+    (tmp_path / "0.pcap").write_bytes(whole[:24] + whole[24:] * 1000)
+    for copy in range(1, 400):
+        os.link(tmp_path / "0.pcap", tmp_path / f"{copy}.pcap")
+    started = subprocess.Popen(
+        [sys.executable, "-m", "analysis.cli", "--jobs", "2", tmp_path], cwd=ROOT, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 20
+        while len(running(started.pid)) < 4:  # the command, two workers, multiprocessing's tracker of resources
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(0.3)
+        (os.killpg if number == signal.SIGINT else os.kill)(started.pid, number)
+        _, errors = started.communicate(timeout=20)
+        assert started.returncode == (-number if number == signal.SIGKILL else 128 + number)
+        assert "Traceback" not in errors
+        while left := running(started.pid):
+            assert time.monotonic() < deadline, left
+            time.sleep(0.02)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
+
+
 def test_one_capture_starts_no_crew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "_Threads", None)
+    monkeypatch.setattr(many, "Processes", None)
     [result] = many.analyze_many([str(ROOT / "pcaps" / "refused.pcapng")], 8)
     assert not isinstance(result, NotACapture)

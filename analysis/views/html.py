@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..odds import Odds
-from ..portwalk import walks
+from ..portwalk import look
 from ..report import VERSION, entries
 from ..states import State
 from ..text import printable
@@ -249,7 +249,7 @@ def _captures(report: Report, environment: Environment, *, verbose: bool) -> Ite
             else:
                 rest.append((number, entry.opening))
         listed, room.lines = rest[: room.lines], max(0, room.lines - len(rest))
-        told = {one.destination: one for one in walks(result.attempts)}
+        told = {one.destination: one for one in look(result)}
         tried = [one for one in result.attempts if len(one.ports) > 1][:_WALKS] if room.octets > 0 else []
         verdicts = [(verdict.value, times) for verdict, times in result.verdicts.items() if times]
         yield Capture(

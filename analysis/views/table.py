@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..portwalk import LEAST, walks
+from ..portwalk import LEAST, look
 from ..report import entries
 from ..text import printable
 from ..words import Verdict
@@ -150,7 +150,7 @@ def _walks(result: CaptureResult, style: Style) -> Iterator[str]:
     """The walks through the source ports of refused attempts: what they tell, and a picture in characters."""
     if not any(one.count >= LEAST for one in result.attempts):
         return
-    for shown, walk in enumerate(walks(result.attempts)):
+    for shown, walk in enumerate(look(result)):
         if shown == _WALKS and not style.verbose:
             yield "\nMore walks through source ports: -v shows them.\n"
             return
