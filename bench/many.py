@@ -44,7 +44,7 @@ def cut(storm: Path, directory: Path, files: int) -> list[Path]:
 def run(output: Path, *arguments: str) -> tuple[float, float]:
     """Run selfconn-analyze; seconds, and MB of memory of its largest process."""
     start = time.monotonic()
-    command = [sys.executable, "-m", "analysis.cli", "-q", *arguments]
+    command = [sys.executable, "-m", "analysis.cli", *arguments]
     with output.open("wb") as stream, subprocess.Popen(command, stdout=stream, cwd=ROOT) as process:  # noqa: S603 - ourselves
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -72,8 +72,8 @@ def cluster(workers: int, output: Path, *names: str) -> tuple[float, float, list
         Client(ours) as client,
     ):
         address = ours.scheduler_address
-        run(output, "--cluster", address, *names)  # the workers import what they need
-        seconds, memory = run(output, "--cluster", address, *names)
+        run(output, "-q", "--cluster", address, *names)  # the workers import what they need
+        seconds, memory = run(output, "-q", "--cluster", address, *names)
         return seconds, memory, [peak(pid) for pid in client.run(os.getpid).values()]
 
 
@@ -90,22 +90,23 @@ def main() -> None:
         names = [str(path) for path in captures]
         octets = sum(path.stat().st_size for path in captures)
         one, two = directory / "one", directory / "two"
-        times: dict[str, list[float]] = {"1": [], "2": []}
-        for _ in range(ROUNDS):
-            times["1"].append(run(one, "--jobs", "1", *names)[0])
-            times["2"].append(run(two, "--jobs", "2", *names)[0])
-            if not filecmp.cmp(one, two, shallow=False):
-                sys.exit("the reports differ")
-        median = {jobs: statistics.median(taken) for jobs, taken in times.items()}
-        say(f"{len(names)} captures, {octets / 1e9:.2f} GB; median of {ROUNDS}; the reports are equal")
-        for jobs, taken in times.items():
-            say(f"--jobs {jobs}: {median[jobs]:.3f} s ({min(taken):.3f}, {max(taken):.3f})")
-        say(f"ratio {median['1'] / median['2']:.2f}")
-        for count in (20, 2000):
+        say(f"{len(names)} captures, {octets / 1e9:.2f} GB; median of {ROUNDS}")
+        for form in (["-q"], ["--format", "table"], ["--format", "json"]):
+            times: dict[str, list[float]] = {"1": [], "2": []}
+            for _ in range(ROUNDS):
+                times["1"].append(run(one, *form, "--jobs", "1", *names)[0])
+                times["2"].append(run(two, *form, "--jobs", "2", *names)[0])
+                if not filecmp.cmp(one, two, shallow=False):
+                    sys.exit("the reports differ")
+            median = {jobs: statistics.median(taken) for jobs, taken in times.items()}
+            for jobs, taken in times.items():
+                say(f"{' '.join(form)} --jobs {jobs}: {median[jobs]:.2f} s ({min(taken):.2f}, {max(taken):.2f})")
+            say(f"ratio {median['1'] / median['2']:.2f}, the reports are equal")
+        for count in (20, 200, 2000):
             several = (names * (count // len(names) + 1))[:count]
-            say(f"{count} captures: {run(one, '--jobs', '2', *several)[1]:.0f} MB")
+            say(f"{count} captures, the table: {run(one, '--jobs', '2', *several)[1]:.0f} MB")
         several = (names * 5)[:600]
-        seconds = run(one, "--jobs", "1", *several)[0]
+        seconds = run(one, "-q", "--jobs", "1", *several)[0]
         say(f"{len(several)} captures, {octets * len(several) / len(names) / 1e9:.1f} GB: one process {seconds:.2f} s")
         for workers in (1, 2):
             seconds, client, each = cluster(workers, two, *several)
