@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
+import struct
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -23,10 +25,14 @@ from segments import SELF, Talk, packets, self_connect, simultaneous_open
 
 from analysis.report import report
 from analysis.views import rendered
+from analysis.views.table import Style
 from analysis.words import CaptureResult, Damage, Verdict
+from capture import check, check_views, sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from capture.check import Findings
 
 #: What each of them tries -> the text. None has the two characters that a file name cannot have.
 NASTY = {
@@ -194,3 +200,35 @@ def test_a_command_and_its_name(tmp_path: Path, text: str) -> None:
     )  # fmt: skip
     assert ended.returncode == 2
     clean((ended.stdout + ended.stderr).decode())
+
+
+@pytest.fixture
+def own() -> Iterator[socket.socket]:
+    """A socket of this process that is connected to itself."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # no TIME-WAIT stays
+        one.bind(("127.0.0.1", 0))
+        one.connect(one.getsockname())
+        yield one
+
+
+@TEXTS
+def test_a_process_by_that_name(own: socket.socket, text: str) -> None:
+    """selfconn-check on a socket that is connected to itself."""
+
+    def looked(name: str) -> Findings:
+        process = sockets.Process(os.getpid(), name, f"user {name}", 1.0)
+        return check.look(owners=({os.fstat(own.fileno()).st_ino: [process]}, 0))
+
+    odd, plain = looked(text), looked(PLAIN)
+    table = "".join(check_views.table(odd, Style(verbose=True)))
+    clean(table)
+    assert table.count("\n") >= "".join(check_views.table(plain, Style(verbose=True))).count("\n")
+    told = "".join(check_views.as_json(odd))
+    clean(told)
+    assert text in {process["name"] for one in json.loads(told)["self_connected"] for process in one["processes"]}
+    metrics = "".join(check_views.prometheus(odd))
+    clean(metrics)
+    assert metrics.count("\n") == "".join(check_views.prometheus(plain)).count("\n")
+    sample = r'[a-z_]+(\{[a-z]+="(?:[^"\\]|\\["\\n])*"(?:,[a-z]+="(?:[^"\\]|\\["\\n])*")*\})? [0-9.e+-]+|# .*'
+    assert all(re.fullmatch(sample, line) for line in metrics.splitlines())
