@@ -7,6 +7,8 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from itertools import chain
 from typing import Protocol
 
 from .errors import NotACapture
@@ -15,6 +17,9 @@ from .words import Octets
 
 #: Octets at most unpacked at a time.
 BLOCK = 1 << 20
+
+#: Octets fed to a decompressor at a time.
+PORTION = 1 << 16
 
 #: Octets read at a time: one huge page.
 READ = 2 << 20
@@ -45,6 +50,12 @@ class _Gzip:
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=31)
+
+    def copy(self) -> _Gzip:
+        """Another one that stands where this one does; 40 KB."""
+        made = _Gzip()
+        made._inner = self._inner.copy()
+        return made
 
     @property
     def eof(self) -> bool:
@@ -105,13 +116,16 @@ def unpacked(name: str, blocks: Iterator[Octets]) -> Iterator[Octets]:
     yield from blocks
 
 
-def _unpack(kind: str, make: Callable[[], _Decompressor], data: bytes, blocks: Iterator[Octets]) -> Iterator[bytes]:
-    decompressor = make()
+def _unpack(kind: str, make: Callable[[], _Decompressor], head: bytes, blocks: Iterator[Octets]) -> Iterator[bytes]:
+    portions = _portions(head, blocks)
+    decompressor, data = make(), next(portions)
     packed, total = len(data), 0
     while True:
+        before = decompressor.copy() if isinstance(decompressor, _Gzip) else None if total else make()
         try:
             out = decompressor.decompress(data, BLOCK)
         except _errors() as error:
+            yield from _octet_by_octet(before, data)
             raise Cut(f"the {kind} stream is damaged ({error})") from error
         data = b""
         if out:
@@ -120,15 +134,36 @@ def _unpack(kind: str, make: Callable[[], _Decompressor], data: bytes, blocks: I
                 raise Cut(f"unpacks to more than {RATIO} times its size: stopped after {total} octets")
             yield out
         if decompressor.eof:  # another stream may follow; anything else is padding
-            data = decompressor.unused_data or bytes(next(blocks, b""))
+            data = decompressor.unused_data or next(portions, b"")
             if not any(data.startswith(magic) for magic in _PACKED):
                 return
             decompressor = make()
         elif decompressor.needs_input:
-            data = bytes(next(blocks, b""))
+            data = next(portions, b"")
             if not data:
                 raise Cut(f"the {kind} stream is cut short")
             packed += len(data)
+
+
+def _portions(head: bytes, blocks: Iterator[Octets]) -> Iterator[bytes]:
+    """The octets in small pieces: a decompressor that finds damage gives nothing of the piece that it is in."""
+    for block in chain((head,), blocks):
+        view = memoryview(block)
+        for start in range(0, len(view), PORTION):
+            yield bytes(view[start : start + PORTION])
+
+
+def _octet_by_octet(decompressor: _Decompressor | None, data: bytes) -> Iterator[bytes]:
+    """What comes out before the damage that is in *data*: all of it where there is one that stands before that."""
+    if decompressor is None:
+        return
+    with suppress(*_errors()):
+        for place in range(len(data)):
+            yield decompressor.decompress(data[place : place + 1], BLOCK)
+            while not decompressor.needs_input and not decompressor.eof:
+                yield decompressor.decompress(b"", BLOCK)
+            if decompressor.eof:
+                break
 
 
 def _errors() -> tuple[type[Exception], ...]:

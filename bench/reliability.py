@@ -2,8 +2,11 @@
 
 .venv/bin/python bench/reliability.py loss       20 storms of 5 s: are all packets there?
 .venv/bin/python bench/reliability.py kill       kill -9 at several rates, ours beside tcpdump and dumpcap
-.venv/bin/python bench/reliability.py ends       50 signals at random moments
+.venv/bin/python bench/reliability.py ends       200 signals at random moments
 .venv/bin/python bench/reliability.py first      50 commands: is their first SYN there?
+.venv/bin/python bench/reliability.py selfconnect 100 self-connects each of IPv4 and IPv6: are SYN and SYN-ACK there?
+.venv/bin/python bench/reliability.py overflow   the same while the ring overflows: and is every packet accounted for?
+.venv/bin/python bench/reliability.py faults     a full disk and the like: how soon does it end, what does it say?
 """
 
 # ruff: noqa: S311, S603, S607 -- chance need not be secret here, and the programs are named above
@@ -120,20 +123,46 @@ def kill() -> None:
                 f"{', '.join(f'{sent / rate:.1f}' for sent, _ in runs)} s")  # fmt: skip
 
 
+ENDLESS = ["--port", "60000", "--range", "50000-50999", "--repro", "walk", "--attempts", "100000000"]
+DEAF = ["--", "sh", "-c", 'trap "" TERM INT HUP; while :; do sleep 0.1; done']
+#: What is ended: what is put before the command, and its arguments.
+ENDED = {
+    "a repro": ([], ["--private", *ENDLESS]),
+    "a COMMAND that is deaf to it": ([], ["--private", *DEAF]),
+    "a watch": (["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh"], ["--watch"]),
+    "a repro, started in the background": (["sh", "-c", 'trap "" INT; exec "$@"', "sh"], ["--private", *ENDLESS]),
+}
+
+
+def around() -> tuple[int, set[str], set[str]]:
+    """How many zombies there are, which network namespaces, and which instances of the kernel's tracing."""
+    zombies, spaces = 0, set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            zombies += (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            spaces.add(str((process / "ns" / "net").readlink()))
+        except OSError:  # it has just ended
+            continue
+    instances = Path("/sys/kernel/tracing/instances")
+    return zombies, spaces, {path.name for path in instances.iterdir()} if instances.exists() else set()
+
+
 def ends() -> None:
-    """Signals at random moments, once or twice, to a repro and to a COMMAND that is deaf to SIGTERM."""
-    endless = ["--port", "60000", "--range", "50000-50999", "--repro", "walk", "--attempts", "100000000"]
-    deaf = ["--", "sh", "-c", 'trap "" TERM INT HUP; while :; do sleep 0.1; done']
+    """Signals at random moments, in the first tenth of a second too, once or twice."""
     good, slowest, before, faults = 0, 0.0, 0, []
-    for run in range(50):
+    for run in range(200):
+        what, (prefix, arguments) = list(ENDED.items())[run % 4]
         mark = f"SELFCONN_BENCH_{os.getpid()}_{run}"
-        number = random.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+        # In the background SIGINT is ignored, and lost, until the program has begun.
+        early = run % 3 == 0
+        number = random.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP][early and "background" in what :])
+        clean = around()
         with tempfile.TemporaryDirectory(dir="/tmp") as name:
-            command = [*CAPTURE, "--private", "--format", "json", "-q", "-w", "made", *(deaf if run % 2 else endless)]
-            shell = ["sh", "-c", 'trap "" INT; exec "$@"', "sh"] if run % 3 == 0 else []
-            process = subprocess.Popen([*shell, *command], cwd=name, env=os.environ | {mark: "1"},
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
-            delay = random.uniform(0.1, 1.2)
+            command = [*prefix, *CAPTURE, "--format", "json", "-q", "-w", "made", *arguments]
+            process = subprocess.Popen(
+                command, cwd=name, env=os.environ | {mark: "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            )
+            delay = random.uniform(0.0, 0.1) if early else random.uniform(0.15, 1.2)
             time.sleep(delay)
             began = time.monotonic()
             for _ in range(1 + run % 2):
@@ -142,14 +171,18 @@ def ends() -> None:
             took = time.monotonic() - began
             slowest = max(slowest, took)
             made = Path(name, "made")
-            whole = packets(made) >= 0 and bool(output) and json.loads(output) is not None if made.exists() else True
-            before += not made.exists()
+            reported = what == "a watch" or bool(output and json.loads(output))
+            whole = packets(made) >= 0 and reported if made.exists() else True
+            before += not made.exists() and what != "a watch"
             stays = left(mark)
-            if whole and not stays and took <= 2:
+            while (after := around()) != clean and time.monotonic() - began < 2:
+                time.sleep(0.05)  # init takes its time to bury orphans
+            if whole and not stays and took <= 2 and after == clean:
                 good += 1
             else:
-                faults.append(f"{run}: {number.name} at {delay:.2f} s took {took:.2f} s, whole {whole}, left {stays}")
-    say(f"ends: {good} of 50, slowest {slowest:.2f} s, {before} before there was a file")
+                faults.append(f"{what}: {number.name} at {delay:.2f} s took {took:.2f} s, whole {whole}, left {stays} "
+                              f"{after[0] - clean[0]} zombies, {after[1:]} after {clean[1:]}")  # fmt: skip
+    say(f"ends: {good} of 200, slowest {slowest:.2f} s, {before} without a file yet")
     for fault in faults:
         say(f"  {fault}")
 
@@ -168,6 +201,134 @@ def first() -> None:
     say(f"first: {found} of 50")
 
 
+#: A range of 64,512 ports, so that the walk takes a while; and the whole command with a ring that holds 2 ms of it.
+WIDE = ["--range", "1024-65535"]
+TINY = """
+import functools, sys
+from capture import recorder
+recorder.Recorder = functools.partial(recorder.Recorder, ring_octets=1 << 17)
+from capture.cli import main
+sys.exit(main())
+"""
+
+
+def equal_ends(path: Path) -> list[int]:
+    """The flags (SYN 2, ACK 16) of each packet whose ends are equal, as tshark has them."""
+    command = ["tshark", "-n", "-r", path, "-Y", "tcp.srcport == tcp.dstport", "-T", "fields", "-e", "tcp.flags"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [int(flags, 16) for flags in answer.stdout.split()]
+
+
+def dropped(path: Path) -> int:
+    """How many packets the file itself says were dropped: option 5 of its interface statistics block."""
+    octets, place, found = path.read_bytes(), 0, -1
+    while place < len(octets):
+        kind, length = struct.unpack_from("=II", octets, place)
+        if kind == 5:
+            at = place + 20
+            while (option := struct.unpack_from("=HH", octets, at))[0]:
+                if option[0] == 5:
+                    (found,) = struct.unpack_from("=Q", octets, at + 4)
+                at += 4 + option[1] + -option[1] % 4
+        place += length
+    return found
+
+
+#: In a mount namespace of its own: prepare, start the program, bring the fault about, wait; the times and the status.
+FAULT = """
+cd "$PLACE"; {prepare}
+"$@" {output} & program=$!
+{fault}
+date +%s.%N >"$TOLD"; wait $program; echo $? >>"$TOLD"; date +%s.%N >>"$TOLD"
+cp made "$KEPT" 2>/dev/null
+"""
+SMALL = 'mount -t tmpfs -o size=64k none "$PLACE"; cd "$PLACE"'
+#: What fails -> how it is prepared, where the program writes, and how it is brought about while the program writes.
+FAULTS = {
+    "a disk of 64 KB fills up": (
+        SMALL,
+        "made",
+        "while [ $(stat -c %s made 2>/dev/null || echo 0) -lt 57344 ]; do :; done",
+    ),
+    "a disk that may not be written to": (f'{SMALL}; mount -o remount,ro "$PLACE"', "made", ""),
+    "a directory that is gone": ('mkdir gone; cd gone; rmdir "$PLACE/gone"', "made", ""),
+    "a directory that goes meanwhile": ("mkdir goes", "goes/made", "sleep 0.5; rm -r goes"),
+    "a pipe that nobody reads any more": ("mkfifo pipe", "-", "head -c 98304 <pipe >made"),
+}
+
+
+def faults() -> None:
+    """Where the packets go fails: how long after that it ends, with what words, and what can still be read."""
+    for name, (prepare, file, fault) in FAULTS.items():
+        took, statuses, words, kept = [], set(), "", []
+        for _ in range(5):
+            with tempfile.TemporaryDirectory(dir="/tmp") as place, tempfile.TemporaryDirectory(dir="/tmp") as other:
+                told, saved = Path(other, "told"), Path(other, "saved")
+                output = ">pipe" if file == "-" else ">/dev/null"
+                script = FAULT.format(prepare=prepare, output=output, fault=fault)
+                command = [*CAPTURE, "--private", "-q", "-w", file, *ENDLESS]
+                ended = subprocess.run(
+                    ["unshare", "--mount", "bash", "-c", script, "bash", *command],
+                    cwd=place, env=os.environ | {"PLACE": place, "TOLD": str(told), "KEPT": str(saved)},
+                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+                )  # fmt: skip
+                began, status, end = told.read_text().split()
+                took.append(float(end) - float(began))
+                statuses.add(int(status))
+                words = (ended.stderr.splitlines() or [""])[-1]
+                kept.append(packets(saved) if saved.exists() else 0)
+        say(f"faults: {name}: exit status {statuses}, within {max(took):.2f} s, {min(kept):,} packets to read; {words}")
+
+
+def selfconnect() -> None:
+    """The main job, again and again."""
+    for host in ("127.0.0.1", "::1"):
+        seen = exact = 0
+        with tempfile.TemporaryDirectory(dir="/tmp") as name:
+            made = Path(name, "made")
+            for _ in range(100):
+                made.unlink(missing_ok=True)
+                command = [*CAPTURE, "--private", "--host", host, "--format", "json", "-q", "-w", "made"]
+                ended = subprocess.run(command, cwd=name, capture_output=True, check=False)
+                run, flags = json.loads(ended.stdout)["live"], equal_ends(made)
+                seen += ended.returncode == 0 and {2, 18} <= set(flags)
+                exact += run["packets"] == 2 * run["attempts"] + len(flags) == packets(made) and not run["dropped"]
+        say(f"selfconnect: {host}: SYN and SYN-ACK in {seen} of 100; all packets in {exact} of 100")
+
+
+def overflow() -> None:
+    """The ring too small, and the process that reads it stopped for a second."""
+    for host in ("127.0.0.1", "::1"):
+        seen = exact = said = runs = 0
+        lost = []
+        with tempfile.TemporaryDirectory(dir="/tmp") as name:
+            made = Path(name, "made")
+            while runs < 100:
+                made.unlink(missing_ok=True)
+                arguments = ["--private", "--host", host, *WIDE, "--format", "json", "-q", "-w", "made"]
+                tool = subprocess.Popen(
+                    [sys.executable, "-c", TINY, *arguments], cwd=name, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                    stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                )  # fmt: skip
+                while not (made.exists() and made.stat().st_size > 8192) and tool.poll() is None:
+                    time.sleep(0.001)
+                tool.send_signal(signal.SIGSTOP)
+                time.sleep(1)
+                tool.send_signal(signal.SIGCONT)
+                output, _ = tool.communicate(timeout=60)
+                run, flags = json.loads(output)["live"], equal_ends(made)
+                if not run["dropped"]:
+                    continue  # it was there before the second began
+                runs += 1
+                lost.append(run["dropped"])
+                seen += tool.returncode == 4 and {2, 18} <= set(flags)
+                exact += run["packets"] + run["dropped"] == 2 * run["attempts"] + len(flags)
+                said += dropped(made) == run["dropped"]
+        say(f"overflow: {host}: SYN, SYN-ACK and exit status 4 in {seen} of {runs}; received + dropped exact in "
+            f"{exact}, said in the file in {said}; {min(lost):,} to {max(lost):,} dropped")  # fmt: skip
+
+
 if __name__ == "__main__":
-    for part in sys.argv[1:] or ["loss", "kill", "ends", "first"]:
-        {"loss": loss, "kill": kill, "ends": ends, "first": first}[part]()
+    parts = {one.__name__: one for one in (loss, kill, ends, first, selfconnect, overflow, faults)}
+    for part in sys.argv[1:] or parts:
+        parts[part]()
