@@ -59,7 +59,7 @@ docs: $(VENV)/ready-dev ## write anew what the documents show of the program (ma
 screenshots: $(VENV)/ready-dev ## take the pictures of the HTML page anew; needs root or user namespaces
 	@$(HAND_BACK); $(PYTHON_IN) docs/screenshots.py
 
-pcaps: $(VENV)/ready-dev ## make the captures in pcaps/ anew, on this kernel
+pcaps: $(VENV)/ready-dev ## make the captures in pcaps/ and their pages anew, on this kernel
 	@$(HAND_BACK); $(PYTHON_IN) pcaps/make.py
 
 install: ## install into $(PREFIX), commands into $(BINDIR); needs root

@@ -1,8 +1,8 @@
-"""Make the captures in this directory, their golden texts and the index.
+"""Make the captures in this directory, their golden texts, their pages and the index.
 
-    python pcaps/make.py              every capture, its golden text, and the index
+    python pcaps/make.py              every capture, its golden text, its page, and the index
     python pcaps/make.py NAME...      only what is recorded together with these captures
-    python pcaps/make.py --golden     only the golden texts and the index; the captures stay as they are
+    python pcaps/make.py --golden     only texts, pages and the index; the captures stay as they are
 
 Needs root; for an ordinary user it starts itself again in a user namespace, where those are allowed.
 """
@@ -26,7 +26,9 @@ from recipes import Studio  # noqa: E402
 from topology import LEFT  # noqa: E402
 
 from analysis.reader import analyze  # noqa: E402
-from analysis.words import Verdict  # noqa: E402
+from analysis.report import VERSION, report  # noqa: E402
+from analysis.views import rendered  # noqa: E402
+from analysis.words import REMARKABLE, Verdict  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -326,6 +328,14 @@ def golden(name: str, folder: Path = HERE) -> str:
     ).stdout
 
 
+def page(name: str) -> str:
+    """The HTML page of a capture, with the openings of the golden text; without the version of the program."""
+    collect = frozenset(Verdict) if CAPTURES[name].options == _ALL else REMARKABLE
+    found = analyze(str(HERE / f"{name}.pcapng"), collect=collect)
+    found.name = f"{name}.pcapng"
+    return "".join(rendered(report([found]), "html")).replace(f"selfconn {VERSION}", "selfconn")
+
+
 def index() -> str:
     """README.md: what there is, how it was made, what to look at."""
     lines = [
@@ -335,19 +345,24 @@ def index() -> str:
         "kernel, in private network namespaces; what was made by hand says so. Addresses are loopback's or those set",
         "aside for documentation (RFC 5737). The [lessons](../docs/lessons/README.md) go through some of them.",
         "",
-        "| capture | packets | verdict |",
-        "|---|--:|---|",
+        "The page of each is for a browser: open it from a clone of this repository, or save it and open it. It needs",
+        "nothing else, and steps through the opening ([the page explained](../docs/page.md)).",
+        "",
+        "| capture | packets | verdict | to read | to step through |",
+        "|---|--:|---|---|---|",
     ]
     for name in CAPTURES:
         found = analyze(str(HERE / f"{name}.pcapng"))
         counts = ", ".join(f"{count} {verdict}" for verdict, count in found.verdicts.items() if count)
-        lines.append(f"| [{name}](#{name}) | {found.packets} | {counts} |")
+        links = f"[text]({name}.txt) | [page]({name}.html)"
+        lines.append(f"| [{name}](#{name}) | {found.packets} | {counts} | {links} |")
     for recipe in RECIPES:
         for capture in recipe.captures:
             command = " ".join(("selfconn-analyze", *capture.options, f"{capture.name}.pcapng"))
             lines += ["", f"## {capture.name}", "", *_filled(capture.look), ""]
             lines += [*_filled(f"How it was made: {recipe.cook.__doc__}"), ""]
-            lines += [f"`{command}` prints [{capture.name}.txt]({capture.name}.txt)."]
+            lines += [f"`{command}` prints [{capture.name}.txt]({capture.name}.txt);"]
+            lines += [f"with `--format html` it is [{capture.name}.html]({capture.name}.html)."]
     return "\n".join(lines) + "\n"
 
 
@@ -357,9 +372,9 @@ def _filled(text: str) -> list[str]:
 
 def main() -> None:
     """Do what the command line asks."""
-    parser = argparse.ArgumentParser(description="Make the captures in pcaps/, their golden texts and the index.")
+    parser = argparse.ArgumentParser(description="Make the captures, their texts, pages and index.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only what is recorded together with these captures")
-    parser.add_argument("--golden", action="store_true", help="only the golden texts and the index")
+    parser.add_argument("--golden", action="store_true", help="only golden texts, pages and the index")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(CAPTURES):
         parser.error(f"no such capture: {', '.join(sorted(unknown))}")
@@ -372,6 +387,7 @@ def main() -> None:
                 recipe.make(Studio(HERE))
     for name in CAPTURES:
         (HERE / f"{name}.txt").write_text(golden(name), encoding="utf-8")
+        (HERE / f"{name}.html").write_text(page(name), encoding="utf-8")
     (HERE / "README.md").write_text(index(), encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from conftest import ROOT
 
 from analysis.reader import analyze
 from analysis.replay import replay
+from analysis.report import VERSION
 from analysis.words import Verdict
 
 sys.path.append(str(ROOT / "pcaps"))
@@ -48,7 +50,7 @@ def account(result: CaptureResult, varies: frozenset[Verdict]) -> list[tuple[obj
 
 def test_nothing_is_there_that_is_not_in_the_table():
     there = {path.name for path in PCAPS.iterdir() if path.is_file()}
-    files = {f"{name}.{kind}" for name in make.CAPTURES for kind in ("pcapng", "txt")}
+    files = {f"{name}.{kind}" for name in make.CAPTURES for kind in ("pcapng", "txt", "html")}
     assert there == files | {"README.md", "make.py", "recipes.py"}
 
 
@@ -71,6 +73,24 @@ def test_addresses_are_nobodys(name):
 @each_capture
 def test_golden_text(name):
     assert make.golden(name) == (PCAPS / f"{name}.txt").read_text(encoding="utf-8")
+
+
+@each_capture
+def test_page(name):
+    assert make.page(name).encode() == (PCAPS / f"{name}.html").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["self-connect-walk", "refused"])
+def test_a_page_is_what_the_command_writes_wherever_it_runs(name, tmp_path):
+    """Another directory, time zone, language and hash seed: only the version is left out of what is committed."""
+    shutil.copy(PCAPS / f"{name}.pcapng", tmp_path)
+    command = [sys.executable, "-m", "analysis.cli", "--format", "html", *make.CAPTURES[name].options]
+    place = {"PYTHONPATH": str(ROOT), "TZ": "Asia/Kathmandu", "LC_ALL": "C", "PYTHONHASHSEED": "7", "COLUMNS": "40"}
+    shown = subprocess.run(
+        [*command, f"{name}.pcapng"], cwd=tmp_path, env=place, capture_output=True, timeout=60, check=True
+    ).stdout.decode()
+    assert shown.count(f"selfconn {VERSION}") == 2
+    assert shown.replace(f"selfconn {VERSION}", "selfconn") == make.page(name)
 
 
 def test_index_is_current():
