@@ -53,7 +53,7 @@ bench: $(VENV)/ready ## us and other programs on big captures, side by side (24 
 	@tools/packages tcpdump tshark tcptrace
 	@$(HAND_BACK); tools/venv $(VENV) bench; $(PYTHON_IN) bench/run.py
 
-docs: $(VENV)/ready-dev ## write anew what the documents show of the program (manual pages, completion, the picture)
+docs: $(VENV)/ready-dev ## write anew what the documents show of the program (manual pages, completion, pictures)
 	@$(HAND_BACK); PYTHONPATH=. $(PYTHON_IN) docs/pages.py
 
 screenshots: $(VENV)/ready-dev ## take the pictures of the HTML page anew; needs root or user namespaces

@@ -1,8 +1,8 @@
-"""Write what the documents show of the program: manual pages, shell completion, and the picture in the README.
+"""Write what the documents show of the program: manual pages, shell completion, and the pictures in the README.
 
 ``make docs`` runs it; a test compares. The pages come from the very parsers that answer --help: description, groups
-of options, and the epilog, where an unindented line that ends in a colon starts a section of its own. The picture is
-the golden text of a capture in pcaps/.
+of options, and the epilog, where an unindented line that ends in a colon starts a section of its own. Below the
+README's still (still.py) stands the golden text of the same capture.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import shtab
+import still
 
 import analysis.cli
 import capture.check_cli
@@ -148,10 +149,10 @@ def made() -> dict[Path, str]:
         for shell, called in COMPLETED.items()
         for name in COMMANDS
     }
+    stills = {ROOT / "docs" / f"still-{name}.svg": still.still(name) for name in still.THEMES}
     readme = ROOT / "README.md"
-    return (
-        manual | completions | {readme: SAYINGS.sub(lambda _: tools.table(), PICTURE.sub(picture, readme.read_text()))}
-    )
+    shown = SAYINGS.sub(lambda _: tools.table(), PICTURE.sub(picture, readme.read_text()))
+    return manual | completions | stills | {readme: shown}
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from conftest import ROOT
@@ -30,7 +31,8 @@ PARSERS = {
 }
 
 sys.path.insert(0, str(ROOT / "docs"))
-import pages  # noqa: E402  # a script beside what it makes
+import pages  # noqa: E402  # scripts beside what they make
+import still  # noqa: E402
 
 
 def command_lines(name: str) -> list[str]:
@@ -70,6 +72,30 @@ def test_what_is_made_from_the_program_is_current(path: Path) -> None:
 
 def test_the_readme_shows_a_picture() -> None:
     assert len(pages.PICTURE.findall((ROOT / "README.md").read_text())) == 1
+
+
+@pytest.mark.parametrize("name", still.THEMES)
+def test_the_still_shows_what_the_terminal_shows(name: str) -> None:
+    """Its text, put into columns by where it stands, is the command and its output; in both themes, and in colour."""
+    svg = "{http://www.w3.org/2000/svg}"
+    drawn = ET.fromstring((ROOT / "docs" / f"still-{name}.svg").read_text())
+    lines = []
+    for row in drawn.iter(f"{svg}text"):
+        line = ""
+        for run in row.iter(f"{svg}tspan"):
+            text, (x, wide) = run.text or "", (int(run.attrib[key]) for key in ("x", "textLength"))
+            assert wide == len(text) * still.WIDE
+            line = line.ljust((x - still.AROUND) // still.WIDE) + text
+        lines.append(line)
+    command = [sys.executable, "-m", *still.COMMAND.replace("selfconn-analyze", "analysis.cli").split()]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert lines == [f"$ {still.COMMAND}", *said.splitlines()]
+    assert {run.attrib["fill"] for run in drawn.iter(f"{svg}tspan") if "fill" in run.attrib} == {
+        still.THEMES[name].dim,
+        still.THEMES[name].green,
+        still.THEMES[name].yellow,
+    }
+    assert f"docs/still-{name}.svg" in (ROOT / "README.md").read_text()
 
 
 def fields(value: Any) -> Iterator[str]:

@@ -31,7 +31,8 @@ from analysis.views.wording import Fold, timeline
 from analysis.words import Attempts, CaptureResult, Damage, Opening, Verdict
 
 sys.path.insert(0, str(ROOT / "docs"))
-import screenshots  # a script beside what it makes
+import screenshots  # scripts beside what they make
+import still
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -527,6 +528,11 @@ def test_no_text_of_a_drawing_is_too_faint(browser: Browser, tmp_path: Path) -> 
             assert contrast(colors[name], colors["card"]) >= 4.5, (scheme, name)
         for one, other in (("soft", "faint"), ("now", "now-soft"), ("ink", "now-soft"), ("on", "a"), ("on", "b")):
             assert contrast(colors[one], colors[other]) >= 4.5, (scheme, one, other)
+
+
+def test_no_text_of_the_still_is_too_faint() -> None:
+    for theme in still.THEMES.values():
+        assert min(contrast(color, theme.window) for color in theme[2:]) >= 4.5
 
 
 def contrast(one: str, other: str) -> float:
