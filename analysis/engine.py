@@ -40,6 +40,7 @@ DAMAGES = (
     "a packet of interface {}, which the file has not described",
     "a packet claims {} octets, more than its block holds",
     "a pcapng section describes more than 65536 interfaces",
+    "an option claims {} octets, more than its pcapng block holds",
 )
 
 #: Why a frame gave no segment. Counted by place; none of them ends the run.
@@ -76,6 +77,7 @@ if not cython.compiled:
     D_UNKNOWN_INTERFACE = 8
     D_PACKET = 9
     D_INTERFACES = 10
+    D_OPTION = 11
 
     # Places in REASONS, and what else a frame can come to.
     R_LINK = 0
@@ -532,7 +534,7 @@ class Engine:
         else:
             if kind == 0x0A0D0D0A:
                 self.face_count = 0
-                if end - p < 16 or self.order16(d, p + 4) != 1:
+                if end - p < 16 or self.order16(d, p + 4) != 1 or self.order16(d, p + 6) & 0xFFFD:
                     self.broken = D_VERSION
                     return False
             elif kind == 1:
@@ -543,7 +545,7 @@ class Engine:
                     self.broken = D_INTERFACES
                     return False
                 self.describe(d, p, end)
-            return True
+            return self.broken == 0
         if face >= self.face_count:
             self.broken = D_UNKNOWN_INTERFACE
             self.claimed = face
@@ -598,7 +600,11 @@ class Engine:
             code = self.order16(d, p)
             size = self.order16(d, p + 2)
             p += 4
-            if code == 0 or size > end - p:
+            if code == 0:
+                break
+            if size > end - p:
+                self.broken = D_OPTION
+                self.claimed = size
                 break
             if code == 9 and size == 1:
                 self.faces[base + 2] = d[p]

@@ -29,6 +29,8 @@ ALL = (1 << 64) - 1
 
 #: First four octets of a pcap file -> (octets of a record header, nanoseconds to a tick).
 PCAP = {0xA1B2C3D4: (16, 1000), 0xA1B23C4D: (16, 1), 0xA1B2CD34: (24, 1000)}
+#: Bits of the last word of a pcap file's header that are zero in every version there is.
+RESERVED = 0x03FF_0000
 ORDERS: tuple[Literal["big", "little"], ...] = ("big", "little")
 _BYTE_ORDER = (b"\x1a\x2b\x3c\x4d", b"\x4d\x3c\x2b\x1a")
 _PCAPNG = b"\x0a\x0d\x0d\x0a"
@@ -163,8 +165,14 @@ class Analysis:
             kind = PCAP.get(int.from_bytes(head[:4], order))
             if kind:
                 header, scale = kind
+                major, minor = (int.from_bytes(head[at : at + 2], order) for at in (4, 6))
                 # The upper bits of the link type's word may tell the length of the frame check sequence.
-                link = int.from_bytes(head[20:24], order) & 0xFFFF
+                link = int.from_bytes(head[20:24], order)
+                if major != 2 or minor > 4 or link & RESERVED:
+                    raise NotACapture(
+                        f"{self.name} is not a capture: it begins as pcap, but of no version that is known"
+                    )
+                link &= 0xFFFF
                 self.format = "pcap"
                 self.engine.begin_pcap(order == "big", header, scale, link)
                 self._walk = self.engine.pcap

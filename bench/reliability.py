@@ -6,6 +6,8 @@
 .venv/bin/python bench/reliability.py first      50 commands: is their first SYN there?
 .venv/bin/python bench/reliability.py selfconnect 100 self-connects each of IPv4 and IPv6: are SYN and SYN-ACK there?
 .venv/bin/python bench/reliability.py overflow   the same while the ring overflows: and is every packet accounted for?
+.venv/bin/python bench/reliability.py mutants    10,000 damaged captures: as many packets as others read?
+.venv/bin/python bench/reliability.py floods     bombs and floods: time, memory and output
 .venv/bin/python bench/reliability.py faults     a full disk and the like: how soon does it end, what does it say?
 """
 
@@ -13,7 +15,9 @@
 
 from __future__ import annotations
 
+import bz2
 import json
+import lzma
 import os
 import random
 import select
@@ -23,15 +27,20 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
+import frames  # noqa: E402
+import writers  # noqa: E402
 from alone import within  # noqa: E402
 from test_command import left  # noqa: E402
+from test_mutants import beside  # noqa: E402
 from test_recorder import Child, storm  # noqa: E402
 
+from analysis.words import Endpoint  # noqa: E402
 from capture.output import Sink  # noqa: E402
 from capture.recorder import Recorder  # noqa: E402
 
@@ -134,15 +143,15 @@ ENDED = {
 }
 
 
-def around() -> tuple[int, set[str], set[str]]:
-    """How many zombies there are, which network namespaces, and which instances of the kernel's tracing."""
-    zombies, spaces = 0, set()
+def around() -> tuple[int, int, set[str]]:
+    """How many zombies there are, namespaces that are kept by a mount, and which instances of the kernel's tracing."""
+    zombies = 0
     for process in Path("/proc").glob("[0-9]*"):
         try:
             zombies += (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-            spaces.add(str((process / "ns" / "net").readlink()))
         except OSError:  # it has just ended
             continue
+    spaces = Path("/proc/self/mountinfo").read_text().count(" nsfs ")
     instances = Path("/sys/kernel/tracing/instances")
     return zombies, spaces, {path.name for path in instances.iterdir()} if instances.exists() else set()
 
@@ -328,7 +337,72 @@ def overflow() -> None:
             f"{exact}, said in the file in {said}; {min(lost):,} to {max(lost):,} dropped")  # fmt: skip
 
 
+def mutants() -> None:
+    """Ten thousand copies of our captures with octets flipped, set, cut out, pushed in or missing."""
+    found: dict[str, list[str]] = {}
+    for seed in range(10):
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+            for who, which in beside(Path(name), 1000, random.Random(seed)).items():
+                found.setdefault(who, []).extend(which)
+    say("mutants: as many packets as " + "; ".join(f"{who}: {len(which):,}" for who, which in sorted(found.items())))
+    for one in found.get("nobody", []) + found.get("slow", []):
+        say(f"  {one}")
+
+
+def taken(*words: str | Path) -> str:
+    """Run selfconn-analyze: its exit status, seconds, MB of memory at most, and octets of output."""
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        tool = subprocess.Popen([sys.executable, "-m", "analysis.cli", *words], cwd=ROOT, stdout=output,
+                                stderr=subprocess.DEVNULL)  # fmt: skip
+        _, status, used = os.wait4(tool.pid, 0)
+        tool.returncode = os.waitstatus_to_exitcode(status)
+        size = output.seek(0, 2)
+    return (f"exit status {tool.returncode}, {time.monotonic() - began:.2f} s, {used.ru_maxrss / 1000:.0f} MB, "
+            f"{size:,} octets of output")  # fmt: skip
+
+
+def floods() -> None:
+    """Bombs of each kind, and captures of nothing but what has to be remembered."""
+    import lz4.frame  # noqa: PLC0415
+    from backports import zstd  # noqa: PLC0415
+
+    tiny = (bytes(8) + b"\1\0\0\0\1\0\0\0\0" + bytes(16)) * (1 << 16)
+    kinds = {
+        "gzip": lambda: zlib.compressobj(9, wbits=31),
+        "zstd": zstd.ZstdCompressor,
+        "lz4": lz4.frame.LZ4FrameCompressor,
+        "xz": lzma.LZMACompressor,
+        "bzip2": bz2.BZ2Compressor,
+    }
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        path = Path(name, "it")
+        for kind, make in kinds.items():
+            with path.open("wb") as file:
+                maker = make()
+                if kind == "lz4":
+                    file.write(maker.begin())
+                file.write(maker.compress(writers.pcap_header()))
+                for _ in range((1 << 30) // len(tiny)):
+                    file.write(maker.compress(tiny))
+                file.write(maker.flush())
+            say(f"floods: {kind} of {path.stat().st_size:,} octets that unpack to 1 GiB: {taken(path)}")
+        here = Endpoint.parse("127.0.0.1", 0)
+        with path.open("wb") as file:
+            file.write(writers.pcap_header(101))
+            for port in range(1, 65_536):
+                end = here._replace(port=port)
+                syn = frames.segment_packet(end, end, frames.tcp(port, port, 2, port))
+                file.write(writers.pcap_record(2_000_000 * port, syn))
+        for form in ("table", "json", "html"):
+            say(f"floods: 65,535 SYNs to themselves, {form}: {taken('--format', form, path)}")
+        storm = ROOT / ".cache" / "bench" / "flood-10000000.pcap"
+        if storm.exists():
+            for form in ("table", "json", "html"):
+                say(f"floods: SYNs of 10,000,000 4-tuples, {form}: {taken('--format', form, storm)}")
+
+
 if __name__ == "__main__":
-    parts = {one.__name__: one for one in (loss, kill, ends, first, selfconnect, overflow, faults)}
+    parts = {one.__name__: one for one in (loss, kill, ends, first, selfconnect, overflow, mutants, floods, faults)}
     for part in sys.argv[1:] or parts:
         parts[part]()

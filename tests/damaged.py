@@ -120,6 +120,12 @@ DAMAGED = {
     "options of no length": Damaged(
         FOUR_NG + writers.enhanced(TIME, FRAME, options=writers.option(2, b"") + bytes(4)) + LATER_NG, 7, 0, 4
     ),
+    "interface options that end nowhere": Damaged(
+        writers.section() + writers.block(1, b"\1\0\0\0\0\0\4\0" + TOO_LONG) + LATER_NG, 0, 4
+    ),
+    "pcap of version 9": Damaged(patched(WHOLE, 4, b"\t\0"), 0, 3, 6),  # libpcap refuses it, too
+    "pcap with reserved bits": Damaged(patched(WHOLE, 22, b"\1\0"), 0, 3),
+    "pcapng of version 1.1": Damaged(patched(WHOLE_NG, 14, b"\1\0"), 0, 4),
     "if_tsresol of no length": Damaged(
         writers.section() + writers.block(1, b"\1\0\0\0\0\0\4\0" + writers.option(9, b"")) + LATER_NG, 2, 0
     ),
