@@ -600,11 +600,11 @@ class Engine:
             code = self.order16(d, p)
             size = self.order16(d, p + 2)
             p += 4
-            if code == 0:
-                break
             if size > end - p:
                 self.broken = D_OPTION
                 self.claimed = size
+                break
+            if code == 0:
                 break
             if code == 9 and size == 1:
                 self.faces[base + 2] = d[p]

@@ -349,17 +349,22 @@ def mutants() -> None:
         say(f"  {one}")
 
 
+#: Runs a command and says what it took: the memory of a process counts from the one that started it.
+SCALE = """
+import os, resource, subprocess, sys, time
+began = time.monotonic()
+status = subprocess.run(sys.argv[1:]).returncode
+print(status, time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+"""
+
+
 def taken(*words: str | Path) -> str:
     """Run selfconn-analyze: its exit status, seconds, MB of memory at most, and octets of output."""
-    began = time.monotonic()
-    with tempfile.TemporaryFile() as output:
-        tool = subprocess.Popen([sys.executable, "-m", "analysis.cli", *words], cwd=ROOT, stdout=output,
-                                stderr=subprocess.DEVNULL)  # fmt: skip
-        _, status, used = os.wait4(tool.pid, 0)
-        tool.returncode = os.waitstatus_to_exitcode(status)
-        size = output.seek(0, 2)
-    return (f"exit status {tool.returncode}, {time.monotonic() - began:.2f} s, {used.ru_maxrss / 1000:.0f} MB, "
-            f"{size:,} octets of output")  # fmt: skip
+    command = [sys.executable, "-ISc", SCALE, sys.executable, "-m", "analysis.cli", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    status, seconds, memory = done.stderr.split()[-3:]
+    return (f"exit status {int(status)}, {float(seconds):.2f} s, {int(memory) / 1000:.0f} MB, "
+            f"{len(done.stdout):,} octets of output")  # fmt: skip
 
 
 def floods() -> None:
