@@ -20,7 +20,7 @@ SOURCES := pyproject.toml setup.py analysis/engine.py $(wildcard analysis/*.pxd)
 # Files that root makes in somebody else's clone (sudo make test) are given to the owner of the clone.
 HAND_BACK = if [ "$$(id -u)" -eq 0 ]; then trap 'chown --no-dereference --recursive --from=0 --reference=. .' EXIT; fi
 
-.PHONY: help demo test test-versions fuzz bench docs screenshots pcaps install uninstall clean
+.PHONY: help demo test test-versions fuzz bench reliability docs screenshots pcaps install uninstall clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -52,6 +52,9 @@ fuzz: ## five minutes of damaged captures for the engine, compiled with sanitize
 bench: $(VENV)/ready ## us and other programs on big captures, side by side (24 GB of disk)
 	@tools/packages tcpdump tshark tcptrace
 	@$(HAND_BACK); tools/venv $(VENV) bench; $(PYTHON_IN) bench/run.py
+
+reliability: $(VENV)/ready-dev ## what is lost, left behind or late, at length (an hour; needs root)
+	@$(HAND_BACK); $(PYTHON_IN) bench/reliability.py
 
 docs: $(VENV)/ready-dev ## write anew what the documents show of the program (manual pages, completion, pictures)
 	@$(HAND_BACK); PYTHONPATH=. $(PYTHON_IN) docs/pages.py

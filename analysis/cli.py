@@ -287,8 +287,8 @@ def _check(options: argparse.Namespace, paths: Sequence[_Path]) -> None:
     if options.rotated and (options.annotate or options.witness):
         raise UsageError("--annotate and --witness read a capture of one file: join them with mergecap -a for that")
     _check_format(options)
-    if options.cluster and (options.rotated or options.format == "parquet" or "-" in options.captures):
-        raise UsageError("--cluster reads captures one by one, where its machines see them: no --rotated, parquet or -")
+    if options.cluster and (options.format == "parquet" or "-" in options.captures):
+        raise UsageError("--cluster reads captures where its machines see them: no - and no parquet")
     _check_output(options.output, paths)
     _check_annotated(options, paths)
     _check_step(options)
@@ -456,6 +456,9 @@ def _rotated(
 
     try:
         names = [path.name for path in paths]
+        if options.cluster:
+            yield _rotated_there(names, options, progress, refuse)
+            return
         jobs = 1 if options.each else options.jobs or cores()  # rows have one writer
         found = analyze_parts(names, jobs, progress=progress, refused=refuse, **_asked(options)) if names[1:] else None
         yield found or analyze_set(names, **_asked(options), progress=progress, refused=refuse)
@@ -466,6 +469,18 @@ def _rotated(
                 _say(f"no capture in {directory}")
     if progress:
         progress.close()
+
+
+def _rotated_there(
+    names: Sequence[str],
+    options: argparse.Namespace,
+    progress: _Progress | None,
+    refuse: Callable[[NotACapture, str], None],
+) -> CaptureResult:
+    from .cluster import Cluster
+
+    with closing(Cluster(options.cluster, _asked(options), progress, None)) as cluster:
+        return cluster.rotated(names, refuse)
 
 
 def _refuse(error: NotACapture, path: _Path, options: argparse.Namespace, statuses: set[int]) -> None:

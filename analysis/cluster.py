@@ -1,5 +1,8 @@
 """Many captures on a cluster: Dask distributes them, one task a capture, and we only ask for the results in order.
 
+Captures that are one, cut into files, become parts, one task a file, and the parts are merged as a tree: the client
+gets the last of them alone.
+
 The workers open the captures themselves, so these have to be URLs, or paths that mean the same on every machine. What
 fails is tried again; what a lost worker had, Dask gives to another. Needs selfconn[cluster] here and on the workers.
 """
@@ -7,15 +10,22 @@ fails is tried again; what a lost worker had, Dask gives to another. Needs selfc
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .errors import CannotCapture, NotACapture, UsageError
 from .many import attempt
+from .parts import merge, part, result
+from .reader import analyze_set
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .many import Finish, Found
+    from .parts import Part
+    from .words import CaptureResult
+
+    #: A part, None where no file of it is a capture, and why which is none.
+    Branch = tuple[Part | None, list[tuple[NotACapture, str]]]
 
 #: How often a task is tried anew, and how many workers may die with a capture before it is given up.
 RETRIES = 3
@@ -84,9 +94,40 @@ class Cluster:
             found: Found | None = None if future.cancelled() else future.result()
         except self._died:
             return NotACapture(f"cannot read {path}: {RETRIES + 1} workers that read it died")
-        if found is not None and self._progress and os.path.isfile(path):  # noqa: PTH113 - as in many.py
-            self._progress(os.path.getsize(path))  # noqa: PTH202
+        if found is not None:
+            self._read(path)
         return found
+
+    def rotated(self, paths: Sequence[str], refused: Callable[[NotACapture, str], None]) -> CaptureResult:
+        """Analyse the captures at *paths* as one that was cut into files; as analyze_set() does, which see."""
+        asked = self._work[0]
+        branches = [self._client.submit(_part, path, asked, pure=False, retries=RETRIES) for path in paths]
+        if self._progress:
+            for path, future in zip(paths, branches, strict=True):
+                future.add_done_callback(lambda _, path=path: self._read(path))
+        while len(branches) > 1:
+            pairs = [branches[place : place + 2] for place in range(0, len(branches), 2)]
+            branches = [
+                self._client.submit(_merge, *pair, pure=False, retries=RETRIES) if len(pair) == 2 else pair[0]
+                for pair in pairs
+            ]
+        try:
+            whole, errors = branches[0].result()
+            if whole is not None and whole.unsure:  # only reading in one go tells
+                found, errors = self._client.submit(_in_one_go, paths, asked, pure=False, retries=RETRIES).result()
+            else:
+                found = whole and result(whole)
+        except self._died as error:
+            raise NotACapture(f"cannot read {paths[0]} ...: {RETRIES + 1} workers that read a part died") from error
+        for why, path in errors:
+            refused(why, path)
+        if found is None:
+            raise errors[-1][0]
+        return cast("CaptureResult", found)
+
+    def _read(self, path: str) -> None:
+        if self._progress and os.path.isfile(path):  # noqa: PTH113 - as in many.py
+            self._progress(os.path.getsize(path))  # noqa: PTH202
 
     def stop(self) -> None:
         """Nothing more is begun; what is under way is not waited for."""
@@ -100,6 +141,23 @@ class Cluster:
 
 def _attempt(path: str, asked: dict[str, Any], finish: Finish | None) -> Found:
     return attempt(path, asked, None, finish)
+
+
+def _part(path: str, asked: dict[str, Any]) -> Branch:
+    try:
+        return part(path, **asked), []
+    except NotACapture as error:
+        return None, [(error, path)]
+
+
+def _merge(one: Branch, other: Branch) -> Branch:
+    parts = [part for part, _ in (one, other) if part is not None]
+    return merge(*parts) if len(parts) == 2 else next(iter(parts), None), one[1] + other[1]
+
+
+def _in_one_go(paths: Sequence[str], asked: dict[str, Any]) -> tuple[CaptureResult, list[tuple[NotACapture, str]]]:
+    errors: list[tuple[NotACapture, str]] = []
+    return analyze_set(paths, refused=lambda error, path: errors.append((error, path)), **asked), errors
 
 
 def _version() -> str:

@@ -98,6 +98,32 @@ def test_a_cluster_of_its_own(folder: Path) -> None:
     assert there.returncode == 4
 
 
+@pytest.mark.parametrize("table", [(), ("--table", "16")], ids=["in parts", "in one go"])
+def test_a_rotated_set_is_merged_as_a_tree(tmp_path: Path, table: tuple[str, ...]) -> None:
+    """Openings lie in two files; one file is none, one is cut. A table that is too small is seen, and all read anew."""
+    head, *records = apart(capture(*([three_way(), self_connect(), refused()] * 30)))
+    names = []
+    for number in range(11):
+        names.append(tmp_path / f"{number:03}.pcap")
+        piece = head + b"".join(records[number * 20 : number * 20 + 20])
+        names[-1].write_bytes(b"no capture" if number == 4 else piece[:-5] if number == 7 else piece)
+    there = run("--format", "json", "--rotated", "--cluster", "local", *table, *names)
+    here = run("--format", "json", "--rotated", "--jobs", "1", *table, *names)
+    assert (there.returncode, there.stdout) == (here.returncode, here.stdout)
+    assert sorted(there.stderr.splitlines()) == sorted(here.stderr.splitlines())
+    assert there.returncode == 3
+
+
+def apart(octets: bytes) -> list[bytes]:
+    """The header of a pcap file and each of its records."""
+    pieces, place = [octets[:24]], 24
+    while place < len(octets):
+        end = place + 16 + int.from_bytes(octets[place + 8 : place + 12], "little")
+        pieces.append(octets[place:end])
+        place = end
+    return pieces
+
+
 def test_what_is_no_cluster(folder: Path) -> None:
     ended = run("--cluster", "tcp://127.0.0.1:1", folder / "000.pcap", timeout=100)
     assert ended.returncode == 3
