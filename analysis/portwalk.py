@@ -16,10 +16,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from .odds import DOUBLE_HASH, LINUX_2_6, LINUX_5_12, LINUX_5_18, RANDOM, Algorithm, Odds, random_increments
-from .words import NANOSECONDS
+from .words import NANOSECONDS, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from .odds import Selection
     from .words import Attempts, CaptureResult, Endpoint
@@ -186,7 +186,8 @@ def look(result: CaptureResult) -> list[Walk]:
     """The walks of a capture. It takes some 2 us an attempt, so they are kept in the result."""
     found: list[Walk] | None = result.walks
     if found is None:
-        found = result.walks = list(walks(result.attempts))
+        hits = {opening.source for opening in result.openings if opening.verdict is Verdict.SELF_CONNECT}
+        found = result.walks = list(walks(result.attempts, hits))
     return found
 
 
@@ -196,11 +197,14 @@ def overlook(result: CaptureResult) -> None:
     result.walks = []
 
 
-def walks(attempts: Sequence[Attempts]) -> Iterator[Walk]:
-    """Look at each destination that was tried often enough; how the others were tried speaks for it or against it."""
+def walks(attempts: Sequence[Attempts], hits: Collection[Endpoint] = ()) -> Iterator[Walk]:
+    """Look at each destination that was tried often enough; how the others were tried speaks for it or against it.
+
+    *hits* are destinations whose own port was given to an attempt in the end.
+    """
     for one, others in zip(attempts, _others(attempts), strict=True):
         if len(one.ports) >= LEAST:
-            yield _walk(one, others)
+            yield _walk(one, others, hit=one.destination in hits)
 
 
 def _others(attempts: Sequence[Attempts]) -> list[list[int]]:
@@ -239,7 +243,7 @@ class _Track(NamedTuple):
         return self._replace(places=[at - moved for at, moved in zip(self.places, self.others + rest, strict=True)])
 
 
-def _walk(attempts: Attempts, others: list[int]) -> Walk:
+def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
     odd = sum(port % 2 for port in attempts.ports) / len(attempts.ports)
     parity = 1 if odd >= _ONE_PARITY else 0 if odd <= 1 - _ONE_PARITY else None
     kept = [n for n, port in enumerate(attempts.ports) if parity in (None, port % 2)]
@@ -267,7 +271,8 @@ def _walk(attempts: Attempts, others: list[int]) -> Walk:
     everywhere = laps or tries >= _EVERYWHERE or len(ports) >= 4 * track.candidates
     # The destination's own port is the one that no refused attempt can have had: the range may begin or end with it.
     port = attempts.destination.port
-    first, last = port if port == low - unit else low, port if port == high + unit else high
+    first = port if (port < low if hit else port == low - unit) else low
+    last = port if (port > high if hit else port == high + unit) else high
     extent, assumed = _range(first, last, everywhere=bool(everywhere))
     candidates = len([one for one in range(extent[0], extent[1] + 1) if parity in (None, one % 2)])
     odds = Odds(0.0)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 from alone import alone
+from segments import Talk
 
 from analysis.odds import Algorithm
-from analysis.portwalk import LEAST, Walk, duration, walks
+from analysis.portwalk import LEAST, Walk, duration, look, walks
 from analysis.report import report
 from analysis.views import json as json_view
 from analysis.views import table
-from analysis.words import Attempts, CaptureResult, Endpoint
+from analysis.words import Attempts, CaptureResult, Endpoint, Verdict
 from capture import host
 
 if TYPE_CHECKING:
@@ -413,6 +414,16 @@ def test_the_report_has_the_arrays() -> None:
     assert (told["attempts"], told["rate"], told["parity"]) == (40, 1000, "even")
     assert (told["steps"], told["algorithm"]) == ([[2, 39]], "simple hash (algorithm 3)")
     assert (told["range"], told["range_assumed"], told["mean_attempts"]) == ([32768, 60999], True, 7058.5)
+
+
+def test_a_port_that_was_given_in_the_end_is_in_the_range() -> None:
+    """A few attempts far from the port, and then the hit: the range reaches that far."""
+    destination = Endpoint.parse("127.0.0.1", 50_000)
+    some = attempts(destination, [(n * 10**6, 1024 + 2 * n) for n in range(LEAST * 20)])
+    hit = Talk(destination, None).a("S").a("S.", 0, 1).opening(Verdict.SELF_CONNECT)
+    with_hit, without = (look(CaptureResult("a", openings=ones, attempts=[some]))[0] for ones in ([hit], []))
+    assert (without.range, with_hit.range) == ((1024, 1662), (1024, 50_000))
+    assert without.odds.chance == 0 < with_hit.odds.chance
 
 
 def test_the_table_tells_and_draws_the_longest_walks() -> None:
