@@ -12,13 +12,11 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import missing, ordinary_user
 from test_capture_cli import ENVIRONMENT, capture
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("need_private_namespace")]
@@ -219,50 +217,6 @@ def test_a_signal_ends_both(tmp_path: Path) -> None:
     live = json.loads(output)["live"]
     assert live["outcome"] == "stopped"
     assert live["command"] | {"status": 9, "signal": None, "stopped": True} == live["command"]
-
-
-# -- who it is -------------------------------------------------------------------------------------------------------
-
-WHO = """
-import json, os, sys
-status = dict(line.split(":", 1) for line in open("/proc/self/status"))
-capabilities = [name for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if int(status[name], 16)]
-json.dump([status["Uid"].split(), sorted(os.getgroups()), os.environ["HOME"], os.getcwd(), capabilities,
-           os.getpgrp() == os.getpid(), sorted(int(fd) for fd in os.listdir("/proc/self/fd"))], sys.stderr)
-"""
-
-
-def shared_python() -> str:
-    """A Python with our libraries that every user of the machine may run: not one in somebody's closed home."""
-    for program in (sys.executable, "/usr/bin/python3"):
-        ask = "import cython, os, sys; print(sys.version_info >= (3, 11) and os.path.realpath(sys.base_prefix))"
-        answer = subprocess.run([program, "-I", "-c", ask], capture_output=True, text=True, timeout=30, check=False)
-        home = Path(answer.stdout.strip())
-        if home.is_absolute() and all(place.stat().st_mode & 1 for place in (home, *home.parents)):
-            return program
-    return missing("a Python that every user may run")
-
-
-@pytest.mark.root
-@pytest.mark.usefixtures("need_root")
-def test_under_sudo_it_is_the_user() -> None:
-    user = ordinary_user()
-    who = {"SUDO_UID": str(user.pw_uid), "SUDO_GID": str(user.pw_gid), "SUDO_USER": user.pw_name}
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
-        Path(directory).chmod(0o777)
-        python = shared_python()
-        command = (python, "-I", "-c", WHO)
-        made = run(Path(directory), "--", *command, status=1, env=ENVIRONMENT | who, python=python)
-        assert (Path(directory) / "made.pcapng").stat().st_uid == user.pw_uid
-        uids, groups, home, where, capabilities, leads_its_group, descriptors = json.loads(made["errors"])
-        assert where == directory
-    assert uids == [str(user.pw_uid)] * 4
-    assert groups == sorted(os.getgrouplist(user.pw_name, user.pw_gid))
-    assert home == user.pw_dir
-    assert capabilities == []
-    assert leads_its_group
-    assert descriptors == [0, 1, 2, 3]  # 3: the directory that it looks into
-    assert made["live"]["command"]["user"] == user.pw_name
 
 
 # -- on a terminal ---------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pickle
 import pwd
@@ -142,6 +143,31 @@ def test_every_process_is_the_user_with_nothing_left(desk: Desk, words: tuple[st
         running.communicate(timeout=30)
     assert not marked(mark)
     assert desk.roots() == []
+
+
+WHO = """
+import json, os, sys
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+capabilities = [name for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb") if int(status[name], 16)]
+json.dump([status["Uid"].split(), sorted(os.getgroups()), os.environ["HOME"], os.getcwd(), capabilities,
+           os.getpgrp() == os.getpid(), sorted(int(fd) for fd in os.listdir("/proc/self/fd"))], sys.stderr)
+"""
+
+
+def test_a_command_is_the_users_own(desk: Desk) -> None:
+    """Its directory, home, groups and terminal are the user's, and it holds nothing of ours."""
+    words = ("--private", "--format", "json", "-w", "made.pcapng", "--", "/usr/bin/python3", "-I", "-c", WHO)
+    ended = desk.run("selfconn-capture", "-q", *words)
+    uids, groups, home, where, capabilities, leads_its_group, descriptors = json.loads(ended.stderr)
+    assert uids == [str(desk.user.pw_uid)] * 4
+    assert groups == sorted(os.getgrouplist(desk.user.pw_name, desk.user.pw_gid))
+    assert home == desk.user.pw_dir
+    assert where == str(desk.home)
+    assert capabilities == []
+    assert leads_its_group
+    assert descriptors == [0, 1, 2, 3]  # 3: the directory that it looks into
+    assert json.loads(ended.stdout)["live"]["command"]["user"] == desk.user.pw_name
+    assert (desk.home / "made.pcapng").stat().st_uid == desk.user.pw_uid
 
 
 @pytest.mark.parametrize("words", [("--private",), ("--watch", "-w", os.devnull)], ids=["repro", "watch"])
