@@ -28,10 +28,12 @@ from analysis.views.html import render
 from analysis.views.page import machine, walk
 from analysis.views.page.ladder import ladder
 from analysis.views.wording import Fold, timeline
-from analysis.words import Attempts, CaptureResult, Damage, Opening, Verdict
+from analysis.words import REMARKABLE, Attempts, CaptureResult, Damage, Opening, Verdict
 
 sys.path.insert(0, str(ROOT / "docs"))
-import screenshots  # scripts beside what they make
+sys.path.append(str(ROOT / "pcaps"))
+import make  # scripts beside what they make
+import screenshots
 import still
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
+
+    from analysis.replay import Step
 
 PCAPS = sorted((ROOT / "pcaps").glob("*.pcapng"))
 #: Elements without an end.
@@ -400,36 +404,62 @@ def at(page: Page) -> str | None:
     return shown.get_attribute("id") if shown.count() == 1 else None
 
 
-def marked(page: Page) -> list[str | None]:
-    return [line.get_attribute("data-edge") for line in page.locator(".edge.now").all()]
+#: What an opening shows: the steps (id, text), the line of the state diagram that is marked, the states, the status;
+#: which buttons are at an end, and where they are.
+SEEN = """(opening) => {
+    const all = (selector) => [...opening.querySelectorAll(selector)];
+    return {
+        steps: all(".steps > li").filter((one) => one.checkVisibility()).map((one) => [one.id, one.innerText]),
+        edges: all(".edge.now").map((one) => one.dataset.edge),
+        here: all(".node.here").map((one) => one.textContent),
+        status: opening.querySelector("[role=status]").textContent,
+        ends: all(".back, .next").map((one) => one.getAttribute("aria-disabled")),
+        at: all(".back, .next").map((one) => one.getBoundingClientRect()).map(({x, y}) => [x + 9, y + 9]),
+    };
+}"""
 
 
-@pytest.mark.parametrize("name", ["self-connect-v4", "simultaneous-open-middle", "split-handshake"])
-def test_every_step_forward_and_back_by_key_and_click(browser: Browser, tmp_path: Path, name: str) -> None:
-    result = analyze(str(ROOT / "pcaps" / f"{name}.pcapng"))
-    steps = replay(result.openings[0]).steps
-    with Visit(browser, tmp_path / "page.html", html(report([result]))) as page:
-        assert at(page) is None
-        reached = []
-        for number, step in enumerate(steps, 1):
-            page.keyboard.press("ArrowRight")
-            assert at(page) == f"o1s{number}"
-            assert step.after.value in page.locator(".steps > li:visible .states").inner_text()
-            assert f"Step {number} of {len(steps)}" in page.locator("[role=status]").inner_text()
-            reached += marked(page)
-            here = page.locator(".node.here").evaluate_all("all => all.map(one => one.textContent)")
-            assert step.after.value in here
-        assert reached == [f"{step.before}>{step.after}" for step in steps if step.changes]
-        page.keyboard.press("ArrowRight")
-        assert at(page) == f"o1s{len(steps)}"
-        assert page.locator(".next").get_attribute("aria-disabled") == "true"
-        for number in range(len(steps) - 1, 0, -1):
-            page.locator(".back").click()
-            assert at(page) == f"o1s{number}"
-        page.keyboard.press("ArrowLeft")
-        assert at(page) is None
-        page.locator(".next").click()
-        assert at(page) == "o1s1"
+def shown_in_full(path: Path) -> list[tuple[int, list[Step]]]:
+    """The openings on the committed page of a capture: number, steps."""
+    options = make.CAPTURES[path.stem].options
+    made = report([analyze(str(path), collect=frozenset(Verdict) if options else REMARKABLE)])
+    return [(number, entry.account().replay.steps) for number, entry in enumerate(made.entries, 1)]
+
+
+@pytest.mark.parametrize("path", PCAPS, ids=lambda path: path.stem)
+def test_every_step_forward_and_back_by_key_and_click(browser: Browser, tmp_path: Path, path: Path) -> None:
+    text = path.with_suffix(".html").read_text(encoding="utf-8")
+    openings = shown_in_full(path)
+    assert text.count('<article class="opening"') == len(openings)
+    with Visit(browser, tmp_path / "page.html", text) as page:
+        page.keyboard.press("ArrowRight")  # where there is no opening, nothing happens
+        for number, steps in openings:
+            opening = page.locator(f"#o{number}")
+            opening.locator(".next").focus()
+            page.keyboard.press("ArrowLeft")
+            for back, forward in (
+                [lambda _, key=key: page.keyboard.press(key) for key in ("ArrowLeft", "ArrowRight")],
+                [lambda seen, which=which: page.mouse.click(*seen["at"][which]) for which in (0, 1)],
+            ):
+                seen, reached = opening.evaluate(SEEN), []
+                for place, step in enumerate(steps, 1):
+                    forward(seen)
+                    seen = opening.evaluate(SEEN)
+                    [(name, words)] = seen["steps"]
+                    assert name == f"o{number}s{place}"
+                    assert step.after.value in words
+                    assert step.after.value in seen["here"]
+                    assert seen["status"].startswith(f"Step {place} of {len(steps)}. ")
+                    reached += seen["edges"]
+                assert reached == [f"{step.before}>{step.after}" for step in steps if step.changes]
+                forward(seen)
+                assert opening.evaluate(SEEN) == {**seen, "ends": ["false", "true"]}
+                for place in range(len(steps) - 1, 0, -1):
+                    back(seen)
+                    seen = opening.evaluate(SEEN)
+                    assert [name for name, _ in seen["steps"]] == [f"o{number}s{place}"]
+                back(seen)
+                assert opening.evaluate(SEEN)["ends"] == ["true", "false"]
 
 
 def test_slider_swipe_click_and_link(browser: Browser, tmp_path: Path) -> None:
@@ -471,19 +501,22 @@ def test_the_keys_move_the_opening_that_is_looked_at(browser: Browser, tmp_path:
         assert at(page) == "o2s2"
 
 
-def test_without_javascript_every_step_is_readable(browser: Browser, tmp_path: Path) -> None:
-    opening = simultaneous_open()
-    steps = replay(opening).steps
-    with Visit(browser, tmp_path / "page.html", html(told(opening)), java_script_enabled=False) as page:
-        shown = page.locator(".steps > li")
-        assert shown.count() == len(steps)
-        for number, step in enumerate(steps):
-            assert shown.nth(number).is_visible()
-            text = " ".join(shown.nth(number).inner_text().split())
-            assert step.reason.lower() in text.lower()
-            assert step.after.value in text
-        assert not page.locator(".controls").is_visible()
-        assert page.locator(".ladder svg").is_visible()
+def test_without_javascript_every_step_is_readable(browser: Browser) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    for path in PCAPS:
+        page.goto(path.with_suffix(".html").as_uri())
+        for number, steps in shown_in_full(path):
+            listed = page.locator(f"#o{number} .steps > li")
+            assert listed.count() == len(steps)
+            for shown, step in zip(listed.all(), steps, strict=True):
+                assert shown.is_visible()
+                text = " ".join(shown.inner_text().split())
+                assert step.reason.lower() in text.lower()
+                assert step.after.value in text
+            assert page.locator(f"#o{number} .ladder svg").is_visible()
+        assert page.locator(".controls:visible").count() == 0
+    context.close()
 
 
 def test_on_paper_every_step_is_readable(browser: Browser, tmp_path: Path) -> None:
@@ -499,17 +532,51 @@ def test_on_paper_every_step_is_readable(browser: Browser, tmp_path: Path) -> No
         assert at(page) == "o1s1"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
-def test_axe_finds_no_violation(browser: Browser, tmp_path: Path, width: int, scheme: str) -> None:
-    levels = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-    options = {"runOnly": {"type": "tag", "values": levels}, "resultTypes": ["violations"]}
-    with Visit(browser, tmp_path / "page.html", html(live()), width=width, color_scheme=scheme) as page:
-        page.locator("summary").click()
+def damaged(folder: Path) -> str:
+    """The page of a capture that breaks off within an opening, named as nobody should name one."""
+    path = folder / "cut <off>.pcapng"
+    path.write_bytes((ROOT / "pcaps" / "simultaneous-open-middle.pcapng").read_bytes()[:-150])
+    made = report([analyze(str(path))])
+    assert made.captures[0].damage
+    return html(made)
+
+
+def storm() -> str:
+    """A page with more openings than it shows in full, each with refused attempts before it."""
+    openings = [self_connect(frame=1000 * n, refused_before=400, refused_since=START - 10**7) for n in range(1, 13)]
+    return html(told(*openings, attempts=400, undecoded={"not TCP": 3}))
+
+
+def several() -> str:
+    """A page of several captures: one and two lifelines, lost segments, a walk without an opening, nothing in full."""
+    names = ("crossed-unanswered", "port-walk", "self-connect-walk", "split-handshake", "three-way")
+    return html(report([analyze(str(ROOT / "pcaps" / f"{name}.pcapng")) for name in names]))
+
+
+AXE = {
+    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
+    "resultTypes": ["violations"],
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "width", "scheme"),
+    [
+        *(("live", width, scheme) for width in (1280, 390) for scheme in ("light", "dark")),
+        ("damaged", 1280, "dark"),
+        ("storm", 390, "dark"),
+        ("several", 390, "light"),
+    ],
+)
+def test_axe_finds_no_violation(browser: Browser, tmp_path: Path, what: str, width: int, scheme: str) -> None:
+    text = {"live": lambda: html(live()), "damaged": lambda: damaged(tmp_path), "storm": storm, "several": several}
+    with Visit(browser, tmp_path / "page.html", text[what](), width=width, color_scheme=scheme) as page:
+        for summary in page.locator("summary").all():
+            summary.click()
         for step in (0, 4):
             for _ in range(step):
                 page.keyboard.press("ArrowRight")
-            found = Axe().run(page, options=options).response["violations"]
+            found = Axe().run(page, options=AXE).response["violations"]
             assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
 
 
