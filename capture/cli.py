@@ -151,10 +151,10 @@ def main(argv: list[str] | None = None) -> int:
     with ends_at_once():
         words = sys.argv[1:] if argv is None else argv
         arguments = _arguments(words)
-        from . import session  # noqa: PLC0415 - --help needs none of it
+        from . import scene, session  # noqa: PLC0415 - --help needs none of it
 
         try:
-            options = session.Options(**arguments, argv=tuple(words))
+            options = scene.Options(**arguments, argv=tuple(words))
             if options.watch:
                 from . import watch  # noqa: PLC0415
 

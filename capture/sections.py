@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .holders import Holder
     from .host import Kernel
     from .proof import SelfConnect
-    from .session import Outcome
+    from .scene import Outcome
     from .tracepoint import StateChange
     from .witness import Witness
 

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from .command import Command
     from .holders import Holder
     from .repro import Account, Plan, Server
+    from .scene import Options, Outcome
     from .sections import Comparison
-    from .session import Options, Outcome
 
 #: Sockets that get a sentence each.
 _MOST_HOLDERS = 5

@@ -17,11 +17,10 @@ import signal
 import sys
 import time
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from analysis.errors import CannotCapture, Incomplete, SelfconnError, UsageError
+from analysis.errors import CannotCapture, SelfconnError, UsageError
 from analysis.words import Verdict
 
 from . import host, namespace, privilege
@@ -31,18 +30,17 @@ from .output import Sink
 from .recorder import Recorder
 from .recording import Recording
 from .repro import Account, Plan, Repro, plan
+from .scene import PORT, Options, Outcome, Scene
 from .witness import Witness
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from analysis.words import CaptureResult, Endpoint, Opening
+    from analysis.words import CaptureResult, Endpoint
 
     from .host import Kernel
     from .telling import Teller
 
-#: The port to dial unless another one is asked for.
-PORT = 50000
 #: Seconds that a repro may take unless asked otherwise.
 SECONDS = 90.0
 #: Seconds after its own limit when the repro is ended for it.
@@ -51,87 +49,6 @@ _GRACE = 2.0
 _HANGS = 10
 
 _CAP_NET_RAW = 13
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line asks for; cli.py says what each means. ``argv`` is the command line itself."""
-
-    host: str = "127.0.0.1"
-    port: int | None = None
-    repro: str = "auto"
-    attempts: int | None = None
-    timeout: float | None = None
-    close: str = "fin"
-    then: str = "stop"
-    watch: bool = False
-    before: int = 10_000
-    keep: int = 1000
-    private: bool = False
-    range: tuple[int, int] | None = None
-    interface: str = "lo"
-    write: str | None = None
-    count: int | None = None
-    quiet: bool = False
-    verbose: bool = False
-    format: str | None = None
-    output: str | None = None
-    color: str = "auto"
-    command: tuple[str, ...] = ()
-    argv: tuple[str, ...] = ()
-
-    @property
-    def only_port(self) -> int | None:
-        """The port that a self-connect must have to count; None: any."""
-        return self.port if self.command else self.port or PORT
-
-
-class Scene(NamedTuple):
-    """What is there when privilege has been given up. ``signalled`` becomes readable at a signal to end the run."""
-
-    options: Options
-    recorder: Recorder
-    witness: Witness
-    private: bool
-    signalled: int
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a run came to. ``trouble`` says what is missing from it.
-
-    ``plan`` is the repro's, ``command`` what ran instead of one; the account is of either. ``holders`` are the sockets
-    that were connected to themselves.
-    """
-
-    scene: Scene
-    sink: Sink
-    result: CaptureResult
-    packets: int
-    trouble: str | None
-    kernel: Kernel
-    account: Account
-    plan: Plan | None = None
-    command: Command | None = None
-    holders: Sequence[Holder] = ()
-
-    @property
-    def openings(self) -> list[Opening]:
-        """The self-connects in the capture that count."""
-        port = self.scene.options.only_port
-        return [
-            opening
-            for opening in self.result.openings
-            if opening.verdict is Verdict.SELF_CONNECT
-            and (opening.source == self.plan.outlook.target if self.plan else port in (None, opening.source.port))
-        ]
-
-    @property
-    def status(self) -> int:
-        """The exit status."""
-        if self.trouble or self.scene.recorder.dropped:
-            return Incomplete.status
-        return 0 if self.openings else 1
 
 
 def run(options: Options) -> int:

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from analysis.report import Report
 
     from .repro import Account, Plan
+    from .scene import Options, Outcome
     from .sections import Comparison
-    from .session import Options, Outcome
 
 _WIDTH = 100
 #: A repro that is over by then needs no bar.

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from analysis.words import CaptureResult, Opening
 
-    from .session import Options
+    from .scene import Options
     from .telling import Teller
 
 #: Seconds between two looks at the flight recorder; while something waits to be told.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import CannotCapture
-from capture import cli, namespace, session
+from capture import cli, namespace, scene, session
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Where a program finds our packages when it does not run here.
@@ -33,8 +33,8 @@ def capture(*arguments: str, cwd: Path, **how: object) -> subprocess.CompletedPr
 
 def test_every_argument_has_its_option() -> None:
     arguments = vars(cli.parser().parse_args([]))
-    assert arguments.keys() - {"n", "version"} == set(session.Options.__slots__) - {"argv"}
-    defaults = session.Options()
+    assert arguments.keys() - {"n", "version"} == set(scene.Options.__slots__) - {"argv"}
+    defaults = scene.Options()
     assert all(value == getattr(defaults, name) for name, value in arguments.items() if name not in {"n", "version"})
 
 
@@ -176,7 +176,7 @@ def test_an_interface_of_the_host_s_is_not_looked_for_in_a_namespace(
 
 def test_the_sudo_line_of_a_module_names_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["capture/cli.py"])
-    words = shlex.split(session.sudo(session.Options(argv=("-i", "eth0"))))
+    words = shlex.split(session.sudo(scene.Options(argv=("-i", "eth0"))))
     assert words == ["sudo", sys.executable, "-IBm", "capture.cli", "-i", "eth0"]
 
 
