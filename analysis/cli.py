@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from .errors import Incomplete, NotACapture, SelfconnError, UsageError
@@ -233,17 +234,22 @@ def _run(options: argparse.Namespace, stop: _Stop) -> int:
     tshark = _witness(paths) if options.witness else None
     statuses = {0}
     damages: list[str] = []
+    whole: CaptureResult | None = None
     with closing(Shelf()) as shelf:
         made = Report(shelf)
         with _rows(options) as options.each, suppress(KeyboardInterrupt):
             for result in (_rotated if options.rotated else _results)(paths, options, stop, statuses):
-                made.add(result)  # what there is when a signal comes is kept
+                if options.annotate:
+                    whole = result
+                made.add(_shown(result, options))  # what there is when a signal comes is kept
                 damages += _damages(result)
         if tshark:
             with suppress(KeyboardInterrupt):
                 _question(tshark, made, statuses)
         if shelf:
             _show(made, options, stop)
+    if whole and not stop.came():
+        _annotate(whole, options.annotate)
     if stop.came():
         return stop.status
     if damages:
@@ -310,7 +316,7 @@ def _check_format(options: argparse.Namespace) -> None:
 
 
 def _show(report: Report, options: argparse.Namespace, stop: _Stop) -> None:
-    """Show the report as it was asked for; write the annotated capture, unless the analysis was broken off."""
+    """Show the report as it was asked for."""
     if options.each:
         return  # the rows are written
     if not options.step:
@@ -319,8 +325,6 @@ def _show(report: Report, options: argparse.Namespace, stop: _Stop) -> None:
         from .views.step import walk
 
         walk(report, color=_colored(options.color, sys.stdout))
-    if options.annotate and not stop.came():
-        _annotate(report, options.annotate)
 
 
 # -- the captures -------------------------------------------------------------------------------------------------
@@ -509,9 +513,18 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
 
 def _collect(options: argparse.Namespace) -> Collection[Verdict]:
     """The verdicts whose openings are wanted with their segments."""
-    if options.all or options.only or options.each:
+    if options.all or options.only or options.each or options.annotate:
         return frozenset(Verdict)
-    return () if options.quiet and options.format == "table" and not (options.annotate or options.step) else REMARKABLE
+    return () if options.quiet and options.format == "table" and not options.step else REMARKABLE
+
+
+def _shown(result: CaptureResult, options: argparse.Namespace) -> CaptureResult:
+    """A capture as the report shows it: where packets are annotated, more openings are wanted than are shown."""
+    if not options.annotate or options.all or options.only:
+        return result
+    shown = [opening for opening in result.openings if opening.verdict in REMARKABLE]
+    left_out = sum(times for verdict, times in result.verdicts.items() if verdict in REMARKABLE) - len(shown)
+    return replace(result, openings=shown, left_out=left_out)
 
 
 def _check_files(option: str, paths: Sequence[_Path]) -> None:
@@ -536,13 +549,15 @@ def _check_annotated(options: argparse.Namespace, paths: Sequence[_Path]) -> Non
     _check_output(options.annotate, paths)
 
 
-def _annotate(report: Report, output: str) -> None:
+def _annotate(result: CaptureResult, output: str) -> None:
+    from .report import entries
     from .views.annotated import annotate
 
-    (result,) = report.captures
-    refused = annotate(result.name, result, report.entries, output)
+    refused = annotate(result.name, result, entries(0, result), output)
     if refused:
         _say(f"{refused} packets have no comment in {output}: they stand in simple packet blocks, which hold none")
+    if result.left_out:
+        _say(f"{result.left_out:,} openings have no comments in {output}, the first {MOST:,} of a kind have: try --all")
 
 
 # -- the walk in the terminal --------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import writers
 from conftest import ROOT
 from segments import SELF6, packets, refused, self_connect, simultaneous_open, three_way
 
-from analysis.cli import main
+from analysis.cli import MOST, main
 from analysis.errors import Incomplete
 from analysis.reader import analyze
 from analysis.report import report
@@ -88,7 +88,7 @@ def without_comment(block: bytes, order: str = "<") -> bytes:
 @pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.stem)
 def test_comments_on_every_handshake_packet_and_nothing_else_changed(capture: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.pcapng"
-    assert annotated(capture, output, "--all") == 0
+    assert annotated(capture, output) == 0
     before, after = blocks(capture.read_bytes()), blocks(output.read_bytes())
     assert len(before) == len(after)
     commented, frame = [], 0
@@ -100,15 +100,50 @@ def test_comments_on_every_handshake_packet_and_nothing_else_changed(capture: Pa
     assert commented == handshakes(capture) != []
 
 
-@pytest.mark.parametrize("name", ["self-connect-doubles", "self-connect-sll2", "simultaneous-open-middle"])
-def test_wireshark_shows_the_comments_and_the_same_packets(name: str, need_tshark: str, tmp_path: Path) -> None:
-    capture, output = ROOT / "pcaps" / f"{name}.pcapng", tmp_path / "out.pcapng"
+@pytest.mark.parametrize("capture", CAPTURES, ids=lambda path: path.stem)
+def test_wireshark_shows_the_comments_and_the_same_packets(capture: Path, need_tshark: str, tmp_path: Path) -> None:
+    output = tmp_path / "out.pcapng"
     assert annotated(capture, output) == 0
-    assert tshark(need_tshark, output, *FIELDS) == tshark(need_tshark, capture, *FIELDS)
-    command = [need_tshark, "-n", "-r", str(output), "-T", "fields", "-e", "frame.number", "-e", "frame.comment"]
-    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.splitlines()
-    with_comment = [int(number) for number, comment in (line.split("\t") for line in shown) if comment]
-    assert with_comment == handshakes(capture)
+    fields = (*FIELDS, "tcp.seq_raw", "tcp.flags", "tcp.analysis.flags", "frame.comment")
+    command = [need_tshark, "-n", "-T", "fields", *chain.from_iterable(("-e", field) for field in fields), "-r"]
+    before, after = (
+        subprocess.run([*command, str(path)], capture_output=True, text=True, timeout=60, check=True).stdout
+        for path in (capture, output)
+    )
+    was, shown = ([line.rpartition("\t") for line in text.splitlines()] for text in (before, after))
+    assert [rest for rest, _, _ in shown] == [rest for rest, _, _ in was]
+    assert not any(comment for _, _, comment in was)
+    assert [number for number, (_, _, comment) in enumerate(shown, 1) if comment] == handshakes(capture)
+    assert all(comment.startswith("selfconn: ") for _, _, comment in shown if comment)
+
+
+def test_every_handshake_has_comments_and_the_report_is_what_it_is_without(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Refused attempts and ordinary connections are explained, too; the report shows no more for that."""
+    capture, output = ROOT / "pcaps" / "server-cannot-bind.pcapng", tmp_path / "out.pcapng"
+    for options in ([], ["--format", "json"], ["--all"]):
+        assert main([*options, str(capture)]) == 0
+        plain = capsys.readouterr()
+        assert main([*options, "--annotate", str(output), str(capture)]) == 0
+        assert capsys.readouterr() == plain
+    chosen = ["--only", "self-connect", "--annotate", str(output)]
+    assert main([*chosen, str(capture)]) == 0
+    kinds = [kind for kind, block in blocks(output.read_bytes()) if b"selfconn: " in block]
+    assert len(kinds) == 3
+
+
+def test_of_a_storm_the_first_of_a_kind_have_comments_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    openings = [refused() for _ in range(MOST + 5)] + [self_connect()]
+    capture, output = tmp_path / "in.pcapng", tmp_path / "out.pcapng"
+    capture.write_bytes(writers.pcapng(records(*openings), RAW))
+    for options, commented, said in (([], MOST, "5 openings have no comments"), (["--all"], MOST + 5, "")):
+        assert annotated(capture, output, *options) == 0
+        assert said in capsys.readouterr().err
+        assert output.read_bytes().count(b"selfconn: refused, 1 of 2") == commented
+        assert output.read_bytes().count(b"selfconn: self-connect, 1 of 3") == 1
 
 
 def test_what_a_comment_says() -> None:
