@@ -19,7 +19,8 @@ LINES = re.findall(r"^ {4}(.+)$", PAGE, re.MULTILINE)
 FILTERS = [line for line in LINES if re.match(r"(tcp|frame)\.", line)]
 RULES = [line for line in LINES if line.startswith("@")]
 CAPTURE_FILTERS = [line for line in LINES if line.startswith("(ip and")]
-COMMENTED = FILTERS[-1]
+#: The filters for comments, and what they leave of the walk: refused attempts come first.
+COMMENTED = dict(zip(FILTERS[-2:], (range(1, 22), range(19, 22)), strict=True))
 
 #: For each filter of the page, in its order, the frames that it leaves of some captures.
 LEFT = (
@@ -45,7 +46,7 @@ def tshark(program: str, home: Path, *arguments: str | Path) -> list[str]:
 
 def test_the_page_is_all_tested() -> None:
     others = [line for line in LINES if line.startswith("selfconn-analyze ")]
-    assert len(FILTERS) == len(LEFT) + 1
+    assert len(FILTERS) == len(LEFT) + len(COMMENTED)
     assert sorted([*FILTERS, *RULES, *CAPTURE_FILTERS, *others]) == sorted(LINES)
 
 
@@ -60,8 +61,22 @@ def test_a_display_filter_leaves_what_it_says(place: int, need_tshark: str, tmp_
 def test_the_comments_can_be_filtered(need_tshark: str, tmp_path: Path) -> None:
     explained = tmp_path / "explained.pcapng"
     assert main(["-q", "--annotate", str(explained), str(ROOT / "pcaps" / "self-connect-walk.pcapng")]) == 0
-    left = tshark(need_tshark, tmp_path, "-r", explained, "-Y", COMMENTED, "-T", "fields", "-e", "frame.number")
-    assert left == ["19", "20", "21"]
+    for words, frames in COMMENTED.items():
+        left = tshark(need_tshark, tmp_path, "-r", explained, "-Y", words, "-T", "fields", "-e", "frame.number")
+        assert left == [str(frame) for frame in frames]
+
+
+def test_the_table_is_what_wireshark_says(need_tshark: str, tmp_path: Path) -> None:
+    """Each frame's words, and the conversation's count of frames in either direction, from the program itself."""
+    file = ROOT / "pcaps" / "self-connect-v4.pcapng"
+    rows = dict(re.findall(r"^\| (\w+) \|.*\| (.+) \|$", PAGE, re.MULTILINE))
+    lines = tshark(need_tshark, tmp_path, "-r", file)
+    for frame in "123":
+        quoted = rows[frame].strip("`")
+        assert quoted in lines[int(frame) - 1], frame
+    statistics = " ".join(tshark(need_tshark, tmp_path, "-q", "-z", "conv,tcp", "-r", file))
+    one, other = re.findall(r"(\d+) frames? in one direction and (\d+) in the other", rows["all"])[0]
+    assert re.search(rf"127\.0\.0\.1:50000 +<-> 127\.0\.0\.1:50000 +{one} +0 bytes +{other} ", statistics)
 
 
 def test_the_coloring_rules_color(need_tshark: str, tmp_path: Path) -> None:
