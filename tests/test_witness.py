@@ -219,7 +219,8 @@ def test_openings_that_were_not_asked_about(tshark: Tshark) -> None:
 
 
 @pytest.mark.usefixtures("need_tshark")
-def test_an_interrupt_ends_tshark_and_shows_what_there_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_tshark_and_shows_what_there_is(tmp_path: Path, number: signal.Signals) -> None:
     pipe, path = tmp_path / "ready", tmp_path / "a.pcap"
     os.mkfifo(pipe)
     many = packets(refused().segments) * 100_000  # some seconds of work
@@ -240,9 +241,9 @@ def test_an_interrupt_ends_tshark_and_shows_what_there_is(tmp_path: Path) -> Non
         start_new_session=True,
     ) as process:
         pipe.read_bytes()
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         shown, said = process.communicate(timeout=60)
-    assert (process.returncode, said) == (130, "")
+    assert (process.returncode, said) == (128 + number, "")
     assert "it was not asked about this opening" in " ".join(shown.split())
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
