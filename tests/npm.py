@@ -9,7 +9,7 @@ from typing import Any
 
 from conftest import ROOT, missing
 
-PACKAGES = {"jsdom": "^26", "marked": "^15", "mermaid": "^11"}
+PACKAGES = {"jsdom": "^26", "marked": "^18", "mermaid": "^12"}
 
 #: Installed here once, and used again; `make clean` removes it.
 HOME = ROOT / ".cache" / "npm"
