@@ -103,6 +103,12 @@ def test_there_is_a_test_of_every_guard() -> None:
     assert sorted(LANGUAGES) == sorted(path.name for path in GUARDS.iterdir())
 
 
+def test_they_are_as_short_as_the_lesson_says() -> None:
+    said = re.search(r"(\d+) to (\d+) lines each", (ROOT / "docs" / "lessons" / "8-prevention.md").read_text())
+    lines = [len(path.read_text().splitlines()) for path in GUARDS.iterdir()]
+    assert [str(min(lines)), str(max(lines))] == list(said.groups())
+
+
 @pytest.mark.usefixtures("need_ipv6")
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_guard_catches_every_one(guard: list[str], host: str) -> None:

@@ -225,6 +225,13 @@ def test_a_page_is_light(attempts: int) -> None:
     assert len(html(live(attempts)).encode()) < 250_000
 
 
+def test_a_page_is_as_large_as_the_document_says() -> None:
+    said = re.search(
+        r"A hundred thousand attempts are a page of about (\d+) KB", (ROOT / "docs" / "page.md").read_text()
+    )
+    assert round(len(html(live(100_000)).encode()), -4) == int(said[1]) * 1000
+
+
 def test_ten_thousand_openings_are_light_too() -> None:
     openings = [self_connect(frame=10 * n + 1) for n in range(10_000)]
     text = html(told(*openings))

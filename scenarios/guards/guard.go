@@ -5,25 +5,21 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"syscall"
 )
 
 // Dial looks for itself, but it redials twice at most, and hangs up with FIN, which leaves a TIME-WAIT. So the RST is
 // asked for before it connects; a good connection takes that back.
-func reset(_, _ string, raw syscall.RawConn) error {
+var guarded = net.Dialer{Control: func(_, _ string, raw syscall.RawConn) error {
 	return raw.Control(func(fd uintptr) {
 		syscall.SetsockoptLinger(int(fd), syscall.SOL_SOCKET, syscall.SO_LINGER, &syscall.Linger{Onoff: 1})
 	})
-}
+}}
 
 func main() {
-	address := net.JoinHostPort(os.Args[1], os.Args[2])
-	times, _ := strconv.Atoi(os.Args[3])
-	dialer := net.Dialer{Control: reset}
-	connected, caught := 0, 0
-	for i := 0; i < times; i++ {
-		client, err := dialer.Dial("tcp", address)
+	var times, connected, caught int
+	for fmt.Sscan(os.Args[3], &times); times > 0; times-- {
+		client, err := guarded.Dial("tcp", net.JoinHostPort(os.Args[1], os.Args[2]))
 		if err != nil {
 			continue
 		}
