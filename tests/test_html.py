@@ -272,7 +272,8 @@ def test_the_kernel_confirms_only_what_it_says() -> None:
 
 
 def test_a_page_without_openings() -> None:
-    assert "No opening to show" in html(told())
+    assert "<h1>No opening to show</h1>" in html(told())
+    assert "<h1>1 attempt to connect refused</h1>" in html(told(verdicts={Verdict.REFUSED: 1}))
     assert "No opening of a TCP connection." in html(told())
 
 

@@ -208,7 +208,10 @@ def _hash(text: str) -> str:
 def _title(report: Report) -> str:
     if len(report.entries) == 1:
         return _headline(report.entries[0].opening)
-    return f"{count(len(report.entries), 'opening')} of TCP connections" if report.entries else "No opening to show"
+    if report.entries:
+        return f"{count(len(report.entries), 'opening')} of TCP connections"
+    refused = report.count(Verdict.REFUSED)
+    return f"{count(refused, 'attempt')} to connect refused" if refused else "No opening to show"
 
 
 def _headline(opening: Opening) -> str:
@@ -250,7 +253,7 @@ def _captures(report: Report, environment: Environment, *, verbose: bool) -> Ite
                 rest.append((number, entry.opening))
         listed, room.lines = rest[: room.lines], max(0, room.lines - len(rest))
         told = {one.destination: one for one in look(result)}
-        tried = [one for one in result.attempts if len(one.ports) > 1][:_WALKS] if room.octets > 0 else []
+        tried = [one for one in result.attempts if len(one.ports) > 2][:_WALKS] if room.octets > 0 else []
         verdicts = [(verdict.value, times) for verdict, times in result.verdicts.items() if times]
         yield Capture(
             result.name,
