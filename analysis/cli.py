@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
     from .many import Finish
+    from .reader import Asked
     from .report import Report
     from .witness import Tshark
     from .words import CaptureResult, Damage, Opening
@@ -496,7 +497,7 @@ def _refuse(error: NotACapture, path: _Path, options: argparse.Namespace, status
         _say(str(error))
 
 
-def _asked(options: argparse.Namespace) -> dict[str, Any]:
+def _asked(options: argparse.Namespace) -> Asked:
     """What the command line asks of an analysis."""
     from .reader import ALL, TABLE
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .many import Finish, Found
     from .parts import Part
+    from .reader import Asked
     from .words import CaptureResult
 
     #: A part, None where no file of it is a capture, and why which is none.
@@ -38,7 +39,7 @@ class Cluster:
     """
 
     def __init__(
-        self, address: str, asked: dict[str, Any], progress: Callable[[int], None] | None, finish: Finish | None
+        self, address: str, asked: Asked, progress: Callable[[int], None] | None, finish: Finish | None
     ) -> None:
         import logging  # noqa: PLC0415
 
@@ -139,11 +140,11 @@ class Cluster:
             self._own.close()
 
 
-def _attempt(path: str, asked: dict[str, Any], finish: Finish | None) -> Found:
+def _attempt(path: str, asked: Asked, finish: Finish | None) -> Found:
     return attempt(path, asked, None, finish)
 
 
-def _part(path: str, asked: dict[str, Any]) -> Branch:
+def _part(path: str, asked: Asked) -> Branch:
     try:
         return part(path, **asked), []
     except NotACapture as error:
@@ -155,7 +156,7 @@ def _merge(one: Branch, other: Branch) -> Branch:
     return merge(*parts) if len(parts) == 2 else next(iter(parts), None), one[1] + other[1]
 
 
-def _in_one_go(paths: Sequence[str], asked: dict[str, Any]) -> tuple[CaptureResult, list[tuple[NotACapture, str]]]:
+def _in_one_go(paths: Sequence[str], asked: Asked) -> tuple[CaptureResult, list[tuple[NotACapture, str]]]:
     errors: list[tuple[NotACapture, str]] = []
     return analyze_set(paths, refused=lambda error, path: errors.append((error, path)), **asked), errors
 

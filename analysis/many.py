@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing.context import SpawnContext
     from multiprocessing.synchronize import Event
+    from typing import Unpack
 
+    from .reader import Asked
     from .words import CaptureResult
 
     Found = CaptureResult | NotACapture
@@ -50,7 +52,7 @@ def analyze_many(
     jobs: int,
     progress: Callable[[int], None] | None = None,
     finish: Finish | None = None,
-    **asked: Any,  # noqa: ANN401 - what analyze() takes
+    **asked: Unpack[Asked],
 ) -> Iterator[CaptureResult | NotACapture]:
     """Analyse each of these captures, *jobs* at a time; *asked* is what analyze() takes besides.
 
@@ -114,9 +116,7 @@ def in_order(crew: Crew, paths: Iterable[str]) -> Iterator[Found]:
         crew.close()
 
 
-def attempt(
-    path: str, asked: dict[str, Any], progress: Callable[[int], None] | None, finish: Finish | None = None
-) -> Found:
+def attempt(path: str, asked: Asked, progress: Callable[[int], None] | None, finish: Finish | None = None) -> Found:
     """Analyse one capture, and *finish* the result; what keeps it from that is returned, not raised."""
     try:
         result = analyze(path, progress=progress, **asked)
@@ -132,9 +132,7 @@ def attempt(
 class Processes:
     """A crew on this machine. It shares nothing: one that dies (for want of memory, say) takes but its capture."""
 
-    def __init__(
-        self, jobs: int, asked: dict[str, Any], progress: Callable[[int], None] | None, finish: Finish | None
-    ) -> None:
+    def __init__(self, jobs: int, asked: Asked, progress: Callable[[int], None] | None, finish: Finish | None) -> None:
         self.size, self._progress = jobs, progress
         self._work = (asked, finish)
         self._stopped = self._context().Event()
@@ -208,7 +206,7 @@ def _employ(stopped: Event) -> None:
     threading.Thread(target=outlived, daemon=True).start()
 
 
-def _employed(path: str, asked: dict[str, Any], finish: Finish | None) -> Found:
+def _employed(path: str, asked: Asked, finish: Finish | None) -> Found:
     return attempt(path, asked, _heed, finish)
 
 

@@ -26,7 +26,7 @@ import struct
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .engine import COMPILED, NUMBERS, Finished, Kept, Refusals, Undecided, destination
 from .errors import NotACapture
@@ -36,8 +36,10 @@ from .words import Damage
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from multiprocessing.connection import Connection
+    from typing import Unpack
 
     from .engine import Engine
+    from .reader import Asked
     from .words import CaptureResult, Octets, Piece
 
 _WORDS = struct.Struct("=16Q").unpack
@@ -48,7 +50,7 @@ _NEAR, _WALK, _STATE, _FRAME, _REFUSED, _SINCE, _KEPT, _FIRST_IS_B = NUMBERS
 class Part:
     """A part of a capture, analysed (see the module). ``asked`` are the options of Analysis."""
 
-    asked: dict[str, Any]
+    asked: Asked
     pieces: list[Piece] = field(default_factory=list)
     format: str = "pcap"
     packets: int = 0
@@ -70,7 +72,7 @@ def part(
     source: str | Iterable[Octets],
     *,
     progress: Callable[[int], None] | None = None,
-    **asked: Any,  # noqa: ANN401
+    **asked: Unpack[Asked],
 ) -> Part:
     """Analyse a part of a capture: the file at a path (compressed or not), or a file's octets in blocks.
 
@@ -109,7 +111,7 @@ def result(whole: Part) -> CaptureResult:
 class Whole:
     """A capture that is put together from its parts, first to last; the same as merging them, and quicker."""
 
-    def __init__(self, **asked: Any) -> None:  # noqa: ANN401
+    def __init__(self, **asked: Unpack[Asked]) -> None:
         self._analysis = Analysis("", **asked)
         self._analysis.engine.begin_part(False)
         self._pieces: list[Piece] = []
@@ -129,7 +131,7 @@ class Whole:
         return self._analysis.whole(self._pieces)
 
 
-def _exported(analysis: Analysis, asked: dict[str, Any], pieces: list[Piece]) -> Part:
+def _exported(analysis: Analysis, asked: Asked, pieces: list[Piece]) -> Part:
     engine = analysis.engine
     tails = engine.tails()
     return Part(
@@ -237,7 +239,7 @@ def analyze_parts(
     *,
     progress: Callable[[int], None] | None = None,
     refused: Callable[[NotACapture, str], None] | None = None,
-    **asked: Any,  # noqa: ANN401 - the options of Analysis
+    **asked: Unpack[Asked],
 ) -> CaptureResult | None:
     """Analyse one capture, in one file or cut into several, in *jobs* processes of which this is one.
 
@@ -272,7 +274,7 @@ def _put_together(  # noqa: C901 - each way in which it may fail has its line
     pipes: list[Connection],
     progress: Callable[[int], None] | None,
     refused: Callable[[NotACapture, str], None] | None,
-    asked: dict[str, Any],
+    asked: Asked,
 ) -> CaptureResult | None:
     """Read what the first task says, and add what the others found."""
     one_file = tasks[0][0][2] is not None
@@ -315,7 +317,7 @@ def _put_together(  # noqa: C901 - each way in which it may fail has its line
     return result
 
 
-def _work(pipe: Connection, task: list[_Range], asked: dict[str, Any]) -> None:
+def _work(pipe: Connection, task: list[_Range], asked: Asked) -> None:
     """What a process of its own does. It is ended from outside."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from .engine import REASONS, Engine, Finished
 from .errors import NotACapture
@@ -20,6 +20,9 @@ from .segments import decode
 from .unpack import Cut, read, unpacked
 from .verdicts import VERDICTS, keep_from
 from .words import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets, Opening, Piece, Verdict
+
+if TYPE_CHECKING:
+    from typing import Unpack
 
 #: Conversations remembered at one time, unless asked otherwise: about 50 MB when all are in use.
 TABLE = 1 << 18
@@ -50,13 +53,27 @@ _HINTS = (
 Each = Callable[[str, "Opening"], None]
 
 
-class Analysis:
-    """The analysis of one capture, fed with its octets in order and in any portions.
+class Asked(TypedDict, total=False):
+    """What may be asked of an analysis.
 
-    *collect* names the verdicts whose openings come back with their segments, the first *most* of each; *only* the
-    verdicts to count (all, where empty); *table* bounds the conversations remembered at one time; *host* (packed
-    address) and *port* restrict the analysis to openings with such an end. With *each* the openings are not collected:
-    as one ends, it is called with the capture's name and the opening (of an unremarkable one, no more than its SYN).
+    ``collect`` names the verdicts whose openings come back with their segments (the remarkable ones), the first
+    ``most`` of each; ``only`` the verdicts to count (all, where empty); ``table`` bounds the conversations remembered
+    at one time; ``host`` (packed address) and ``port`` restrict the analysis to openings with such an end. With
+    ``each`` the openings are not collected: as one ends, it is called with the capture's name and the opening (of an
+    unremarkable one, no more than its SYN).
+    """
+
+    collect: Collection[Verdict]
+    most: int
+    only: Collection[Verdict]
+    table: int
+    port: int
+    host: bytes
+    each: Each | None
+
+
+class Analysis:
+    """The analysis of one capture, fed with its octets in order and in any portions. What may be asked: see Asked.
 
     Raises NotACapture from :meth:`feed` or :meth:`finish` where the octets are no capture.
     """
@@ -306,49 +323,23 @@ def _opening(finished: Finished) -> Opening:
     )
 
 
-def analyze(  # noqa: PLR0913 - the options of Analysis, and how far the reading has come
-    path: str,
-    *,
-    collect: Collection[Verdict] = REMARKABLE,
-    most: int = ALL,
-    only: Collection[Verdict] = (),
-    table: int = TABLE,
-    port: int = 0,
-    host: bytes = b"",
-    each: Each | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> CaptureResult:
+def analyze(path: str, *, progress: Callable[[int], None] | None = None, **asked: Unpack[Asked]) -> CaptureResult:
     """Analyse the capture at *path* (``-`` is standard input), compressed or not.
 
     *progress* is called with the octets of the file as they are read. KeyboardInterrupt ends the reading and is noted
     as damage. Raises NotACapture where the file cannot be read or is no capture.
     """
-    analysis = Analysis(
-        "standard input" if path == "-" else path,
-        collect=collect,
-        most=most,
-        only=only,
-        table=table,
-        port=port,
-        host=host,
-        each=each,
-    )
+    analysis = Analysis("standard input" if path == "-" else path, **asked)
     read_file(analysis, path, progress)
     return analysis.finish()
 
 
-def analyze_set(  # noqa: PLR0913 - the options of Analysis, and how far the reading has come
+def analyze_set(
     paths: Sequence[str],
     *,
-    collect: Collection[Verdict] = REMARKABLE,
-    most: int = ALL,
-    only: Collection[Verdict] = (),
-    table: int = TABLE,
-    port: int = 0,
-    host: bytes = b"",
-    each: Each | None = None,
     progress: Callable[[int], None] | None = None,
     refused: Callable[[NotACapture, str], None] | None = None,
+    **asked: Unpack[Asked],
 ) -> CaptureResult:
     """Analyse the captures at *paths* as one that was cut into files: the same as if they had been concatenated.
 
@@ -357,7 +348,7 @@ def analyze_set(  # noqa: PLR0913 - the options of Analysis, and how far the rea
     of each that is no capture or cannot be read, which is passed over. Else as :func:`analyze`. Raises NotACapture
     where none is a capture.
     """
-    analysis = Analysis("", collect=collect, most=most, only=only, table=table, port=port, host=host, each=each)
+    analysis = Analysis("", **asked)
     pieces: list[Piece] = []
     error: NotACapture | None = None
     for path in paths:
