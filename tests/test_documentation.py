@@ -98,6 +98,16 @@ def test_the_still_shows_what_the_terminal_shows(name: str) -> None:
     assert f"docs/still-{name}.svg" in (ROOT / "README.md").read_text()
 
 
+@pytest.mark.parametrize("lesson", sorted((ROOT / "docs" / "lessons").glob("[1-8]-*.md")), ids=lambda path: path.stem)
+def test_a_lesson_is_whole(lesson: Path) -> None:
+    """Ten minutes, a capture to step through, questions whose answers are folded away."""
+    text = lesson.read_text()
+    assert re.match(rf"# {lesson.name[0]}\. .+\n\nTen minutes", text)
+    assert re.search(r"\.\./pcaps/[\w-]+\.html\)|--format html", text)
+    questions = re.findall(r"<details><summary>[^\n]+\?</summary>\n\n(.+?)\n\n</details>", text, re.DOTALL)
+    assert len(questions) == text.count("<details>") >= 3
+
+
 def fields(value: Any) -> Iterator[str]:
     """Every name of a field in a JSON value; what has verdicts or reasons for names is not looked into."""
     if isinstance(value, dict):
