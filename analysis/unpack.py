@@ -21,6 +21,9 @@ BLOCK = 1 << 20
 #: Octets fed to a decompressor at a time.
 PORTION = 1 << 16
 
+#: Octets at most unpacked at a time where damage costs all of them: by what cannot be copied beforehand.
+STEP = 1 << 16
+
 #: Octets read at a time: one huge page.
 READ = 2 << 20
 
@@ -50,11 +53,13 @@ class _Gzip:
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=31)
+        self.rest = b""  # fed, and not unpacked yet
 
     def copy(self) -> _Gzip:
         """Another one that stands where this one does; 40 KB."""
         made = _Gzip()
         made._inner = self._inner.copy()
+        made.rest = self.rest
         return made
 
     @property
@@ -67,10 +72,12 @@ class _Gzip:
 
     @property
     def needs_input(self) -> bool:
-        return not self._inner.unconsumed_tail and not self._inner.eof
+        return not self.rest and not self._inner.eof
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        return self._inner.decompress(self._inner.unconsumed_tail + data, max_length)
+        out = self._inner.decompress(self.rest + data, max_length)
+        self.rest = self._inner.unconsumed_tail
+        return out
 
 
 #: First octets -> what it is, modules that unpack it (the first found is taken), the class in it, a tool to pipe to.
@@ -123,9 +130,9 @@ def _unpack(kind: str, make: Callable[[], _Decompressor], head: bytes, blocks: I
     while True:
         before = decompressor.copy() if isinstance(decompressor, _Gzip) else None if total else make()
         try:
-            out = decompressor.decompress(data, BLOCK)
+            out = decompressor.decompress(data, BLOCK if before else STEP)
         except _errors() as error:
-            yield from _octet_by_octet(before, data)
+            yield from _up_to_damage(before, data)
             raise Cut(f"the {kind} stream is damaged ({error})") from error
         data = b""
         if out:
@@ -153,10 +160,18 @@ def _portions(head: bytes, blocks: Iterator[Octets]) -> Iterator[bytes]:
             yield bytes(view[start : start + PORTION])
 
 
-def _octet_by_octet(decompressor: _Decompressor | None, data: bytes) -> Iterator[bytes]:
-    """What comes out before the damage that is in *data*: all of it where there is one that stands before that."""
+def _up_to_damage(decompressor: _Decompressor | None, data: bytes) -> Iterator[bytes]:
+    """What comes out before the damage, which a whole BLOCK does: all of it where *decompressor* stands before that."""
     if decompressor is None:
         return
+    if isinstance(decompressor, _Gzip):  # a few octets can unpack to very many: first as much as comes out whole
+        size = BLOCK
+        while (size := size // 2) >= 4096:
+            again = decompressor.copy()
+            with suppress(*_errors()):
+                yield again.decompress(data, size)
+                decompressor, data = again, b""
+        data, decompressor.rest = decompressor.rest + data, b""
     with suppress(*_errors()):
         for place in range(len(data)):
             yield decompressor.decompress(data[place : place + 1], BLOCK)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import zlib
 from typing import NamedTuple
 
 import frames
@@ -70,6 +71,12 @@ def odd(frame: bytes) -> Damaged:
 def cut(name: str, octets: bytes, packets: int, **ends: int) -> dict[str, Damaged]:
     """The file cut in these places."""
     return {f"{name} cut {words.replace('_', ' ')}": Damaged(octets[:end], packets, 4) for words, end in ends.items()}
+
+
+def gzip_that_breaks(octets: bytes) -> bytes:
+    """A gzip stream that holds these octets, then a block of a kind that there is not."""
+    stream = zlib.compressobj(9, wbits=31)
+    return stream.compress(octets) + stream.flush(zlib.Z_FULL_FLUSH) + b"\xff" * 40
 
 
 #: An IPv6 packet with a chain of extension headers that leads from one to the next and never to TCP.
@@ -138,6 +145,8 @@ DAMAGED = {
     "an empty frame": odd(b""),
     "gzip cut": Damaged(gzip.compress(WHOLE, mtime=0)[:-20], 5, 4),
     "gzip with a wrong sum": Damaged(patched(gzip.compress(WHOLE, mtime=0), -8, b"abcd"), 6, 4),
+    # Some thousand octets that unpack to more than is unpacked at a time.
+    "gzip that breaks after much": Damaged(gzip_that_breaks(writers.pcap(RECORDS * 3000)), 18_000, 4),
     "gzip of nothing": Damaged(gzip.compress(b"", mtime=0), 0, 3),
     "gzip, then garbage": Damaged(gzip.compress(WHOLE, mtime=0) + b"garbage", 6, 0),
     "bzip2 cut": Damaged(bz2.compress(WHOLE)[:-20], 0, 3),
