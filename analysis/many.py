@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import NotACapture
-from .parts import LARGE
+from .parts import LARGE, deaf
 from .reader import analyze
 from .remote import is_remote
 
@@ -94,11 +94,11 @@ def in_order(crew: Crew, paths: Iterable[str]) -> Iterator[Found]:
     interrupted = False
     try:
         while True:
-            while not interrupted and len(under_way) < AHEAD * crew.size and (begun := next(waiting, None)) is not None:
-                under_way.append((begun, crew.start(begun)))
-            if not under_way:
-                break
             try:
+                while not interrupted and len(under_way) < AHEAD * crew.size and (begun := next(waiting, None)):
+                    under_way.append((begun, crew.start(begun)))
+                if not under_way:
+                    break
                 result = crew.result(*under_way[0])
             except KeyboardInterrupt:
                 interrupted = True
@@ -152,11 +152,12 @@ class Processes:
         """Have somebody begin with it as soon as may be."""
         from concurrent.futures import BrokenExecutor  # noqa: PLC0415 - as above
 
-        try:
-            return self._executor.submit(_employed, path, *self._work)
-        except BrokenExecutor:
-            self._executor = self._hired(self.size)
-            return self._executor.submit(_employed, path, *self._work)
+        with deaf():  # it may start a process
+            try:
+                return self._executor.submit(_employed, path, *self._work)
+            except BrokenExecutor:
+                self._executor = self._hired(self.size)
+                return self._executor.submit(_employed, path, *self._work)
 
     def result(self, path: str, future: Future[Found]) -> Found | None:
         """Wait for what comes of it; None where it was not begun."""
@@ -167,7 +168,9 @@ class Processes:
         except BrokenExecutor:  # all that were under way get to hear this; whose fault it was, shows where it is alone
             try:
                 with self._hired(1) as alone:
-                    found = alone.submit(_employed, path, *self._work).result()
+                    with deaf():
+                        again = alone.submit(_employed, path, *self._work)
+                    found = again.result()
             except BrokenExecutor:
                 return NotACapture(f"cannot read {path}: the process that read it died")
         if found is not None and self._progress and os.path.isfile(path):

@@ -24,6 +24,7 @@ import os
 import signal
 import struct
 from bisect import bisect_left
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -258,7 +259,8 @@ def analyze_parts(
     for task in tasks[1:]:
         ours, theirs = context.Pipe(duplex=False)
         crew.append((context.Process(target=_work, args=(theirs, task, asked), daemon=True), ours))
-        crew[-1][0].start()
+        with deaf():
+            crew[-1][0].start()
         theirs.close()
     try:
         return _put_together(tasks, [ours for _, ours in crew], progress, refused, asked)
@@ -267,6 +269,20 @@ def analyze_parts(
             ours.close()
             process.terminate()
             process.join()
+
+
+#: What a terminal sends to all processes in front of it. Only the first of them is to heed it.
+_TERMINAL = (signal.SIGINT, signal.SIGHUP)
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Hold back what a terminal sends: for a process that is started in here, until it has said what it does then."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _put_together(  # noqa: C901 - each way in which it may fail has its line
@@ -319,7 +335,7 @@ def _put_together(  # noqa: C901 - each way in which it may fail has its line
 
 def _work(pipe: Connection, task: list[_Range], asked: Asked) -> None:
     """What a process of its own does. It is ended from outside."""
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in _TERMINAL:
         signal.signal(number, signal.SIG_IGN)
     analysis = Analysis("", **asked)
     analysis.engine.begin_part(True)

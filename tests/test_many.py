@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT
 from segments import SELF6, refused, self_connect, three_way
 from test_analyze_cli import capture, run
+from test_command import left
 
 from analysis import many
 from analysis.cli import main
@@ -131,12 +132,6 @@ def test_ctrl_c_ends_it_with_what_there_is(folder: Path, monkeypatch: pytest.Mon
     assert multiprocessing.active_children() == []
 
 
-def running(session: int) -> list[str]:
-    """The processes of a session that have not ended."""
-    shown = subprocess.run(["ps", "-o", "stat=,args=", "-s", str(session)], capture_output=True, text=True, check=False)
-    return [line for line in shown.stdout.splitlines() if not line.startswith("Z")]
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_stays_behind(tmp_path: Path, number: signal.Signals) -> None:
     """Whoever sends it: to one process, as kill does, or to all of them, as a terminal does with Ctrl-C."""
@@ -144,13 +139,14 @@ def test_no_process_stays_behind(tmp_path: Path, number: signal.Signals) -> None
     (tmp_path / "0.pcap").write_bytes(whole[:24] + whole[24:] * 1000)
     for copy in range(1, 400):
         os.link(tmp_path / "0.pcap", tmp_path / f"{copy}.pcap")
+    mark = f"SELFCONN_TEST_{os.getpid()}_{time.monotonic_ns()}"
     started = subprocess.Popen(
         [sys.executable, "-m", "analysis.cli", "--jobs", "2", tmp_path], cwd=ROOT, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {mark: "1"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 20
-        while len(running(started.pid)) < 4:  # the command, two workers, multiprocessing's tracker of resources
+        while len(left(mark)) < 4:  # the command, two workers, multiprocessing's tracker of resources
             assert time.monotonic() < deadline
             time.sleep(0.02)
         time.sleep(0.3)
@@ -158,8 +154,8 @@ def test_no_process_stays_behind(tmp_path: Path, number: signal.Signals) -> None
         _, errors = started.communicate(timeout=20)
         assert started.returncode == (-number if number == signal.SIGKILL else 128 + number)
         assert "Traceback" not in errors
-        while left := running(started.pid):
-            assert time.monotonic() < deadline, left
+        while stays := left(mark):
+            assert time.monotonic() < deadline, stays
             time.sleep(0.02)
     finally:
         with contextlib.suppress(ProcessLookupError):
