@@ -95,7 +95,9 @@ def in_order(crew: Crew, paths: Iterable[str]) -> Iterator[Found]:
     try:
         while True:
             try:
-                while not interrupted and len(under_way) < AHEAD * crew.size and (begun := next(waiting, None)):
+                while not interrupted and len(under_way) < AHEAD * crew.size:
+                    if (begun := next(waiting, None)) is None:
+                        break
                     under_way.append((begun, crew.start(begun)))
                 if not under_way:
                     break
