@@ -231,6 +231,8 @@ class Analysis:
     def _check_end(self) -> None:
         """See whether the file may end here; raise NotACapture where it was none."""
         if self._walk is None:
+            if self._damage:
+                raise NotACapture(f"{self.name} breaks before its first packet: {self._damage.reason}")
             if not self._tail:
                 raise NotACapture(f"{self.name} is not a capture: it is empty")
             raise NotACapture(self._not_a_capture(bytes(self._tail)))

@@ -80,3 +80,9 @@ def test_the_command_says_so_in_a_line_each(tmp_path: Path) -> None:
     assert len(lines) == sum(damaged.status != 0 for damaged in DAMAGED.values())
     assert all(line.startswith(f"selfconn-analyze: {tmp_path}") or "cannot read" in line for line in lines)
     assert "Traceback" not in ended.stderr
+
+
+def test_where_nothing_is_left_of_it_it_was_not_empty(tmp_path: Path) -> None:
+    path = tmp_path / "it"
+    path.write_bytes(DAMAGED["bzip2 cut"].octets)
+    assert read(path) == f"{path} breaks before its first packet: the bzip2 stream is cut short"
