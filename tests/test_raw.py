@@ -21,6 +21,7 @@ import npm
 import pytest
 import writers
 from conftest import ROOT
+from pyarrow import parquet
 from segments import SELF, Talk, packets, self_connect, simultaneous_open
 
 from analysis.report import report
@@ -189,6 +190,84 @@ def test_annotating_keeps_it_where_it_was(tmp_path: Path, text: str) -> None:
     octets = text.encode(errors="surrogateescape")
     assert copy.read_bytes().count(octets) >= path.read_bytes().count(octets)
     clean(run(copy)[0])
+
+
+@pytest.fixture
+def captures(tmp_path: Path) -> dict[str, Path]:
+    """For each text a capture that has it in its name and wherever else there is room."""
+    made = {text: tmp_path / f"{text}.pcapng" for text in NASTY.values()}
+    for text, path in made.items():
+        path.write_bytes(capture(text))
+    return made
+
+
+def test_openings_as_rows(captures: dict[str, Path], tmp_path: Path) -> None:
+    """A column of strings is UTF-8; what is none in a name is escaped, the rest is as it was."""
+    rows = tmp_path / "rows.parquet"
+    assert run("-o", rows, *captures.values(), check=0) == ("", "")
+    names = [row["capture"] for row in parquet.read_table(rows).to_pylist()]
+    assert names == [str(path).encode(errors="backslashreplace").decode() for path in captures.values()]
+
+
+@pytest.mark.usefixtures("need_tshark")
+def test_wireshark_says_nothing_raw_either(captures: dict[str, Path]) -> None:
+    asked = [captures[NASTY[what]] for what in ("C0", "sets the title", "an element", "no UTF-8")]
+    out, err = run("--witness", *asked, check=0)
+    clean(out + err)
+    assert out.count("TCP Retransmission") >= len(asked)
+
+
+#: It calls itself by the octets of its first argument, and is connected to itself until it is ended.
+CLIENT = """
+import socket, sys, time
+with open("/proc/self/comm", "wb") as name:
+    name.write(bytes.fromhex(sys.argv[1]))
+me = socket.socket()
+me.bind(("127.0.0.1", 50000))
+me.connect(("127.0.0.1", 50000))
+time.sleep(60)
+"""
+#: The kernel keeps 15 octets of a name.
+NAMES = {"a terminal": b"\x1b[2J\n\x7f\x9b31m\xff\xe2\x80\xae", "a page": b"</td><i>'\"`|[x]"}
+
+
+def lived(cwd: Path, form: str, name: bytes, words: Sequence[str]) -> str:
+    """What selfconn-capture tells of a COMMAND with these *words* that calls itself by this name."""
+    command = [
+        sys.executable,
+        "-m",
+        "capture.cli",
+        "--private",
+        "--port",
+        "50000",
+        "-v",
+        "--format",
+        form,
+        "-w",
+        "made",
+    ]
+    ended = subprocess.run(
+        [*command, "--", sys.executable, "-ISc", CLIENT, name.hex(), *words],
+        cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    clean(ended.stderr.decode())
+    return ended.stdout.decode()
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_a_command_that_runs(tmp_path: Path, name: bytes) -> None:
+    """The report of a run, with all texts as words of its COMMAND, which calls itself by such a name, too."""
+    words = list(NASTY.values())
+    for form in FORMS:
+        odd = lived(tmp_path, form, name, words)
+        clean(odd)
+        if form == "json":
+            (holder,) = json.loads(odd)["kernel"]["sockets"]
+            assert holder["process"] == name.decode(errors="backslashreplace")
+        elif form == "html":
+            assert Elements(odd).found == Elements(lived(tmp_path, form, b"plain", [PLAIN] * len(words))).found
 
 
 @TEXTS

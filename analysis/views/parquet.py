@@ -72,7 +72,10 @@ class Rows:
         self.close()
 
     def add(self, capture: str, opening: Opening) -> None:
-        """Add an opening of the capture of this name. Of an unremarkable one no more than its SYN was kept."""
+        """Add an opening of the capture of this name, whose octets that are no UTF-8 are escaped: strings are UTF-8.
+
+        Of an unremarkable opening no more than its SYN was kept.
+        """
         more: tuple[Any, ...] = (None,) * 6
         if opening.verdict in REMARKABLE:
             replay, notes, duration = Entry(0, opening).account()
@@ -80,7 +83,7 @@ class Rows:
             more = (*refused, replay.established, duration, list(replay.handshake), notes)
         self._rows.append(
             (
-                capture,
+                capture.encode(errors="backslashreplace").decode(),
                 opening.verdict.value,
                 opening.source.address,
                 opening.source.port,
