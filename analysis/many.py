@@ -192,15 +192,12 @@ _stopped: Event
 
 
 def _employ(stopped: Event) -> None:
-    """A worker begins. It ends when it is told to, or when its employer is gone: signals are the employer's affair."""
+    """A worker begins. It ends when it is told to, or when its employer is gone; it hears no signals, see deaf()."""
     import multiprocessing  # noqa: PLC0415 - as above
-    import signal  # noqa: PLC0415
     import threading  # noqa: PLC0415
 
     global _stopped  # noqa: PLW0603 - that is how executors hand things to their workers
     _stopped = stopped
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
     employer = multiprocessing.parent_process()
     assert employer  # noqa: S101 - for the type checker
 

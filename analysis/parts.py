@@ -267,18 +267,18 @@ def analyze_parts(
     finally:
         for process, ours in crew:
             ours.close()
-            process.terminate()
+            process.kill()  # it hears nothing else
             process.join()
 
 
-#: What a terminal sends to all processes in front of it. Only the first of them is to heed it.
-_TERMINAL = (signal.SIGINT, signal.SIGHUP)
+#: What ends a run. A terminal sends it to all processes in front of it, and only the first of them is to heed it.
+SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Hold back what a terminal sends: for a process that is started in here, until it has said what it does then."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _TERMINAL)
+    """Hold these back: a start is not broken off half-way, and a process started in here goes on not hearing them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
@@ -335,8 +335,6 @@ def _put_together(  # noqa: C901 - each way in which it may fail has its line
 
 def _work(pipe: Connection, task: list[_Range], asked: Asked) -> None:
     """What a process of its own does. It is ended from outside."""
-    for number in _TERMINAL:
-        signal.signal(number, signal.SIG_IGN)
     analysis = Analysis("", **asked)
     analysis.engine.begin_part(True)
     pieces, errors, _ = _read(analysis, task, None)

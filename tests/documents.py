@@ -174,7 +174,8 @@ def run(page: Path, wanted: list[Block]) -> list[list[tuple[int | None, str]]]:
 
 def _run(block: Block, folder: str, name: str) -> list[tuple[int | None, str]]:
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("SUDO_", "SELFCONN_"))}
+    unwanted = ("SUDO_", "SELFCONN_", "PYTHONWARNINGS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     environment |= {"PATH": path, "COLUMNS": "100", "LC_ALL": "C.UTF-8", "TERM": "dumb"}
     mark = f"--- {os.getpid()} {name} ---"
     script = ["exec 2>&1", 'sudo() { "$@"; }']

@@ -36,6 +36,11 @@ if __name__ == "__main__":
 """
 
 
+@pytest.fixture(autouse=True)
+def _what_dask_warns_of_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONWARNINGS", raising=False)
+
+
 @contextmanager
 def cluster(**environment: str) -> Iterator[tuple[str, list[int]]]:
     command = [sys.executable, "-c", CLUSTER]

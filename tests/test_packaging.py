@@ -27,7 +27,8 @@ pytestmark = pytest.mark.packaging
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     """What *command* prints; a test failure with its words where it fails."""
-    inherited = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "SELFCONN_PURE"}}
+    unwanted = {"PYTHONPATH", "PYTHONWARNINGS", "SELFCONN_PURE"}  # what pip warns of is not ours
+    inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
     answer = subprocess.run(
         command, cwd=cwd, env=inherited | environment, capture_output=True, text=True, timeout=110, check=False
     )
