@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import bz2
+import ctypes
 import json
 import lzma
 import os
@@ -132,22 +133,37 @@ ENDED = {
 }
 
 
-def around() -> tuple[int, int, set[str]]:
-    """How many zombies there are, namespaces that are kept by a mount, and which instances of the kernel's tracing."""
-    zombies = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            zombies += (process / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
-        except OSError:  # it has just ended
-            continue
+#: Lists the instances of the kernel's tracing, wherever tracefs is mounted, or is not.
+INSTANCES = ["unshare", "--mount", "sh", "-c", "mount -t tracefs none /mnt && ls /mnt/instances"]
+
+
+def around() -> tuple[int, list[str]]:
+    """How many namespaces are kept by a mount, and which instances of the kernel's tracing there are."""
     spaces = Path("/proc/self/mountinfo").read_text().count(" nsfs ")
-    instances = Path("/sys/kernel/tracing/instances")
-    return zombies, spaces, {path.name for path in instances.iterdir()} if instances.exists() else set()
+    return spaces, subprocess.run(INSTANCES, capture_output=True, text=True, check=True).stdout.split()
+
+
+def adopt() -> None:
+    """Have every process that those we start leave behind become our child (PR_SET_CHILD_SUBREAPER), not init's."""
+    if ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def buried(deadline: float) -> bool:
+    """Bury what has ended, as init would, until we have no child, alive or dead; False where one stays."""
+    while time.monotonic() < deadline:
+        try:
+            if not os.waitpid(-1, os.WNOHANG)[0]:
+                time.sleep(0.005)
+        except ChildProcessError:
+            return True
+    return False
 
 
 def ends() -> None:
     """Signals at random moments, in the first tenth of a second too, once or twice."""
     good, slowest, before, faults = 0, 0.0, 0, []
+    adopt()
     for run in range(200):
         what, (prefix, arguments) = list(ENDED.items())[run % 4]
         mark = f"SELFCONN_BENCH_{os.getpid()}_{run}"
@@ -166,20 +182,20 @@ def ends() -> None:
             for _ in range(1 + run % 2):
                 process.send_signal(number)
             output, _ = process.communicate(timeout=30)
+            stays = left(mark)
+            gone = buried(began + 2)
             took = time.monotonic() - began
             slowest = max(slowest, took)
             made = Path(name, "made")
             reported = what == "a watch" or bool(output and json.loads(output))
             whole = packets(made) >= 0 and reported if made.exists() else True
             before += not made.exists() and what != "a watch"
-            stays = left(mark)
-            while (after := around()) != clean and time.monotonic() - began < 2:
-                time.sleep(0.05)  # init takes its time to bury orphans
-            if whole and not stays and took <= 2 and after == clean:
+            after = around()
+            if whole and not stays and gone and took <= 2 and after == clean:
                 good += 1
             else:
-                faults.append(f"{what}: {number.name} at {delay:.2f} s took {took:.2f} s, whole {whole}, left {stays} "
-                              f"{after[0] - clean[0]} zombies, {after[1:]} after {clean[1:]}")  # fmt: skip
+                faults.append(f"{what}: {number.name} at {delay:.2f} s took {took:.2f} s, whole {whole}, left {stays}, "
+                              f"all buried {gone}, {after} after {clean}")  # fmt: skip
     say(f"ends: {good} of 200, slowest {slowest:.2f} s, {before} without a file yet")
     for fault in faults:
         say(f"  {fault}")
