@@ -262,36 +262,67 @@ FAULTS = {
     "a disk of 64 KB fills up": (
         SMALL,
         "made",
-        "while [ $(stat -c %s made 2>/dev/null || echo 0) -lt 57344 ]; do :; done",
+        "while [ $(stat -c %s made 2>/dev/null || echo 0) -lt 57344 ] && kill -0 $program; do :; done 2>/dev/null",
     ),
     "a disk that may not be written to": (f'{SMALL}; mount -o remount,ro "$PLACE"', "made", ""),
     "a directory that is gone": ('mkdir gone; cd gone; rmdir "$PLACE/gone"', "made", ""),
-    "a directory that goes meanwhile": ("mkdir goes", "goes/made", "sleep 0.5; rm -r goes"),
+    "a directory that goes meanwhile": (
+        "mkdir goes",
+        "goes/made",
+        "until [ -s goes/made ] || ! kill -0 $program; do sleep 0.01; done; sleep 0.2; rm -r goes",
+    ),
     "a pipe that nobody reads any more": ("mkfifo pipe", "-", "head -c 98304 <pipe >made"),
+}
+
+
+#: The others record what SENDER sends, and are killed after 5 s: not all of them end.
+STOPPED = ["timeout", "--signal=KILL", "5"]
+WRITERS = {
+    "selfconn-capture": [*CAPTURE, "--private", "-q", "-w", "FILE", *ENDLESS],
+    "tcpdump -U": [*STOPPED, "tcpdump", "-Z", "root", "-U", "-i", "lo", "-w", "FILE", f"tcp port {PORT}"],
+    "dumpcap": [*STOPPED, "dumpcap", "-q", "-i", "lo", "-f", f"tcp port {PORT}", "-w", "FILE"],
 }
 
 
 def faults() -> None:
     """Where the packets go fails: how long after that it ends, with what words, and what can still be read."""
-    for name, (prepare, file, fault) in FAULTS.items():
-        took, statuses, words, kept = [], set(), "", []
-        for _ in range(5):
-            with tempfile.TemporaryDirectory(dir="/tmp") as place, tempfile.TemporaryDirectory(dir="/tmp") as other:
-                told, saved = Path(other, "told"), Path(other, "saved")
-                output = ">pipe" if file == "-" else ">/dev/null"
-                script = FAULT.format(prepare=prepare, output=output, fault=fault)
-                command = [*CAPTURE, "--private", "-q", "-w", file, *ENDLESS]
-                ended = subprocess.run(
-                    ["unshare", "--mount", "bash", "-c", script, "bash", *command],
-                    cwd=place, env=os.environ | {"PLACE": place, "TOLD": str(told), "KEPT": str(saved)},
-                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
-                )  # fmt: skip
-                began, status, end = told.read_text().split()
-                took.append(float(end) - float(began))
-                statuses.add(int(status))
-                words = (ended.stderr.splitlines() or [""])[-1]
-                kept.append(packets(saved) if saved.exists() else 0)
-        say(f"faults: {name}: exit status {statuses}, within {max(took):.2f} s, {min(kept):,} packets to read; {words}")
+    for name in FAULTS:
+        fault(name, "selfconn-capture", 5)
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as count:
+        count.write(bytes(8))
+        count.flush()
+        sender = subprocess.Popen([sys.executable, "-ISc", SENDER, count.name, "5000"])
+        try:
+            for name in FAULTS:
+                for writer in ("tcpdump -U", "dumpcap"):
+                    fault(name, writer, 3)
+        finally:
+            sender.kill()
+            sender.wait()
+
+
+def fault(name: str, writer: str, runs: int) -> None:
+    """One of them, so many times."""
+    prepare, file, how = FAULTS[name]
+    took, statuses, words, kept = [], set(), "", []
+    for _ in range(runs):
+        with tempfile.TemporaryDirectory(dir="/tmp") as place, tempfile.TemporaryDirectory(dir="/tmp") as other:
+            told, saved = Path(other, "told"), Path(other, "saved")
+            output = ">pipe" if file == "-" else ">/dev/null"
+            script = FAULT.format(prepare=prepare, output=output, fault=how)
+            command = [file if word == "FILE" else word for word in WRITERS[writer]]
+            ended = subprocess.run(
+                ["unshare", "--mount", "bash", "-c", script, "bash", *command],
+                cwd=place, env=os.environ | {"PLACE": place, "TOLD": str(told), "KEPT": str(saved)},
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+            )  # fmt: skip
+            began, status, end = told.read_text().split()
+            took.append(float(end) - float(began))
+            statuses.add(int(status))
+            words = " / ".join(ended.stderr.splitlines()[-3:])
+            kept.append(packets(saved) if saved.exists() else 0)
+    say(f"faults: {name}: {writer}: exit status {statuses}, within {max(took):.2f} s, {min(kept):,} packets to read; "
+        f"{words}")  # fmt: skip
 
 
 def selfconnect() -> None:
