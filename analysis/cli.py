@@ -398,7 +398,7 @@ def _read(
         from .cluster import Cluster
         from .many import in_order
 
-        return in_order(Cluster(options.cluster, _asked(options), progress, finish), names)
+        return in_order(Cluster(options.cluster, _asked(options), finish), names, progress)
     from .many import analyze_many, fitting
 
     jobs = 1 if options.each else options.jobs or fitting(names)  # rows have one writer
@@ -484,8 +484,8 @@ def _rotated_there(
 ) -> CaptureResult:
     from .cluster import Cluster
 
-    with closing(Cluster(options.cluster, _asked(options), progress, None)) as cluster:
-        return cluster.rotated(names, refuse)
+    with closing(Cluster(options.cluster, _asked(options))) as cluster:
+        return cluster.rotated(names, refuse, progress)
 
 
 def _refuse(error: NotACapture, path: _Path, options: argparse.Namespace, statuses: set[int]) -> None:

@@ -9,11 +9,10 @@ fails is tried again; what a lost worker had, Dask gives to another. Needs selfc
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import CannotCapture, NotACapture, UsageError
-from .many import attempt
+from .many import attempt, tell
 from .parts import merge, part, result
 from .reader import analyze_set
 
@@ -38,9 +37,7 @@ class Cluster:
     Raises UsageError where Dask is not installed or the versions do not fit, CannotCapture where nobody answers.
     """
 
-    def __init__(
-        self, address: str, asked: Asked, progress: Callable[[int], None] | None, finish: Finish | None
-    ) -> None:
+    def __init__(self, address: str, asked: Asked, finish: Finish | None = None) -> None:
         import logging  # noqa: PLC0415
 
         try:
@@ -50,7 +47,7 @@ class Cluster:
         # What Dask mends by itself (a lost worker, say) is not our user's affair. It sets these levels on import.
         for name in ("distributed", "distributed.client"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._work, self._progress, self._died = (asked, finish), progress, KilledWorker
+        self._work, self._died = (asked, finish), KilledWorker
         self._own = None
         if address == "local":
             self._own = LocalCluster(
@@ -95,17 +92,19 @@ class Cluster:
             found: Found | None = None if future.cancelled() else future.result()
         except self._died:
             return NotACapture(f"cannot read {path}: {RETRIES + 1} workers that read it died")
-        if found is not None:
-            self._read(path)
         return found
 
-    def rotated(self, paths: Sequence[str], refused: Callable[[NotACapture, str], None]) -> CaptureResult:
+    def rotated(
+        self,
+        paths: Sequence[str],
+        refused: Callable[[NotACapture, str], None],
+        progress: Callable[[int], None] | None = None,
+    ) -> CaptureResult:
         """Analyse the captures at *paths* as one that was cut into files; as analyze_set() does, which see."""
         asked = self._work[0]
         branches = [self._client.submit(_part, path, asked, pure=False, retries=RETRIES) for path in paths]
-        if self._progress:
-            for path, future in zip(paths, branches, strict=True):
-                future.add_done_callback(lambda _, path=path: self._read(path))
+        for path, future in zip(paths, branches, strict=True):
+            future.add_done_callback(lambda _, path=path: tell(progress, path))
         while len(branches) > 1:
             pairs = [branches[place : place + 2] for place in range(0, len(branches), 2)]
             branches = [
@@ -125,10 +124,6 @@ class Cluster:
         if found is None:
             raise errors[-1][0]
         return cast("CaptureResult", found)
-
-    def _read(self, path: str) -> None:
-        if self._progress and os.path.isfile(path):  # noqa: PTH113 - as in many.py
-            self._progress(os.path.getsize(path))  # noqa: PTH202
 
     def stop(self) -> None:
         """Nothing more is begun; what is under way is not waited for."""

@@ -64,7 +64,7 @@ def analyze_many(
     jobs = min(jobs, len(paths)) if all(is_remote(path) or os.path.isfile(path) for path in paths) else 1
     if jobs <= 1:
         return (attempt(path, asked, progress, finish) for path in paths)
-    return in_order(Processes(jobs, asked, progress, finish), paths)
+    return in_order(Processes(jobs, asked, finish), paths, progress)
 
 
 class Crew(Protocol):
@@ -87,8 +87,11 @@ class Crew(Protocol):
         """Wait until they have."""
 
 
-def in_order(crew: Crew, paths: Iterable[str]) -> Iterator[Found]:
-    """What *crew* finds in each of these captures, in their order; see analyze_many(). It is dismissed afterwards."""
+def in_order(crew: Crew, paths: Iterable[str], progress: Callable[[int], None] | None = None) -> Iterator[Found]:
+    """What *crew* finds in each of these captures, in their order; see analyze_many(). It is dismissed afterwards.
+
+    *progress* is called with the size of each that is read, if it is known.
+    """
     waiting = iter(paths)
     under_way: deque[tuple[str, Any]] = deque()
     interrupted = False
@@ -108,14 +111,21 @@ def in_order(crew: Crew, paths: Iterable[str]) -> Iterator[Found]:
                 for _, future in under_way:
                     future.cancel()
                 continue
-            under_way.popleft()
+            path, _ = under_way.popleft()
             if result is not None:
+                tell(progress, path)
                 yield result
         if interrupted:
             raise KeyboardInterrupt
     finally:
         crew.stop()
         crew.close()
+
+
+def tell(progress: Callable[[int], None] | None, path: str) -> None:
+    """Call *progress* with the size of the capture at *path*, if that is known."""
+    if progress and os.path.isfile(path):
+        progress(os.path.getsize(path))
 
 
 def attempt(path: str, asked: Asked, progress: Callable[[int], None] | None, finish: Finish | None = None) -> Found:
@@ -134,8 +144,8 @@ def attempt(path: str, asked: Asked, progress: Callable[[int], None] | None, fin
 class Processes:
     """A crew on this machine. It shares nothing: one that dies (for want of memory, say) takes but its capture."""
 
-    def __init__(self, jobs: int, asked: Asked, progress: Callable[[int], None] | None, finish: Finish | None) -> None:
-        self.size, self._progress = jobs, progress
+    def __init__(self, jobs: int, asked: Asked, finish: Finish | None) -> None:
+        self.size = jobs
         self._work = (asked, finish)
         self._stopped = self._context().Event()
         self._executor = self._hired(jobs)
@@ -166,18 +176,15 @@ class Processes:
         from concurrent.futures import BrokenExecutor  # noqa: PLC0415 - as above
 
         try:
-            found = None if future.cancelled() else future.result()
+            return None if future.cancelled() else future.result()
         except BrokenExecutor:  # all that were under way get to hear this; whose fault it was, shows where it is alone
             try:
                 with self._hired(1) as alone:
                     with deaf():
                         again = alone.submit(_employed, path, *self._work)
-                    found = again.result()
+                    return again.result()
             except BrokenExecutor:
                 return NotACapture(f"cannot read {path}: the process that read it died")
-        if found is not None and self._progress and os.path.isfile(path):
-            self._progress(os.path.getsize(path))
-        return found
 
     def stop(self) -> None:
         """Have everybody end where they are."""

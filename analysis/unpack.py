@@ -89,6 +89,9 @@ _PACKED: dict[bytes, tuple[str, tuple[str, ...], str, str]] = {
     b"\x04\x22\x4d\x18": ("lz4", ("lz4.frame",), "LZ4FrameDecompressor", "lz4 -dc"),
 }
 
+#: Octets of the longest of those.
+_MAGIC = 6
+
 
 def _maker(name: str, kind: str, modules: tuple[str, ...], attribute: str, tool: str) -> Callable[[], _Decompressor]:
     """Whatever makes a decompressor; raises NotACapture with a way out where no module of the kind is installed."""
@@ -128,7 +131,7 @@ def _unpack(kind: str, make: Callable[[], _Decompressor], head: bytes, blocks: I
     decompressor, data = make(), next(portions)
     packed, total = len(data), 0
     while True:
-        before = decompressor.copy() if isinstance(decompressor, _Gzip) else None if total else make()
+        before = decompressor.copy() if isinstance(decompressor, _Gzip) else make() if packed == len(data) else None
         try:
             out = decompressor.decompress(data, BLOCK if before else STEP)
         except _errors() as error:
@@ -141,7 +144,9 @@ def _unpack(kind: str, make: Callable[[], _Decompressor], head: bytes, blocks: I
                 raise Cut(f"unpacks to more than {RATIO} times its size: stopped after {total} octets")
             yield out
         if decompressor.eof:  # another stream may follow; anything else is padding
-            data = decompressor.unused_data or next(portions, b"")
+            data = decompressor.unused_data or b""  # lz4 says None
+            while len(data) < _MAGIC and (more := next(portions, b"")):
+                data += more
             if not any(data.startswith(magic) for magic in _PACKED):
                 return
             decompressor = make()

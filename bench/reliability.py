@@ -38,7 +38,9 @@ import writers  # noqa: E402
 from alone import within  # noqa: E402
 from test_command import left  # noqa: E402
 from test_mutants import beside  # noqa: E402
+from test_pcapng import blocks  # noqa: E402
 
+from analysis import pcapng  # noqa: E402
 from analysis.words import Endpoint  # noqa: E402
 
 PORT = 50001
@@ -235,16 +237,13 @@ def equal_ends(path: Path) -> list[int]:
 
 def dropped(path: Path) -> int:
     """How many packets the file itself says were dropped: option 5 of its interface statistics block."""
-    octets, place, found = path.read_bytes(), 0, -1
-    while place < len(octets):
-        kind, length = struct.unpack_from("=II", octets, place)
-        if kind == 5:
-            at = place + 20
-            while (option := struct.unpack_from("=HH", octets, at))[0]:
-                if option[0] == 5:
-                    (found,) = struct.unpack_from("=Q", octets, at + 4)
-                at += 4 + option[1] + -option[1] % 4
-        place += length
+    kind, body = blocks(path.read_bytes())[-1]
+    found, at = -1, 12
+    while kind == pcapng.INTERFACE_STATISTICS and at < len(body):
+        code, length = struct.unpack_from("<HH", body, at)
+        if code == 5:
+            (found,) = struct.unpack_from("<Q", body, at + 4)
+        at += 4 + length + -length % 4
     return found
 
 

@@ -25,6 +25,7 @@ from test_linktypes import BOTH, EPOCH, MILLISECOND, analysed, counted, packets,
 
 from analysis.errors import NotACapture
 from analysis.reader import Analysis, analyze
+from analysis.unpack import unpacked
 from analysis.words import NANOSECONDS, CaptureResult, Damage, Verdict
 
 if TYPE_CHECKING:
@@ -384,6 +385,14 @@ def test_packet_of_an_enhanced_block_that_is_longer_than_the_block() -> None:
     assert result.packets == 4
     assert result.damage is not None
     assert result.damage.offset == len(FOUR_NG)
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bzip2", "xz"])
+def test_a_second_stream_may_begin_anywhere(pack: Callable[[bytes], bytes]) -> None:
+    """Wherever the octets that came so far end: in the middle of what tells that another stream follows, too."""
+    packed = pack(FOUR) + pack(LATER)
+    for cut in range(len(pack(FOUR)) - 3, len(pack(FOUR)) + 8):
+        assert b"".join(unpacked("it", iter((packed[:cut], packed[cut:])))) == FOUR + LATER
 
 
 # -- what is no capture -----------------------------------------------------------------------------------------------
