@@ -86,7 +86,29 @@ ENDLESS = frames.ethernet(
 #: An option that claims more than there is, one after the other.
 TOO_LONG = (1).to_bytes(2, "little") + (60_000).to_bytes(2, "little") + b"abcd"
 
+#: What breaks after four packets that are sound: those, and the rest.
+AFTER_FOUR = {
+    "caplen 0xffffffff": (FOUR, record(0xFFFFFFFF, 0xFFFFFFFF) + LATER),
+    "caplen 0x80000000": (FOUR, record(0x80000000, 60) + LATER),
+    "caplen 262,145": (FOUR, writers.pcap_record(TIME, bytes(262_145)) + LATER),
+    "records of ones": (FOUR, b"\xff" * 400),
+    "block length 0": (FOUR_NG, claims(0) + LATER_NG),
+    "block length 8": (FOUR_NG, claims(8) + LATER_NG),
+    "block length 13": (FOUR_NG, claims(13) + LATER_NG),
+    "block length 16": (FOUR_NG, claims(16) + LATER_NG),
+    "block length 0xfffffffc": (FOUR_NG, claims(0xFFFF_FFFC) + LATER_NG),
+    "block length over 16 MiB": (FOUR_NG, claims((16 << 20) + 4) + bytes(17 << 20) + LATER_NG),
+    "blocks of ones": (FOUR_NG, b"\xff" * 400),
+    "trailer that differs": (FOUR_NG, writers.enhanced(TIME, FRAME)[:-4] + bytes(4) + LATER_NG),
+    "interface out of range": (FOUR_NG, writers.enhanced(TIME, FRAME, number=9) + LATER_NG),
+    "packet longer than its block": (
+        FOUR_NG,
+        patched(writers.enhanced(TIME, FRAME), 20, (5000).to_bytes(4, "little")) + LATER_NG,
+    ),
+}
+
 DAMAGED = {
+    **{name: Damaged(sound + rest, 4, 4) for name, (sound, rest) in AFTER_FOUR.items()},
     "nothing": Damaged(b"", 0, 3),
     "text": Damaged(b"Lorem ipsum dolor sit amet, consectetur adipiscing\n" * 10, 0, 3),
     "zeros": Damaged(bytes(1000), 0, 3),
@@ -102,26 +124,10 @@ DAMAGED = {
     **cut("pcapng", WHOLE_NG, 4, in_a_packet_header=len(FOUR_NG) + 20, in_a_packet=len(FOUR_NG) + 60),
     **cut("pcapng", WHOLE_NG, 5, in_the_last_length=len(WHOLE_NG) - 3),
     **cut("pcapng", WHOLE_NG, 0, in_the_section_header=26, in_the_interface=len(HEAD_NG) - 5),
-    "caplen 0xffffffff": Damaged(FOUR + record(0xFFFFFFFF, 0xFFFFFFFF) + LATER, 4, 4),
-    "caplen 0x80000000": Damaged(FOUR + record(0x80000000, 60) + LATER, 4, 4),
-    "caplen 262,145": Damaged(FOUR + writers.pcap_record(TIME, bytes(262_145)) + LATER, 4, 4),
     "caplen 262,144": Damaged(FOUR + writers.pcap_record(TIME, bytes(262_144)) + LATER, 7, 0),
     "caplen above the snaplen": Damaged(writers.pcap_header(snaplen=60) + FOUR[24:] + LATER, 6, 0),
     "caplen above the length": Damaged(FOUR + record(len(FRAME), len(FRAME) - 20) + LATER, 7, 0),
     "caplen 0": Damaged(FOUR + record(0, len(FRAME), b"") + LATER, 7, 0),
-    "records of ones": Damaged(FOUR + b"\xff" * 400, 4, 4),
-    "block length 0": Damaged(FOUR_NG + claims(0) + LATER_NG, 4, 4),
-    "block length 8": Damaged(FOUR_NG + claims(8) + LATER_NG, 4, 4),
-    "block length 13": Damaged(FOUR_NG + claims(13) + LATER_NG, 4, 4),
-    "block length 16": Damaged(FOUR_NG + claims(16) + LATER_NG, 4, 4),
-    "block length 0xfffffffc": Damaged(FOUR_NG + claims(0xFFFF_FFFC) + LATER_NG, 4, 4),
-    "block length over 16 MiB": Damaged(FOUR_NG + claims((16 << 20) + 4) + bytes(17 << 20) + LATER_NG, 4, 4),
-    "blocks of ones": Damaged(FOUR_NG + b"\xff" * 400, 4, 4),
-    "trailer that differs": Damaged(FOUR_NG + writers.enhanced(TIME, FRAME)[:-4] + bytes(4) + LATER_NG, 4, 4),
-    "interface out of range": Damaged(FOUR_NG + writers.enhanced(TIME, FRAME, number=9) + LATER_NG, 4, 4),
-    "packet longer than its block": Damaged(
-        FOUR_NG + patched(writers.enhanced(TIME, FRAME), 20, (5000).to_bytes(4, "little")) + LATER_NG, 4, 4
-    ),
     # The packet stands before its options, and nothing of ours lies in them: we read on, as libpcap does.
     "options that end nowhere": Damaged(FOUR_NG + writers.enhanced(TIME, FRAME, options=TOO_LONG) + LATER_NG, 7, 0, 4),
     "options of no length": Damaged(

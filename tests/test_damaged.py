@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from damaged import DAMAGED, Damaged
 from test_mutants import interpreted
+from test_readers import tshark_frames
 
 from analysis import reader
 from analysis.errors import NotACapture
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EACH = pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED)
-
-
-def wireshark(program: str, path: Path) -> int:
-    """How many packets tshark reads before it stops."""
-    command = [program, "-n", "-r", str(path), "-T", "fields", "-e", "frame.number"]
-    return len(subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout.split())
 
 
 def read(path: Path) -> CaptureResult | str:
@@ -49,7 +44,7 @@ def test_as_much_as_wireshark_reads(damaged: Damaged, path: Path, need_tshark: s
     found = 0 if isinstance(result, str) else result.packets
     assert found == damaged.packets
     if damaged.octets[:2] not in {b"BZ", b"\xfd7"}:  # no formats of Wireshark's
-        assert wireshark(need_tshark, path) == (found if damaged.wireshark is None else damaged.wireshark)
+        assert tshark_frames(need_tshark, path) == (found if damaged.wireshark is None else damaged.wireshark)
 
 
 @EACH

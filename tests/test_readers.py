@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import frames
 import pytest
 import writers
+from damaged import AFTER_FOUR, FOUR, LATER, RECORDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_linktypes import BOTH, EPOCH, MILLISECOND, analysed, counted, packets, timed
@@ -39,7 +40,6 @@ ORDERS = pytest.mark.parametrize("order", ["<", ">"], ids=["little-endian", "big
 KINDS = pytest.mark.parametrize("kind", ["micro", "nano", "modified"])
 
 #: The conversation in Ethernet, its times odd in every digit.
-RECORDS = [(time + 123_456_789, frame) for time, frame in timed(map(frames.ethernet, packets(4)))]
 TIMES = [time for time, _ in RECORDS]
 
 
@@ -326,30 +326,7 @@ def test_wireshark_reads_as_much_of_a_cut_file(name: str, missing: int, need_tsh
     assert opened(path).packets == tshark_frames(need_tshark, path)
 
 
-FOUR = writers.pcap(RECORDS[:4])
-FOUR_NG = writers.pcapng(RECORDS[:4])
-LATER_NG = b"".join(writers.enhanced(time, frame) for time, frame in RECORDS[4:])
-LATER = b"".join(writers.pcap_record(time, frame) for time, frame in RECORDS[4:])
-
-
-def wrong_length(length: int) -> bytes:
-    """A pcapng block that claims *length* octets."""
-    return writers.enhanced(EPOCH, RECORDS[4][1])[:4] + length.to_bytes(4, "little") + bytes(20)
-
-
-DAMAGES = [
-    pytest.param(FOUR, writers.pcap_record(EPOCH, bytes(262_145)) + LATER, id="pcap record of 262145 octets"),
-    pytest.param(FOUR, bytes(8) + b"\xff" * 8 + LATER, id="pcap record of 4 GiB"),
-    pytest.param(FOUR, b"\xff" * 400, id="pcap, then nothing but ones"),
-    pytest.param(FOUR_NG, wrong_length(0) + LATER_NG, id="pcapng block of 0 octets"),
-    pytest.param(FOUR_NG, wrong_length(8) + LATER_NG, id="pcapng block of 8 octets"),
-    pytest.param(FOUR_NG, wrong_length(0xFFFF_FFFC) + LATER_NG, id="pcapng block of 4 GiB"),
-    pytest.param(FOUR_NG, wrong_length((16 << 20) + 4) + bytes(17 << 20) + LATER_NG, id="pcapng block over 16 MiB"),
-    pytest.param(FOUR_NG, wrong_length(16) + LATER_NG, id="pcapng packet too short for its header"),
-    pytest.param(FOUR_NG, writers.enhanced(EPOCH, RECORDS[4][1])[:-4] + bytes(4) + LATER_NG, id="lengths differ"),
-    pytest.param(FOUR_NG, writers.enhanced(EPOCH, RECORDS[4][1], number=9) + LATER_NG, id="no such interface"),
-    pytest.param(FOUR_NG, b"\xff" * 400, id="pcapng, then nothing but ones"),
-]
+DAMAGES = [pytest.param(*pieces, id=name) for name, pieces in AFTER_FOUR.items()]
 
 
 @pytest.mark.parametrize(("intact", "rest"), DAMAGES)
@@ -367,24 +344,6 @@ def test_damage_is_the_same_in_any_portions(intact: bytes, rest: bytes) -> None:
     data = (intact + rest)[: len(intact) + 1000]
     expected = analysed(data)
     assert in_portions(data, *range(1, len(data))) == expected
-
-
-@pytest.mark.parametrize(("intact", "rest"), DAMAGES)
-def test_wireshark_reads_as_much_of_a_damaged_file(
-    intact: bytes, rest: bytes, need_tshark: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "damaged"
-    path.write_bytes(intact + rest)
-    assert opened(path).packets == tshark_frames(need_tshark, path)
-
-
-def test_packet_of_an_enhanced_block_that_is_longer_than_the_block() -> None:
-    block = bytearray(writers.enhanced(EPOCH, RECORDS[4][1]))
-    block[20:24] = (5000).to_bytes(4, "little")
-    result = analysed(FOUR_NG + bytes(block) + LATER_NG)
-    assert result.packets == 4
-    assert result.damage is not None
-    assert result.damage.offset == len(FOUR_NG)
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bzip2", "xz"])
