@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
@@ -221,6 +222,10 @@ class Tshark:
             ) as packets:
                 for packet in packets:
                     yield int(packet.number), packet.get_multiple_layers("tcp")
+        except KeyboardInterrupt:
+            # One that comes between the making of a coroutine and its first step is no mistake that users should read of.
+            warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+            raise
         finally:
             loop.close()
 

@@ -25,16 +25,18 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 FISH = "source $argv[1]; complete -C $argv[2]"
 
-# A zsh at a terminal of its own that is typed into, as nothing else makes it complete.
+# A zsh at a terminal of its own that is typed into, as nothing else makes it complete. What it prints to say how far it is
+# is written there so that the echo of the command does not say it before.
 ZSH = """
 zmodload zsh/zpty
 zpty typed "zsh -f -i"
 zpty -w typed "PROMPT= TERM=dumb; fpath=(${1:h} \\$fpath)"
-zpty -w typed "autoload -Uz compinit; compinit -u -D; print READY"
+zpty -w typed "told() { zle -R; print AN''SWERED }; zle -N told; bindkey '^T' told"
+zpty -w typed "autoload -Uz compinit; compinit -u -D; print REA''DY"
 zpty -r typed line "*READY*" || exit 1
-zpty -w -n typed "$2"$'\\t'
-sleep 1
-while zpty -r -t typed line; do print -r -- $line; done
+zpty -w -n typed "$2"$'\t\x14'
+zpty -r typed line "*ANSWERED*" || exit 1
+print -r -- $line
 zpty -d typed
 """
 

@@ -247,3 +247,27 @@ def test_a_signal_ends_tshark_and_shows_what_there_is(tmp_path: Path, number: si
     assert "it was not asked about this opening" in " ".join(shown.split())
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
+
+
+@pytest.mark.usefixtures("need_tshark")
+@pytest.mark.parametrize("after", range(5))
+def test_a_signal_between_the_making_of_a_coroutine_and_its_first_step(after: int) -> None:
+    program = (
+        "import asyncio, itertools, os, signal, sys; from analysis.cli import main\n"
+        "calls, run = itertools.count(), asyncio.BaseEventLoop.run_until_complete\n"
+        "def late(loop, coroutine):\n"
+        "    next(calls) == int(sys.argv[1]) and os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return run(loop, coroutine)\n"
+        "asyncio.BaseEventLoop.run_until_complete = late\n"
+        "sys.exit(main(['--witness', sys.argv[2]]))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, str(after), SELF_CONNECT],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (130, "")
+    assert "self-connect" in ended.stdout
