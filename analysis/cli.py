@@ -13,7 +13,7 @@ import sys
 import time
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, TypedDict
 
 from .errors import Incomplete, NotACapture, SelfconnError, UsageError
 from .remote import expanded, is_remote
@@ -24,7 +24,6 @@ from .words import REMARKABLE, Endpoint, Verdict
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from .many import Finish
     from .reader import Asked
     from .report import Report
     from .witness import Tshark
@@ -393,7 +392,9 @@ def _read(
     names: Sequence[str], options: argparse.Namespace, progress: _Progress | None
 ) -> Iterator[CaptureResult | NotACapture]:
     """Have the captures read by whom the options name."""
-    finish = _finish(options)
+    from .views import drawing
+
+    finish = drawing(options.format, **_manner(options))
     if options.cluster:
         from .cluster import Cluster
         from .many import in_order
@@ -408,15 +409,6 @@ def _read(
         if one := analyze_parts(names, jobs, progress=progress, **_asked(options)):
             return iter([one])
     return analyze_many(names, jobs, progress, finish, **_asked(options))
-
-
-def _finish(options: argparse.Namespace) -> Finish | None:
-    """What is done to the refused attempts of each capture by whoever read it: of many they are most of the work."""
-    from .portwalk import look, overlook
-
-    if options.format == "parquet" or (options.quiet and options.format == "table"):
-        return overlook  # nobody asks for them
-    return look if options.format in {"table", "json", "jsonl", "html"} else None
 
 
 def _results(
@@ -613,14 +605,14 @@ def _write(report: Report, options: argparse.Namespace) -> None:
         from .output import opened
 
         with _writing(options.output), open(opened(options.output), "w", encoding="utf-8", errors=_ESCAPE) as stream:
-            _print(_rendered(report, options, stream), stream)
+            _print(_rendered(report, options), stream)
     elif sys.stdout is None:
         raise UsageError("standard output is closed: name a file with -o")
     else:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors=_ESCAPE)
         with _writing(_STANDARD_OUTPUT):
-            _print(_rendered(report, options, sys.stdout), sys.stdout)
+            _print(_rendered(report, options), sys.stdout)
 
 
 #: What the encoding of a stream cannot say is escaped.
@@ -641,17 +633,31 @@ def _writing(name: str) -> Iterator[None]:
         raise Incomplete(f"cannot write {name}: {error.strerror}") from error
 
 
-def _rendered(report: Report, options: argparse.Namespace, stream: IO[str]) -> Iterator[str]:
+def _rendered(report: Report, options: argparse.Namespace) -> Iterator[str]:
     from .views import rendered
 
-    color = options.format == "table" and _colored(options.color, stream)
-    return rendered(report, options.format, color=color, verbose=options.verbose, quiet=options.quiet)
+    return rendered(report, options.format, **_manner(options))
 
 
-def _colored(choice: str, stream: IO[str]) -> bool:
+class _Manner(TypedDict):
+    """What the views take besides a report and a format."""
+
+    color: bool
+    verbose: bool
+    quiet: bool
+
+
+def _manner(options: argparse.Namespace) -> _Manner:
+    color = options.format == "table" and _colored(options.color, None if options.output else sys.stdout)
+    return {"color": color, "verbose": options.verbose, "quiet": options.quiet}
+
+
+def _colored(choice: str, stream: IO[str] | None) -> bool:
     if choice != "auto":
         return choice == "always"
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if stream is None or not stream.isatty():
+        return False
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _print(pieces: Iterator[str], stream: IO[str]) -> None:

@@ -202,6 +202,8 @@ def walks(attempts: Sequence[Attempts], hits: Collection[Endpoint] = ()) -> Iter
 
     *hits* are destinations whose own port was given to an attempt in the end.
     """
+    if not any(len(one.ports) >= LEAST for one in attempts):
+        return
     for one, others in zip(attempts, _others(attempts), strict=True):
         if len(one.ports) >= LEAST:
             yield _walk(one, others, hit=one.destination in hits)

@@ -96,4 +96,4 @@ def _weight(result: CaptureResult) -> int:
     """About how many octets it takes."""
     attempts = sum(len(one.ports) for one in result.attempts)
     segments = sum(1 + len(opening.segments) for opening in result.openings)
-    return _RESULT + _ATTEMPT * attempts + _SEGMENT * segments
+    return _RESULT + _ATTEMPT * attempts + _SEGMENT * segments + len(result.drawn or "")

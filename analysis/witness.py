@@ -223,7 +223,7 @@ class Tshark:
                 for packet in packets:
                     yield int(packet.number), packet.get_multiple_layers("tcp")
         except KeyboardInterrupt:
-            # One that comes between the making of a coroutine and its first step is no mistake that users should read of.
+            # It may come between the making of a coroutine and its first step: no mistake that users should read of.
             warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
             raise
         finally:

@@ -290,6 +290,8 @@ class CaptureResult:
     attempts: list[Attempts] = field(default_factory=list)
     #: What analysis.portwalk finds in them, once somebody looked.
     walks: Any = field(default=None, compare=False)
+    #: What a view shows of them, once analysis.views.drawing() has drawn it; ``attempts`` and ``walks`` are empty then.
+    drawn: str | None = field(default=None, compare=False)
     #: The files of a capture that was cut into several, in order.
     parts: tuple[Piece, ...] = ()
     #: Whether it was put together from parts, and may differ from what the whole gives (analysis.parts says when).

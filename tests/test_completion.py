@@ -25,8 +25,8 @@ printf '%s\\n' "${COMPREPLY[@]}"
 
 FISH = "source $argv[1]; complete -C $argv[2]"
 
-# A zsh at a terminal of its own that is typed into, as nothing else makes it complete. What it prints to say how far it is
-# is written there so that the echo of the command does not say it before.
+# A zsh at a terminal of its own that is typed into, as nothing else makes it complete. What it prints to say how far it
+# is is written so that the echo of the command does not say it before.
 ZSH = """
 zmodload zsh/zpty
 zpty typed "zsh -f -i"

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ..report import Report
+    from ..words import CaptureResult
 
 #: Names as users give them: table for people, json and jsonl for programs, the others for documents.
 FORMATS = ("table", "json", "jsonl", "markdown", "mermaid", "html")
+
+
+def drawing(
+    form: str, *, color: bool = False, verbose: bool = False, quiet: bool = False
+) -> Callable[[CaptureResult], object] | None:
+    """What may be done to each result long before rendered(), by whoever reads the capture: the port walks drawn.
+
+    Of many captures they are most of the work. None where a view leaves it all to rendered().
+    """
+    match form:
+        case "json" | "jsonl":
+            from . import json  # noqa: PLC0415 -- one view a run
+
+            return json.draw
+        case "html":
+            from ..portwalk import look  # noqa: PLC0415 -- as above
+
+            return look
+        case "table":
+            from . import table  # noqa: PLC0415 -- as above
+
+            return partial(table.draw, style=table.Style(color, verbose, quiet))
+        case "parquet":
+            from ..portwalk import overlook  # noqa: PLC0415 -- as above
+
+            return overlook
+    return None
 
 
 def rendered(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..portwalk import LEAST, look
+from ..portwalk import look, overlook
 from ..report import entries
 from ..text import printable
 from ..words import Verdict
@@ -99,7 +99,7 @@ def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
         yield from _capture(result, style)
         if style.quiet:
             continue
-        yield from _walks(result, style)
+        yield result.drawn if result.drawn is not None else _walks(result, style)
         rest = []
         for shown, entry in enumerate(entries(place, result)):
             number += 1
@@ -146,17 +146,23 @@ def _capture(result: CaptureResult, style: Style) -> Iterator[str]:
 _WALKS = 2
 
 
-def _walks(result: CaptureResult, style: Style) -> Iterator[str]:
+def draw(result: CaptureResult, style: Style) -> None:
+    """Put the port walks of a capture into the text that will be shown of them."""
+    result.drawn = "" if style.quiet else _walks(result, style)
+    overlook(result)
+
+
+def _walks(result: CaptureResult, style: Style) -> str:
     """The walks through the source ports of refused attempts: what they tell, and a picture in characters."""
-    if not any(one.count >= LEAST for one in result.attempts):
-        return
+    lines: list[str] = []
     for shown, walk in enumerate(look(result)):
         if shown == _WALKS and not style.verbose:
-            yield "\nMore walks through source ports: -v shows them.\n"
-            return
-        yield "\n" + style.paint("title", f"The walk through source ports to {walk.destination}") + "\n"
-        yield from (line + "\n" for text in walk.sentences() for line in _wrap(text, WIDTH))
-        yield "\n" + "".join(line + "\n" for line in walk.plot())
+            lines += ["", "More walks through source ports: -v shows them."]
+            break
+        lines += ["", style.paint("title", f"The walk through source ports to {walk.destination}")]
+        lines += [line for text in walk.sentences() for line in _wrap(text, WIDTH)]
+        lines += ["", *walk.plot()]
+    return "".join(line + "\n" for line in lines)
 
 
 def grid(rows: Sequence[Sequence[str]], headers: Sequence[str], align: Sequence[str]) -> str:
