@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
     from analysis.replay import Step
 
+pytestmark = pytest.mark.browser
+
 PCAPS = sorted((ROOT / "pcaps").glob("*.pcapng"))
 #: Elements without an end.
 VOID = {"meta", "input", "br", "link"}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 #: The packages may have to be fetched first.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
 #: What a forge would show: the tags, the texts of headings and code, the cells of each row of each table, the links.
 SHOW = """

@@ -18,7 +18,7 @@ from analysis.views.mermaid import render
 from analysis.words import CaptureResult, Endpoint, Opening, Verdict
 
 #: The packages may have to be fetched first.
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]
 
 CAPTURES = sorted((ROOT / "pcaps").glob("*.pcapng"))
 
