@@ -20,7 +20,6 @@ from .remote import is_remote
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future, ProcessPoolExecutor
-    from multiprocessing.context import SpawnContext
     from multiprocessing.synchronize import Event
     from typing import Unpack
 
@@ -42,7 +41,7 @@ def cores() -> int:
 
 
 def fitting(paths: Sequence[str]) -> int:
-    """How many jobs these captures deserve: a process takes a fifth of a second to start, which is 16 MB of reading."""
+    """How many jobs these captures deserve: what is read in a tenth of a second is not worth a process."""
     large = any(map(is_remote, paths)) or sum(map(os.path.getsize, filter(os.path.isfile, paths))) >= LARGE
     return cores() if large else 1
 
@@ -147,18 +146,17 @@ class Processes:
     def __init__(self, jobs: int, asked: Asked, finish: Finish | None) -> None:
         self.size = jobs
         self._work = (asked, finish)
-        self._stopped = self._context().Event()
+        self._stopped: list[Event] = []
         self._executor = self._hired(jobs)
 
-    def _context(self) -> SpawnContext:
-        import multiprocessing  # noqa: PLC0415 - one capture needs none of it
-
-        return multiprocessing.get_context("spawn")
-
     def _hired(self, jobs: int) -> ProcessPoolExecutor:
+        import multiprocessing  # noqa: PLC0415 - one capture needs none of it
         from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - as above
 
-        return ProcessPoolExecutor(jobs, self._context(), _employ, (self._stopped,))
+        # A fork is there at once, but with whatever other threads were in the middle of.
+        context = multiprocessing.get_context("fork" if _alone() else "spawn")
+        self._stopped.append(context.Event())
+        return ProcessPoolExecutor(jobs, context, _employ, (self._stopped[-1],))
 
     def start(self, path: str) -> Future[Found]:
         """Have somebody begin with it as soon as may be."""
@@ -188,11 +186,20 @@ class Processes:
 
     def stop(self) -> None:
         """Have everybody end where they are."""
-        self._stopped.set()
+        for event in self._stopped:
+            event.set()
 
     def close(self) -> None:
         """Wait until they have."""
         self._executor.shutdown(cancel_futures=True)
+
+
+def _alone() -> bool:
+    """Whether this process is known to have no thread but this one, whoever may have begun it."""
+    try:
+        return len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - as above
+    except OSError:
+        return False
 
 
 _stopped: Event
