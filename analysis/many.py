@@ -136,7 +136,10 @@ def attempt(path: str, asked: Asked, progress: Callable[[int], None] | None, fin
     except MemoryError:
         return NotACapture(f"cannot read {path}: there is not enough memory for it")
     if finish:
-        finish(result)
+        try:
+            finish(result)
+        except KeyboardInterrupt:
+            finish(result)  # what was read is kept, and this takes no longer than a moment
     return result
 
 

@@ -22,10 +22,14 @@ from analysis import many
 from analysis.cli import main
 from analysis.errors import NotACapture
 from analysis.portwalk import look
+from analysis.views import json
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
+
+    from analysis.report import Json
+    from analysis.words import CaptureResult
 
 
 @pytest.fixture
@@ -146,6 +150,24 @@ def test_ctrl_c_ends_it_with_what_there_is(folder: Path, monkeypatch: pytest.Mon
     assert found[2] == "signal"
     assert [result.name for result in found[:2]] == paths[:2]
     assert multiprocessing.active_children() == []
+
+
+def test_ctrl_c_while_the_walks_are_drawn_loses_no_capture(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(folder / "04.pcap")
+    assert main(["--format", "json", path]) == 0
+    whole = capsys.readouterr().out
+    original, interrupts = json.walks_as_json, iter([signal.SIGINT])
+
+    def interrupted(result: CaptureResult) -> list[Json]:
+        for number in interrupts:
+            os.kill(os.getpid(), number)
+        return original(result)
+
+    monkeypatch.setattr(json, "walks_as_json", interrupted)
+    assert main(["--format", "json", path]) == 130
+    assert capsys.readouterr().out == whole
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

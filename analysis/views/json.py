@@ -28,7 +28,8 @@ def render(report: Report) -> Iterator[str]:
 
 def draw(result: CaptureResult) -> None:
     """Put the port walks of a capture into the text that they will be, tens of thousands of numbers long."""
-    result.drawn = json.dumps(walks_as_json(result))
+    if result.drawn is None:
+        result.drawn = json.dumps(walks_as_json(result))
     overlook(result)
 
 

@@ -148,7 +148,8 @@ _WALKS = 2
 
 def draw(result: CaptureResult, style: Style) -> None:
     """Put the port walks of a capture into the text that will be shown of them."""
-    result.drawn = "" if style.quiet else _walks(result, style)
+    if result.drawn is None:
+        result.drawn = "" if style.quiet else _walks(result, style)
     overlook(result)
 
 
