@@ -9,6 +9,7 @@ for each other, and what a capture does to its reader (damage, an end for want o
 from __future__ import annotations
 
 import os
+import signal
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -209,7 +210,11 @@ _stopped: Event
 
 
 def _employ(stopped: Event) -> None:
-    """A worker begins. It ends when it is told to, or when its employer is gone; it hears no signals, see deaf()."""
+    """A worker begins. It ends when it is told to, or when its employer is gone.
+
+    It hears no signals, see deaf(), but its employer's SIGTERM: where one of them died, the executor sends it to the
+    others and waits for them to end (from Python 3.12 on they are not asked in another way).
+    """
     import multiprocessing  # noqa: PLC0415 - as above
     import threading  # noqa: PLC0415
 
@@ -222,7 +227,13 @@ def _employ(stopped: Event) -> None:
         employer.join()
         os._exit(1)
 
-    threading.Thread(target=outlived, daemon=True).start()
+    def dismissed() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != employer.pid:
+            pass
+        os._exit(1)
+
+    for ended in (outlived, dismissed):
+        threading.Thread(target=ended, daemon=True).start()
 
 
 def _employed(path: str, asked: Asked, finish: Finish | None) -> Found:
