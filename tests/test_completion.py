@@ -34,7 +34,7 @@ zpty -w typed "PROMPT= TERM=dumb; fpath=(${1:h} \\$fpath)"
 zpty -w typed "told() { zle -R; print AN''SWERED }; zle -N told; bindkey '^T' told"
 zpty -w typed "autoload -Uz compinit; compinit -u -D; print REA''DY"
 zpty -r typed line "*READY*" || exit 1
-zpty -w -n typed "$2"$'\t\x14'
+zpty -w -n typed "$2"$'\\t\\x14'
 zpty -r typed line "*ANSWERED*" || exit 1
 print -r -- $line
 zpty -d typed

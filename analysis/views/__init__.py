@@ -22,24 +22,31 @@ def drawing(
 
     Of many captures they are most of the work. None where a view leaves it all to rendered().
     """
+    from ..portwalk import look, overlook  # noqa: PLC0415 -- here and below: what a run does not need takes time
+
     match form:
         case "json" | "jsonl":
-            from . import json  # noqa: PLC0415 -- one view a run
+            from . import json  # noqa: PLC0415
 
-            return json.draw
+            return partial(_draw, text=json.walks)
+        case "table" if not quiet:
+            from . import table  # noqa: PLC0415
+
+            return partial(_draw, text=partial(table.walks, style=table.Style(color, verbose)))
         case "html":
-            from ..portwalk import look  # noqa: PLC0415 -- as above
-
             return look
-        case "table":
-            from . import table  # noqa: PLC0415 -- as above
-
-            return partial(table.draw, style=table.Style(color, verbose, quiet))
-        case "parquet":
-            from ..portwalk import overlook  # noqa: PLC0415 -- as above
-
+        case "table" | "parquet":  # they show none
             return overlook
     return None
+
+
+def _draw(result: CaptureResult, text: Callable[[CaptureResult], str]) -> None:
+    """Keep the *text* of the port walks instead of what they are found from. Where it is kept already, that stays."""
+    from ..portwalk import overlook  # noqa: PLC0415
+
+    if result.drawn is None:
+        result.drawn = text(result)
+    overlook(result)
 
 
 def rendered(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..portwalk import overlook
 from ..report import SCHEMA, VERSION, capture_as_json, entry_as_json, walks_as_json
 
 if TYPE_CHECKING:
@@ -26,17 +25,15 @@ def render(report: Report) -> Iterator[str]:
     yield "}\n"
 
 
-def draw(result: CaptureResult) -> None:
-    """Put the port walks of a capture into the text that they will be, tens of thousands of numbers long."""
-    if result.drawn is None:
-        result.drawn = json.dumps(walks_as_json(result))
-    overlook(result)
+def walks(result: CaptureResult) -> str:
+    """The port walks of a capture as an array, tens of thousands of numbers long."""
+    return json.dumps(walks_as_json(result))
 
 
 def _capture(result: CaptureResult) -> str:
-    """One capture as an object, in its place the text of the port walks if that was drawn before."""
-    walks = json.dumps(walks_as_json(result)) if result.drawn is None else result.drawn
-    return f'{json.dumps(capture_as_json(result))[:-1]}, "walks": {walks}}}'
+    """One capture as an object; its port walks may have been drawn before."""
+    drawn = walks(result) if result.drawn is None else result.drawn
+    return f'{json.dumps(capture_as_json(result))[:-1]}, "walks": {drawn}}}'
 
 
 def _array(name: str, items: Iterable[str]) -> Iterator[str]:

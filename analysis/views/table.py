@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..portwalk import look, overlook
+from ..portwalk import look
 from ..report import entries
 from ..text import printable
 from ..words import Verdict
@@ -99,7 +99,7 @@ def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
         yield from _capture(result, style)
         if style.quiet:
             continue
-        yield result.drawn if result.drawn is not None else _walks(result, style)
+        yield walks(result, style) if result.drawn is None else result.drawn
         rest = []
         for shown, entry in enumerate(entries(place, result)):
             number += 1
@@ -146,14 +146,7 @@ def _capture(result: CaptureResult, style: Style) -> Iterator[str]:
 _WALKS = 2
 
 
-def draw(result: CaptureResult, style: Style) -> None:
-    """Put the port walks of a capture into the text that will be shown of them."""
-    if result.drawn is None:
-        result.drawn = "" if style.quiet else _walks(result, style)
-    overlook(result)
-
-
-def _walks(result: CaptureResult, style: Style) -> str:
+def walks(result: CaptureResult, style: Style) -> str:
     """The walks through the source ports of refused attempts: what they tell, and a picture in characters."""
     lines: list[str] = []
     for shown, walk in enumerate(look(result)):
