@@ -63,7 +63,7 @@ cdef class Engine:
     cdef public list log, finished_at
     cdef public dict ring, refusals
     cdef public object fresh
-    cdef words m, twins, places, walked, index, queue
+    cdef words m, twins, places, walked, index, tags, queue
     cdef u64 walk_count, early_count, kept_count
     cdef list memory
     cdef public u64[::1] counts, reasons
@@ -175,13 +175,13 @@ cdef class Engine:
     @cython.locals(m=words, i=u64, entry=u64, b=Py_ssize_t)
     cdef inline Py_ssize_t find(self, u64 tag, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) except -9 nogil
     cdef tuple ways(self, Py_ssize_t slot)
-    @cython.locals(m=words, slot=u64, state=u64, b=Py_ssize_t, i=u64, tag_ahead=u64)
+    @cython.locals(m=words, slot=u64, state=u64, b=Py_ssize_t, soon=u64)
     cdef Py_ssize_t claim(self, u64 tag, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) except -9 nogil
     @cython.locals(i=u64)
     cdef inline int enter(self, u64 tag, u64 slot) except -1 nogil
-    @cython.locals(m=words, slot=u64, b=Py_ssize_t)
+    @cython.locals(slot=u64)
     cdef int spread(self) except -1 nogil
-    @cython.locals(m=words, b=Py_ssize_t, i=u64, j=u64, entry=u64)
+    @cython.locals(i=u64, j=u64, entry=u64)
     cdef int unindex(self, Py_ssize_t slot) except -1 nogil
     @cython.locals(m=words, high=u64, low=u64, port=u64, at=u64, i=Py_ssize_t, _=u64)
     cdef Py_ssize_t place(self, Py_ssize_t b, bint claim) noexcept nogil

@@ -173,7 +173,7 @@ if not cython.compiled:
     IN_USE = 0x10000000000  # bit 40 of the third word of a place
 
     LEAST = 4096  # places in the index, to begin with
-    AHEAD = 8  # slots
+    AHEAD = 16  # slots
     KEYS = 16
     RAW = 64  # octets of self.raw to a slot
     LOW24 = 0xFFFFFF
@@ -357,6 +357,7 @@ class Engine:
                 8 * PLACES,
                 WALKS * WALK,
                 size if COMPILED else 1,
+                capacity if COMPILED else 1,
                 QUEUE * WAITING,
             )
         ]
@@ -367,10 +368,11 @@ class Engine:
             self.places = address(self.memory[2])
             self.walked = address(self.memory[3])
             self.index = address(self.memory[4])
-            self.queue = address(self.memory[5])
+            self.tags = address(self.memory[5])
+            self.queue = address(self.memory[6])
             self.raw = cython.address(self.headers[0])
         else:
-            self.m, self.twins, self.places, self.walked, self.index, self.queue = self.memory
+            self.m, self.twins, self.places, self.walked, self.index, self.tags, self.queue = self.memory
             self.raw = self.headers
         self.lookup: dict[bytes, int] = {}  # each way of a conversation: slot << 2 | to itself << 1 | from A
         self.seed = int.from_bytes(os.urandom(8), "little")
@@ -1656,10 +1658,12 @@ class Engine:
             if state & EQUAL:
                 self.equals -= 1
             self.unindex(slot)
-            if cython.compiled:  # whoever goes soon: fetch its place in the index
-                b = (slot + AHEAD if slot + AHEAD < self.capacity else slot) * WORDS
-                tag_ahead = self.tag(m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS])
-                prefetch(self.index + (tag_ahead & self.mask))  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd
+            if cython.compiled and slot + AHEAD < self.capacity:  # fetch whoever goes soon, and its place in the index
+                soon = slot + AHEAD
+                prefetch(m + soon * WORDS)  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd
+                prefetch(m + soon * WORDS + WORDS // 2)  # type: ignore[name-defined, operator]  # noqa: F821
+                prefetch(self.raw + soon * RAW)  # type: ignore[name-defined]  # noqa: F821
+                prefetch(self.index + (self.tags[soon] & self.mask))  # type: ignore[name-defined, operator]  # noqa: F821
         b = slot * WORDS
         m[b + A_HIGH] = a_high
         m[b + A_LOW] = a_low
@@ -1678,6 +1682,7 @@ class Engine:
             self.lookup[back] = slot << 2
             self.lookup[there] = slot << 2 | (3 if there == back else 1)
             return slot
+        self.tags[slot] = tag
         if self.used * 4 > self.mask + 1:
             self.spread()
         else:
@@ -1694,23 +1699,19 @@ class Engine:
 
     def spread(self) -> int:
         """Make the index twice as large: it grows with what it holds, so that little lies close together."""
-        m = self.m
         memset(self.index, 0, (self.mask + 1) * 8)  # type: ignore[name-defined]  # noqa: F821 - engine.pxd has it
         self.mask = self.mask * 2 + 1
         for slot in range(self.used):
-            b = slot * WORDS
-            self.enter(self.tag(m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS]), slot)
+            self.enter(self.tags[slot], slot)
         return 0
 
     def unindex(self, slot: int) -> int:
         """Take the conversation in *slot* out of the index."""
-        m = self.m
-        b = slot * WORDS
         if not cython.compiled:
             for way in self.ways(slot):
                 self.lookup.pop(way, None)
             return 0
-        i = self.tag(m[b + A_HIGH], m[b + A_LOW], m[b + B_HIGH], m[b + B_LOW], m[b + PORTS]) & self.mask
+        i = self.tags[slot] & self.mask
         while self.index[i] & LOW32 != slot + 1:
             i = (i + 1) & self.mask
         j = i

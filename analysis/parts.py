@@ -20,22 +20,26 @@ logged segment.
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import struct
 from bisect import bisect_left
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from .engine import COMPILED, NUMBERS, Finished, Kept, Refusals, Undecided, destination
 from .errors import NotACapture
-from .reader import ORDERS, PCAP, Analysis, read_file
+from .reader import ORDERS, PCAP, Analysis, equal_ends, read_file
+from .unpack import read
 from .words import Damage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from multiprocessing.connection import Connection
     from typing import Unpack
 
@@ -232,6 +236,11 @@ _CHAIN = 32
 
 #: A file, and which of its octets; all where there is no end.
 _Range = tuple[str, int, int | None]
+_Task = list[_Range]
+#: What one comes to (None where nothing was a capture), and what was none, and why.
+_Findings = tuple["Part | None", list[tuple[NotACapture, str]]]
+#: Waits for that; raises EOFError where whoever was at it died.
+_Ask = Callable[[], _Findings]
 
 
 def analyze_parts(
@@ -242,33 +251,87 @@ def analyze_parts(
     refused: Callable[[NotACapture, str], None] | None = None,
     **asked: Unpack[Asked],
 ) -> CaptureResult | None:
-    """Analyse one capture, in one file or cut into several, in *jobs* processes of which this is one.
+    """Analyse one capture, in one file or cut into several, on *jobs* processors: in as many processes or threads.
 
-    As analyze() does with one path, and analyze_set() with several. None where that is not worth while (the compiled
-    engine is quicker by itself), or where the parts may give another result than the whole: read it in one go then.
+    As analyze() does with one path, and analyze_set() with several. None where that is not worth while (where many
+    conversations are to be remembered the compiled engine is quicker by itself), or where the parts may give another
+    result than the whole: read it in one go then.
     """
-    if COMPILED or jobs < 2 or not all(map(os.path.isfile, paths)) or sum(map(os.path.getsize, paths)) < LARGE:
+    quick = COMPILED and not equal_ends(asked.get("only", ()))
+    if quick or jobs < 2 or not all(map(os.path.isfile, paths)) or sum(map(os.path.getsize, paths)) < LARGE:
         return None
     tasks = _ranges(paths[0], jobs) if len(paths) == 1 else _groups(paths, jobs)
     if len(tasks) < 2:
         return None
+    with (_threads if COMPILED else _processes)(tasks[1:], asked) as others:
+        return _put_together(tasks, others, progress, refused, asked)
+
+
+@contextmanager
+def _processes(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
+    """Have the tasks done in processes of their own, which are ended from outside; who asks waits for one of them."""
     import multiprocessing  # noqa: PLC0415 - seldom needed
 
     context = multiprocessing.get_context("spawn")
     crew = []
-    for task in tasks[1:]:
+    for task in tasks:
         ours, theirs = context.Pipe(duplex=False)
-        crew.append((context.Process(target=_work, args=(theirs, task, asked), daemon=True), ours))
+        crew.append((context.Process(target=_send, args=(theirs, task, asked), daemon=True), ours))
         with deaf():
             crew[-1][0].start()
         theirs.close()
     try:
-        return _put_together(tasks, [ours for _, ours in crew], progress, refused, asked)
+        yield [ours.recv for _, ours in crew]
     finally:
         for process, ours in crew:
             ours.close()
             process.kill()  # it hears nothing else
             process.join()
+
+
+def _send(pipe: Connection, task: _Task, asked: Asked) -> None:
+    """What such a process does."""
+    pipe.send(_findings(task, asked, None))
+
+
+@contextmanager
+def _threads(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
+    """Have the tasks done in threads; the compiled engine lets others run meanwhile."""
+    from threading import Thread  # noqa: PLC0415 - seldom needed
+
+    over = False
+    found: dict[int, _Findings] = {}
+
+    def work(place: int) -> None:
+        found[place] = _findings(tasks[place], asked, watch)
+
+    def watch(_octets: int) -> None:
+        if over:
+            raise KeyboardInterrupt
+
+    def ask(place: int) -> _Findings:
+        crew[place].join()
+        if place not in found:
+            raise EOFError
+        return found[place]
+
+    crew = [Thread(target=work, args=(place,)) for place in range(len(tasks))]
+    for thread in crew:
+        thread.start()
+    try:
+        yield [partial(ask, place) for place in range(len(tasks))]
+    finally:
+        over = True
+        for thread in crew:
+            thread.join()
+
+
+def _findings(task: _Task, asked: Asked, progress: Callable[[int], None] | None) -> _Findings:
+    """Analyse what a task names as a part."""
+    analysis = Analysis("", **asked)
+    analysis.engine.begin_part(True)
+    pieces, errors, _ = _read(analysis, task, progress)
+    return _exported(analysis, asked, pieces) if pieces else None, errors
 
 
 #: What ends a run. A terminal sends it to all processes in front of it, and only the first of them is to heed it.
@@ -286,22 +349,28 @@ def deaf() -> Iterator[None]:
 
 
 def _put_together(  # noqa: C901 - each way in which it may fail has its line
-    tasks: list[list[_Range]],
-    pipes: list[Connection],
+    tasks: list[_Task],
+    others: list[_Ask],
     progress: Callable[[int], None] | None,
     refused: Callable[[NotACapture, str], None] | None,
     asked: Asked,
 ) -> CaptureResult | None:
-    """Read what the first task says, and add what the others found."""
+    """Read what the first task says, and add what the others find."""
     one_file = tasks[0][0][2] is not None
+    sizes = list(map(_size, tasks))
+
+    def all_progress(octets: int) -> None:  # the others get on as fast, by and large
+        if progress:
+            progress(octets * sum(sizes) // max(sizes[0], 1))
+
     analysis = Analysis("", **asked)
     analysis.engine.begin_part(False)
-    pieces, errors, stopped = _read(analysis, tasks[0], progress)
-    for task, pipe in zip(tasks[1:], pipes, strict=True):
+    pieces, errors, stopped = _read(analysis, tasks[0], all_progress)
+    for ask in others:
         if stopped:
             break
         try:
-            found, its_errors = pipe.recv()
+            found, its_errors = ask()
         except EOFError:  # it died
             return None
         except KeyboardInterrupt:
@@ -313,8 +382,6 @@ def _put_together(  # noqa: C901 - each way in which it may fail has its line
         if found is not None:
             _absorb(analysis, found)
             pieces += found.pieces
-        if progress:
-            progress(sum((end or os.path.getsize(path)) - start for path, start, end in task))  # noqa: PTH202
     if stopped and pieces and not pieces[-1].damage:
         _, start, end = tasks[len(pieces) - 1][0] if one_file else ("", 0, None)
         pieces[-1] = pieces[-1]._replace(damage=Damage((end or 0) - max(start - 24, 0), "interrupted"))
@@ -333,16 +400,8 @@ def _put_together(  # noqa: C901 - each way in which it may fail has its line
     return result
 
 
-def _work(pipe: Connection, task: list[_Range], asked: Asked) -> None:
-    """What a process of its own does. It is ended from outside."""
-    analysis = Analysis("", **asked)
-    analysis.engine.begin_part(True)
-    pieces, errors, _ = _read(analysis, task, None)
-    pipe.send((_exported(analysis, asked, pieces) if pieces else None, errors))
-
-
 def _read(
-    analysis: Analysis, task: list[_Range], progress: Callable[[int], None] | None
+    analysis: Analysis, task: _Task, progress: Callable[[int], None] | None
 ) -> tuple[list[Piece], list[tuple[NotACapture, str]], bool]:
     """Feed *analysis*; return what each file held, which were none, and whether KeyboardInterrupt ended that."""
     pieces: list[Piece] = []
@@ -371,19 +430,30 @@ def _read(
     return pieces, errors, False
 
 
-def _octets(path: str, start: int, end: int) -> Iterator[bytes]:
+def _size(task: _Task) -> int:
+    """Octets of it."""
+    return sum((os.path.getsize(path) if end is None else end) - start for path, start, end in task)  # noqa: PTH202
+
+
+def _octets(path: str, start: int, end: int) -> Iterator[Octets]:
+    """The octets of a range, after the header of the file."""
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - names are strings here
         if start:
             yield file.read(24)
-            file.seek(start)
-        while start < end and (block := file.read(min(_BLOCK, end - start))):
-            start += len(block)
-            yield block
+        before = start % mmap.PAGESIZE  # whole pages are copied faster
+        file.seek(start - before)
+        left = end - start + before
+        for block in read(file.fileno(), left):
+            yield block[before:left]
+            left -= len(block)
+            before = 0
+            if left <= 0:
+                break
 
 
-def _groups(paths: Sequence[str], jobs: int) -> list[list[_Range]]:
+def _groups(paths: Sequence[str], jobs: int) -> list[_Task]:
     """The files in *jobs* groups of about one size."""
-    groups: list[list[_Range]] = [[] for _ in range(jobs)]
+    groups: list[_Task] = [[] for _ in range(jobs)]
     sizes = list(map(os.path.getsize, paths))
     before, whole = 0, sum(sizes)
     for path, size in zip(paths, sizes, strict=True):
@@ -392,7 +462,7 @@ def _groups(paths: Sequence[str], jobs: int) -> list[list[_Range]]:
     return [group for group in groups if group]
 
 
-def _ranges(path: str, jobs: int) -> list[list[_Range]]:
+def _ranges(path: str, jobs: int) -> list[_Task]:
     """A pcap file in *jobs* ranges, each of which begins with a record, most probably; one where it is none."""
     size = os.path.getsize(path)  # noqa: PTH202
     with open(path, "rb") as file:  # noqa: PTH123

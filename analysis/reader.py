@@ -72,6 +72,11 @@ class Asked(TypedDict, total=False):
     each: Each | None
 
 
+def equal_ends(only: Collection[Verdict]) -> bool:
+    """Whether it takes no more than the segments whose two endpoints are equal to tell these verdicts."""
+    return bool(only) and frozenset(only) <= {Verdict.SELF_CONNECT, Verdict.SELF_SYN}
+
+
 class Analysis:
     """The analysis of one capture, fed with its octets in order and in any portions. What may be asked: see Asked.
 
@@ -101,7 +106,7 @@ class Analysis:
             sum(1 << VERDICTS.index(verdict) for verdict in wanted),
             most,
             keep_from(wanted & REMARKABLE if each else wanted),
-            bool(only) and self.only <= {Verdict.SELF_CONNECT, Verdict.SELF_SYN},
+            equal_ends(only),
             port,
             host,
         )

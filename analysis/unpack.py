@@ -24,8 +24,8 @@ PORTION = 1 << 16
 #: Octets at most unpacked at a time where damage costs all of them: by what cannot be copied beforehand.
 STEP = 1 << 16
 
-#: Octets read at a time: one huge page.
-READ = 2 << 20
+#: Octets read at a time: they and what the engine looks up fit the caches of a processor.
+READ = 1 << 20
 
 #: Compressed input that unpacks to more than this many octets, and more than RATIO times its own size, is a bomb.
 FREE = 32 << 20
