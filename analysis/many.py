@@ -14,7 +14,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import NotACapture
-from .parts import LARGE, deaf
+from .parts import LARGE, deaf, end_with_employer, start_method
 from .reader import analyze
 from .remote import is_remote
 
@@ -154,11 +154,9 @@ class Processes:
         self._executor = self._hired(jobs)
 
     def _hired(self, jobs: int) -> ProcessPoolExecutor:
-        import multiprocessing  # noqa: PLC0415 - one capture needs none of it
-        from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - as above
+        from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - one capture needs none of it
 
-        # A fork is there at once, but with whatever other threads were in the middle of.
-        context = multiprocessing.get_context("fork" if _alone() else "spawn")
+        context = start_method()
         self._stopped.append(context.Event())
         return ProcessPoolExecutor(jobs, context, _employ, (self._stopped[-1],))
 
@@ -198,14 +196,6 @@ class Processes:
         self._executor.shutdown(cancel_futures=True)
 
 
-def _alone() -> bool:
-    """Whether this process is known to have no thread but this one, whoever may have begun it."""
-    try:
-        return len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - as above
-    except OSError:
-        return False
-
-
 _stopped: Event
 
 
@@ -215,25 +205,18 @@ def _employ(stopped: Event) -> None:
     It hears no signals, see deaf(), but its employer's SIGTERM: where one of them died, the executor sends it to the
     others and waits for them to end (from Python 3.12 on they are not asked in another way).
     """
-    import multiprocessing  # noqa: PLC0415 - as above
-    import threading  # noqa: PLC0415
+    import threading  # noqa: PLC0415 - as above
 
     global _stopped  # noqa: PLW0603 - that is how executors hand things to their workers
     _stopped = stopped
-    employer = multiprocessing.parent_process()
-    assert employer  # noqa: S101 - for the type checker
-
-    def outlived() -> None:
-        employer.join()
-        os._exit(1)
+    employer = end_with_employer()
 
     def dismissed() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != employer.pid:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != employer:
             pass
         os._exit(1)
 
-    for ended in (outlived, dismissed):
-        threading.Thread(target=ended, daemon=True).start()
+    threading.Thread(target=dismissed, daemon=True).start()
 
 
 def _employed(path: str, asked: Asked, finish: Finish | None) -> Found:

@@ -41,6 +41,7 @@ from .words import Damage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkContext, SpawnContext
     from typing import Unpack
 
     from .engine import Engine
@@ -270,9 +271,7 @@ def analyze_parts(
 @contextmanager
 def _processes(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
     """Have the tasks done in processes of their own, which are ended from outside; who asks waits for one of them."""
-    import multiprocessing  # noqa: PLC0415 - seldom needed
-
-    context = multiprocessing.get_context("spawn")
+    context = start_method()
     crew = []
     for task in tasks:
         ours, theirs = context.Pipe(duplex=False)
@@ -291,6 +290,7 @@ def _processes(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
 
 def _send(pipe: Connection, task: _Task, asked: Asked) -> None:
     """What such a process does."""
+    end_with_employer()
     pipe.send(_findings(task, asked, None))
 
 
@@ -332,6 +332,34 @@ def _findings(task: _Task, asked: Asked, progress: Callable[[int], None] | None)
     analysis.engine.begin_part(True)
     pieces, errors, _ = _read(analysis, task, progress)
     return _exported(analysis, asked, pieces) if pieces else None, errors
+
+
+def start_method() -> ForkContext | SpawnContext:
+    """How processes are begun: a fork is there at once, but with whatever other threads were in the middle of."""
+    import multiprocessing  # noqa: PLC0415 - seldom needed
+
+    try:
+        alone = len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - counts threads, whoever began them
+    except OSError:
+        alone = False
+    return multiprocessing.get_context("fork") if alone else multiprocessing.get_context("spawn")
+
+
+def end_with_employer() -> int:
+    """Have this process end as soon as the one that began it is gone; return that one's number."""
+    import multiprocessing  # noqa: PLC0415 - seldom needed
+    import threading  # noqa: PLC0415
+
+    employer = multiprocessing.parent_process()
+    assert employer  # noqa: S101 - for the type checker
+    assert employer.pid  # noqa: S101
+
+    def outlived() -> None:
+        employer.join()
+        os._exit(1)
+
+    threading.Thread(target=outlived, daemon=True).start()
+    return employer.pid
 
 
 #: What ends a run. A terminal sends it to all processes in front of it, and only the first of them is to heed it.

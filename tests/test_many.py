@@ -103,12 +103,13 @@ def test_a_worker_that_dies_is_told(folder: Path, monkeypatch: pytest.MonkeyPatc
 def test_beside_other_threads_workers_begin_anew(folder: Path) -> None:
     """They are not copied together with what another thread may be in the middle of."""
     paths = [str(folder / name) for name in ("00.pcap", "04.pcap", "08.pcap")]
+    assert many.start_method().get_start_method() == "fork"
     alone = list(many.analyze_many(paths, 2))
     end = threading.Event()
     other = threading.Thread(target=end.wait)
     other.start()
     try:
-        assert not many._alone()
+        assert many.start_method().get_start_method() == "spawn"
         assert list(many.analyze_many(paths, 2)) == alone
     finally:
         end.set()

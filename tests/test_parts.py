@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pickle
 import random
+import signal
+import subprocess
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -179,6 +182,24 @@ def test_a_false_beginning_is_noticed(tmp_path):
     path.write_bytes(pcap([(10**18, inner), (10**18, b"E" * 60)]))
     assert len(parts._ranges(str(path), 2)) == 2
     assert parts.analyze_parts([str(path)], 2) is None
+
+
+KILLED = """
+import os, signal, sys
+from analysis import parts
+parts.LARGE, parts.COMPILED = 0, False
+def begun(octets):  # by the first process; the other's findings do not fit a pipe, and nobody will read them
+    os.kill(os.getpid(), signal.SIGKILL)
+parts.analyze_parts(sys.argv[1:], 2, progress=begun)
+"""
+
+
+def test_who_works_for_nobody_ends(tmp_path):
+    """Standard output is at its end when all who hold it have ended."""
+    path = tmp_path / "a.pcap"
+    path.write_bytes(pcap(traffic(random.Random(7), 4000)))
+    run = subprocess.run([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, timeout=20, check=False)
+    assert run.returncode == -signal.SIGKILL
 
 
 PADDING = [(10**18, b"\x00")] * NEAR
