@@ -168,7 +168,8 @@ def parser() -> argparse.ArgumentParser:
         "--jobs",
         metavar="N",
         type=_jobs,
-        help="captures to read at the same time (default: one for each processor); the report is the same",
+        help="captures, or parts of a large one, to read at the same time (default: one for each processor); the "
+        "report is the same",
     )
     what.add_argument(
         "--cluster",

@@ -203,8 +203,8 @@ def read(fd: int, size: int | None) -> Generator[memoryview, None, None]:
 
     *size* in octets, None where it is not known (a pipe is read as it comes). Raises OSError.
 
-    A copy into memory that stays in the cache beats a mapped file, whose pages have to be faulted in one by one
-    (bench/README.md), and a file that shrinks meanwhile only ends early.
+    The memory is small enough to stay in the processor's cache: with small frames a mapped file, whose pages have to be
+    faulted in, is no faster. And a file that shrinks meanwhile only ends early.
     """
     buffer = memoryview(mapping(min(READ, size + 1) if size else 1 << 16))
     while got := os.readv(fd, [buffer]):
