@@ -48,7 +48,7 @@ def extensions() -> list[Extension]:
 
     write_numbers()
     compiled = cythonize(
-        [Extension("analysis.engine", ["analysis/engine.py"], extra_compile_args=["-O3"])],
+        [Extension("analysis.engine", ["analysis/engine.py"], extra_compile_args=["-O3", "-g0"])],
         compiler_directives=DIRECTIVES,
     )
     for extension in compiled:

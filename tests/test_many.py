@@ -100,10 +100,14 @@ def test_a_worker_that_dies_is_told(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert [result.name for result in (first, *others)] == [paths[0], *paths[2:]]
 
 
+def test_without_other_threads_workers_are_forked() -> None:
+    ask = "from analysis.parts import start_method; print(start_method().get_start_method())"
+    assert subprocess.check_output([sys.executable, "-c", ask], text=True) == "fork\n"
+
+
 def test_beside_other_threads_workers_begin_anew(folder: Path) -> None:
     """They are not copied together with what another thread may be in the middle of."""
     paths = [str(folder / name) for name in ("00.pcap", "04.pcap", "08.pcap")]
-    assert many.start_method().get_start_method() == "fork"
     alone = list(many.analyze_many(paths, 2))
     end = threading.Event()
     other = threading.Thread(target=end.wait)
