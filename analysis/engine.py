@@ -398,7 +398,8 @@ class Engine:
         self.log: list[Undecided] = []
         self.ring: dict[int, tuple[int, int, bytes]] = {}
         self.refusals: dict[tuple[int, int, int], Refusals] = {}
-        self.fresh: dict[tuple[int, int, int], list[tuple[int, int, int]]] = {}
+        #: Refused attempts by destination that were added since parts.py asked for them.
+        self.fresh: dict[tuple[int, int, int], list[tuple[int, int, int]]] | None = None
         self.finished_at: list[int] = []
         self.midstream = self.midstream_to_itself = self.evicted = 0
         # Where the last walk stopped, how many octets it wants from there, and what broke there.

@@ -44,9 +44,11 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkContext, SpawnContext
     from typing import Unpack
 
-    from .engine import Engine
     from .reader import Asked
     from .words import CaptureResult, Octets, Piece
+
+#: A destination among the refusals, see destination().
+_Key = tuple[int, int, int]
 
 _WORDS = struct.Struct("=16Q").unpack
 _NEAR, _WALK, _STATE, _FRAME, _REFUSED, _SINCE, _KEPT, _FIRST_IS_B = NUMBERS
@@ -167,7 +169,8 @@ def _absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop
     engine.fresh = {}
     for one in following.log:
         engine.again(one, base)
-    before = _Refused(engine)
+    before = _Refused(engine.refusals, engine.fresh)
+    engine.fresh = None
     for words, header, kept, omitted, early in following.tails:
         values = list(_WORDS(words))
         values[_FRAME] += base
@@ -212,11 +215,11 @@ def _absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop
 class _Refused:
     """How many attempts at a destination were refused before a frame, besides those that the part knew itself."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._fresh = {key: [frame for frame, _, _ in ones] for key, ones in engine.fresh.items()}
-        self._refusals = engine.refusals
+    def __init__(self, refusals: dict[_Key, Refusals], fresh: dict[_Key, list[tuple[int, int, int]]]) -> None:
+        self._fresh = {key: [frame for frame, _, _ in ones] for key, ones in fresh.items()}
+        self._refusals = refusals
 
-    def __call__(self, key: tuple[int, int, int], frame: int) -> int:
+    def __call__(self, key: _Key, frame: int) -> int:
         fresh = self._fresh.get(key, [])
         known = self._refusals.get(key)
         return (known[0] if known else 0) - len(fresh) + bisect_left(fresh, frame)
