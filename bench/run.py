@@ -4,8 +4,8 @@
     .venv/bin/python bench/run.py --scale 0.02       a quick look
 
 Whole processes, prompt to prompt: the median of --rounds wall times, and the most memory. The file is in the page
-cache (read once before), the programs take turns, so that whatever else the machine does hits all of them. A full
-run on a compiled engine writes its results into bench/README.md.
+cache (read once before), the programs take turns, so that whatever else the machine does hits all of them; so do the
+captures whose figures are compared. A full run on a compiled engine writes its results into bench/README.md.
 """
 
 from __future__ import annotations
@@ -79,13 +79,15 @@ class Heat:
 
 HEATS = {
     "storm": Heat("storm", captures.CAPTURES["storm"].packets, (ONLY, TCPDUMP, EVERY, DD)),
-    "bulk": Heat("bulk", captures.CAPTURES["bulk"].packets, (ONLY, TCPDUMP, EVERY, DD)),
     "flood": Heat("flood", captures.CAPTURES["flood"].packets, (ONLY, TCPDUMP, EVERY)),
+    "million": Heat("storm", 1_000_000, (EVERY, PURE, TSHARK, PURE_ONLY, TCPTRACE)),
+    "bulk": Heat("bulk", captures.CAPTURES["bulk"].packets, (ONLY, TCPDUMP, EVERY, DD)),
     "web": Heat("web", captures.CAPTURES["web"].packets, (ONLY, TCPDUMP, EVERY)),
     "long": Heat("storm", 125_000_000, (EVERY,), rounds=1),  # 10 GB: for its memory
-    "million": Heat("storm", 1_000_000, (EVERY, PURE, TSHARK, PURE_ONLY, TCPTRACE)),
     "small": Heat("storm", 100_000, (EVERY, PURE, DPKT, SCAPY)),
 }
+#: Heats that values() compares with each other: they take turns as their programs do.
+COMPARED = ("storm", "flood", "million")
 
 
 @dataclass(frozen=True)
@@ -187,16 +189,26 @@ def read_once(path: Path) -> None:
             pass
 
 
-def run(packets: int, path: Path, programs: Sequence[Program], rounds: int, pure: Path) -> list[Times]:
-    """Let the programs take turns on one capture of so many packets."""
-    read_once(path)
-    measured = [Times(program, packets, path.stat().st_size) for program in programs]
-    for _ in range(rounds):
-        for times in measured:
-            seconds, memory = measure(times.program, path, pure)
-            times.seconds.append(seconds)
-            times.memory = max(times.memory, memory)
-    return measured
+@dataclass
+class Ready:
+    """A heat that can begin: its capture, who takes part, and what was measured of each."""
+
+    heat: Heat
+    path: Path
+    times: list[Times]
+
+
+def run(heats: Sequence[Ready], rounds: int, pure: Path) -> None:
+    """Let the programs, and these heats, take turns."""
+    for one in heats:
+        read_once(one.path)
+    for turn in range(rounds):
+        for one in heats:
+            if one.heat.rounds is None or turn < one.heat.rounds:
+                for times in one.times:
+                    seconds, memory = measure(times.program, one.path, pure)
+                    times.seconds.append(seconds)
+                    times.memory = max(times.memory, memory)
 
 
 def verify(name: str, packets: int, path: Path, programs: Sequence[Program], pure: Path) -> None:
@@ -360,21 +372,28 @@ def main() -> None:
     missing = {p.name: why for heat in HEATS.values() for p in heat.programs if (why := absent(p))}
     load = os.getloadavg()[0]
     with interpreted() as pure:
-        for name in asked.names or HEATS:
-            heat = HEATS[name]
-            packets = round(heat.packets * asked.scale)
-            programs = [program for program in heat.programs if program.name not in missing]
-            if not programs:
-                continue
-            say(f"{name}: {packets:,} packets")
-            path = made(asked.dir, heat.capture, packets)
-            if path.stat().st_size > available():
-                say(f"{path} is larger than the memory that is free: this will measure the disk")
-            verify(heat.capture, packets, path, programs, pure)
-            measured = run(packets, path, programs, min(heat.rounds or asked.rounds, asked.rounds), pure)
-            results[name] = {times.program: times for times in measured}
-            if asked.discard:
-                path.unlink()
+        names = asked.names or list(HEATS)
+        compared = [name for name in names if name in COMPARED]
+        for group in [compared, *([name] for name in names if name not in COMPARED)]:
+            ready: dict[str, Ready] = {}
+            for name in group:
+                heat = HEATS[name]
+                packets = round(heat.packets * asked.scale)
+                programs = [program for program in heat.programs if program.name not in missing]
+                if not programs:
+                    continue
+                say(f"{name}: {packets:,} packets")
+                path = made(asked.dir, heat.capture, packets)
+                if path.stat().st_size > available():
+                    say(f"{path} is larger than the memory that is free: this will measure the disk")
+                verify(heat.capture, packets, path, programs, pure)
+                times = [Times(program, packets, path.stat().st_size) for program in programs]
+                ready[name] = Ready(heat, path, times)
+            run(list(ready.values()), asked.rounds, pure)
+            for name, one in ready.items():
+                results[name] = {times.program: times for times in one.times}
+                if asked.discard:
+                    one.path.unlink()
     floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     lines = "\n".join(report(results, missing, load, floor, asked.scale))
     sys.stdout.write(lines + "\n")
