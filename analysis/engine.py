@@ -203,6 +203,8 @@ if not cython.compiled:
     #: Of one opening, so many segments are kept in full, and so many in all (those that can still change a state).
     FULL = 64
     ALL = 512
+    #: Segments that a part may log, some 200 MB: a file can be made that has every one of them logged.
+    MAX_LOG = 1 << 19
     #: Openings whose segments are kept at one time.
     MAX_KEPT = 65_536
     #: The same for those that are kept only because their SYN was repeated, and may be crossed yet.
@@ -357,7 +359,7 @@ class Engine:
                 8 * PLACES,
                 WALKS * WALK,
                 size if COMPILED else 1,
-                capacity if COMPILED else 1,
+                capacity if COMPILED else 1,  # the tag of each slot, by which it is found in the index
                 QUEUE * WAITING,
             )
         ]
@@ -1925,23 +1927,26 @@ class Engine:
             packet = bytes(d[p : p + size]) if size else b""
         else:
             packet = self.ring[self.number % NEAR][2]
-        self.log.append(
-            (
-                self.number,
-                time,
-                a_high,
-                a_low,
-                b_high,
-                b_low,
-                ports,
-                from_a | wired << 1,
-                data,
-                size,
-                packet,
-                self.refused_at(a_high, a_low, ports >> 16 & 0xFFFF | (ports >> 32 << 32)) + self.mark_a,
-                self.refused_at(b_high, b_low, ports & 0xFFFF | (ports >> 32 << 32)) + self.mark_b,
+        if len(self.log) >= MAX_LOG:
+            self.unsure = True
+        else:
+            self.log.append(
+                (
+                    self.number,
+                    time,
+                    a_high,
+                    a_low,
+                    b_high,
+                    b_low,
+                    ports,
+                    from_a | wired << 1,
+                    data,
+                    size,
+                    packet,
+                    self.refused_at(a_high, a_low, ports >> 16 & 0xFFFF | (ports >> 32 << 32)) + self.mark_a,
+                    self.refused_at(b_high, b_low, ports & 0xFFFF | (ports >> 32 << 32)) + self.mark_b,
+                )
             )
-        )
 
     def flush(self, slot: int) -> None:
         """Log how many segments were left out of the log of *slot* since its last one."""

@@ -9,8 +9,9 @@ first 2,047 frames, which may be copies of frames of the part before. Merging st
 with the state of the first. So merging is associative, and any way of cutting gives the report of the whole.
 
 What is exact only within bounds. Where ``unsure`` is set in it, the result may differ from that of the whole, and only
-reading in one go tells: a part or a merge had more conversations than ``--table`` holds, or of more than 64 segments in
-a row without SYN, FIN or RST at the head of a part (which logs 64 of them) one may have mattered. Without a sign:
+reading in one go tells: a part or a merge had more conversations than ``--table`` holds, or more than 524,288 segments
+to log, or of more than 64 segments in a row without SYN, FIN or RST at the head of a part (which logs 64 of them) one
+may have mattered. Without a sign:
 three copies of one packet on both sides of a cut, within 2 ms but 2,048 frames apart; more than 65,536 openings kept
 at one time.
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from multiprocessing.connection import Connection
     from multiprocessing.context import ForkContext, SpawnContext
+    from threading import Thread
     from typing import Unpack
 
     from .reader import Asked
@@ -231,8 +233,9 @@ def _shifted(kept: list[Kept] | None, base: int) -> list[Kept] | None:
 
 # -- on several processors -----------------------------------------------------------------------------------------
 
-#: Octets from which on it is worth while to start processes.
+#: Octets that are worth a process or a thread of their own.
 LARGE = 16 << 20
+#: Octets in which the beginning of a record is looked for.
 _BLOCK = 1 << 20
 
 #: Records that must follow each other for one to be taken for the beginning of one.
@@ -241,8 +244,8 @@ _CHAIN = 32
 #: A file, and which of its octets; all where there is no end.
 _Range = tuple[str, int, int | None]
 _Task = list[_Range]
-#: What one comes to (None where nothing was a capture), and what was none, and why.
-_Findings = tuple["Part | None", list[tuple[NotACapture, str]]]
+#: What one comes to (None where nothing was a capture), what was none and why, and whether Ctrl-C ended it.
+_Findings = tuple["Part | None", list[tuple[NotACapture, str]], bool]
 #: Waits for that; raises EOFError where whoever was at it died.
 _Ask = Callable[[], _Findings]
 
@@ -261,14 +264,20 @@ def analyze_parts(
     conversations are to be remembered the compiled engine is quicker by itself), or where the parts may give another
     result than the whole: read it in one go then.
     """
-    quick = COMPILED and not equal_ends(asked.get("only", ()))
-    if quick or jobs < 2 or not all(map(os.path.isfile, paths)) or sum(map(os.path.getsize, paths)) < LARGE:
+    if jobs < 2 or (COMPILED and not equal_ends(asked.get("only", ()))):
         return None
-    tasks = _ranges(paths[0], jobs) if len(paths) == 1 else _groups(paths, jobs)
-    if len(tasks) < 2:
+    try:
+        whole = sum(map(os.path.getsize, paths))
+        if whole < LARGE or not all(map(os.path.isfile, paths)):
+            return None
+        jobs = min(jobs, whole // max(LARGE, 1) + 1)
+        tasks = _ranges(paths[0], jobs) if len(paths) == 1 else _groups(paths, jobs)
+        if len(tasks) < 2:
+            return None
+        with (_threads if COMPILED else _processes)(tasks[1:], asked) as others:
+            return _put_together(tasks, others, progress, refused, asked)
+    except (OSError, MemoryError):  # in one go it shows what is wrong, and how far it goes all the same
         return None
-    with (_threads if COMPILED else _processes)(tasks[1:], asked) as others:
-        return _put_together(tasks, others, progress, refused, asked)
 
 
 @contextmanager
@@ -276,19 +285,20 @@ def _processes(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
     """Have the tasks done in processes of their own, which are ended from outside; who asks waits for one of them."""
     context = start_method()
     crew = []
-    for task in tasks:
-        ours, theirs = context.Pipe(duplex=False)
-        crew.append((context.Process(target=_send, args=(theirs, task, asked), daemon=True), ours))
-        with deaf():
-            crew[-1][0].start()
-        theirs.close()
     try:
+        for task in tasks:
+            ours, theirs = context.Pipe(duplex=False)
+            with deaf():
+                crew.append((context.Process(target=_send, args=(theirs, task, asked), daemon=True), ours))
+                crew[-1][0].start()
+            theirs.close()
         yield [ours.recv for _, ours in crew]
     finally:
         for process, ours in crew:
             ours.close()
-            process.kill()  # it hears nothing else
-            process.join()
+            if process.pid is not None:
+                process.kill()  # it hears nothing else
+                process.join()
 
 
 def _send(pipe: Connection, task: _Task, asked: Asked) -> None:
@@ -300,41 +310,63 @@ def _send(pipe: Connection, task: _Task, asked: Asked) -> None:
 @contextmanager
 def _threads(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
     """Have the tasks done in threads; the compiled engine lets others run meanwhile."""
-    from threading import Thread  # noqa: PLC0415 - seldom needed
+    from queue import SimpleQueue  # noqa: PLC0415 - seldom needed
+    from threading import Thread  # noqa: PLC0415
 
     over = False
-    found: dict[int, _Findings] = {}
 
-    def work(place: int) -> None:
-        found[place] = _findings(tasks[place], asked, watch)
+    def work(task: _Task, found: SimpleQueue[_Findings | None]) -> None:
+        findings = None
+        try:
+            findings = _findings(task, asked, watch)
+        except (OSError, MemoryError):
+            pass  # as if it had died
+        finally:
+            found.put(findings)
 
     def watch(_octets: int) -> None:
         if over:
             raise KeyboardInterrupt
 
-    def ask(place: int) -> _Findings:
-        crew[place].join()
-        if place not in found:
+    def ask(found: SimpleQueue[_Findings | None]) -> _Findings:
+        nonlocal over
+        try:
+            findings = found.get()
+        except KeyboardInterrupt:
+            over = True
+            findings = found.get()
+        if findings is None:
             raise EOFError
-        return found[place]
+        return findings[0], findings[1], over
 
-    crew = [Thread(target=work, args=(place,)) for place in range(len(tasks))]
-    for thread in crew:
-        thread.start()
+    queues: list[SimpleQueue[_Findings | None]] = [SimpleQueue() for _ in tasks]
+    crew = [Thread(target=work, args=pair) for pair in zip(tasks, queues, strict=True)]
     try:
-        yield [partial(ask, place) for place in range(len(tasks))]
+        _start(crew)
+        yield [partial(ask, found) for found in queues]
     finally:
         over = True
         for thread in crew:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
+
+
+def _start(crew: Iterable[Thread]) -> None:
+    """Start these threads; Ctrl-C waits until they are. Raises OSError where no more are to be had."""
+    with deaf():
+        for thread in crew:
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise OSError(str(error)) from error
 
 
 def _findings(task: _Task, asked: Asked, progress: Callable[[int], None] | None) -> _Findings:
     """Analyse what a task names as a part."""
     analysis = Analysis("", **asked)
     analysis.engine.begin_part(True)
-    pieces, errors, _ = _read(analysis, task, progress)
-    return _exported(analysis, asked, pieces) if pieces else None, errors
+    pieces, errors, stopped = _read(analysis, task, progress)
+    return _exported(analysis, asked, pieces) if pieces else None, errors, stopped
 
 
 def start_method() -> ForkContext | SpawnContext:
@@ -379,7 +411,7 @@ def deaf() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _put_together(  # noqa: C901 - each way in which it may fail has its line
+def _put_together(  # noqa: C901, PLR0912 - each way in which it may fail has its line
     tasks: list[_Task],
     others: list[_Ask],
     progress: Callable[[int], None] | None,
@@ -390,33 +422,39 @@ def _put_together(  # noqa: C901 - each way in which it may fail has its line
     one_file = tasks[0][0][2] is not None
     sizes = list(map(_size, tasks))
 
-    def all_progress(octets: int) -> None:  # the others get on as fast, by and large
+    def so_far(octets: int) -> None:  # the others get on with their ranges as fast, by and large
         if progress:
-            progress(octets * sum(sizes) // max(sizes[0], 1))
+            progress(octets * sum(sizes) // sizes[0] if one_file else octets)
 
     analysis = Analysis("", **asked)
     analysis.engine.begin_part(False)
-    pieces, errors, stopped = _read(analysis, tasks[0], all_progress)
-    for ask in others:
+    pieces, errors, stopped = _read(analysis, tasks[0], so_far)
+    for ask, size in zip(others, sizes[1:], strict=True):
         if stopped:
             break
+        if one_file and (not pieces or pieces[-1].damage):
+            return None  # what was taken for the beginning of a record is none, or the file is damaged
         try:
-            found, its_errors = ask()
+            found, its_errors, stopped = ask()
         except EOFError:  # it died
             return None
         except KeyboardInterrupt:
             stopped = True
             break
-        if one_file and (not pieces or pieces[-1].damage or found is None):
-            return None  # what was taken for the beginning of a record is none, or the file is damaged
+        if one_file and found is None and not stopped:
+            return None
         errors += its_errors
         if found is not None:
             _absorb(analysis, found)
             pieces += found.pieces
-    if stopped and pieces and not pieces[-1].damage:
+        if progress and not one_file:
+            progress(size)
+    if stopped and not pieces:
+        raise KeyboardInterrupt
+    if stopped and not pieces[-1].damage:
         _, start, end = tasks[len(pieces) - 1][0] if one_file else ("", 0, None)
         pieces[-1] = pieces[-1]._replace(damage=Damage((end or 0) - max(start - 24, 0), "interrupted"))
-    if analysis.engine.unsure or not pieces:
+    if not pieces or (analysis.engine.unsure and not stopped):
         return None
     for error, path in errors:
         if refused:
@@ -477,7 +515,7 @@ def _octets(path: str, start: int, end: int) -> Iterator[Octets]:
         for block in read(file.fileno(), left):
             yield block[before:left]
             left -= len(block)
-            before = 0
+            before = max(before - len(block), 0)
             if left <= 0:
                 break
 
@@ -501,6 +539,8 @@ def _ranges(path: str, jobs: int) -> list[_Task]:
         order = next((order for order in ORDERS if PCAP.get(int.from_bytes(head[:4], order)) == (16, 1000)), None)
         order = order or next((order for order in ORDERS if PCAP.get(int.from_bytes(head[:4], order)) == (16, 1)), None)
         if order is None:
+            return []
+        if len(head) < 40:
             return []
         record = struct.Struct("<4I" if order == "little" else ">4I")
         day = record.unpack(head[24:40])[0]

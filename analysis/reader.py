@@ -24,7 +24,7 @@ from .words import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets
 if TYPE_CHECKING:
     from typing import Unpack
 
-#: Conversations remembered at one time, unless asked otherwise: about 50 MB when all are in use.
+#: Conversations remembered at one time, unless asked otherwise: about 60 MB when all are in use.
 TABLE = 1 << 18
 
 #: As many as there may be.

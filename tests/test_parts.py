@@ -11,21 +11,23 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import segments
 import writers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sequences import ALPHABETS, capture
 
 from analysis import engine, parts, unpack
+from analysis.cli import main
 from analysis.reader import Analysis, analyze, analyze_set
 from analysis.words import REMARKABLE, Damage, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sequences import Alphabet
 
-    from analysis.words import CaptureResult
+    from analysis.words import CaptureResult, Octets
 
 RAW = 101
 NEAR = engine.NUMBERS[0]
@@ -103,13 +105,14 @@ def test_any_cut_and_any_order_of_merging(seed, conversations, cuts):
     compare(files, chance.choice(ASKED), chance)
 
 
-#: What is asked -> with the compiled engine it takes threads, with the interpreted one processes.
+#: A question for which the compiled engine reads a file in threads.
 TO_ITSELF = {"only": frozenset({Verdict.SELF_CONNECT})}
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small files, too, are worth processes of their own, and the compiled engine is not quicker."""
+    """Small files, too, are worth processes of their own (or threads, for who says COMPILED), and have many blocks."""
+    monkeypatch.setattr(unpack, "READ", 4096)
     monkeypatch.setattr(parts, "LARGE", 0)
     monkeypatch.setattr(parts, "COMPILED", False)
 
@@ -136,7 +139,6 @@ def test_a_file_in_ranges(tmp_path, monkeypatch, jobs, threads, asked):
 def test_a_thread_that_ends_early(tmp_path, monkeypatch):
     """Ctrl-C in the first part ends the others, too; where one died the capture is to be read in one go."""
     monkeypatch.setattr(parts, "COMPILED", True)
-    monkeypatch.setattr(unpack, "READ", 4096)
     path = tmp_path / "a.pcap"
     path.write_bytes(pcap(traffic(random.Random(7), 400)))
     blocks: list[int] = []
@@ -153,9 +155,103 @@ def test_a_thread_that_ends_early(tmp_path, monkeypatch):
     assert len(blocks) == 2
     assert threading.active_count() == others
 
-    monkeypatch.setattr(threading, "excepthook", lambda _args: None)
-    monkeypatch.setattr(parts, "_exported", lambda *_args: 1 / 0)
+
+def test_the_command_reads_a_large_file_in_ranges(tmp_path, capsys, monkeypatch):
+    """Or in one go, with --jobs 1; what it says is the same."""
+    records = traffic(random.Random(2), 400, [one for one in ALPHABETS if one.name in ("self", "pair")])
+    path = tmp_path / "a.pcap"
+    path.write_bytes(
+        pcap([(time, octets) for record in records for time, octets in (record, (record[0], bytes(20_000)))])
+    )
+    assert path.stat().st_size > parts.LARGE
+    used: list[bool] = []
+    original = parts._put_together
+
+    def put_together(*what: Any) -> CaptureResult | None:
+        used.append(True)
+        return original(*what)
+
+    monkeypatch.setattr(parts, "_put_together", put_together)
+    said = []
+    for jobs in ("1", "2", "3"):
+        assert main(["--only", "self-connect", "--jobs", jobs, str(path)]) == 0
+        said.append(capsys.readouterr().out)
+    assert used == [True]
+    assert said[1:] == said[:1] * 2
+
+
+@pytest.mark.usefixtures("small")
+def test_ctrl_c_while_others_are_waited_for(tmp_path, monkeypatch):
+    """What they have read is kept, and follows the first range without a gap."""
+    monkeypatch.setattr(parts, "COMPILED", True)
+    path = tmp_path / "a.pcap"
+    path.write_bytes(pcap(traffic(random.Random(7), 400)))
+    first, go_on = threading.get_ident(), threading.Event()
+    original = parts._octets
+
+    def slow(name: str, start: int, end: int) -> Iterator[Octets]:
+        blocks = original(name, start, end)
+        if threading.get_ident() == first:
+            yield from blocks
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            return
+        for _ in range(4):
+            yield next(blocks)
+        go_on.wait(10)
+        yield from blocks
+
+    def interrupt(*_: object) -> None:
+        threading.Timer(0.1, go_on.set).start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parts, "_octets", slow)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        found = parts.analyze_parts([str(path)], 2, **TO_ITSELF)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert found
+    assert found.damage
+    assert found.damage.reason == "interrupted"
+    _, start, _ = parts._ranges(str(path), 2)[1][0]
+    assert start < found.damage.offset < path.stat().st_size
+    whole = reference([path.read_bytes()[: found.damage.offset]], TO_ITSELF)
+    assert (found.packets, found.verdicts, found.openings) == (whole.packets, whole.verdicts, whole.openings)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("threads", [False, True])
+@pytest.mark.parametrize("where", ["beginnings", "first", "second"])
+def test_what_cannot_be_read_is_left_to_one_go(tmp_path, monkeypatch, capfd, threads, where):
+    monkeypatch.setattr(parts, "COMPILED", threads)
+    path = tmp_path / "a.pcap"
+    path.write_bytes(pcap(traffic(random.Random(7), 400)))
+    original = parts._octets
+
+    def failing(name: str, start: int, end: int) -> Iterator[Octets]:
+        yield next(original(name, start, end))
+        if (where == "second") == (start > 0):
+            raise OSError
+        yield from original(name, start, end)
+
+    def closed(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(parts, *(("_ranges", closed) if where == "beginnings" else ("_octets", failing)))
     assert parts.analyze_parts([str(path)], 2, **TO_ITSELF) is None
+    if threads:  # a process that dies says so
+        assert capfd.readouterr().err == ""
+
+
+def test_what_a_file_can_have_logged_is_bounded():
+    """SYNs of one 4-tuple with one ISN: what each of them is depends on what came before the part."""
+    ((time, octets),) = segments.packets(segments.self_connect().segments[:1])
+    frame = octets[14:] if octets[12:14] == b"\x08\x00" else octets
+    step = 2_000_000  # too long after each other for copies
+    records = [(time + step * number, frame) for number in range((1 << 19) + 10)]
+    found = parts.part([pcap(records)], **TO_ITSELF)
+    assert len(found.log) == 1 << 19
+    assert found.unsure
 
 
 @pytest.mark.usefixtures("small")
