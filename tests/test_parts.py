@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -185,22 +186,32 @@ def test_ctrl_c_while_others_are_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "COMPILED", True)
     path = tmp_path / "a.pcap"
     path.write_bytes(pcap(traffic(random.Random(7), 400)))
-    first, go_on = threading.get_ident(), threading.Event()
+    first = threading.get_ident()
     original = parts._octets
+
+    def waiting(past: int) -> int:
+        """The line, beyond *past*, at which the first thread waits in ask()."""
+        last = 0
+        for _ in range(500):
+            frame = sys._current_frames()[first]
+            line = frame.f_lineno if frame.f_code.co_name == "ask" else 0
+            if line == last > past:
+                return line
+            last = line
+            time.sleep(0.02)
+        raise TimeoutError
 
     def slow(name: str, start: int, end: int) -> Iterator[Octets]:
         blocks = original(name, start, end)
-        if threading.get_ident() == first:
-            yield from blocks
-            signal.setitimer(signal.ITIMER_REAL, 0.1)
-            return
-        for _ in range(4):
-            yield next(blocks)
-        go_on.wait(10)
+        if threading.get_ident() != first:
+            for _ in range(4):
+                yield next(blocks)
+            line = waiting(0)
+            signal.pthread_kill(first, signal.SIGALRM)
+            waiting(line + 2)  # it has heard, and waits once more
         yield from blocks
 
     def interrupt(*_: object) -> None:
-        threading.Timer(0.1, go_on.set).start()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(parts, "_octets", slow)
