@@ -117,7 +117,7 @@ cdef class Engine:
     cdef inline Py_ssize_t hand_in(
         self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t size, u64 data, i64 time, u64 a_high, u64 a_low,
         u64 b_high, u64 b_low, u64 source_port, u64 target_port, u64 seq, u64 ack, u64 flags, u64 window) except -9 nogil
-    @cython.locals(q=words, count=u64, k=u64, i=u64, entry=u64, slot=u64, shape=u64)
+    @cython.locals(q=words, count=u64, k=u64, i=u64, entry=u64, shape=u64)
     cdef inline int drain(self, bytes_at d) except -1 nogil
     @cython.locals(slot=Py_ssize_t)
     cdef inline Py_ssize_t meet(
@@ -175,8 +175,9 @@ cdef class Engine:
     @cython.locals(m=words, i=u64, entry=u64, b=Py_ssize_t)
     cdef inline Py_ssize_t find(self, u64 tag, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) except -9 nogil
     cdef tuple ways(self, Py_ssize_t slot)
-    @cython.locals(m=words, slot=u64, state=u64, b=Py_ssize_t, soon=u64)
+    @cython.locals(m=words, slot=u64, state=u64, b=Py_ssize_t)
     cdef Py_ssize_t claim(self, u64 tag, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 ports) except -9 nogil
+    cdef inline void fetch(self, u64 slot) noexcept nogil
     @cython.locals(i=u64)
     cdef inline int enter(self, u64 tag, u64 slot) except -1 nogil
     @cython.locals(slot=u64)

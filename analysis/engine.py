@@ -203,7 +203,7 @@ if not cython.compiled:
     #: Of one opening, so many segments are kept in full, and so many in all (those that can still change a state).
     FULL = 64
     ALL = 512
-    #: Segments that a part may log, some 200 MB: a file can be made that has every one of them logged.
+    #: Segments that a part may log, some 220 MB: a file can be made that has every one of them logged.
     MAX_LOG = 1 << 19
     #: Openings whose segments are kept at one time.
     MAX_KEPT = 65_536
@@ -1080,10 +1080,7 @@ class Engine:
             i = k * WAITING
             entry = self.index[q[i + W_TAG] & self.mask]
             if entry >> 32 == q[i + W_TAG]:  # most probably: who is not there is looked for later
-                slot = (entry & LOW32) - 1
-                prefetch(self.m + slot * WORDS)  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd has it
-                prefetch(self.m + slot * WORDS + WORDS // 2)  # type: ignore[name-defined, operator]  # noqa: F821
-                prefetch(self.raw + slot * RAW)  # type: ignore[name-defined]  # noqa: F821
+                self.fetch((entry & LOW32) - 1)
         for k in range(count):
             i = k * WAITING
             shape = q[i + W_SHAPE]
@@ -1662,11 +1659,8 @@ class Engine:
                 self.equals -= 1
             self.unindex(slot)
             if cython.compiled and slot + AHEAD < self.capacity:  # fetch whoever goes soon, and its place in the index
-                soon = slot + AHEAD
-                prefetch(m + soon * WORDS)  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd
-                prefetch(m + soon * WORDS + WORDS // 2)  # type: ignore[name-defined, operator]  # noqa: F821
-                prefetch(self.raw + soon * RAW)  # type: ignore[name-defined]  # noqa: F821
-                prefetch(self.index + (self.tags[soon] & self.mask))  # type: ignore[name-defined, operator]  # noqa: F821
+                self.fetch(slot + AHEAD)
+                prefetch(self.index + (self.tags[slot + AHEAD] & self.mask))  # type: ignore[name-defined, operator]  # noqa: F821
         b = slot * WORDS
         m[b + A_HIGH] = a_high
         m[b + A_LOW] = a_low
@@ -1691,6 +1685,12 @@ class Engine:
         else:
             self.enter(tag, slot)
         return slot
+
+    def fetch(self, slot: int) -> None:
+        """Send for what is remembered of the conversation in *slot* (compiled only)."""
+        prefetch(self.m + slot * WORDS)  # type: ignore[name-defined, operator]  # noqa: F821 - engine.pxd has it
+        prefetch(self.m + slot * WORDS + WORDS // 2)  # type: ignore[name-defined, operator]  # noqa: F821
+        prefetch(self.raw + slot * RAW)  # type: ignore[name-defined]  # noqa: F821
 
     def enter(self, tag: int, slot: int) -> int:
         """Enter the conversation in *slot* into the index (compiled only)."""

@@ -11,9 +11,8 @@ with the state of the first. So merging is associative, and any way of cutting g
 What is exact only within bounds. Where ``unsure`` is set in it, the result may differ from that of the whole, and only
 reading in one go tells: a part or a merge had more conversations than ``--table`` holds, or more than 524,288 segments
 to log, or of more than 64 segments in a row without SYN, FIN or RST at the head of a part (which logs 64 of them) one
-may have mattered. Without a sign:
-three copies of one packet on both sides of a cut, within 2 ms but 2,048 frames apart; more than 65,536 openings kept
-at one time.
+may have mattered. Without a sign: three copies of one packet on both sides of a cut, within 2 ms but 2,048 frames
+apart; more than 65,536 openings kept at one time.
 
 Parts can be pickled, do not depend on the form of the engine, and take some 150 octets for each 4-tuple and for each
 logged segment.
@@ -538,9 +537,7 @@ def _ranges(path: str, jobs: int) -> list[_Task]:
         head = file.read(40)
         order = next((order for order in ORDERS if PCAP.get(int.from_bytes(head[:4], order)) == (16, 1000)), None)
         order = order or next((order for order in ORDERS if PCAP.get(int.from_bytes(head[:4], order)) == (16, 1)), None)
-        if order is None:
-            return []
-        if len(head) < 40:
+        if order is None or len(head) < 40:
             return []
         record = struct.Struct("<4I" if order == "little" else ">4I")
         day = record.unpack(head[24:40])[0]

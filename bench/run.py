@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING
 import captures
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    import argparse
+    from collections.abc import Collection, Iterator, Sequence
 
 HERE = Path(__file__).resolve().parent
 README = HERE / "README.md"
@@ -362,6 +363,21 @@ def write(lines: str) -> None:
     README.write_text(f"{head}{BEGIN}\n\n{lines}\n\n{END}{rest.partition(END)[2]}")
 
 
+def prepared(name: str, asked: argparse.Namespace, missing: Collection[str], pure: Path) -> Ready | None:
+    """Make the capture of that heat, and see to it that our answers are right; None where nobody can take part."""
+    heat = HEATS[name]
+    packets = round(heat.packets * asked.scale)
+    programs = [program for program in heat.programs if program.name not in missing]
+    if not programs:
+        return None
+    say(f"{name}: {packets:,} packets")
+    path = made(asked.dir, heat.capture, packets)
+    if path.stat().st_size > available():
+        say(f"{path} is larger than the memory that is free: this will measure the disk")
+    verify(heat.capture, packets, path, programs, pure)
+    return Ready(heat, path, [Times(program, packets, path.stat().st_size) for program in programs])
+
+
 def main() -> None:
     """Run what was asked for."""
     options = captures.parser(__doc__ or "", HEATS)
@@ -375,20 +391,7 @@ def main() -> None:
         names = asked.names or list(HEATS)
         compared = [name for name in names if name in COMPARED]
         for group in [compared, *([name] for name in names if name not in COMPARED)]:
-            ready: dict[str, Ready] = {}
-            for name in group:
-                heat = HEATS[name]
-                packets = round(heat.packets * asked.scale)
-                programs = [program for program in heat.programs if program.name not in missing]
-                if not programs:
-                    continue
-                say(f"{name}: {packets:,} packets")
-                path = made(asked.dir, heat.capture, packets)
-                if path.stat().st_size > available():
-                    say(f"{path} is larger than the memory that is free: this will measure the disk")
-                verify(heat.capture, packets, path, programs, pure)
-                times = [Times(program, packets, path.stat().st_size) for program in programs]
-                ready[name] = Ready(heat, path, times)
+            ready = {name: one for name in group if (one := prepared(name, asked, missing, pure))}
             run(list(ready.values()), asked.rounds, pure)
             for name, one in ready.items():
                 results[name] = {times.program: times for times in one.times}
