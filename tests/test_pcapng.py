@@ -17,12 +17,15 @@ FRAME = ethernet(ipv4(b"\x7f\0\0\1", b"\x7f\0\0\1", tcp(50000, 50000, 2, 7)))
 def blocks(file: bytes) -> list[tuple[int, bytes]]:
     """Type and body of every block; both lengths are checked."""
     found = []
-    while file:
-        kind, length = struct.unpack_from("<II", file)
+    at = 0  # the rest is not cut off as a copy: a recording has a hundred thousand blocks
+    while at < len(file):
+        kind, length = struct.unpack_from("<II", file, at)
+        end = at + length
         assert length % 4 == 0
-        assert struct.unpack_from("<I", file, length - 4) == (length,)
-        found.append((kind, file[8 : length - 4]))
-        file = file[length:]
+        assert 12 <= length <= len(file) - at
+        assert struct.unpack_from("<I", file, end - 4) == (length,)
+        found.append((kind, file[at + 8 : end - 4]))
+        at = end
     return found
 
 
