@@ -22,7 +22,7 @@ import cython
 
 from .memory import mapping
 from .verdicts import VERDICTS, Event, Phase, compiled_rules, compiled_verdicts
-from .words import Octets
+from .words import Octets, Refusals
 
 #: Whether this is the compiled engine.
 COMPILED: bool = cython.compiled
@@ -193,6 +193,7 @@ if not cython.compiled:
     MAX_LINKS = 16
     LAST_SECOND = 9_000_000_000
 
+    LONGEST = 80  # octets of an IPv4 and a TCP header: longer packets are remembered by a hash (interpreted)
     TWINS = 65_536  # frames remembered in the search for doubles ...
     NEAR = 2048  # ... which lie less than so many frames apart; with 32 places each, next to none is crowded out
     PLACES = 1024  # destinations whose refused attempts are counted ...
@@ -259,10 +260,6 @@ NUMBERS = (NEAR, WALK, STATE, FRAME, REFUSED, SINCE, KEPT, FIRST_IS_B)
 #: the 4-tuple is independent; header -1: so many octets of data are so many segments that cannot change anything.
 Undecided = tuple[int, int, int, int, int, int, int, int, int, int, bytes, int, int]
 
-#: Refused attempts at one destination: how many, the last one's frame and time, and the first WALK of them by frame:
-#: frame, time, port.
-Refusals = tuple[int, int, int, list[tuple[int, int, int]]]
-
 #: A segment as it is kept: frame, time, whether the first endpoint sent it, TCP header, octets of data.
 Kept = tuple[int, int, bool, bytes, int]
 #: An opening as it is handed on: place of the verdict, first end's packed address and port, second end's, ISN, frame,
@@ -271,7 +268,7 @@ Kept = tuple[int, int, bool, bytes, int]
 Finished = tuple[int, bytes, int, bytes, int, int, int, int, int, int, int, int, bool, list[Kept]]
 
 RECORD_LITTLE = struct.Struct("<4I").unpack_from
-COMMON = struct.Struct(">12xIH2xI14xIIBBH").unpack_from
+COMMON = struct.Struct(">12x3sxH2xI2x12sIIBBH").unpack_from
 WAY_4 = struct.Struct(">3I").pack
 WAY_6 = struct.Struct(">4QI").pack
 RECORD_BIG = struct.Struct(">4I").unpack_from
@@ -652,21 +649,21 @@ class Engine:
                     self.segments += 1
                     return FOUND
             else:
-                kind, total, protocol, seq, ack, size, flags, window = COMMON(d, p)
+                kind, total, protocol, there, seq, ack, size, flags, window = COMMON(d, p)
                 size = size >> 4 << 2
                 data = total - 20 - size
                 # EtherType, IP version and header length; no fragment after the first, TCP.
                 if (
-                    kind >> 8 == 0x080045
+                    kind == b"\x08\0E"
                     and protocol & 0x1FFF00FF == 6
                     and size >= 20
                     and data >= 0
                     and end - p >= 34 + size
                 ):
-                    way = self.lookup.get(d[p + 26 : p + 38], 2)  # type: ignore[arg-type]  # octets here, a pointer in C
+                    way = self.lookup.get(there, 2)
                     if not way & 2 and self.number >= self.zone:
                         packet = d[p + 14 : p + 34 + size]
-                        if self.twin(hash(packet), time):
+                        if self.twin(packet, time):  # type: ignore[arg-type]  # see digest()
                             self.duplicates += 1
                             return FOUND
                         if self.heads:
@@ -686,7 +683,7 @@ class Engine:
                             way & 1 != 0,
                             False,
                         )
-                    if self.equal_only and d[p + 34 : p + 36] != d[p + 36 : p + 38]:
+                    if self.equal_only and there[8:10] != there[10:]:
                         self.segments += 1
                         return FOUND
         self.frame_start = p
@@ -1543,7 +1540,9 @@ class Engine:
     def digest(self, d: Octets, start: int, end: int) -> int:
         """A 64-bit hash of d[start:end]: folded products with keys of this run, so that none collide on purpose."""
         if not cython.compiled:
-            return hash(bytes(d[start:end]))
+            # The tables of twin() take the octets themselves, unless they are many.
+            packet = bytes(d[start:end])
+            return packet if len(packet) <= LONGEST else hash(packet)  # type: ignore[return-value]
         # An IP and a TCP header are 40 octets at least; what is left of the last 16 is taken together
         # with some before it.
         h = self.seed + (end - start)
@@ -1960,7 +1959,7 @@ class Engine:
     def refused_at(self, high: int, low: int, port: int) -> int:
         """How many attempts at a destination were refused so far, in what is decided."""
         known = self.refusals.get((high, low, port))
-        return known[0] if known else 0
+        return known.count if known else 0
 
     def refused(self, b: int, at_a: bool) -> int:
         """How many at an end of the 4-tuple at word *b*, with those that the part being absorbed had by then."""
@@ -1982,13 +1981,15 @@ class Engine:
             key = (m[b + 2], m[b + 3], ports & 0xFFFF | version)
             port = ports >> 16 & 0xFFFF
         known = self.refusals.get(key)
-        one = (self.number, m[b + TIME], port)
-        first = known[3] if known else []
-        if len(first) < WALK:
-            first.append(one)
-        self.refusals[key] = (known[0] + 1 if known else 1, self.number, m[b + TIME], first)
+        if known is None:
+            known = self.refusals[key] = Refusals()
+        known.count += 1
+        known.frame = self.number
+        known.time = m[b + TIME]
+        if known.count <= WALK:
+            known.first.append((self.number, known.time, port))
         if self.fresh is not None:
-            self.fresh.setdefault(key, []).append(one)
+            self.fresh.setdefault(key, []).append((self.number, known.time, port))
 
     def again(self, one: Undecided, base: int) -> None:
         """Step with what a part could not decide; *base* is the number of frames before that part."""
@@ -2139,7 +2140,7 @@ class Engine:
                 continue
             key = destination(one)
             count = one[9] if key in placed else 0
-            since = self.refusals[key][3][0][1] if count else 0
+            since = self.refusals[key].first[0][1] if count else 0
             found.append((*one[:9], count, since, *one[11:]))
         self.finished = found
 
@@ -2147,7 +2148,7 @@ class Engine:
         """The destinations that find a place, in the order of their first refusal."""
         taken = bytearray(PLACES)
         found = {}
-        for key in sorted(self.refusals, key=lambda key: self.refusals[key][3][0][0]):
+        for key in sorted(self.refusals, key=lambda key: self.refusals[key].first[0][0]):
             _, low, port = key
             at = ((low * MIX1 & LOW64) >> 40) + (port | IN_USE) * 7 & PLACES - 1
             for _ in range(PROBES):
@@ -2162,12 +2163,13 @@ class Engine:
         """As walks(), of what the parts had."""
         found = []
         for key, _ in zip(self.placed(), range(WALKS), strict=False):
-            count, _, last, first = self.refusals[key]
-            start = first[0][1]
-            ports = array("H", [port for _, _, port in first])
-            times = array("Q", [(then - start) & LOW48 for _, then, _ in first])
+            known = self.refusals[key]
+            start = known.first[0][1]
+            ports = array("H", [port for _, _, port in known.first])
+            times = array("Q", [(then - start) & LOW48 for _, then, _ in known.first])
             width = 16 if key[2] >> 32 else 4
-            found.append((self.packed(key[0], key[1], width), key[2] & 0xFFFF, count, start, last, ports, times))
+            packed = self.packed(key[0], key[1], width)
+            found.append((packed, key[2] & 0xFFFF, known.count, start, known.time, ports, times))
         return found
 
 

@@ -32,11 +32,11 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from .engine import COMPILED, NUMBERS, Finished, Kept, Refusals, Undecided, destination
+from .engine import COMPILED, NUMBERS, Finished, Kept, Undecided, destination
 from .errors import NotACapture
 from .reader import ORDERS, PCAP, Analysis, equal_ends, read_file
 from .unpack import read
-from .words import Damage
+from .words import Damage, Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -195,11 +195,12 @@ def _absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop
     for number, time, octets in following.ring:
         if number >= _NEAR:
             engine.take_packet(base + number, time, octets)
-    for key, (count, frame, time, first) in following.refusals.items():
-        known = engine.refusals.get(key, (0, -1, 0, []))
-        last = max((known[1], known[2]), (frame + base, time))
-        merged = sorted([*known[3], *((at + base, then, port) for at, then, port in first)])[:_WALK]
-        engine.refusals[key] = (known[0] + count, *last, merged)
+    for key, more in following.refusals.items():
+        known = engine.refusals.setdefault(key, Refusals())
+        known.count += more.count
+        known.frame, known.time = max((known.frame, known.time), (more.frame + base, more.time))
+        known.first += ((at + base, then, port) for at, then, port in more.first)
+        known.first = sorted(known.first)[:_WALK]
     engine.packets += following.packets
     engine.segments += following.segments
     engine.duplicates += following.duplicates
@@ -223,7 +224,7 @@ class _Refused:
     def __call__(self, key: _Key, frame: int) -> int:
         fresh = self._fresh.get(key, [])
         known = self._refusals.get(key)
-        return (known[0] if known else 0) - len(fresh) + bisect_left(fresh, frame)
+        return (known.count if known else 0) - len(fresh) + bisect_left(fresh, frame)
 
 
 def _shifted(kept: list[Kept] | None, base: int) -> list[Kept] | None:

@@ -10,6 +10,7 @@ captures whose figures are compared. A full run on a compiled engine writes its 
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import platform
@@ -238,6 +239,7 @@ def interpreted() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="selfconn-bench-") as directory:
         leave = shutil.ignore_patterns("*.so", "*.c", "__pycache__")
         shutil.copytree(HERE.parent / "analysis", Path(directory) / "analysis", ignore=leave)
+        compileall.compile_dir(directory, quiet=1)  # as an installation does
         yield Path(directory)
 
 

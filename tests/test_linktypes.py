@@ -281,6 +281,18 @@ def test_one_packet_on_two_interfaces_of_different_kind() -> None:
     assert (result.segments, result.duplicates) == (6, 12)
 
 
+def test_copies_are_told_however_long_their_headers_are() -> None:
+    extensions = (frames.HOP_BY_HOP, frames.ROUTING, frames.AUTHENTICATION)
+    records = []
+    for times in range(3):
+        for source, destination, segment in handshakes(6, 40_000 + times):
+            packet = frames.ipv6(source.packed, destination.packed, segment, extensions=extensions * times)
+            records += [(EPOCH + len(records) * 1000, frames.ethernet(packet))] * 2
+    result = analysed(writers.pcap(records, kind="nano"))
+    assert counted(result) == dict.fromkeys(BOTH, 3)
+    assert (result.segments, result.duplicates) == (18, 18)
+
+
 def test_a_packet_one_hop_further_is_no_copy() -> None:
     a, b = Endpoint.parse(CLIENT[4], 40_000), Endpoint.parse(SERVER[4], 80)
     syn = frames.tcp(a.port, b.port, Flag.SYN, 1000)
