@@ -1,10 +1,13 @@
 """Conversations in, verdicts out: the engine against what each file expects, and against the oracle.
 
 tests/conversation.py has the language, tests/oracle.py the second opinion, tests/sequences.py all short sequences.
+
+For more captures than ours: SELFCONN_CAPTURES=FOLDER pytest tests/test_conversations.py -k every_capture
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +28,9 @@ if TYPE_CHECKING:
     from analysis.words import Endpoint, Opening
 
 CONVERSATIONS = conversations()
-CAPTURES = Path(__file__).parent.parent / "pcaps"
+CAPTURES = sorted((Path(__file__).parent.parent / "pcaps").glob("*.pcap*"))
+if MORE := os.environ.get("SELFCONN_CAPTURES"):
+    CAPTURES += sorted(path for path in Path(MORE).rglob("*") if path.is_file())
 RAW = 101
 
 
@@ -147,6 +152,6 @@ def test_conversations_that_interleave(alphabet: Alphabet) -> None:
     assert list(differences(alphabet, some(alphabet, 1000), interleaved=True)) == []
 
 
-@pytest.mark.parametrize("path", sorted(CAPTURES.glob("*.pcap*")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
 def test_engine_agrees_with_the_oracle_on_every_capture(path: Path, need_tshark: str) -> None:
     assert judgement(analysed(path.read_bytes())) == judge(facts(need_tshark, str(path)))
