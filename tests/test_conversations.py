@@ -17,7 +17,8 @@ from conversation import Conversation, conversations
 from oracle import Judgement, Ruling, facts, judge
 from sequences import ALPHABETS, Alphabet, Sequence, capture, every, some
 
-from analysis.reader import Analysis
+from analysis.errors import NotACapture
+from analysis.reader import Analysis, analyze
 from analysis.replay import replay
 from analysis.words import CaptureResult, Verdict
 
@@ -154,4 +155,8 @@ def test_conversations_that_interleave(alphabet: Alphabet) -> None:
 
 @pytest.mark.parametrize("path", CAPTURES, ids=lambda path: path.name)
 def test_engine_agrees_with_the_oracle_on_every_capture(path: Path, need_tshark: str) -> None:
-    assert judgement(analysed(path.read_bytes())) == judge(facts(need_tshark, str(path)))
+    try:
+        said = judgement(analyze(str(path), collect=frozenset(Verdict)))
+    except NotACapture:
+        said = Judgement()  # nor is it one for Wireshark, then
+    assert said == judge(facts(need_tshark, str(path)))
