@@ -14,6 +14,7 @@ import pytest
 import writers
 from conftest import ROOT
 from segments import SELF6, packets, refused, self_connect, simultaneous_open, three_way
+from test_pcapng import whole_blocks
 
 from analysis.cli import MOST, main
 from analysis.errors import Incomplete
@@ -57,19 +58,6 @@ def tshark(program: str, capture: Path, *fields: str) -> list[tuple[str, ...]]:
     return [(*(str(frame["frame"].get(field)) for field in fields), frame["frame_raw"][0]) for frame in frames]
 
 
-def blocks(octets: bytes, order: str = "<") -> list[tuple[int, bytes]]:
-    """The pcapng blocks in *octets*: type and all octets."""
-    found, at = [], 0
-    while at < len(octets):
-        if octets[at : at + 4] == b"\n\r\r\n":
-            order = "<" if octets[at + 8] == 0x4D else ">"
-        kind, size = struct.unpack_from(f"{order}II", octets, at)
-        assert octets[at + size - 4 : at + size] == octets[at + 4 : at + 8]
-        found.append((kind, octets[at : at + size]))
-        at += size
-    return found
-
-
 def without_comment(block: bytes, order: str = "<") -> bytes:
     """A packet block as it was before our comment was put in front of its options."""
     start = 28 + -(-struct.unpack_from(f"{order}I", block, 20)[0] // 4) * 4
@@ -89,7 +77,7 @@ def without_comment(block: bytes, order: str = "<") -> bytes:
 def test_comments_on_every_handshake_packet_and_nothing_else_changed(capture: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.pcapng"
     assert annotated(capture, output) == 0
-    before, after = blocks(capture.read_bytes()), blocks(output.read_bytes())
+    before, after = whole_blocks(capture.read_bytes()), whole_blocks(output.read_bytes())
     assert len(before) == len(after)
     commented, frame = [], 0
     for (kind, was), (_, block) in zip(before, after, strict=True):
@@ -129,7 +117,7 @@ def test_every_handshake_has_comments_and_the_report_is_what_it_is_without(
         assert capsys.readouterr() == plain
     chosen = ["--only", "self-connect", "--annotate", str(output)]
     assert main([*chosen, str(capture)]) == 0
-    kinds = [kind for kind, block in blocks(output.read_bytes()) if b"selfconn: " in block]
+    kinds = [kind for kind, block in whole_blocks(output.read_bytes()) if b"selfconn: " in block]
     assert len(kinds) == 3
 
 
@@ -188,7 +176,7 @@ def test_all_kinds_of_blocks(order: str, tmp_path: Path, capsys: pytest.CaptureF
     capture.write_bytes(b"".join([first, *inner, *second]))
     assert annotated(capture, output) == 0
     assert "1 packets have no comment" in capsys.readouterr().err
-    after = [block for _, block in blocks(output.read_bytes(), order)]
+    after = [block for _, block in whole_blocks(output.read_bytes(), order)]
     assert after[0] == writers.section(order=order)
     assert [after[place] for place in (1, 2, 3, 6, 7, 8, 9, 10)] == [*inner[:3], *inner[5:], *second]
     for place, was in ((4, inner[3]), (5, inner[4])):
@@ -252,7 +240,7 @@ def test_compressed_and_damaged(tmp_path: Path) -> None:
     assert analyze(str(output)).packets == 14
     capture.write_bytes(gzip.compress(whole[:-100] + b"no block at all" * 100))
     assert annotated(capture, output) == 4
-    assert [kind for kind, _ in blocks(output.read_bytes())].count(6) == analyze(str(output)).packets == 12
+    assert [kind for kind, _ in whole_blocks(output.read_bytes())].count(6) == analyze(str(output)).packets == 12
 
 
 def test_little_memory_and_in_portions() -> None:

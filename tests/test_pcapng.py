@@ -14,19 +14,26 @@ TIME = 1_795_343_822_661_830_123
 FRAME = ethernet(ipv4(b"\x7f\0\0\1", b"\x7f\0\0\1", tcp(50000, 50000, 2, 7)))
 
 
-def blocks(file: bytes) -> list[tuple[int, bytes]]:
-    """Type and body of every block; both lengths are checked."""
+def whole_blocks(file: bytes, order: str = "<") -> list[tuple[int, bytes]]:
+    """Type and octets of every block; both lengths are checked. *order* is that of the bytes before any section."""
     found = []
     at = 0  # the rest is not cut off as a copy: a recording has a hundred thousand blocks
     while at < len(file):
-        kind, length = struct.unpack_from("<II", file, at)
+        if file[at : at + 4] == b"\n\r\r\n":
+            order = "<" if file[at + 8] == 0x4D else ">"
+        kind, length = struct.unpack_from(f"{order}II", file, at)
         end = at + length
         assert length % 4 == 0
         assert 12 <= length <= len(file) - at
-        assert struct.unpack_from("<I", file, end - 4) == (length,)
-        found.append((kind, file[at + 8 : end - 4]))
+        assert file[end - 4 : end] == file[at + 4 : at + 8]
+        found.append((kind, file[at:end]))
         at = end
     return found
+
+
+def blocks(file: bytes) -> list[tuple[int, bytes]]:
+    """Type and body of every block."""
+    return [(kind, block[8:-4]) for kind, block in whole_blocks(file)]
 
 
 def tshark(program: str, file: bytes, *fields: str) -> list[list[str]]:
