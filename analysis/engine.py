@@ -760,7 +760,7 @@ class Engine:
                 if end <= p:
                     return R_LINK
                 kind = IPV4 if d[p] >> 4 == 4 else IPV6 if d[p] >> 4 == 6 else NOT_IP
-            if kind == IPV4 and end > p and d[p] >> 4 == 6:  # wrong, but clear, and Wireshark sees it so, too
+            elif kind == IPV4 and end > p and d[p] >> 4 == 6:  # wrong, but clear, and Wireshark sees it so, too
                 kind = IPV6
             if kind == IPV4:
                 if end - p < 20:
