@@ -353,7 +353,10 @@ def _paths(given: Sequence[str], rotated: bool) -> Iterator[_Path]:
         except OSError as error:
             raise NotACapture(f"cannot read {name}: {error.strerror}") from error
         if not files:
-            raise NotACapture(f"no capture in {name}: the directory is empty")
+            from shlex import quote
+
+            below = quote(f"{name.rstrip('/')}/**/*.pcap*")
+            raise NotACapture(f"no capture in {name}: no file lies in it itself; {below} finds those further down")
         yield from (_Path(path, name) for path in files)
 
 

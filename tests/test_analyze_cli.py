@@ -171,6 +171,15 @@ def test_directory_means_the_captures_in_it(told, pcap, tmp_path):
     assert "notes.txt is not a capture: it is text" in err
 
 
+def test_directory_of_directories_names_what_finds_the_captures(told, pcap, tmp_path):
+    (tmp_path / "our captures" / "monday").mkdir(parents=True)
+    pcap.rename(tmp_path / "our captures" / "monday" / "0.pcap")
+    status, out, err = told(tmp_path / "our captures")
+    assert (status, out) == (3, "")
+    (pattern,) = [word for word in shlex.split(err) if "**" in word]
+    assert told(pattern)[0] == 0
+
+
 def test_standard_input_plain_and_compressed(pcap):
     for data in (pcap.read_bytes(), gzip.compress(pcap.read_bytes())):
         ended = run("-", "--format", "json", input=data, text=False)
