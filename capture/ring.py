@@ -234,11 +234,11 @@ class FlightRecorder(Ring):
     """A ring of which nobody reads more than a piece, and that only when there is a reason.
 
     keep() has to be called some ten times a second. It gives the oldest blocks back to the kernel, unread as long as
-    the newer ones hold *packets* packets: one store for hundreds of them. Half of the ring is for those that are
-    kept, the other half for what comes between two calls.
+    the newer ones hold twice *packets* packets (what is asked for may have happened a moment ago): one store for
+    hundreds of them. The rest of the ring, half of it at least, is for what comes between two calls.
 
-    Where packets are few, blocks that are handed over for their age hold few, too; those packets are taken out and
-    remembered, so that there are always the last *packets*.
+    Where packets are few, blocks that are handed over for their age hold few, too; when those fill half of the ring,
+    their packets are taken out and remembered, so that there are always the last *packets*.
     """
 
     def __init__(
@@ -253,11 +253,13 @@ class FlightRecorder(Ring):
     def keep(self) -> None:
         """Give back what is no longer needed. Never waits."""
         self._count()
-        while self._kept > self._blocks // 2:
-            inside = self._words[self._next * self._block_words + _BLOCK_PACKETS]
-            self._inside -= inside
+        while self._kept:
+            newer = self._inside - self._words[self._next * self._block_words + _BLOCK_PACKETS]
+            if newer < 2 * self._most and self._kept <= self._blocks // 2:
+                break
+            self._inside = newer
             self._kept -= 1
-            if self._inside >= self._most:
+            if newer >= self._most:
                 self._remembered.clear()
             else:
                 packets: list[Packet] = []

@@ -87,7 +87,8 @@ _SAMPLE = struct.Struct("=IIQI")  # process, thread, time, size of the event's d
 _DATA_HEAD, _DATA_TAIL = 1024 // 8, 1032 // 8  # in 64-bit words from the start of the mapping
 _PAGES = 32  # of data in a ring; pages of 4 KiB hold about 1,200 events
 _OPEN = 1000  # sockets that are followed to their end, where that takes the flight recorder
-_FLIGHT_PAGES = 2048  # in all flight recorders together, as far as that gives each _PAGES to 256
+_FLIGHT_PAGES = 2048  # in all flight recorders together, as far as that gives each _PAGES to _FLIGHT_MOST ...
+_FLIGHT_MOST = 512  # ... which are the last 20,000 steps of a processor, most of a second of a retry storm
 
 _FIELD = re.compile(r"field:.*?(\w+)(?:\[\d+\])?;\s*offset:(\d+);\s*size:(\d+);")
 _STATE = re.compile(r'\{ (\d+), "TCP_(\w+)" \}')
@@ -133,7 +134,7 @@ class StateTrace:
                     description = (tracing / _EVENT / "format").read_text()
                 cpus = _processors()
                 self._rings = [_Ring(opened, event, cpu, wanted) for cpu in cpus]
-                pages = _power_of_two(min(max(_FLIGHT_PAGES // len(cpus), _PAGES), 256))
+                pages = _power_of_two(min(max(_FLIGHT_PAGES // len(cpus), _PAGES), _FLIGHT_MOST))
                 self._flight = [_Ring(opened, event, cpu, around, flight=pages) for cpu in cpus if around]
             except OSError as error:
                 raise CannotCapture(f"the kernel tells socket states to root only ({error.strerror})") from error
@@ -195,16 +196,22 @@ class StateTrace:
         """Fill up from the flight recorder the lives of the sockets *shown*, as far as they were not told before."""
         place = self._fields["skaddr"].start
         addresses = {number: address for address, number in self._sockets.items() if number in shown}
+        recorded = [ring.snapshot() for ring in self._flight]
         for number, changes in shown.items():
             last = self._last.get(number)
             steps = {*changes, *([last] if last else [])}
-            first = min(change.time for change in steps)
-            for ring in self._flight:
-                for change in map(self._change, ring.search(addresses[number], place)):
-                    steps.add(change)
-                    if change.old is State.CLOSED and change.time <= first:
+            first, newest = min(change.time for change in steps), max(change.time for change in steps)
+            end = sys.maxsize
+            for data in recorded:
+                for sample in _search(data, addresses[number], place):
+                    begins = self._states[self._number(sample, "oldstate")] is State.CLOSED
+                    if begins and sample.time > newest:
+                        end = min(end, sample.time)  # by then it was another's; a retry storm has thousands of those
+                        continue
+                    steps.add(self._change(sample))
+                    if begins and sample.time <= first:
                         break  # what is older is of another life
-            for life in _lives({change for change in steps if change.old is not change.new}):
+            for life in _lives({change for change in steps if change.old is not change.new and change.time < end}):
                 if last in life:
                     yield from life[life.index(last) + 1 :]
                 elif any(change in changes for change in life):
@@ -217,13 +224,10 @@ class StateTrace:
     def _change(self, sample: _Sample) -> StateChange:
         data = sample.data
 
-        def number(name: str) -> int:
-            return int.from_bytes(data[self._fields[name]], sys.byteorder)
-
         def endpoint(address: str, port: str) -> Endpoint:
-            if number("family") != _AF_INET6:
-                return Endpoint(data[self._fields[address]], number(port))
-            return Endpoint(data[self._fields[address + "_v6"]].removeprefix(_MAPPED), number(port))
+            if self._number(sample, "family") != _AF_INET6:
+                return Endpoint(data[self._fields[address]], self._number(sample, port))
+            return Endpoint(data[self._fields[address + "_v6"]].removeprefix(_MAPPED), self._number(sample, port))
 
         return StateChange(
             time=sample.time,
@@ -231,9 +235,12 @@ class StateTrace:
             process=sample.process,
             source=endpoint("saddr", "sport"),
             destination=endpoint("daddr", "dport"),
-            old=self._states[number("oldstate")],
-            new=self._states[number("newstate")],
+            old=self._states[self._number(sample, "oldstate")],
+            new=self._states[self._number(sample, "newstate")],
         )
+
+    def _number(self, sample: _Sample, field: str) -> int:
+        return int.from_bytes(sample.data[self._fields[field]], sys.byteorder)
 
 
 def _lives(changes: set[StateChange]) -> Iterator[list[StateChange]]:
@@ -291,21 +298,27 @@ class _Ring:
         self.lost = max(0, happened - self._taken)
         return samples
 
-    def search(self, octets: bytes, place: int) -> Iterator[_Sample]:
-        """Find in a flight recorder the events whose data has *octets* at *place*, the newest first."""
+    def snapshot(self) -> bytes:
+        """Copy what a flight recorder holds, the newest event first."""
         fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 1)
         data = self._data(self._words[_DATA_HEAD], self._size)
         fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 0)
-        found = data.find(octets)
-        while found >= 0:
-            yield from _sample(data, found - place - _SAMPLE.size - _RECORD.size)
-            found = data.find(octets, found + 1)
+        return data
 
     def _data(self, start: int, length: int) -> bytes:
         """Copy *length* bytes from *start* on: the ring goes round."""
-        ring = self._memory[mmap.PAGESIZE :]
         at = start % self._size
-        return (ring[at:] + ring[:at])[:length]
+        beyond = max(0, at + length - self._size)
+        with memoryview(self._memory)[mmap.PAGESIZE :] as ring:
+            return b"".join((ring[at : at + length], ring[:beyond]))
+
+
+def _search(data: bytes, octets: bytes, place: int) -> Iterator[_Sample]:
+    """Find in a flight recorder's *data* the events that have *octets* at *place* of theirs, the newest first."""
+    found = data.find(octets)
+    while found >= 0:
+        yield from _sample(data, found - place - _SAMPLE.size - _RECORD.size)
+        found = data.find(octets, found + 1)
 
 
 def _sample(data: bytes, at: int) -> list[_Sample]:

@@ -221,10 +221,10 @@ def session_of(process: subprocess.Popen[str]) -> list[str]:
     members = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
-            words = stat.read_text().rpartition(")")[2].split()
+            words = stat.read_bytes().rpartition(b")")[2].split()  # the name before it is anything at all
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if words[3] == str(process.pid) and words[0] != "Z":
+        if int(words[3]) == process.pid and words[0] != b"Z":
             members.append(stat.parent.name)
     return members
 

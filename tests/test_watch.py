@@ -46,15 +46,17 @@ print(me.getsockname() == me.getpeername(), flush=True)
 sys.stdin.read()
 """
 
-#: Refused attempts at port 7, so many a second for so many seconds.
+#: Refused attempts at port 7, so many a second for so many seconds, and no more to make up for a delay.
 FLOOD = """
 import socket, sys, time
 rate, seconds = float(sys.argv[1]), float(sys.argv[2])
-count, began = 0, time.monotonic()
-while (passed := time.monotonic() - began) < seconds:
-    if count > rate * passed:
+count, due = 0, time.monotonic()
+end = due + seconds
+while (now := time.monotonic()) < end:
+    if now < due:
         time.sleep(0.001)
         continue
+    due = max(due, now - 0.005) + 50 / rate
     for _ in range(50):
         client = socket.socket()
         client.connect_ex(("127.0.0.1", 7))
