@@ -228,6 +228,21 @@ def test_the_step_before_there_was_a_port_comes_from_the_flight_recorder(namespa
 
 
 @pytest.mark.usefixtures("namespace")
+def test_what_comes_later_at_the_same_address_is_of_other_sockets(port):
+    """The kernel gives the memory of a closed socket to the next: here to some of 2,000."""
+    with StateTrace.simultaneous() as trace:
+        with socket.socket() as me:
+            me.bind(("127.0.0.1", port))
+            me.connect(("127.0.0.1", port))
+            told = trace.read()
+        for _ in range(2000):
+            refused(("127.0.0.1", port + 1), port + 2)
+        later = [change for change in trace.read(whole=True) if change.socket == told[0].socket]
+    assert [change.new for change in told] == [State.SYN_SENT, State.SYN_RECEIVED, State.ESTABLISHED]
+    assert [change.new for change in later] == [State.FIN_WAIT_1, State.CLOSING, State.CLOSED]
+
+
+@pytest.mark.usefixtures("namespace")
 def test_lost_events_are_counted(port):
     with StateTrace(everything_about(port)) as trace:
         for _ in range(3000):
