@@ -20,12 +20,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import ModuleType
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# The same examples each time, however slow the machine is; pytest --hypothesis-profile=default looks for others.
+settings.register_profile(
+    "selfconn", deadline=None, database=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("selfconn")
+
 CI = os.environ.get("CI") == "true"
 
 

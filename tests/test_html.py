@@ -204,7 +204,7 @@ def test_nothing_foreign_becomes_markup() -> None:
     assert r"\x1b[2J\u202e" in page.text
 
 
-@settings(database=None, deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.text(min_size=1))
 def test_any_name_is_shown_and_nothing_else(name: str) -> None:
     text = html(told(name=name, damage=Damage(1, name)))
@@ -212,7 +212,6 @@ def test_any_name_is_shown_and_nothing_else(name: str) -> None:
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
-@settings(database=None, deadline=None)
 @given(any_openings, st.sampled_from(Verdict))
 def test_any_segments_give_a_page(opening: Opening, verdict: Verdict) -> None:
     opening.verdict = verdict

@@ -103,7 +103,7 @@ def test_a_name_is_shown_as_it_is() -> None:
         assert page["headings"][0].strip() == printable(name).strip()
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 @given(st.lists(st.text(st.sampled_from("`|\\<>[]()!@#*_~$&: \n\x1bab"), max_size=12), min_size=40, max_size=60))
 def test_any_text_is_shown_as_it_is(texts: list[str]) -> None:
     cells = [f"| a | b |\n| --- | --- |\n| {escape(text)} | x |\n" for text in texts]

@@ -83,7 +83,7 @@ def test_names_are_text_and_nothing_else() -> None:
     assert all(line.isprintable() for text in texts for line in text.splitlines())
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3, suppress_health_check=list(HealthCheck))
 @given(st.lists(any_openings, min_size=10, max_size=20))
 def test_whatever_happens_mermaid_reads_it(openings: list[Opening]) -> None:
     texts = [*(diagram(opening) for opening in openings), diagram(*openings, verbose=True)]

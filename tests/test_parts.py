@@ -90,7 +90,7 @@ def compare(files: list[bytes], asked: dict[str, Any], chance: random.Random) ->
     assert whole.result() == expected
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=500)
 @given(seed=st.integers(0, 2**32), conversations=st.integers(1, 6), cuts=st.lists(st.floats(0, 1), max_size=5))
 def test_any_cut_and_any_order_of_merging(seed, conversations, cuts):
     chance = random.Random(seed)

@@ -532,7 +532,7 @@ def sane(data: bytes) -> CaptureResult | str:
 MUTATIONS = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(name=st.sampled_from(list(FORMATS)), changes=MUTATIONS, tail=st.binary(max_size=40), cut=st.integers(0, 1500))
 def test_any_bytes_give_a_result_or_no_capture(
     name: str, changes: list[tuple[int, int]], tail: bytes, cut: int
@@ -549,7 +549,7 @@ def test_any_bytes_give_a_result_or_no_capture(
 LINKED = [(link.number, link.wrap(packets(version)[0])) for link in frames.LINKS for version in link.versions]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(which=st.integers(0, len(LINKED) - 1), changes=MUTATIONS, kept=st.integers(0, 200))
 def test_any_frame_gives_a_segment_or_a_reason_or_is_not_tcp(
     which: int, changes: list[tuple[int, int]], kept: int

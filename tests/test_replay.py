@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from segments import SELF, SELF6, A, B, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
 
 from analysis.replay import Replay, replay
@@ -379,7 +379,6 @@ def test_syn_ack_without_a_captured_syn_is_a_finding():
 # -- any segments at all ---------------------------------------------------------------------------------------------
 
 
-@settings(database=None, deadline=None)
 @given(any_openings)
 def test_any_segments_give_an_account(opening):
     account = replay(opening)

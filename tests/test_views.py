@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from segments import SELF6, START, Endpoint, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
 
@@ -178,7 +178,6 @@ def test_no_opening_of_the_verdicts_asked_for():
     assert "No opening of a TCP connection (self-syn)." in table(verdicts={Verdict.SELF_SYN: 0})
 
 
-@settings(database=None, deadline=None)
 @given(any_openings, st.sampled_from(Verdict))
 def test_any_segments_give_a_page(opening, verdict):
     opening.verdict = verdict
@@ -187,7 +186,6 @@ def test_any_segments_give_a_page(opening, verdict):
     assert all(line.isprintable() for line in text.splitlines())
 
 
-@settings(database=None, deadline=None)
 @given(st.text())
 def test_names_reach_the_terminal_escaped(name):
     head = "".join(render(report([CaptureResult(name, damage=Damage(1, name), undecoded={name: 1})]), Style()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from segments import SELF, SELF6, Talk
 
@@ -31,7 +31,6 @@ def test_endpoint_takes_addresses_only(address):
         Endpoint.parse(address, 80)
 
 
-@settings(database=None, deadline=None)
 @given(numbers, distances)
 def test_sequence_numbers_keep_their_order_across_the_wrap(start, distance):
     first = SequenceNumber(start)
@@ -44,7 +43,6 @@ def test_sequence_numbers_keep_their_order_across_the_wrap(start, distance):
     assert 0 <= int(later) < SEQUENCE_SPACE
 
 
-@settings(database=None, deadline=None)
 @given(numbers)
 def test_sequence_number_equals_itself(start):
     assert SequenceNumber(start) == SequenceNumber(start + SEQUENCE_SPACE)
