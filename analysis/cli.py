@@ -162,7 +162,7 @@ def parser() -> argparse.ArgumentParser:
         "--table",
         metavar="N",
         type=_slots,
-        help="undecided openings to remember at one time (default 262144); what has to be forgotten is counted",
+        help="undecided openings to remember at one time (default 131072); what has to be forgotten is counted",
     )
     what.add_argument(
         "--jobs",

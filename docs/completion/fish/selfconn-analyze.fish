@@ -63,7 +63,7 @@ complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l host -x -d 'not
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l port -x -d 'nothing but openings from or to this port'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l expect -xka "self-connect self-syn simultaneous-open one-sided-crossing split-handshake crossed-unanswered three-way half-open refused aborted unanswered odd" -d 'exit 1 if no opening has this verdict'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l rotated -d 'the files are one capture that was cut, as tcpdump -G, -C and dumpcap -b do: name them in order; those of a directory are taken by name, numbers by value'
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l table -x -d 'undecided openings to remember at one time (default 262144); what has to be forgotten is counted'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l table -x -d 'undecided openings to remember at one time (default 131072); what has to be forgotten is counted'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l jobs -x -d 'captures, or parts of a large one, to read at the same time (default: one for each processor); the report is the same'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l cluster -x -d 'have the captures read by a Dask cluster, by its scheduler'"'"'s address (tcp://HOST:8786) or local; they have to be URLs, or paths that mean the same on its machines'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l witness -d 'ask Wireshark'"'"'s dissectors (tshark) about the same frames, and show what they say beside it'
