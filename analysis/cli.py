@@ -356,7 +356,7 @@ def _paths(given: Sequence[str], rotated: bool) -> Iterator[_Path]:
             from shlex import quote
 
             below = quote(f"{name.rstrip('/')}/**/*.pcap*")
-            raise NotACapture(f"no capture in {name}: no file lies in it itself; {below} finds those further down")
+            raise NotACapture(f"no capture in {name}: no file lies directly in it; {below} finds those further down")
         yield from (_Path(path, name) for path in files)
 
 
