@@ -16,18 +16,18 @@ from dataclasses import replace
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, TypedDict
 
 from .errors import Incomplete, NotACapture, SelfconnError, UsageError
-from .remote import expanded, is_remote
+from .formats.remote import expanded, is_remote
+from .model import REMARKABLE, Endpoint, Verdict
 from .text import printable
 from .views import FORMATS
-from .words import REMARKABLE, Endpoint, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
+    from .model import CaptureResult, Damage, Opening
     from .reader import Asked
     from .report import Report
-    from .witness import Tshark
-    from .words import CaptureResult, Damage, Opening
+    from .wireshark import Tshark
 
 PROGRAM = "selfconn-analyze"
 
@@ -228,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, stop: _Stop) -> int:
     from .report import Report
-    from .shelf import Shelf
+    from .result_spill import Shelf
 
     paths = list(_paths(options.captures, options.rotated))
     _check(options, paths)
@@ -401,14 +401,14 @@ def _read(
     finish = drawing(options.format, **_manner(options))
     if options.cluster:
         from .cluster import Cluster
-        from .many import in_order
+        from .parallel import in_order
 
         return in_order(Cluster(options.cluster, _asked(options), finish), names, progress)
-    from .many import analyze_many, fitting
+    from .parallel import analyze_many, fitting
 
     jobs = 1 if options.each else options.jobs or fitting(names)  # rows have one writer
     if len(names) == 1 and jobs > 1:
-        from .parts import analyze_parts
+        from .parallel_parts import analyze_parts
 
         if one := analyze_parts(names, jobs, progress=progress, **_asked(options)):
             return iter([one])
@@ -444,8 +444,8 @@ def _rotated(
     paths: Sequence[_Path], options: argparse.Namespace, stop: _Stop, statuses: set[int]
 ) -> Iterator[CaptureResult]:
     """The same for --rotated: all files are one capture."""
-    from .many import cores
-    from .parts import analyze_parts
+    from .parallel import cores
+    from .parallel_parts import analyze_parts
     from .reader import analyze_set
 
     progress = _Progress(paths) if not options.quiet and sys.stderr and sys.stderr.isatty() else None
@@ -576,14 +576,14 @@ def _check_step(options: argparse.Namespace) -> None:
 def _witness(paths: Sequence[_Path]) -> Tshark:
     """Raise UsageError early where there is none, or where it could not read what we read."""
     _check_files("--witness", paths)
-    from .witness import Tshark
+    from .wireshark import Tshark
 
     return Tshark()
 
 
 def _question(tshark: Tshark, report: Report, statuses: set[int]) -> None:
     """Ask about the frames of all openings in the report; say what is read differently, and what was not asked."""
-    from .witness import FRAMES, Evidence
+    from .wireshark import FRAMES, Evidence
 
     report.witness = Evidence(tshark.version)
     for place, result in enumerate(report.captures):

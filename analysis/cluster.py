@@ -12,17 +12,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import CannotCapture, NotACapture, UsageError
-from .many import attempt, tell
-from .parts import merge, part, result
+from .parallel import attempt, tell
+from .partial import merge, part, result
 from .reader import analyze_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .many import Finish, Found
-    from .parts import Part
+    from .model import CaptureResult
+    from .parallel import Finish, Found
+    from .partial import Part
     from .reader import Asked
-    from .words import CaptureResult
 
     #: A part, None where no file of it is a capture, and why which is none.
     Branch = tuple[Part | None, list[tuple[NotACapture, str]]]

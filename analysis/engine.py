@@ -21,8 +21,8 @@ from array import array
 import cython
 
 from .memory import mapping
+from .model import Octets, Refusals
 from .verdicts import VERDICTS, Event, Phase, compiled_rules, compiled_verdicts
-from .words import Octets, Refusals
 
 #: Whether this is the compiled engine.
 COMPILED: bool = cython.compiled

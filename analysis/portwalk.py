@@ -15,14 +15,14 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from .model import NANOSECONDS, Verdict
 from .odds import DOUBLE_HASH, LINUX_2_6, LINUX_5_12, LINUX_5_18, RANDOM, Algorithm, Odds, random_increments
-from .words import NANOSECONDS, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from .model import Attempts, CaptureResult, Endpoint
     from .odds import Selection
-    from .words import Attempts, CaptureResult, Endpoint
 
 #: Refused attempts at one destination that make a walk.
 LEAST = 16

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from .engine import REASONS, Engine, Finished
 from .errors import NotACapture
-from .remote import blocks as remote_blocks
-from .remote import is_remote
+from .formats.compression import Cut, read, unpacked
+from .formats.remote import blocks as remote_blocks
+from .formats.remote import is_remote
+from .model import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets, Opening, Piece, Verdict
 from .segments import decode
-from .unpack import Cut, read, unpacked
 from .verdicts import VERDICTS, keep_from
-from .words import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets, Opening, Piece, Verdict
 
 if TYPE_CHECKING:
     from typing import Unpack

@@ -17,13 +17,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from .model import Flag, spoken
 from .states import TABLE, Event, State, absent
-from .words import Flag, spoken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .words import Endpoint, Opening, Segment, SequenceNumber
+    from .model import Endpoint, Opening, Segment, SequenceNumber
 
 
 class Step(NamedTuple):

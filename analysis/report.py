@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+from .model import NANOSECONDS, Flag, Options, Verdict
 from .portwalk import look
 from .replay import Replay, octets, replay
 from .states import State
-from .words import NANOSECONDS, Flag, Options, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from .model import CaptureResult, Damage, Endpoint, Opening, Segment
     from .portwalk import Walk
     from .replay import Step
-    from .shelf import Shelf
-    from .witness import Evidence, Witness
-    from .words import CaptureResult, Damage, Endpoint, Opening, Segment
+    from .result_spill import Shelf
+    from .wireshark import Evidence, Witness
 
 #: The version of this program; a test holds it against the project file.
 VERSION = "0.1.0"

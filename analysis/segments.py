@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .words import Endpoint, Flag, Options, Segment, SequenceNumber
+from .model import Endpoint, Flag, Options, Segment, SequenceNumber
 
 
 def decode(frame: int, time: int, source: Endpoint, destination: Endpoint, header: bytes, payload: int) -> Segment:

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import enum
 
-from .words import REMARKABLE, Verdict
+from .model import REMARKABLE, Verdict
 
 
 class Phase(enum.IntEnum):

@@ -40,8 +40,8 @@ from test_command import left  # noqa: E402
 from test_mutants import beside  # noqa: E402
 from test_pcapng import blocks  # noqa: E402
 
-from analysis import pcapng  # noqa: E402
-from analysis.words import Endpoint  # noqa: E402
+from analysis.formats import pcapng  # noqa: E402
+from analysis.model import Endpoint  # noqa: E402
 
 PORT = 50001
 ENDLESS = ["--port", "60000", "--range", "50000-50999", "--repro", "walk", "--attempts", "100000000"]

@@ -16,7 +16,7 @@ from .cli import ends_at_once
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .check import Findings
+    from .check.findings import Findings
 
 PROGRAM = "selfconn-check"
 
@@ -129,7 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from . import check, privilege, sockets  # noqa: PLC0415 - --help needs none of it
+    from .check import findings as check  # noqa: PLC0415 - --help needs none of it
+    from .kernel import privilege, sockets  # noqa: PLC0415 - --help needs none of it
 
     try:
         measured = check.measured(options.measure) if options.measure else None
@@ -152,7 +153,7 @@ def _say(text: str) -> None:
 
 
 def _rendered(findings: Findings, options: argparse.Namespace) -> Iterator[str]:
-    from . import check_views  # noqa: PLC0415
+    from .check import views as check_views  # noqa: PLC0415
 
     if options.format == "json":
         return check_views.as_json(findings)

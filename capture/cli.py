@@ -151,12 +151,13 @@ def main(argv: list[str] | None = None) -> int:
     with ends_at_once():
         words = sys.argv[1:] if argv is None else argv
         arguments = _arguments(words)
-        from . import scene, session  # noqa: PLC0415 - --help needs none of it
+        from .run import run_context as scene  # noqa: PLC0415 - --help needs none of it
+        from .run import session  # noqa: PLC0415
 
         try:
             options = scene.Options(**arguments, argv=tuple(words))
             if options.watch:
-                from . import watch  # noqa: PLC0415
+                from .run import watch  # noqa: PLC0415
 
                 return watch.run(options)
             return session.run(options)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from topology import LEFT, LEFT_MAC, RIGHT, RIGHT_MAC, Crossing, Namespace
 
-from analysis import pcapng
-from analysis.words import Flag
-from capture.recorder import Recorder
+from analysis.formats import pcapng
+from analysis.model import Flag
+from capture.packets.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from analysis.words import Endpoint
-from capture import namespace
+from analysis.model import Endpoint
+from capture.kernel import netns as namespace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import pytest
 
-from analysis.words import Endpoint
-from capture import namespace
+from analysis.model import Endpoint
+from capture.kernel import netns as namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

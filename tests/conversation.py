@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import frames
 from oracle import Fact, Ruling
 
-from analysis.words import NANOSECONDS, Endpoint, Flag, SequenceNumber, Verdict
+from analysis.model import NANOSECONDS, Endpoint, Flag, SequenceNumber, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

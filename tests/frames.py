@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from analysis.words import Endpoint
+    from analysis.model import Endpoint
 
 TCP, IP_IN_IP, UDP, IPV6_IN_IP, GRE, ICMP, ICMPV6 = 6, 4, 17, 41, 47, 1, 58
 ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_ARP = 0x0800, 0x86DD, 0x0806

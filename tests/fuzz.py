@@ -13,8 +13,8 @@ import atheris
 
 from analysis import engine, reader
 from analysis.errors import NotACapture
+from analysis.model import REMARKABLE, Verdict
 from analysis.replay import replay
-from analysis.words import REMARKABLE, Verdict
 
 # Memory that the sanitizer watches: a mapping has no fence around it, and a bytes object one octet too many.
 engine.mapping = bytearray  # type: ignore[assignment, attr-defined, unused-ignore]

@@ -41,7 +41,7 @@ import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from analysis.words import NANOSECONDS, Endpoint, Flag, SequenceNumber, Verdict
+from analysis.model import NANOSECONDS, Endpoint, Flag, SequenceNumber, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import frames
 from hypothesis import strategies as st
 
-from analysis.words import Endpoint, Flag, Opening, Options, Segment, SequenceNumber, Verdict
+from analysis.model import Endpoint, Flag, Opening, Options, Segment, SequenceNumber, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import frames
 from oracle import Fact
 
-from analysis.words import NANOSECONDS, Endpoint, Flag, SequenceNumber
+from analysis.model import NANOSECONDS, Endpoint, Flag, SequenceNumber
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -25,10 +25,10 @@ from segments import SELF, SELF6, Talk, packets, refused, self_connect, simultan
 from test_table import syns
 
 from analysis.cli import main
-from analysis.words import Verdict
+from analysis.model import Verdict
 
 if TYPE_CHECKING:
-    from analysis.words import Opening
+    from analysis.model import Opening
 
 RAW = 101
 COMMAND = [sys.executable, "-m", "analysis.cli"]

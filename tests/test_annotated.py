@@ -18,10 +18,10 @@ from test_pcapng import whole_blocks
 
 from analysis.cli import MOST, main
 from analysis.errors import Incomplete
+from analysis.model import CaptureResult, Opening, Verdict
 from analysis.reader import analyze
 from analysis.report import report
 from analysis.views.annotated import _Copy, _Stream, annotate, comments
-from analysis.words import CaptureResult, Opening, Verdict
 
 CAPTURES = sorted((ROOT / "pcaps").glob("*.pcapng"))
 RAW = 101

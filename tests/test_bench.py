@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from conftest import ROOT
 
+from analysis.model import CaptureResult, Verdict
 from analysis.reader import analyze
-from analysis.words import CaptureResult, Verdict
 
 sys.path.insert(0, str(ROOT / "bench"))
 import captures  # a script, found by the line above

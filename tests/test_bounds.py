@@ -15,8 +15,8 @@ import pytest
 import writers
 from test_mutants import interpreted
 
+from analysis.model import CaptureResult, Endpoint, Verdict
 from analysis.reader import Analysis, analyze
-from analysis.words import CaptureResult, Endpoint, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from analysis.errors import CannotCapture
-from capture import cli, namespace, scene, session
+from capture import cli
+from capture.kernel import netns as namespace
+from capture.run import run_context as scene
+from capture.run import session
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Where a program finds our packages when it does not run here.

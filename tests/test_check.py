@@ -22,11 +22,14 @@ from alone import alone
 from conftest import ROOT
 from test_portwalk import linux
 
+from analysis.model import Endpoint
 from analysis.views.table import Style
-from analysis.words import Endpoint
-from capture import check, check_cli, check_views, host, privilege, sockets
-from capture.check import Risk
-from capture.host import Kernel
+from capture import check_cli
+from capture.check import findings as check
+from capture.check import views as check_views
+from capture.check.findings import Risk
+from capture.kernel import host, privilege, sockets
+from capture.kernel.host import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -18,15 +18,15 @@ from oracle import Judgement, Ruling, facts, judge
 from sequences import ALPHABETS, Alphabet, Sequence, capture, every, some
 
 from analysis.errors import NotACapture
+from analysis.model import CaptureResult, Verdict
 from analysis.reader import Analysis, analyze
 from analysis.replay import replay
-from analysis.words import CaptureResult, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from analysis.model import Endpoint, Opening
     from analysis.states import State
-    from analysis.words import Endpoint, Opening
 
 CONVERSATIONS = conversations()
 CAPTURES = sorted((Path(__file__).parent.parent / "pcaps").glob("*.pcap*"))

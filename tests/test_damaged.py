@@ -14,8 +14,8 @@ from test_readers import tshark_frames
 
 from analysis import reader
 from analysis.errors import NotACapture
+from analysis.model import CaptureResult, Verdict
 from analysis.reader import Analysis, analyze
-from analysis.words import CaptureResult, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

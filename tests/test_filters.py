@@ -26,9 +26,9 @@ from frames import (
 )
 from writers import pcap
 
-from analysis.words import Endpoint
-from capture import filters
-from capture.ring import Ring
+from analysis.model import Endpoint
+from capture.packets import filters
+from capture.packets.ring import Ring
 
 PORT = 50000
 A4, B4 = b"\xc0\0\2\1", b"\xc0\0\2\2"

@@ -13,11 +13,11 @@ import pytest
 from alone import alone
 
 from analysis.errors import UsageError
+from analysis.model import Endpoint
 from analysis.odds import Odds
 from analysis.states import State
-from analysis.words import Endpoint
-from capture import host
-from capture.host import Kernel, Outlook
+from capture.kernel import host
+from capture.kernel.host import Kernel, Outlook
 
 NEW, OLD, OLDEST = "6.18.0", "4.19.0-21-amd64", "3.2.0"
 TARGET = Endpoint.parse("127.0.0.1", 50000)

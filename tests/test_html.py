@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from segments import SELF, SELF6, START, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
 
-from analysis import witness
+from analysis import wireshark as witness
+from analysis.model import REMARKABLE, Attempts, CaptureResult, Damage, Opening, Verdict
 from analysis.reader import analyze
 from analysis.replay import Replay, replay
 from analysis.report import Report, report
@@ -27,8 +28,7 @@ from analysis.views import rendered
 from analysis.views.html import render
 from analysis.views.page import machine, walk
 from analysis.views.page.ladder import ladder
-from analysis.views.wording import Fold, timeline
-from analysis.words import REMARKABLE, Attempts, CaptureResult, Damage, Opening, Verdict
+from analysis.views.phrases import Fold, timeline
 
 sys.path.insert(0, str(ROOT / "docs"))
 sys.path.append(str(ROOT / "pcaps"))

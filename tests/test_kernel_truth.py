@@ -23,11 +23,11 @@ import pytest
 from conftest import ROOT, missing
 
 from analysis.errors import CannotCapture
+from analysis.model import Endpoint, Verdict
 from analysis.reader import analyze
 from analysis.replay import replay
 from analysis.states import State
-from analysis.words import Endpoint, Verdict
-from capture.tracepoint import KERNEL_SHOWS, RFC_NAMES, StateChange, StateTrace, tracefs
+from capture.kernel.tracepoint import KERNEL_SHOWS, RFC_NAMES, StateChange, StateTrace, tracefs
 
 sys.path.append(str(ROOT / "pcaps"))
 import make  # these are found by the line above

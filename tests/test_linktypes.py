@@ -14,8 +14,8 @@ from frames import LINKS, Link
 from oracle import facts, judge
 from test_conversations import judgement
 
+from analysis.model import NANOSECONDS, CaptureResult, Endpoint, Flag, Options, Segment, SequenceNumber, Verdict
 from analysis.reader import Analysis
-from analysis.words import NANOSECONDS, CaptureResult, Endpoint, Flag, Options, Segment, SequenceNumber, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

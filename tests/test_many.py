@@ -18,7 +18,7 @@ from segments import SELF6, refused, self_connect, three_way
 from test_analyze_cli import capture, run
 from test_command import left
 
-from analysis import many
+from analysis import parallel as many
 from analysis.cli import main
 from analysis.errors import NotACapture
 from analysis.portwalk import look
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
+    from analysis.model import CaptureResult
     from analysis.report import Json
-    from analysis.words import CaptureResult
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_worker_that_dies_is_told(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_other_threads_workers_are_forked() -> None:
-    ask = "from analysis.parts import start_method; print(start_method().get_start_method())"
+    ask = "from analysis.parallel_parts import start_method; print(start_method().get_start_method())"
     assert subprocess.check_output([sys.executable, "-c", ask], text=True) == "fork\n"
 
 

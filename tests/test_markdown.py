@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from segments import START, Endpoint, Talk, refused, self_connect, three_way
 
 from analysis.cli import main
+from analysis.model import CaptureResult, Damage, Opening, Verdict
 from analysis.report import report
 from analysis.text import printable
 from analysis.views.markdown import code, escape, render
-from analysis.words import CaptureResult, Damage, Opening, Verdict
 
 if TYPE_CHECKING:
     from typing import Any

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from segments import SELF, SELF6, Talk, any_openings, self_connect, simultaneous_open, three_way
 
 from analysis.cli import main
+from analysis.model import CaptureResult, Endpoint, Opening, Verdict
 from analysis.reader import analyze
 from analysis.report import report
 from analysis.views.mermaid import render
-from analysis.words import CaptureResult, Endpoint, Opening, Verdict
 
 #: The packages may have to be fetched first.
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(400)]

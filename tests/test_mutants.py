@@ -19,8 +19,8 @@ from test_pcapng import blocks
 
 from analysis import engine, reader
 from analysis.errors import NotACapture
+from analysis.model import REMARKABLE, Endpoint, Verdict
 from analysis.replay import replay
-from analysis.words import REMARKABLE, Endpoint, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

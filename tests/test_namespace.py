@@ -11,8 +11,9 @@ import pytest
 from alone import alone
 
 from analysis.errors import CannotCapture
-from analysis.words import Endpoint
-from capture import host, namespace
+from analysis.model import Endpoint
+from capture.kernel import host
+from capture.kernel import netns as namespace
 
 SETTINGS = Path("/proc/sys/net/ipv4")
 

@@ -20,10 +20,10 @@ from frames import ethernet, ipv4, tcp
 from test_pcapng import blocks
 from test_recorder import refused
 
-from analysis import pcapng
 from analysis.errors import CannotCapture, Incomplete
-from capture.output import Sink
-from capture.recorder import PAGE, Recorder
+from analysis.formats import pcapng
+from capture.packets.recorder import PAGE, Recorder
+from capture.run.output import Sink
 
 PORT = 50001
 FRAME = ethernet(ipv4(b"\xc0\0\2\1", b"\xc0\0\2\1", tcp(7, 7, 2, 7)))
@@ -63,7 +63,7 @@ def test_a_new_file_is_for_its_owner_alone(tmp_path: Path) -> None:
 
 def test_the_default_name_is_new_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("capture.output.time.gmtime", lambda: time.struct_time((2026, 11, 22, 13, 5, 7, 6, 326, 0)))
+    monkeypatch.setattr("capture.run.output.time.gmtime", lambda: time.struct_time((2026, 11, 22, 13, 5, 7, 6, 326, 0)))
     names = []
     for _ in range(3):
         sink = Sink()

@@ -18,17 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sequences import ALPHABETS, capture
 
-from analysis import engine, parts, unpack
+from analysis import engine, partial
+from analysis import parallel_parts as parts
 from analysis.cli import main
+from analysis.formats import compression as unpack
+from analysis.model import REMARKABLE, Damage, Verdict
 from analysis.reader import Analysis, analyze, analyze_set
-from analysis.words import REMARKABLE, Damage, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from sequences import Alphabet
 
-    from analysis.words import CaptureResult, Octets
+    from analysis.model import CaptureResult, Octets
 
 RAW = 101
 NEAR = engine.NUMBERS[0]
@@ -59,11 +61,11 @@ def reference(files: list[bytes], asked: dict[str, Any]) -> CaptureResult:
     return analysis.whole(pieces)
 
 
-def tree(made: list[parts.Part], chance: random.Random) -> parts.Part:
+def tree(made: list[partial.Part], chance: random.Random) -> partial.Part:
     """The parts merged in an order of chance; each has been to another process and back."""
     while len(made) > 1:
         at = chance.randrange(len(made) - 1)
-        made[at : at + 2] = [pickle.loads(pickle.dumps(parts.merge(made[at], made[at + 1])))]
+        made[at : at + 2] = [pickle.loads(pickle.dumps(partial.merge(made[at], made[at + 1])))]
     return made[0]
 
 
@@ -80,11 +82,11 @@ def traffic(chance: random.Random, conversations: int, alphabets: Sequence[Alpha
 
 def compare(files: list[bytes], asked: dict[str, Any], chance: random.Random) -> None:
     expected = reference(files, asked)
-    made = [parts.part([data], **asked) for data in files]
+    made = [partial.part([data], **asked) for data in files]
     merged = tree(list(made), chance)
     assert not merged.unsure
-    assert parts.result(merged) == expected
-    whole = parts.Whole(**asked)
+    assert partial.result(merged) == expected
+    whole = partial.Whole(**asked)
     for one in made:
         whole.add(one)
     assert whole.result() == expected
@@ -259,7 +261,7 @@ def test_what_a_file_can_have_logged_is_bounded():
     frame = octets[14:] if octets[12:14] == b"\x08\x00" else octets
     step = 2_000_000  # too long after each other for copies
     records = [(time + step * number, frame) for number in range((1 << 19) + 10)]
-    found = parts.part([pcap(records)], **TO_ITSELF)
+    found = partial.part([pcap(records)], **TO_ITSELF)
     assert len(found.log) == 1 << 19
     assert found.unsure
 
@@ -293,7 +295,7 @@ def test_a_false_beginning_is_noticed(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from analysis import parts
+from analysis import parallel_parts as parts
 parts.LARGE, parts.COMPILED = 0, False
 def begun(octets):  # by the first process; the other's findings do not fit a pipe, and nobody will read them
     os.kill(os.getpid(), signal.SIGKILL)
@@ -314,8 +316,8 @@ PADDING = [(10**18, b"\x00")] * NEAR
 
 def test_a_full_table_is_unsure():
     records = PADDING + traffic(random.Random(5), 40)
-    assert parts.part([pcap(records)], table=16).unsure
-    assert not parts.part([pcap(records)]).unsure
+    assert partial.part([pcap(records)], table=16).unsure
+    assert not partial.part([pcap(records)]).unsure
 
 
 @pytest.mark.parametrize(("third", "unsure"), [("ACK", False), ("their ACK", True)])
@@ -327,10 +329,10 @@ def test_of_many_plain_segments_few_are_logged(third, unsure, collect):
     records = [(fact.time, fact.packet) for fact in capture(pair, [names])]
     files = [pcap(records[:2]), pcap(PADDING + records[2:100]), pcap(PADDING + records[100:])]
     asked = {"collect": collect}
-    made = [parts.part([data], **asked) for data in files]
+    made = [partial.part([data], **asked) for data in files]
     assert len(made[1].log) < 70
-    for merged in (parts.merge(parts.merge(*made[:2]), made[2]), parts.merge(made[0], parts.merge(*made[1:]))):
-        found = parts.result(merged)
+    for merged in (partial.merge(partial.merge(*made[:2]), made[2]), partial.merge(made[0], partial.merge(*made[1:]))):
+        found = partial.result(merged)
         assert found.unsure is unsure
         if not unsure:
             assert found == reference(files, asked)

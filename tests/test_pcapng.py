@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from frames import ethernet, ipv4, tcp
 
-from analysis import pcapng
+from analysis.formats import pcapng
 
 TIME = 1_795_343_822_661_830_123
 FRAME = ethernet(ipv4(b"\x7f\0\0\1", b"\x7f\0\0\1", tcp(50000, 50000, 2, 7)))

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import ROOT
 
+from analysis.model import Verdict
 from analysis.reader import analyze
 from analysis.replay import replay
 from analysis.report import VERSION
-from analysis.words import Verdict
 
 sys.path.append(str(ROOT / "pcaps"))
 import make  # found by the line above
@@ -22,7 +22,7 @@ import make  # found by the line above
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from analysis.words import CaptureResult
+    from analysis.model import CaptureResult
 
 PCAPS = ROOT / "pcaps"
 

@@ -16,13 +16,13 @@ import pytest
 from alone import alone
 from segments import Talk
 
+from analysis.model import Attempts, CaptureResult, Endpoint, Verdict
 from analysis.odds import Algorithm
 from analysis.portwalk import LEAST, Walk, duration, look, walks
 from analysis.report import report
 from analysis.views import json as json_view
 from analysis.views import table
-from analysis.words import Attempts, CaptureResult, Endpoint, Verdict
-from capture import host
+from capture.kernel import host
 
 if TYPE_CHECKING:
     pass

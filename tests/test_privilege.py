@@ -17,7 +17,7 @@ import pytest
 from conftest import ROOT, missing, ordinary_user
 
 from analysis.errors import CannotCapture
-from capture import privilege
+from capture.kernel import privilege
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,16 +24,18 @@ from conftest import ROOT
 from pyarrow import parquet
 from segments import SELF, Talk, packets, self_connect, simultaneous_open
 
+from analysis.model import CaptureResult, Damage, Verdict
 from analysis.report import report
 from analysis.views import rendered
 from analysis.views.table import Style
-from analysis.words import CaptureResult, Damage, Verdict
-from capture import check, check_views, sockets
+from capture.check import findings as check
+from capture.check import views as check_views
+from capture.kernel import sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from capture.check import Findings
+    from capture.check.findings import Findings
 
 #: What each of them tries -> the text. None has the two characters that a file name cannot have.
 NASTY = {

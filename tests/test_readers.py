@@ -25,9 +25,9 @@ from hypothesis import strategies as st
 from test_linktypes import BOTH, EPOCH, MILLISECOND, analysed, counted, packets, timed
 
 from analysis.errors import NotACapture
+from analysis.formats.compression import unpacked
+from analysis.model import NANOSECONDS, CaptureResult, Damage, Verdict
 from analysis.reader import Analysis, analyze
-from analysis.unpack import unpacked
-from analysis.words import NANOSECONDS, CaptureResult, Damage, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

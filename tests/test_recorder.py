@@ -18,11 +18,11 @@ from alone import alone
 from frames import ethernet, ipv4, tcp
 from test_pcapng import blocks, tshark
 
-from analysis import pcapng
 from analysis.errors import CannotCapture
-from capture import taps
-from capture.recorder import PAGE, Recorder
-from capture.taps import Taps
+from analysis.formats import pcapng
+from capture.packets import capture_rings as taps
+from capture.packets.capture_rings import Taps
+from capture.packets.recorder import PAGE, Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from moto.server import ThreadedMotoServer
 from segments import refused, self_connect, three_way
 from test_analyze_cli import capture, run
 
-from analysis import remote
+from analysis.formats import remote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

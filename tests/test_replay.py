@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from segments import SELF, SELF6, A, B, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
 
+from analysis.model import SEQUENCE_SPACE, Endpoint, Verdict
 from analysis.replay import Replay, replay
 from analysis.states import TABLE, Event, State
-from analysis.words import SEQUENCE_SPACE, Endpoint, Verdict
 
 CLIENT = "CLOSED SYN-SENT ESTABLISHED"
 SERVER = "CLOSED LISTEN SYN-RECEIVED ESTABLISHED"

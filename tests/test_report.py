@@ -10,9 +10,9 @@ import pytest
 from conftest import ROOT
 from segments import SELF, START, Talk, refused, self_connect, simultaneous_open, three_way
 
+from analysis.model import CaptureResult, Damage, Endpoint, Opening, Verdict
 from analysis.report import VERSION, Entry, report
 from analysis.views import json as views
-from analysis.words import CaptureResult, Damage, Endpoint, Opening, Verdict
 
 
 def made(*openings: Opening, **more: object) -> CaptureResult:

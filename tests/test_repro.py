@@ -14,11 +14,13 @@ import pytest
 from alone import alone
 
 from analysis.errors import CannotCapture, UsageError
+from analysis.model import Endpoint
 from analysis.odds import Odds
-from analysis.words import Endpoint
-from capture import host, namespace, repro, sockets
-from capture.host import Kernel, Outlook
-from capture.repro import Account, Repro
+from capture.kernel import host, sockets
+from capture.kernel import netns as namespace
+from capture.kernel.host import Kernel, Outlook
+from capture.run import repro
+from capture.run.repro import Account, Repro
 
 # -- the choice of a way ---------------------------------------------------------------------------------------------
 

@@ -19,13 +19,13 @@ from alone import alone
 from frames import UDP, ethernet, ethertype_of, ipv4, ipv6, sll2, tcp, vlan
 
 from analysis.errors import CannotCapture
-from capture import filters
-from capture.ring import LINKTYPE_ETHERNET, LINKTYPE_LINUX_SLL2, LINKTYPE_RAW, FlightRecorder, Ring
+from capture.packets import filters
+from capture.packets.ring import LINKTYPE_ETHERNET, LINKTYPE_LINUX_SLL2, LINKTYPE_RAW, FlightRecorder, Ring
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from capture.ring import Packet
+    from capture.packets.ring import Packet
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("need_private_namespace")]
 

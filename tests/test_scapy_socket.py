@@ -23,7 +23,7 @@ PORT = 50001
 
 
 def door() -> type[Any]:
-    from capture.scapy_socket import SelfconnSocket
+    from capture.packets.scapy_socket import SelfconnSocket
 
     return SelfconnSocket
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from segments import refused, self_connect
 
+from analysis.model import Attempts, CaptureResult, Endpoint, Verdict
 from analysis.report import Report, report
-from analysis.shelf import Shelf
+from analysis.result_spill import Shelf
 from analysis.views import FORMATS, rendered
-from analysis.words import Attempts, CaptureResult, Endpoint, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

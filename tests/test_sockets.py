@@ -14,7 +14,7 @@ import pytest
 from alone import alone
 
 from analysis.states import State
-from capture import host, sockets
+from capture.kernel import host, sockets
 
 if TYPE_CHECKING:
     pass

@@ -21,9 +21,9 @@ from conftest import ROOT
 from segments import SELF6, Talk, packets, refused, self_connect
 
 from analysis.cli import main
+from analysis.model import CaptureResult, Verdict
 from analysis.report import report
 from analysis.views.step import _Terminal, _Walk
-from analysis.words import CaptureResult, Verdict
 
 if TYPE_CHECKING:
     from pathlib import Path

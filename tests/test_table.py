@@ -12,8 +12,8 @@ from oracle import judge
 from sequences import ALPHABETS, capture, some
 from test_conversations import as_pcap, judgement
 
+from analysis.model import REMARKABLE, CaptureResult, Endpoint, Flag, Verdict
 from analysis.reader import Analysis
-from analysis.words import REMARKABLE, CaptureResult, Endpoint, Flag, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

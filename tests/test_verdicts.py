@@ -7,6 +7,7 @@ import itertools
 import pytest
 from conftest import ROOT
 
+from analysis.model import REMARKABLE, Verdict
 from analysis.verdicts import (
     DECIDED,
     LEADS_TO,
@@ -21,7 +22,6 @@ from analysis.verdicts import (
     document,
     keep_from,
 )
-from analysis.words import REMARKABLE, Verdict
 
 SELF = {Phase.SELF_SYN, Phase.SELF_CONNECT}
 

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from segments import SELF6, START, Endpoint, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
 
+from analysis.model import CaptureResult, Damage, Opening, Verdict
 from analysis.report import report
 from analysis.text import printable
 from analysis.views.table import WIDTH, Style, render
-from analysis.words import CaptureResult, Damage, Opening, Verdict
 
 
 def table(*openings: Opening, style: Style | None = None, **more: object) -> str:

@@ -23,10 +23,10 @@ from conftest import ROOT, program
 from frames import ethernet, ipv4, ipv6, sll2, tcp, vlan
 from test_capture_cli import ENVIRONMENT, capture
 
+from analysis.model import Endpoint, Verdict
 from analysis.reader import analyze
-from analysis.words import Endpoint, Verdict
-from capture.proof import SelfConnect, self_connect
-from capture.ring import LINKTYPE_ETHERNET, LINKTYPE_LINUX_SLL2, LINKTYPE_RAW
+from capture.packets.ring import LINKTYPE_ETHERNET, LINKTYPE_LINUX_SLL2, LINKTYPE_RAW
+from capture.packets.self_connect import SelfConnect, self_connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

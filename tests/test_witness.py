@@ -19,11 +19,11 @@ from segments import SELF, SELF6, Talk, packets, refused, self_connect, three_wa
 
 from analysis.cli import main
 from analysis.errors import NotACapture, UsageError
+from analysis.model import Endpoint, Verdict
 from analysis.reader import analyze
 from analysis.report import report
 from analysis.views import FORMATS, rendered
-from analysis.witness import REMARKS, Difference, Evidence, Tshark, Witness
-from analysis.words import Endpoint, Verdict
+from analysis.wireshark import REMARKS, Difference, Evidence, Tshark, Witness
 
 CAPTURES = sorted((ROOT / "pcaps").glob("*.pcapng"))
 SELF_CONNECT = ROOT / "pcaps" / "self-connect-v4.pcapng"
@@ -206,7 +206,7 @@ def test_standard_input_cannot_be_read_twice(capsys: pytest.CaptureFixture[str])
 
 
 def test_without_wireshark(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("analysis.witness._PATH", "/nowhere")
+    monkeypatch.setattr("analysis.wireshark._PATH", "/nowhere")
     with pytest.raises(UsageError, match="needs Wireshark's tshark"):
         Tshark()
 

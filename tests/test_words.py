@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from segments import SELF, SELF6, Talk
 
-from analysis.words import SEQUENCE_SPACE, Endpoint, Flag, SequenceNumber, Verdict, spoken
+from analysis.model import SEQUENCE_SPACE, Endpoint, Flag, SequenceNumber, Verdict, spoken
 
 numbers = st.integers(0, SEQUENCE_SPACE - 1)
 distances = st.integers(1, SEQUENCE_SPACE // 2 - 1)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ..model import CaptureResult
     from ..report import Report
-    from ..words import CaptureResult
 
 #: Names as users give them: table for people, json and jsonl for programs, the others for documents.
 FORMATS = ("table", "json", "jsonl", "markdown", "mermaid", "html")

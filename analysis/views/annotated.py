@@ -15,19 +15,19 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
-from .. import pcapng
 from ..errors import Incomplete, UsageError
+from ..formats import pcapng
+from ..formats.compression import BLOCK, Cut, read, unpacked
+from ..model import Flag, spoken
 from ..output import opened
 from ..reader import ORDERS, PCAP
-from ..unpack import BLOCK, Cut, read, unpacked
-from ..words import Flag, spoken
-from .wording import why
+from .phrases import why
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from ..model import CaptureResult, Octets
     from ..report import Entry
-    from ..words import CaptureResult, Octets
 
 _SECTION = b"\x0a\x0d\x0d\x0a"
 #: Of a pcapng section that begins in little-endian order.

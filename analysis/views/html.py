@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ..model import NANOSECONDS, Flag, Verdict, spoken
 from ..odds import Odds
 from ..portwalk import look
 from ..report import VERSION, entries
 from ..states import State
 from ..text import printable
-from ..words import NANOSECONDS, Flag, Verdict, spoken
 from .page import ladder as ladders
 from .page import machine, walk
 from .page.ladder import ladder
-from .wording import (
+from .phrases import (
     TIMELINES,
     Fold,
     Remark,
@@ -50,11 +50,11 @@ from .wording import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ..model import Attempts, CaptureResult, Endpoint, Opening, Segment
     from ..portwalk import Walk
     from ..replay import Replay, Step
     from ..report import Entry, Report
-    from ..witness import Witness
-    from ..words import Attempts, CaptureResult, Endpoint, Opening, Segment
+    from ..wireshark import Witness
     from .page.ladder import Ladder
 
 #: Octets of the page after which no opening is shown in full, and no walk. Other openings have so many lines.

@@ -10,8 +10,8 @@ from ..report import SCHEMA, VERSION, capture_as_json, entry_as_json, walks_as_j
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from ..model import CaptureResult
     from ..report import Report
-    from ..words import CaptureResult
 
 
 def render(report: Report) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..report import entries
 from ..text import printable
 from . import mermaid
-from .wording import (
+from .phrases import (
     LEGEND,
     TIMELINES,
     Fold,
@@ -35,9 +35,9 @@ from .wording import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ..model import CaptureResult, Endpoint, Segment
     from ..replay import Replay, Step
     from ..report import Entry, Report
-    from ..words import CaptureResult, Endpoint, Segment
 
 
 def render(report: Report, *, verbose: bool = False) -> Iterator[str]:

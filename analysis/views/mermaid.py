@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from ..replay import replay
 from ..text import printable
-from .wording import TIMELINES, Fold, names, nothing, segment_lines, timeline
+from .phrases import TIMELINES, Fold, names, nothing, segment_lines, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from ..model import CaptureResult, Endpoint
     from ..replay import Replay, Step
     from ..report import Report
-    from ..words import CaptureResult, Endpoint
 
 
 def render(report: Report, *, verbose: bool = False) -> Iterator[str]:

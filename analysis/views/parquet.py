@@ -9,14 +9,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
+from ..model import REMARKABLE
 from ..output import opened
 from ..report import Entry
-from ..words import REMARKABLE
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from ..words import Opening
+    from ..model import Opening
 
 #: Rows that are collected before they are written.
 GROUP = 1 << 14

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..errors import UsageError
 from ..states import State
 from ..text import printable
-from .wording import before, close, count, names, segment_lines, span, why
+from .phrases import before, close, count, names, segment_lines, span, why
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ..model import Segment
     from ..replay import Step
     from ..report import Account, Entry, Report
-    from ..words import Segment
 
 #: What a key does. Terminals send several octets for some keys: ESC [ C or, in another mode, ESC O C.
 _KEYS = {

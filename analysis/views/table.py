@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..model import Verdict
 from ..portwalk import look
 from ..report import entries
 from ..text import printable
-from ..words import Verdict
-from .wording import (
+from .phrases import (
     LEGEND,
     TIMELINES,
     Fold,
@@ -38,9 +38,9 @@ from .wording import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from ..model import CaptureResult, Endpoint, Segment
     from ..replay import Replay, Step
     from ..report import Entry, Report
-    from ..words import CaptureResult, Endpoint, Segment
 
 WIDTH = 100
 

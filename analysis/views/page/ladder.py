@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...words import Flag, spoken
-from ..wording import Fold, names, segment_details, span
+from ...model import Flag, spoken
+from ..phrases import Fold, names, segment_details, span
 from .shapes import Curve, Point, head, number, straight
 
 if TYPE_CHECKING:
+    from ...model import Endpoint, Segment
     from ...replay import Replay, Step
-    from ...words import Endpoint, Segment
 
 #: As wide as the text beside the one lifeline, or between the two, needs.
 _WIDTHS = (392, 420)

@@ -1,0 +1,211 @@
+"""Octets out of files, pipes and compressed files, in blocks, with little memory."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from itertools import chain
+from typing import Protocol
+
+from ..errors import NotACapture
+from ..memory import mapping
+from ..model import Octets
+
+#: Octets at most unpacked at a time.
+BLOCK = 1 << 20
+
+#: Octets fed to a decompressor at a time.
+PORTION = 1 << 16
+
+#: Octets at most unpacked at a time where damage costs all of them: by what cannot be copied beforehand.
+STEP = 1 << 16
+
+#: Octets read at a time: they and what the engine looks up fit the caches of a processor.
+READ = 1 << 20
+
+#: Compressed input that unpacks to more than this many octets, and more than RATIO times its own size, is a bomb.
+FREE = 32 << 20
+RATIO = 200
+
+
+class Cut(Exception):  # noqa: N818 - it names what happened
+    """The input ends or breaks before its end; the text says how. What was read before it is good."""
+
+
+class _Decompressor(Protocol):
+    """What bz2, lzma, compression.zstd and lz4.frame have in common."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Gzip:
+    """zlib's decompressor in the manner of bz2's."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(wbits=31)
+        self.rest = b""  # fed, and not unpacked yet
+
+    def copy(self) -> _Gzip:
+        """Another one that stands where this one does; 40 KB."""
+        made = _Gzip()
+        made._inner = self._inner.copy()
+        made.rest = self.rest
+        return made
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._inner.unused_data
+
+    @property
+    def needs_input(self) -> bool:
+        return not self.rest and not self._inner.eof
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        out = self._inner.decompress(self.rest + data, max_length)
+        self.rest = self._inner.unconsumed_tail
+        return out
+
+
+#: First octets -> what it is, modules that unpack it (the first found is taken), the class in it, a tool to pipe to.
+_PACKED: dict[bytes, tuple[str, tuple[str, ...], str, str]] = {
+    b"\x1f\x8b": ("gzip", (__name__,), "_Gzip", "gzip -dc"),
+    b"\xfd7zXZ\0": ("xz", ("lzma",), "LZMADecompressor", "xz -dc"),
+    b"BZh": ("bzip2", ("bz2",), "BZ2Decompressor", "bzip2 -dc"),
+    b"\x28\xb5\x2f\xfd": ("zstd", ("compression.zstd", "backports.zstd"), "ZstdDecompressor", "zstd -dc"),
+    b"\x04\x22\x4d\x18": ("lz4", ("lz4.frame",), "LZ4FrameDecompressor", "lz4 -dc"),
+}
+
+#: Octets of the longest of those.
+_MAGIC = 6
+
+
+def _maker(name: str, kind: str, modules: tuple[str, ...], attribute: str, tool: str) -> Callable[[], _Decompressor]:
+    """Whatever makes a decompressor; raises NotACapture with a way out where no module of the kind is installed."""
+    for module in modules:
+        try:
+            found: Callable[[], _Decompressor] = getattr(importlib.import_module(module), attribute)
+        except ImportError:
+            continue
+        return found
+    raise NotACapture(
+        f"{name} is compressed with {kind}, which this Python cannot unpack: "
+        f"pip install 'selfconn[compression]', or {tool} FILE | selfconn-analyze -"
+    )
+
+
+def unpacked(name: str, blocks: Iterator[Octets]) -> Iterator[Octets]:
+    """The blocks as they are, or what they unpack to; recognised by the first octets.
+
+    Raises Cut where compressed input ends early, is damaged or is a bomb, NotACapture where it cannot be unpacked.
+    """
+    head = b""
+    for block in blocks:  # a pipe may deliver octet by octet
+        head += block
+        if len(head) >= 6:
+            break
+    for magic, (kind, modules, attribute, tool) in _PACKED.items():
+        if head.startswith(magic):
+            yield from _unpack(kind, _maker(name, kind, modules, attribute, tool), head, blocks)
+            return
+    if head:
+        yield head
+    yield from blocks
+
+
+def _unpack(kind: str, make: Callable[[], _Decompressor], head: bytes, blocks: Iterator[Octets]) -> Iterator[bytes]:
+    portions = _portions(head, blocks)
+    decompressor, data = make(), next(portions)
+    packed, total = len(data), 0
+    while True:
+        before = decompressor.copy() if isinstance(decompressor, _Gzip) else make() if packed == len(data) else None
+        try:
+            out = decompressor.decompress(data, BLOCK if before else STEP)
+        except _errors() as error:
+            yield from _up_to_damage(before, data)
+            raise Cut(f"the {kind} stream is damaged ({error})") from error
+        data = b""
+        if out:
+            total += len(out)
+            if total > FREE and total > RATIO * packed:
+                raise Cut(f"unpacks to more than {RATIO} times its size: stopped after {total} octets")
+            yield out
+        if decompressor.eof:  # another stream may follow; anything else is padding
+            data = decompressor.unused_data or b""  # lz4 says None
+            while len(data) < _MAGIC and (more := next(portions, b"")):
+                data += more
+            if not any(data.startswith(magic) for magic in _PACKED):
+                return
+            decompressor = make()
+        elif decompressor.needs_input:
+            data = next(portions, b"")
+            if not data:
+                raise Cut(f"the {kind} stream is cut short")
+            packed += len(data)
+
+
+def _portions(head: bytes, blocks: Iterator[Octets]) -> Iterator[bytes]:
+    """The octets in small pieces: a decompressor that finds damage gives nothing of the piece that it is in."""
+    for block in chain((head,), blocks):
+        view = memoryview(block)
+        for start in range(0, len(view), PORTION):
+            yield bytes(view[start : start + PORTION])
+
+
+def _up_to_damage(decompressor: _Decompressor | None, data: bytes) -> Iterator[bytes]:
+    """What comes out before the damage, which a whole BLOCK does: all of it where *decompressor* stands before that."""
+    if decompressor is None:
+        return
+    if isinstance(decompressor, _Gzip):  # a few octets can unpack to very many: first as much as comes out whole
+        size = BLOCK
+        while (size := size // 2) >= 4096:
+            again = decompressor.copy()
+            with suppress(*_errors()):
+                yield again.decompress(data, size)
+                decompressor, data = again, b""
+        data, decompressor.rest = decompressor.rest + data, b""
+    with suppress(*_errors()):
+        for place in range(len(data)):
+            yield decompressor.decompress(data[place : place + 1], BLOCK)
+            while not decompressor.needs_input and not decompressor.eof:
+                yield decompressor.decompress(b"", BLOCK)
+            if decompressor.eof:
+                break
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What decompressors raise: Python's own errors, and theirs as far as they are loaded."""
+    classes = (
+        ("zlib", "error"),
+        ("lzma", "LZMAError"),
+        ("compression.zstd", "ZstdError"),
+        ("backports.zstd", "ZstdError"),
+    )
+    theirs = (getattr(sys.modules[module], name) for module, name in classes if module in sys.modules)
+    return (OSError, EOFError, ValueError, RuntimeError, *theirs)
+
+
+def read(fd: int, size: int | None) -> Generator[memoryview, None, None]:
+    """The octets of an open file from where it stands, in blocks that stay valid until the next one is asked for.
+
+    *size* in octets, None where it is not known (a pipe is read as it comes). Raises OSError.
+
+    The memory is small enough to stay in the processor's cache: with small frames a mapped file, whose pages have to be
+    faulted in, is no faster. And a file that shrinks meanwhile only ends early.
+    """
+    buffer = memoryview(mapping(min(READ, size + 1) if size else 1 << 16))
+    while got := os.readv(fd, [buffer]):
+        yield buffer[:got]

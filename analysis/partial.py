@@ -1,0 +1,221 @@
+"""Parts of a capture, analysed apart and merged: ``part()``, ``merge()``, ``result()``, plain functions to map.
+
+    result(merge(merge(part(x), part(y)), part(z)))  ==  analyze_set([x, y, z])
+
+A part holds what is decided whatever came before it or comes after it (counts, openings, refused attempts), the state
+of the 4-tuples at its end, and a log of the segments at its head that nobody can judge who does not know what came
+before: those of each 4-tuple up to a SYN that begins an opening in any case (``Engine.head()``), and all of the
+first 2,047 frames, which may be copies of frames of the part before. Merging steps through the log of the second part
+with the state of the first. So merging is associative, and any way of cutting gives the report of the whole.
+
+What is exact only within bounds. Where ``unsure`` is set in it, the result may differ from that of the whole, and only
+reading in one go tells: a part or a merge had more conversations than ``--table`` holds, or more than 524,288 segments
+to log, or of more than 64 segments in a row without SYN, FIN or RST at the head of a part (which logs 64 of them) one
+may have mattered. Without a sign: three copies of one packet on both sides of a cut, within 2 ms but 2,048 frames
+apart; more than 65,536 openings kept at one time.
+
+Parts can be pickled, do not depend on the form of the engine, and take some 150 octets for each 4-tuple and for each
+logged segment.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .engine import NUMBERS, Finished, Kept, Undecided, destination
+from .model import Refusals
+from .reader import Analysis, read_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Unpack
+
+    from .model import CaptureResult, Octets, Piece
+    from .reader import Asked
+
+#: A destination among the refusals, see destination().
+_Key = tuple[int, int, int]
+
+_WORDS = struct.Struct("=16Q").unpack
+_NEAR, _WALK, _STATE, _FRAME, _REFUSED, _SINCE, _KEPT, _FIRST_IS_B = NUMBERS
+
+
+@dataclass(slots=True)
+class Part:
+    """A part of a capture, analysed (see the module). ``asked`` are the options of Analysis."""
+
+    asked: Asked
+    pieces: list[Piece] = field(default_factory=list)
+    format: str = "pcap"
+    packets: int = 0
+    segments: int = 0
+    duplicates: int = 0
+    unsure: bool = False
+    counts: tuple[int, ...] = ()
+    reasons: tuple[int, ...] = ()
+    unknown_links: dict[int, int] = field(default_factory=dict)
+    finished: list[Finished] = field(default_factory=list)
+    finished_at: list[int] = field(default_factory=list)
+    log: list[Undecided] = field(default_factory=list)
+    tails: list[tuple[bytes, bytes, list[Kept] | None, int, list[Kept] | None]] = field(default_factory=list)
+    ring: list[tuple[int, int, bytes]] = field(default_factory=list)
+    refusals: dict[tuple[int, int, int], Refusals] = field(default_factory=dict)
+
+
+def part(
+    source: str | Iterable[Octets],
+    *,
+    progress: Callable[[int], None] | None = None,
+    **asked: Unpack[Asked],
+) -> Part:
+    """Analyse a part of a capture: the file at a path (compressed or not), or a file's octets in blocks.
+
+    *asked* are the options of :class:`~analysis.reader.Analysis`; all parts of a capture need the same. Raises
+    NotACapture as :func:`~analysis.reader.analyze` does.
+    """
+    analysis = Analysis(source if isinstance(source, str) else "blocks", **asked)
+    analysis.engine.begin_part(True)
+    if isinstance(source, str):
+        read_file(analysis, source, progress)
+    else:
+        for block in source:
+            analysis.feed(block)
+            if analysis.damaged:
+                break
+    pieces = [analysis.next_file()]
+    return exported(analysis, asked, pieces)
+
+
+def merge(one: Part, other: Part) -> Part:
+    """The two parts as one; *other* follows *one*. Neither is changed."""
+    analysis = Analysis("", **one.asked)
+    analysis.engine.begin_part(True)
+    absorb(analysis, one)
+    absorb(analysis, other)
+    return exported(analysis, one.asked, one.pieces + other.pieces)
+
+
+def result(whole: Part) -> CaptureResult:
+    """The report on a capture whose parts are all merged."""
+    made = Whole(**whole.asked)
+    made.add(whole)
+    return made.result()
+
+
+class Whole:
+    """A capture that is put together from its parts, first to last; the same as merging them, and quicker."""
+
+    def __init__(self, **asked: Unpack[Asked]) -> None:
+        self._analysis = Analysis("", **asked)
+        self._analysis.engine.begin_part(False)
+        self._pieces: list[Piece] = []
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the result may differ from that of the capture read in one go (see the module)."""
+        return bool(self._analysis.engine.unsure)
+
+    def add(self, following: Part) -> None:
+        """Append a part."""
+        absorb(self._analysis, following)
+        self._pieces += following.pieces
+
+    def result(self) -> CaptureResult:
+        """The capture is over."""
+        return self._analysis.whole(self._pieces)
+
+
+def exported(analysis: Analysis, asked: Asked, pieces: list[Piece]) -> Part:
+    """Take out of *analysis* what it found as a part: *pieces* are the files that it read."""
+    engine = analysis.engine
+    tails = engine.tails()
+    return Part(
+        asked=asked,
+        pieces=pieces,
+        format=analysis.format,
+        packets=engine.packets,
+        segments=engine.segments,
+        duplicates=engine.duplicates,
+        unsure=bool(engine.unsure),
+        counts=tuple(engine.counts),
+        reasons=tuple(engine.reasons),
+        unknown_links=dict(engine.unknown_links),
+        finished=list(engine.finished),
+        finished_at=list(engine.finished_at),
+        log=list(engine.log),
+        tails=tails,
+        ring=sorted(entry for entry in engine.ring.values() if engine.packets - entry[0] < _NEAR),
+        refusals=dict(engine.refusals),
+    )
+
+
+def absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop for each thing that a part holds
+    """Let *analysis* go on with a part instead of with octets."""
+    engine = analysis.engine
+    base = engine.packets
+    engine.fresh = {}
+    for one in following.log:
+        engine.again(one, base)
+    before = _Refused(engine.refusals, engine.fresh)
+    engine.fresh = None
+    for words, header, kept, omitted, early in following.tails:
+        values = list(_WORDS(words))
+        values[_FRAME] += base
+        if values[_STATE] & _KEPT and values[_SINCE]:
+            at_a = values[_STATE] & _FIRST_IS_B
+            high, low, port = (values[0], values[1], values[4] >> 16) if at_a else (values[2], values[3], values[4])
+            key = (high, low, port & 0xFFFF | values[4] >> 32 << 32)
+            values[_SINCE] += base
+            values[_REFUSED] += before(key, values[_SINCE])
+        engine.take_tail(tuple(values), header, _shifted(kept, base), omitted, _shifted(early, base))
+    for opening, at in zip(following.finished, following.finished_at, strict=True):
+        refused, since = opening[9], opening[10]
+        if since:
+            since += base
+            refused += before(destination(opening), since)
+        segments = _shifted(opening[13], base) or []
+        engine.finished.append(
+            (*opening[:6], opening[6] + base, *opening[7:9], refused, since, *opening[11:13], segments)
+        )
+        engine.finished_at.append(at + base)
+    for number, time, octets in following.ring:
+        if number >= _NEAR:
+            engine.take_packet(base + number, time, octets)
+    for key, more in following.refusals.items():
+        known = engine.refusals.setdefault(key, Refusals())
+        known.count += more.count
+        known.frame, known.time = max((known.frame, known.time), (more.frame + base, more.time))
+        known.first += ((at + base, then, port) for at, then, port in more.first)
+        known.first = sorted(known.first)[:_WALK]
+    engine.packets += following.packets
+    engine.segments += following.segments
+    engine.duplicates += following.duplicates
+    engine.unsure = engine.unsure or following.unsure
+    for place, count in enumerate(following.counts):
+        engine.counts[place] += count
+    for place, count in enumerate(following.reasons):
+        engine.reasons[place] += count
+    for link, count in following.unknown_links.items():
+        engine.unknown_links[link] = engine.unknown_links.get(link, 0) + count
+    analysis.format = following.format
+
+
+class _Refused:
+    """How many attempts at a destination were refused before a frame, besides those that the part knew itself."""
+
+    def __init__(self, refusals: dict[_Key, Refusals], fresh: dict[_Key, list[tuple[int, int, int]]]) -> None:
+        self._fresh = {key: [frame for frame, _, _ in ones] for key, ones in fresh.items()}
+        self._refusals = refusals
+
+    def __call__(self, key: _Key, frame: int) -> int:
+        fresh = self._fresh.get(key, [])
+        known = self._refusals.get(key)
+        return (known.count if known else 0) - len(fresh) + bisect_left(fresh, frame)
+
+
+def _shifted(kept: list[Kept] | None, base: int) -> list[Kept] | None:
+    return None if kept is None else [(one[0] + base, *one[1:]) for one in kept]

@@ -1,0 +1,99 @@
+"""The results of thousands of captures with flat memory: what is too much for it waits in a temporary file.
+
+A report shows its captures one after the other, some views more than once; none needs them all at a time. Most of what
+a result weighs is the source ports and times of refused attempts, up to 330 KB for each destination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING, overload
+
+if TYPE_CHECKING:
+    from .model import CaptureResult
+
+#: Octets of results that stay in memory, estimated.
+ROOM = 32 << 20
+
+_ATTEMPT, _SEGMENT, _RESULT = 10, 500, 2000  # octets
+
+
+class Shelf(Sequence["CaptureResult"]):
+    """Results in the order in which they are added. Those past ROOM are read back whenever they are asked for.
+
+    The file has no name, in the directory that Python's tempfile chooses (TMPDIR). Where it cannot be written, the
+    results stay in memory. To be closed.
+    """
+
+    def __init__(self, room: int = ROOM) -> None:
+        self._room = room
+        self._near: list[CaptureResult] = []
+        self._file: IO[bytes] | None = None
+        self._places: list[int] = []  # where in the file each of the others begins
+        self._last: tuple[int, CaptureResult] | None = None  # views ask for one several times
+
+    def append(self, result: CaptureResult) -> None:
+        """Take in one more."""
+        self._room -= _weight(result)
+        if self._places or self._room < 0:
+            try:
+                self._put_away(result)
+            except OSError:  # no such directory, or a full one
+                if self._places:
+                    self._near += self._taken_back()
+            else:
+                return
+        self._near.append(result)
+
+    def _put_away(self, result: CaptureResult) -> None:
+        import pickle  # noqa: PLC0415 - most runs need none of it; nobody else can write to the file
+        import tempfile  # noqa: PLC0415
+
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - close() does
+        place = self._file.seek(0, 2)
+        pickle.dump(result, self._file, pickle.HIGHEST_PROTOCOL)
+        self._file.flush()
+        self._places.append(place)
+
+    def _taken_back(self) -> list[CaptureResult]:
+        """All that is in the file, which is given up."""
+        results = [self[place] for place in range(len(self._near), len(self))]
+        self._places.clear()
+        self._room = 1 << 62
+        self.close()
+        return results
+
+    def close(self) -> None:
+        """Give up the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __len__(self) -> int:
+        return len(self._near) + len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> CaptureResult: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[CaptureResult]: ...
+    def __getitem__(self, place: int | slice) -> CaptureResult | list[CaptureResult]:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        place = range(len(self))[place]
+        if place < len(self._near):
+            return self._near[place]
+        if self._last is None or self._last[0] != place:
+            import pickle  # noqa: PLC0415 - as above
+
+            assert self._file is not None  # noqa: S101 - for the type checker
+            self._file.seek(self._places[place - len(self._near)])
+            self._last = place, pickle.load(self._file)  # noqa: S301 - as above
+        return self._last[1]
+
+
+def _weight(result: CaptureResult) -> int:
+    """About how many octets it takes."""
+    attempts = sum(len(one.ports) for one in result.attempts)
+    segments = sum(1 + len(opening.segments) for opening in result.openings)
+    return _RESULT + _ATTEMPT * attempts + _SEGMENT * segments + len(result.drawn or "")

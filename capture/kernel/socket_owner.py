@@ -1,0 +1,54 @@
+"""Whose socket it is that has connected to itself: the kernel's line for it, and its process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from analysis.states import State
+
+from . import host, sockets
+
+if TYPE_CHECKING:
+    from analysis.model import Endpoint
+
+    from ..packets.self_connect import SelfConnect
+    from .kernel_states import Witness
+
+
+class Holder(NamedTuple):
+    """A socket that has connected to itself, and whose it is. None is what could not be seen, or not any more.
+
+    ``time`` is when it happened, in nanoseconds since the epoch. ``process`` is its name for itself: anything at all,
+    escape it before showing it.
+    """
+
+    time: int
+    endpoint: Endpoint
+    state: State | None = None
+    inode: int | None = None
+    uid: int | None = None
+    user: str | None = None
+    pid: int | None = None
+    process: str | None = None
+
+
+def holder(hit: SelfConnect, witness: Witness) -> Holder:
+    """Look for the socket of *hit*: in the kernel's table, and for its process by the tracepoint's word as well.
+
+    The table shows only its own user's processes to a process without privilege; what the tracepoint told does not
+    depend on that.
+    """
+    found = Holder(hit.time, hit.endpoint)
+    line = next((one for one in host.tcp_sockets(hit.endpoint.port) if one.local == one.remote == hit.endpoint), None)
+    processes = []
+    if line:
+        found = found._replace(state=line.state)
+    if line and line.inode:  # a socket: TIME-WAIT is none, and nobody's
+        found = found._replace(inode=line.inode, uid=line.uid, user=sockets.user(line.uid))
+        processes = sockets.owners([line.inode])[0].get(line.inode, [])
+    if not processes and (pid := witness.caller(hit.endpoint, hit.time)):
+        found = found._replace(pid=pid)
+        processes = [process for process in [sockets.process(pid)] if process]
+    if processes:
+        found = found._replace(pid=processes[0].pid, process=processes[0].name, user=found.user or processes[0].user)
+    return found

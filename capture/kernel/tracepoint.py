@@ -1,0 +1,408 @@
+"""The kernel's own account of socket states: the tracepoint ``sock:inet_sock_set_state``.
+
+The events are read through perf_event_open(2): a ring buffer per processor in memory that is ours, so
+nothing is left behind whatever becomes of us, and the rings stay readable after privilege is given up.
+The witness sees the sockets of all network namespaces. Opening it needs root: CAP_PERFMON for the event, and for its
+description in tracefs either CAP_SYS_ADMIN or the right to read it where it is mounted.
+
+What the kernel does not say the RFC's way:
+
+- It names a state before it names a port: ``CLOSE > SYN_SENT`` of a connect() without bind() carries
+  source port 0, because the port is chosen just after. It is the same socket, so the step can be found.
+- A socket that reaches TIME-WAIT is replaced by a smaller object, and itself shown as ``CLOSE`` (KERNEL_SHOWS).
+- A passive open lives in a request object until its ACK arrives: only then the child of the listening
+  socket appears, as ``LISTEN > SYN_RECV``, and at once goes to ``ESTABLISHED``.
+- close() after shutdown() sets the state that the socket is in already. That is no change and not told here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import re
+import struct
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from analysis.errors import CannotCapture
+from analysis.model import Endpoint
+from analysis.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: What the kernel calls the states (include/net/tcp_states.h), and what RFC 9293 3.3.2 calls them.
+#: NEW_SYN_RECV is the request object of a passive open, in SYN-RECEIVED before there is a socket.
+RFC_NAMES = {
+    "LISTEN": State.LISTEN,
+    "SYN_SENT": State.SYN_SENT,
+    "SYN_RECV": State.SYN_RECEIVED,
+    "NEW_SYN_RECV": State.SYN_RECEIVED,
+    "ESTABLISHED": State.ESTABLISHED,
+    "FIN_WAIT1": State.FIN_WAIT_1,
+    "FIN_WAIT2": State.FIN_WAIT_2,
+    "CLOSE_WAIT": State.CLOSE_WAIT,
+    "CLOSING": State.CLOSING,
+    "LAST_ACK": State.LAST_ACK,
+    "TIME_WAIT": State.TIME_WAIT,
+    "CLOSE": State.CLOSED,
+}
+
+#: The one difference in what is seen, once RFC_NAMES has translated the words: a socket that reaches TIME-WAIT is
+#: replaced by a smaller object, for which there is no tracepoint, and itself shown as closed.
+KERNEL_SHOWS = {State.TIME_WAIT: State.CLOSED}
+
+#: A filter that passes nothing but simultaneous opens: SYN_SENT (2) to SYN_RECV (3). With it the whole machine
+#: can be watched for self-connects at no cost.
+SIMULTANEOUS_OPEN = "oldstate == 2 && newstate == 3"
+
+#: Every step but what SYN_SENT leads to: that is SIMULTANEOUS_OPEN, or of no interest (refused, or an ordinary open).
+_NOT_FROM_SYN_SENT = "oldstate != 2"
+
+_MOUNTED = Path("/sys/kernel/tracing")
+_EVENT = "events/sock/inet_sock_set_state"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# System calls that the C library does not wrap; the first one's number is the architecture's.
+_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "loongarch64": 241, "s390x": 331}
+_FSOPEN, _FSCONFIG, _FSMOUNT, _CLOEXEC, _CMD_CREATE = 430, 431, 432, 1, 6
+
+# <linux/perf_event.h>
+_ATTRIBUTES = struct.Struct("=IIQQQQQIIQQQQIi")  # perf_event_attr up to clockid
+_TYPE_TRACEPOINT, _FLAG_FD_CLOEXEC = 2, 1 << 3
+_SAMPLE_TID, _SAMPLE_TIME, _SAMPLE_RAW = 1 << 1, 1 << 2, 1 << 10
+_DISABLED, _USE_CLOCKID, _WRITE_BACKWARD = 1 << 0, 1 << 25, 1 << 27
+_ENABLE, _PAUSE_OUTPUT, _SET_FILTER = 0x2400, 0x40042409, 0x40082406
+_RECORD = struct.Struct("=IHH")  # type, misc, size of the whole record
+_RECORD_SAMPLE = 9
+_SAMPLE = struct.Struct("=IIQI")  # process, thread, time, size of the event's data
+_DATA_HEAD, _DATA_TAIL = 1024 // 8, 1032 // 8  # in 64-bit words from the start of the mapping
+_PAGES = 32  # of data in a ring; pages of 4 KiB hold about 1,200 events
+_OPEN = 1000  # sockets that are followed to their end, where that takes the flight recorder
+_FLIGHT_PAGES = 2048  # in all flight recorders together, as far as that gives each _PAGES to _FLIGHT_MOST ...
+_FLIGHT_MOST = 512  # ... which are the last 20,000 steps of a processor, most of a second of a retry storm
+
+_FIELD = re.compile(r"field:.*?(\w+)(?:\[\d+\])?;\s*offset:(\d+);\s*size:(\d+);")
+_STATE = re.compile(r'\{ (\d+), "TCP_(\w+)" \}')
+_AF_INET6 = 10
+_MAPPED = bytes(10) + b"\xff\xff"  # how an IPv6 socket writes an IPv4 address (RFC 4291 2.5.5.2)
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """One socket going from one state to another, by the kernel's word.
+
+    ``time`` is in nanoseconds since the epoch, as a segment's. ``socket`` tells sockets apart; the kernel may reuse
+    one for a later connection. ``process`` is the one that was running, which for CLOSED -> SYN-SENT is the one that
+    called connect(), and for what an arriving segment does may be any, or 0. ``source`` is the socket's own end; its
+    port is 0 as long as none is chosen.
+    """
+
+    time: int
+    socket: int
+    process: int
+    source: Endpoint
+    destination: Endpoint
+    old: State
+    new: State
+
+
+class StateTrace:
+    """The state changes of TCP sockets from now on; a context manager.
+
+    *wanted* is an expression in the kernel's filter language (Documentation/trace/events.rst) over the event's
+    fields; the empty one means every socket of the machine. *around* is another one, whose events the kernel keeps
+    as a flight recorder does, the newest over the oldest and at no cost to the reader: from there come the steps of
+    the sockets that *wanted* shows which *wanted* cannot name, such as CLOSED to SYN-SENT without a port.
+
+    Raises CannotCapture without privilege, or where the kernel has no such tracepoint.
+    """
+
+    def __init__(self, wanted: str = "", *, around: str = "") -> None:
+        with ExitStack() as opened:
+            try:
+                with tracefs() as tracing:
+                    event = int((tracing / _EVENT / "id").read_text())
+                    description = (tracing / _EVENT / "format").read_text()
+                cpus = _processors()
+                self._rings = [_Ring(opened, event, cpu, wanted) for cpu in cpus]
+                pages = _power_of_two(min(max(_FLIGHT_PAGES // len(cpus), _PAGES), _FLIGHT_MOST))
+                self._flight = [_Ring(opened, event, cpu, around, flight=pages) for cpu in cpus if around]
+            except OSError as error:
+                raise CannotCapture(f"the kernel tells socket states to root only ({error.strerror})") from error
+            self._fields = {name: slice(int(at), int(at) + int(size)) for name, at, size in _FIELD.findall(description)}
+            self._states = {
+                int(number): RFC_NAMES[name] for number, name in _STATE.findall(description) if name in RFC_NAMES
+            }
+            # The kernel's address of a socket -> our number for it: addresses are not for showing.
+            self._sockets: dict[bytes, int] = {}
+            self._last: dict[int, StateChange] = {}  # told of each socket that is not closed again
+            self._opened = opened.pop_all()
+
+    @classmethod
+    def to_itself(cls, port: int) -> Self:
+        """Every step of the sockets that connect from *port* to the same port."""
+        return cls(f"sport == {port} && dport == {port}", around=f"newstate == 2 && sport == 0 && dport == {port}")
+
+    @classmethod
+    def simultaneous(cls) -> Self:
+        """Every step of the sockets whose open is simultaneous, whatever their ports: as far back as memory goes."""
+        return cls(SIMULTANEOUS_OPEN, around=_NOT_FROM_SYN_SENT)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening; the kernel forgets about us."""
+        self._opened.close()
+
+    @property
+    def lost(self) -> int:
+        """How many wanted events the rings could not take, as far as read() has come."""
+        return sum(ring.lost for ring in self._rings)
+
+    def read(self, *, whole: bool = False) -> list[StateChange]:
+        """Tell the changes since the last call, in order of time. Never waits.
+
+        *whole*: also what the flight recorder has of sockets that were told of before and are not closed yet.
+        """
+        told = self._changes(self._rings)
+        if self._flight:
+            shown = {change.socket: [change] for change in self._last.values()} if whole else {}
+            for change in told:
+                shown.setdefault(change.socket, []).append(change)
+            if shown:
+                told = list(self._around(shown))
+            for change in told:
+                self._last[change.socket] = change
+                if change.new is State.CLOSED or len(self._last) > _OPEN:
+                    del self._last[change.socket if change.new is State.CLOSED else next(iter(self._last))]
+        # One event is of one time as long as that is the kernel's own: the difference to ours is measured each time.
+        epoch = _epoch() if told else 0
+        return [replace(change, time=epoch + change.time) for change in sorted(told, key=_time)]
+
+    def _around(self, shown: dict[int, list[StateChange]]) -> Iterator[StateChange]:
+        """Fill up from the flight recorder the lives of the sockets *shown*, as far as they were not told before."""
+        place = self._fields["skaddr"].start
+        addresses = {number: address for address, number in self._sockets.items() if number in shown}
+        recorded = [ring.snapshot() for ring in self._flight]
+        for number, changes in shown.items():
+            last = self._last.get(number)
+            steps = {*changes, *([last] if last else [])}
+            first, newest = min(change.time for change in steps), max(change.time for change in steps)
+            end = sys.maxsize
+            for data in recorded:
+                for sample in _search(data, addresses[number], place):
+                    begins = self._states[self._number(sample, "oldstate")] is State.CLOSED
+                    if begins and sample.time > newest:
+                        end = min(end, sample.time)  # by then it was another's; a retry storm has thousands of those
+                        continue
+                    steps.add(self._change(sample))
+                    if begins and sample.time <= first:
+                        break  # what is older is of another life
+            for life in _lives({change for change in steps if change.old is not change.new and change.time < end}):
+                if last in life:
+                    yield from life[life.index(last) + 1 :]
+                elif any(change in changes for change in life):
+                    yield from life
+
+    def _changes(self, rings: list[_Ring]) -> list[StateChange]:
+        changes = (self._change(sample) for ring in rings for sample in ring.read())
+        return [change for change in changes if change.old is not change.new]
+
+    def _change(self, sample: _Sample) -> StateChange:
+        data = sample.data
+
+        def endpoint(address: str, port: str) -> Endpoint:
+            if self._number(sample, "family") != _AF_INET6:
+                return Endpoint(data[self._fields[address]], self._number(sample, port))
+            return Endpoint(data[self._fields[address + "_v6"]].removeprefix(_MAPPED), self._number(sample, port))
+
+        return StateChange(
+            time=sample.time,
+            socket=self._sockets.setdefault(data[self._fields["skaddr"]], len(self._sockets) + 1),
+            process=sample.process,
+            source=endpoint("saddr", "sport"),
+            destination=endpoint("daddr", "dport"),
+            old=self._states[self._number(sample, "oldstate")],
+            new=self._states[self._number(sample, "newstate")],
+        )
+
+    def _number(self, sample: _Sample, field: str) -> int:
+        return int.from_bytes(sample.data[self._fields[field]], sys.byteorder)
+
+
+def _lives(changes: set[StateChange]) -> Iterator[list[StateChange]]:
+    """Cut what happened under one number into lives: the kernel uses the memory of a socket again for another."""
+    life: list[StateChange] = []
+    for change in sorted(changes, key=_time):
+        if life and (change.old is State.CLOSED or life[-1].new is State.CLOSED):
+            yield life
+            life = []
+        life.append(change)
+    if life:
+        yield life
+
+
+class _Sample(NamedTuple):
+    process: int
+    time: int  # CLOCK_MONOTONIC, nanoseconds
+    data: bytes
+
+
+class _Ring:
+    """The event on one processor, and the memory in which the kernel leaves what it saw there (perf_event_open(2))."""
+
+    def __init__(self, opened: ExitStack, event: int, cpu: int, expression: str, *, flight: int = 0) -> None:
+        self._size = (flight or _PAGES) * mmap.PAGESIZE
+        # Every event is a sample (period 1). The kernel refuses CLOCK_REALTIME here.
+        attributes = bytearray(_ATTRIBUTES.size)
+        flags = _DISABLED | _USE_CLOCKID | (_WRITE_BACKWARD if flight else 0)
+        _ATTRIBUTES.pack_into(
+            *(attributes, 0, _TYPE_TRACEPOINT, _ATTRIBUTES.size, event),
+            *(1, _SAMPLE_TID | _SAMPLE_TIME | _SAMPLE_RAW, 0, flags, 0, 0, 0, 0, 0, 0, 0, time.CLOCK_MONOTONIC),
+        )
+        pointer = (ctypes.c_char * len(attributes)).from_buffer(attributes)
+        self._fd = _call(_perf_event_open(), pointer, -1, cpu, -1, _FLAG_FD_CLOEXEC)
+        opened.callback(os.close, self._fd)
+        # Where the reader may not write how far it came, the kernel writes the newest over the oldest.
+        access = mmap.PROT_READ if flight else mmap.PROT_READ | mmap.PROT_WRITE
+        self._memory = opened.enter_context(mmap.mmap(self._fd, mmap.PAGESIZE + self._size, prot=access))
+        self._words = opened.enter_context(memoryview(self._memory).cast("Q"))
+        self._taken = self.lost = 0
+        full = f"protocol == 6 && ({expression})" if expression else "protocol == 6"
+        fcntl.ioctl(self._fd, _SET_FILTER, full.encode() + b"\0")
+        fcntl.ioctl(self._fd, _ENABLE)
+
+    def read(self) -> list[_Sample]:
+        """Take out the new events."""
+        happened = int.from_bytes(os.read(self._fd, 8), sys.byteorder)
+        head, tail = self._words[_DATA_HEAD], self._words[_DATA_TAIL]
+        data, at, samples = self._data(tail, head - tail), 0, []
+        while at + _RECORD.size <= len(data) and (size := _RECORD.unpack_from(data, at)[2]):
+            samples += _sample(data, at)
+            at += size
+        self._words[_DATA_TAIL] = head
+        self._taken += len(samples)
+        self.lost = max(0, happened - self._taken)
+        return samples
+
+    def snapshot(self) -> bytes:
+        """Copy what a flight recorder holds, the newest event first."""
+        fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 1)
+        data = self._data(self._words[_DATA_HEAD], self._size)
+        fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 0)
+        return data
+
+    def _data(self, start: int, length: int) -> bytes:
+        """Copy *length* bytes from *start* on: the ring goes round."""
+        at = start % self._size
+        beyond = max(0, at + length - self._size)
+        with memoryview(self._memory)[mmap.PAGESIZE :] as ring:
+            return b"".join((ring[at : at + length], ring[:beyond]))
+
+
+def _search(data: bytes, octets: bytes, place: int) -> Iterator[_Sample]:
+    """Find in a flight recorder's *data* the events that have *octets* at *place* of theirs, the newest first."""
+    found = data.find(octets)
+    while found >= 0:
+        yield from _sample(data, found - place - _SAMPLE.size - _RECORD.size)
+        found = data.find(octets, found + 1)
+
+
+def _sample(data: bytes, at: int) -> list[_Sample]:
+    """Unpack the event whose record begins *at*; nothing where none does, or not a whole one."""
+    if at < 0 or at % 8 or at + _RECORD.size + _SAMPLE.size > len(data):
+        return []
+    kind, _, size = _RECORD.unpack_from(data, at)
+    process, _, when, octets = _SAMPLE.unpack_from(data, at + _RECORD.size)
+    end = _RECORD.size + _SAMPLE.size + octets
+    if kind != _RECORD_SAMPLE or not end <= size < end + 8 or at + size > len(data):
+        return []
+    return [_Sample(process, when, data[at + _RECORD.size + _SAMPLE.size : at + end])]
+
+
+@contextmanager
+def tracefs() -> Iterator[Path]:
+    """Give the kernel's tracing files for a moment: a tracefs mounted nowhere, so nobody sees it.
+
+    Without CAP_SYS_ADMIN they are those that are mounted already, if they may be read. Raises OSError.
+    """
+    try:
+        context = _call(_FSOPEN, b"tracefs", _CLOEXEC)
+    except PermissionError:
+        if not _readable(_MOUNTED / _EVENT / "id"):
+            raise
+        yield _MOUNTED
+        return
+    try:
+        _call(_FSCONFIG, context, _CMD_CREATE, None, None, 0)
+        root = _call(_FSMOUNT, context, _CLOEXEC, 0)
+    finally:
+        os.close(context)
+    try:
+        yield Path(f"/proc/self/fd/{root}")
+    finally:
+        os.close(root)
+
+
+def _readable(path: Path) -> bool:
+    """Whether the file may be read. access(2) would not count the capabilities of a user who is not root."""
+    try:
+        path.read_bytes()
+    except OSError:
+        return False
+    return True
+
+
+def _power_of_two(number: int) -> int:
+    """The largest power of two that is not above *number*: what perf_event_open(2) wants for a ring's pages."""
+    return 1 << number.bit_length() - 1
+
+
+def _processors() -> list[int]:
+    """List the processors in use; the kernel writes ``0-3,8``."""
+    ranges = Path("/sys/devices/system/cpu/online").read_text(encoding="ascii").split(",")
+    ends = [[int(end) for end in one.split("-")] for one in ranges]
+    return [cpu for first, *last in ends for cpu in range(first, (last or [first])[0] + 1)]
+
+
+def _perf_event_open() -> int:
+    number = _PERF_EVENT_OPEN.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    return number
+
+
+def _call(number: int, *arguments: object) -> int:
+    """Do a system call by its number."""
+    words = [ctypes.c_long(argument) if isinstance(argument, int) else argument for argument in arguments]
+    answer: int = _libc.syscall(ctypes.c_long(number), *words)
+    if answer < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return answer
+
+
+def _epoch() -> int:
+    """Measure what turns CLOCK_MONOTONIC into time since the epoch: the closest of a few tries."""
+
+    def measure() -> tuple[int, int]:
+        before, now, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        return after - before, now - (before + after) // 2
+
+    return min(measure() for _ in range(5))[1]
+
+
+def _time(change: StateChange) -> int:
+    return change.time

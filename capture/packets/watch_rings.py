@@ -1,0 +1,107 @@
+"""Two rings for a watch of days, which costs next to nothing whatever the traffic.
+
+One takes a single segment of each self-connect, the SYN-ACK by which the socket answers itself: nothing else wakes the
+process. The other is a flight recorder for what comes before: the SYN, FIN and RST segments of the host, or of one
+port. Nobody reads it; its oldest blocks go back to the kernel unread. When there was a self-connect, its end is read.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from operator import itemgetter
+from typing import TYPE_CHECKING, Self
+
+from analysis.formats import pcapng
+
+from . import filters
+from .recorder import APPLICATION
+from .ring import FlightRecorder, Ring
+from .self_connect import SelfConnect, self_connect
+
+if TYPE_CHECKING:
+    from .ring import Packet
+
+#: Octets of the ring for what tells of a self-connect, and how many segments of that kind are remembered.
+_OCTETS, _ANSWERS = 1 << 19, 1000
+
+
+class Lookout:
+    """The two rings. Opening them needs CAP_NET_RAW, nothing else does. Raises CannotCapture with the reason.
+
+    *packets* is how many the flight recorder remembers, *port* the only one of interest (None: all).
+    """
+
+    def __init__(self, interface: str, port: int | None, *, packets: int) -> None:
+        self.interface = interface
+        self.passes = filters.watch_text(port)
+        self._answers = Ring(interface, filters.answer(port), octets=_OCTETS, block=1 << 14)
+        try:
+            self._before = FlightRecorder(interface, filters.before(port), packets=packets)
+        except BaseException:
+            self._answers.close()
+            raise
+        self._seen: deque[Packet] = deque(maxlen=_ANSWERS)
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when something has connected to itself."""
+        return self._answers.fileno()
+
+    def look(self, *, hold: bool = False) -> list[SelfConnect]:
+        """Tell what has connected to itself since the last call. Never waits. To be called ten times a second.
+
+        What is no longer needed is let go of, unless it is to *hold* for what the last calls have told.
+        """
+        answers = self._answers.read()
+        self._seen.extend(answers)
+        hits = [hit for packet in answers if (hit := self_connect(self._answers.linktype, packet))]
+        if not hits and not hold:
+            self._before.keep()
+        return hits
+
+    def waits_for(self, moment: int) -> bool:
+        """Whether packets of that *moment* (nanoseconds since the epoch) may still be with the kernel."""
+        pending = self._before.pending()
+        return pending is not None and pending <= moment
+
+    def kept(self, until: int) -> list[Packet]:
+        """Return what there is up to a time (nanoseconds since the epoch), in the order in which it passed.
+
+        What was held for that is let go of.
+        """
+        packets = self._before.last(until)
+        self._before.keep()
+        since = packets[0][0] if packets else 0
+        return sorted([*packets, *(one for one in self._seen if since <= one[0] <= until)], key=itemgetter(0))
+
+    @property
+    def dropped(self) -> int:
+        """How many packets found no room in the rings so far."""
+        return self._answers.statistics()[1] + self._before.statistics()[1]
+
+    def trouble(self) -> str | None:
+        """Say what became of the interface since the last call; None: nothing."""
+        return self._answers.trouble() or self._before.trouble()
+
+    def pcapng(self, packets: list[Packet]) -> bytes:
+        """Make a file of *packets*."""
+        now, machine = time.time_ns(), os.uname()
+        system = f"{machine.sysname} {machine.release}"
+        described = pcapng.interface(
+            self._answers.linktype, filters.SNAPLEN, name=self.interface, passes=self.passes, system=system
+        )
+        counts = pcapng.statistics(now, began=packets[0][0], received=len(packets), dropped=self.dropped)
+        blocks = [pcapng.section(hardware=machine.machine, system=system, application=APPLICATION), described]
+        return b"".join([*blocks, *(pcapng.packet(*packet[:2], packet[2]) for packet in packets), counts])
+
+    def close(self) -> None:
+        """Let go of the rings."""
+        self._answers.close()
+        self._before.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

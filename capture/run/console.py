@@ -1,0 +1,152 @@
+"""How selfconn-capture tells it: what it is doing, while it walks, and the report.
+
+Standard error takes what is said on the way, standard output (or -o) the report. With the capture itself on standard
+output the report, too, goes to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+import time
+from typing import TYPE_CHECKING
+
+from analysis.report import report
+from analysis.views import rendered
+
+from .messages import agreement, intended, shortcomings, side_by_side, to_run, told, unheard
+from .output import Sink
+from .report_sections import comparisons, kernel, live
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any, Self, TextIO
+
+    from analysis.report import Report
+
+    from .report_sections import Comparison
+    from .repro import Account, Plan
+    from .run_context import Options, Outcome
+
+_WIDTH = 100
+#: A repro that is over by then needs no bar.
+_SECONDS_BEFORE_A_BAR = 0.2
+
+
+class Teller:
+    """Says what there is to say, as *options* want it; *plan* is the repro's, if there is one."""
+
+    def __init__(self, options: Options, plan: Plan | None = None) -> None:
+        self._options, self._plan = options, plan
+        self._bar: Any = None
+        self._shown = 0  # attempts
+        self._file: Sink | None = None
+        self._shows_bar = not options.quiet and sys.stderr.isatty()
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        """Open the file for the report: if that cannot be, then before the repro and not after it."""
+        if self._options.output is not None:
+            self._file = Sink(self._options.output)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def before(self, notes: Iterable[str]) -> None:
+        """Say what is going to be done, where that leads, and why."""
+        self.remark([*notes, *(intended(self._plan) if self._plan else [to_run(self._options)])])
+
+    def remark(self, sentences: Iterable[str]) -> None:
+        """Say on the way what is not a part of the report."""
+        if not self._options.quiet:
+            for line in sentences:
+                _say("\n".join(textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)))
+
+    def progress(self, account: Account | None) -> None:
+        """Show how far the walk has come; None: it is over."""
+        if account is None or "outcome" in account:
+            if self._bar is not None:
+                self._bar.close()
+            self._bar, self._shows_bar = None, False
+            return
+        attempts, seconds = account["attempts"], account["seconds"]
+        late = time.monotonic() - self._began > _SECONDS_BEFORE_A_BAR
+        if self._plan and self._shows_bar and late and attempts != self._shown:
+            self._shown = attempts
+            if self._bar is None:
+                from analysis.progress import bar  # noqa: PLC0415 - only who sees it waits for it
+
+                layout = "{desc} |{bar:20}| odds so far {percentage:2.0f} %"
+                self._bar = bar(1.0, bar_format=layout)
+            rate, port = attempts / seconds if seconds else 0, account.get("source_port", 0)
+            self._bar.n = self._plan.outlook.odds.probability(attempts)
+            self._bar.set_description_str(f"{attempts:,} attempts, {rate:,.0f}/s, now at port {port}")
+
+    def after(self, outcome: Outcome) -> None:
+        """Show the report; on standard error what was lost, if anything was."""
+        whole = report([outcome.result])
+        compared = comparisons(whole, outcome.openings, outcome.scene.witness)
+        whole.live, whole.kernel = live(outcome), kernel(outcome, compared)
+        sentences = [*told(outcome), *unheard(compared, outcome.scene.witness.missing)]
+        self.show(whole, "The command" if outcome.command else "The repro", sentences, compared)
+        for line in shortcomings(outcome):
+            self.complain(line)
+
+    def complain(self, line: str) -> None:
+        """Say what went wrong; that is said to the quiet, too."""
+        _say(f"selfconn-capture: {line}")
+
+    def show(self, whole: Report, title: str, sentences: Iterable[str], compared: Sequence[Comparison]) -> None:
+        """Show a report in the format that was asked for; the table has *sentences* and the kernel's account below."""
+        self.write("".join(self._rendered(whole, title, sentences, compared)))
+
+    def _rendered(
+        self, whole: Report, title: str, sentences: Iterable[str], compared: Sequence[Comparison]
+    ) -> Iterator[str]:
+        options = self._options
+        form, color = options.format or "table", self._colored()
+        yield from rendered(whole, form, color=color, verbose=options.verbose, quiet=options.quiet)
+        if form != "table" or options.quiet:
+            return
+        yield "\n" + _title(title, color=color)
+        yield from _bullets(sentences)
+        for one in compared:
+            if one.changes:
+                yield "\n" + _title("What the kernel says", color=color) + side_by_side(one) + "\n"
+                yield from _bullets(agreement(one))
+
+    def _colored(self) -> bool:
+        if self._options.color == "auto":
+            terminal = self._options.output is None and self._stream().isatty()
+            return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return self._options.color == "always"
+
+    def _stream(self) -> TextIO:
+        return sys.stderr if self._options.write == "-" else sys.stdout
+
+    def write(self, text: str) -> None:
+        """Write a piece of the report."""
+        encoded = text.encode("utf-8", "backslashreplace")
+        if self._file:
+            self._file.write(encoded)
+        else:
+            self._stream().flush()
+            self._stream().buffer.write(encoded)
+            self._stream().flush()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def _title(text: str, *, color: bool) -> str:
+    return f"\x1b[1m{text}\x1b[0m\n" if color else f"{text}\n"
+
+
+def _bullets(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        yield "- " + "\n  ".join(textwrap.wrap(line, _WIDTH - 2, break_on_hyphens=False)) + "\n"

@@ -1,0 +1,161 @@
+"""What a live capture adds to a report: the sections ``live`` and ``kernel``. docs/json.md has their fields."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from analysis.model import Endpoint, Verdict
+from analysis.report import SCHEMA, VERSION, entry_as_json, seconds
+
+from ..kernel import sockets
+from ..kernel.kernel_states import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from analysis.model import Opening
+    from analysis.replay import Replay
+    from analysis.report import Entry, Json, Report
+
+    from ..kernel.host import Kernel
+    from ..kernel.kernel_states import Witness
+    from ..kernel.socket_owner import Holder
+    from ..kernel.tracepoint import StateChange
+    from ..packets.self_connect import SelfConnect
+    from .command import Command
+    from .run_context import Outcome
+
+_ENDS: tuple[Literal["local", "peer"], ...] = ("local", "peer")
+_TOLD: tuple[Literal["error", "echo", "server", "close", "time_wait"], ...] = (
+    "error",
+    "echo",
+    "server",
+    "close",
+    "time_wait",
+)
+
+
+class Comparison(NamedTuple):
+    """A self-connect as it was rebuilt, and what the kernel told of it (nothing, perhaps).
+
+    ``place`` is the opening's in the report, ``agrees`` as witness.compare() says.
+    """
+
+    place: int
+    entry: Entry
+    rebuilt: Replay
+    changes: list[StateChange]
+    agrees: bool | None
+
+
+def comparisons(whole: Report, openings: Collection[Opening], witness: Witness) -> list[Comparison]:
+    """Put the two accounts of each of these self-connects side by side."""
+    wanted = {id(opening) for opening in openings}
+    made = []
+    for place, entry in enumerate(whole.entries):
+        if id(entry.opening) in wanted:
+            changes = witness.life(entry.opening.source, entry.opening.time)
+            rebuilt = entry.account().replay
+            made.append(Comparison(place, entry, rebuilt, changes, compare(changes, rebuilt)))
+    return made
+
+
+def live(outcome: Outcome) -> dict[str, Json]:
+    """Make the section on the run."""
+    account, options = outcome.account, outcome.scene.options
+    section: dict[str, Json] = {
+        "interface": options.interface,
+        "namespace": "private" if outcome.scene.private else "host",
+        "repro": outcome.plan.repro if outcome.plan else "command",
+        "attempts": account["attempts"],
+        "seconds": round(account["seconds"], 6),
+        "packets": outcome.packets,
+        "dropped": outcome.scene.recorder.dropped,
+        "file": outcome.sink.name,
+        "target": outcome.plan and _endpoint(outcome.plan.outlook.target),
+        "outcome": account["outcome"],
+        **{end: _endpoint(Endpoint.parse(*account[end])) for end in _ENDS if end in account},
+        **{key: account[key] for key in _TOLD if key in account},
+    }
+    if outcome.command:
+        section["command"] = _command(outcome.command)
+    return section
+
+
+def _command(command: Command) -> dict[str, Json]:
+    return {
+        "argv": list(command.argv),
+        "pid": command.pid,
+        "user": sockets.user(os.getuid()),
+        "status": command.status,
+        "signal": command.signal and signal.Signals(command.signal).name,
+        "stopped": command.stopped,
+    }
+
+
+def kernel(outcome: Outcome, compared: Sequence[Comparison]) -> dict[str, Json]:
+    """Make the section on the kernel: its rules before the run, its sockets and their states during it."""
+    section = of_kernel(outcome.kernel, outcome.holders, compared, outcome.scene.witness)
+    if outcome.plan:
+        outlook = outcome.plan.outlook
+        if line := outcome.account.get("socket"):
+            end = _endpoint(outlook.target)
+            section["sockets"] = [{"local": end, "peer": end, **line}]
+        section["bound_first"] = outlook.bound_first
+        section["chance"] = outlook.odds.chance
+        section["mean_attempts"] = outlook.odds.mean if outlook.odds.catch else None
+    return section
+
+
+def of_kernel(
+    asked: Kernel, holders: Sequence[Holder], compared: Sequence[Comparison], witness: Witness
+) -> dict[str, Json]:
+    """Make the part of that section that every kind of run has."""
+    known = [one.agrees for one in compared if one.agrees is not None]
+    section: dict[str, Json] = {
+        "release": asked.release,
+        "range": [asked.low, asked.high],
+        "reserved": sorted(asked.reserved),
+        "sockets": [_socket(one) for one in holders],
+        "transitions": [
+            {"from": change.old.value, "to": change.new.value, "time": seconds(change.time), "opening": one.place}
+            for one in compared
+            for change in one.changes
+        ],
+        "agrees": all(known) if known else None,
+        "tcp_tw_reuse": asked.tw_reuse,
+        "ip_local_port_step_width": asked.step_width,
+    }
+    if witness.missing:
+        section["missing"] = witness.missing
+    return section
+
+
+def one_line(whole: Report, hit: SelfConnect) -> str:
+    """Make one line of JSON of a report on one self-connect.
+
+    Where its SYN is not among the packets, it says what its SYN-ACK said.
+    """
+    lone = {
+        "verdict": Verdict.SELF_CONNECT.value,
+        "source": _endpoint(hit.endpoint),
+        "destination": _endpoint(hit.endpoint),
+        "isn": hit.isn,
+        "time": seconds(hit.time),
+        "notes": ["Its SYN is not among the packets that were kept."],
+    }
+    fields = entry_as_json(whole.entries[0]) if whole.entries else lone
+    return json.dumps({"schema": SCHEMA, "version": VERSION, "type": "opening", **fields, **whole.sections()}) + "\n"
+
+
+def _socket(one: Holder) -> dict[str, Json]:
+    end = _endpoint(one.endpoint)
+    found = {"state": one.state, "inode": one.inode, "uid": one.uid, "user": one.user}
+    return {"local": end, "peer": end, **found, "pid": one.pid, "process": one.process}
+
+
+def _endpoint(endpoint: Endpoint) -> dict[str, Json]:
+    return {"address": endpoint.address, "port": endpoint.port}

@@ -1,0 +1,258 @@
+"""One run of selfconn-capture, from the first socket to the exit status.
+
+The order is that of privilege. First, with the standard library alone: the namespace, the recorder's sockets and the
+kernel's tracepoint. Then privilege is given up. Only then comes everything else: a look at the host, the file, the
+repro or the user's own command, the analysis, the report. The recorder is armed before any of it begins.
+
+One process records and coordinates, a child does what is recorded.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.errors import CannotCapture, SelfconnError, UsageError
+from analysis.model import Verdict
+
+from ..kernel import host, privilege
+from ..kernel import netns as namespace
+from ..kernel.kernel_states import Witness
+from ..kernel.socket_owner import Holder, holder
+from ..packets.recorder import Recorder
+from .command import Command
+from .output import Sink
+from .recording import Recording
+from .repro import Account, Plan, Repro, plan
+from .run_context import PORT, Options, Outcome, Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from analysis.model import CaptureResult, Endpoint
+
+    from ..kernel.host import Kernel
+    from .console import Teller
+
+#: Seconds that a repro may take unless asked otherwise.
+SECONDS = 90.0
+#: Seconds after its own limit when the repro is ended for it.
+_GRACE = 2.0
+#: Seconds after a signal when the process ends whatever it is doing.
+_HANGS = 10
+
+_CAP_NET_RAW = 13
+
+
+def run(options: Options) -> int:
+    """Do what *options* ask for; the exit status. Raises SelfconnError where there is nothing to show."""
+    target = host.target(options.host, options.port or PORT)
+    _check(options)
+    notes: list[str] = []
+    recorder, witness, private = _privileged(options, target, notes)
+    with recorder, witness:
+        from .console import Teller  # noqa: PLC0415 - whatever it needs is imported without privilege
+
+        chosen = None if options.command else _plan(options, target)
+        teller = Teller(options, chosen)
+        teller.before(notes)
+        with signals() as signalled, teller:
+            scene = Scene(options, recorder, witness, private, signalled)
+            outcome = _repro(scene, chosen, teller) if chosen else _command(scene)
+            teller.after(outcome)
+    return outcome.status
+
+
+def _check(options: Options) -> None:
+    """Raise UsageError where two options do not go together."""
+    if options.output and options.write and Path(options.output).absolute() == Path(options.write).absolute():
+        raise UsageError("-o and -w name the same file: one is the report, the other the packets")
+    if options.command and options.repro != "auto":
+        raise UsageError("--repro makes attempts of its own, and a COMMAND is run instead of that: leave one out")
+
+
+def _plan(options: Options, target: Endpoint) -> Plan:
+    host.check_own(target)
+    return plan(
+        host.outlook(target),
+        options.repro,
+        attempts=options.attempts,
+        seconds=options.timeout or SECONDS,
+        reset=options.close == "rst",
+    )
+
+
+def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[Recorder, Witness, bool]:
+    """Everything that needs privilege, and the end of it: recorder, witness, and whether the namespace is private."""
+    asked = options.private or options.range is not None
+    # An interface of the host's is not in a namespace of our own: then the recorder says what is missing.
+    private = asked or (options.interface in ("lo", "any") and not _may_capture())
+    if private and not asked:
+        who = f"Not root (on the host's own network: {sudo(options)})" if os.geteuid() else "No CAP_NET_RAW"
+        notes.append(f"{who}: in a private network namespace instead.")
+    try:
+        if private:
+            namespace.enter(target, options.range or namespace.ephemeral_range(target.port))
+        port = options.only_port
+        # Of a whole host's traffic only what begins and ends connections is of interest here.
+        recorder = Recorder(options.interface, port, ends_only=port is None and not private)
+    except CannotCapture as error:
+        raise with_sudo(error, options) from error
+    witness = Witness(port)
+    try:
+        privilege.give_up_root()
+    except SelfconnError:
+        recorder.close()
+        witness.close()
+        raise
+    return recorder, witness, private
+
+
+def _may_capture() -> bool:
+    """Whether this process has CAP_NET_RAW (capabilities(7))."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    effective = next(line for line in status.splitlines() if line.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) >> _CAP_NET_RAW & 1)
+
+
+def with_sudo(error: CannotCapture, options: Options) -> CannotCapture:
+    """Add to *error*, where it is for want of privilege, the command line that has it."""
+    if os.geteuid() == 0 or not isinstance(error.__cause__, PermissionError):
+        return error
+    return CannotCapture(f"{error}. As root it works: {sudo(options)}")
+
+
+def sudo(options: Options) -> str:
+    """The command line that does the same as root: sudo does not look for programs where the user does."""
+    path = Path(sys.argv[0]).absolute()
+    # -I: nothing in the current directory or named by the environment is imported as root; -B: nothing is left there.
+    program = [sys.executable, "-IBm", "capture.cli"] if path.suffix == ".py" else [str(path)]
+    return shlex.join(["sudo", *program, *options.argv])
+
+
+@contextmanager
+def signals() -> Iterator[int]:
+    """Let INT, TERM and HUP end the run in order: a descriptor that becomes readable.
+
+    Python ignores SIGINT in a process that a script started in the background; here it counts all the same. A SIGHUP
+    that is ignored stays so: that is what nohup(1) is for.
+    """
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    wanted = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        wanted.remove(signal.SIGHUP)
+    wakeup = signal.set_wakeup_fd(writer)  # before the handlers: no signal comes unnoticed
+    # What is left to do takes a moment; should it hang, on a pager that takes no more, say, it ends all the same.
+    before = {one: signal.signal(one, lambda *_: signal.alarm(_HANGS) and None) for one in wanted}
+    try:
+        yield reader
+    finally:
+        signal.alarm(0)
+        for one, handler in before.items():
+            signal.signal(one, handler)
+        signal.set_wakeup_fd(wakeup)
+        os.close(reader)
+        os.close(writer)
+
+
+def _repro(scene: Scene, chosen: Plan, teller: Teller) -> Outcome:
+    """Record until the repro ends, a signal comes, the file cannot be written or a limit is reached."""
+    with ExitStack() as opened:
+        sink = opened.enter_context(closing(Sink(scene.options.write)))
+        repro = Repro(chosen)
+        opened.callback(repro.stop)
+        recording = opened.enter_context(_recording(scene, sink, repro.fileno()))
+        deadline = time.monotonic() + chosen.seconds + _GRACE
+        while _goes_on(recording, scene, deadline) and repro.read():
+            teller.progress(repro.account)
+        teller.progress(None)
+        repro.stop()
+        return _outcome(scene, recording, recording.finish(), chosen.outlook.kernel, repro.account, plan=chosen)
+
+
+def _command(scene: Scene) -> Outcome:
+    """Record until COMMAND has connected to itself or ended, or as above."""
+    options, recorder = scene.options, scene.recorder
+    kernel = host.kernel()
+    if shutil.which(options.command[0]) is None:
+        raise UsageError(f"cannot run {options.command[0]!r}: there is no such program")
+    holders: list[Holder] = []
+    seen = 0
+
+    def look() -> None:
+        nonlocal seen
+        new = recorder.self_connects[seen:]
+        seen += len(new)
+        holders.extend(holder(hit, scene.witness) for hit in new if options.only_port in (None, hit.endpoint.port))
+
+    with ExitStack() as opened:
+        sink = opened.enter_context(closing(Sink(options.write)))
+        command = Command(options.command, output=_output(options), outlives=options.then == "leave")
+        opened.callback(command.stop, lambda: None)  # whatever happens from here on, nothing of it stays
+        recording = opened.enter_context(_recording(scene, sink))
+        opened.callback(command.stop, recording.take)
+        deadline = time.monotonic() + (options.timeout or math.inf)
+        outcome = "limit"
+        while _goes_on(recording, scene, deadline):
+            look()
+            if holders and options.then != "wait":
+                break
+            if not command.poll():
+                outcome = "ended"
+                break
+            if recording.refused >= (options.attempts or math.inf):
+                break
+        else:
+            outcome = "stopped" if scene.signalled in recording.woken else "limit"
+        if holders and options.then == "leave" and command.running:
+            command.leave()
+        elif not command.stop(recording.take):
+            recording.trouble = recording.trouble or "something that COMMAND started could not be ended"
+        result = recording.finish()
+        look()
+        account: Account = {
+            "attempts": result.verdicts[Verdict.REFUSED],
+            "seconds": command.seconds,
+            "outcome": "hit" if holders else outcome,
+        }
+        return _outcome(scene, recording, result, kernel, account, command=command, holders=holders)
+
+
+def _output(options: Options) -> int | None:
+    """Where COMMAND prints to: not where packets go, or a report for programs (None: to standard output)."""
+    apart = options.write == "-" or (options.output is None and options.format not in (None, "table"))
+    return 2 if apart else None
+
+
+def _recording(scene: Scene, sink: Sink, *wakes: int) -> Recording:
+    return Recording(scene.recorder, scene.witness, sink, (*wakes, scene.signalled), scene.options.count)
+
+
+def _goes_on(recording: Recording, scene: Scene, deadline: float) -> bool:
+    """Record what comes next; whether there may be more."""
+    recording.turn()
+    return not (recording.over or scene.signalled in recording.woken or time.monotonic() > deadline)
+
+
+def _outcome(  # noqa: PLR0913 - all that a run consists of
+    scene: Scene,
+    recording: Recording,
+    result: CaptureResult,
+    kernel: Kernel,
+    account: Account,
+    *,
+    plan: Plan | None = None,
+    command: Command | None = None,
+    holders: Sequence[Holder] = (),
+) -> Outcome:
+    return Outcome(
+        scene, recording.sink, result, recording.packets, recording.trouble, kernel, account, plan, command, holders
+    )
