@@ -1,4 +1,4 @@
-"""Compiles analysis/engine.py where a C compiler and Python's headers are found; without them it runs as it is.
+"""Compiles analysis/engine/ where a C compiler and Python's headers are found; without them it runs as it is.
 
 SELFCONN_PURE=1 leaves the compiling out. Everything else about the package is in pyproject.toml.
 """
@@ -26,21 +26,27 @@ DIRECTIVES = {
 FAST = ["-O3", "-g0", "--param", "max-inline-insns-single=2000"]
 
 
+#: What is compiled; layout.py's numbers and octets.pxd are compiled into each.
+MODULES = ("index", "duplicates", "destinations", "kept", "headers", "conversations", "partial", "wire")
+ENGINE = Path(__file__).resolve().parent / "analysis" / "engine"
+
+
 def write_numbers() -> None:
-    """Write the engine's integer constants as C's, for engine.pxd to include: a variable costs a load each time."""
-    here = Path(__file__).resolve().parent / "analysis"
-    sys.path.insert(0, str(here.parent))
-    spec = spec_from_loader("analysis.engine", SourceFileLoader("analysis.engine", str(here / "engine.py")))
+    """Write the integer constants of layout.py as C's, for layout.pxd to include: a variable costs a load each time."""
+    sys.path.insert(0, str(ENGINE.parent.parent))
+    spec = spec_from_loader(
+        "analysis.engine.layout", SourceFileLoader("analysis.engine.layout", str(ENGINE / "layout.py"))
+    )
     assert spec  # noqa: S101 - for the type checker
     assert spec.loader  # noqa: S101
-    engine = module_from_spec(spec)
-    spec.loader.exec_module(engine)
-    numbers = {name: value for name, value in vars(engine).items() if name.isupper() and type(value) is int}
-    lines = ["# Written by setup.py out of engine.py.", "cdef extern from * nogil:", '    """']
+    layout = module_from_spec(spec)
+    spec.loader.exec_module(layout)
+    numbers = {name: value for name, value in vars(layout).items() if name.isupper() and type(value) is int}
+    lines = ["# Written by setup.py out of layout.py.", "cdef extern from * nogil:", '    """']
     lines += [f"    #define SELFCONN_{name} {value}{'ull' if value >= 0 else 'll'}" for name, value in numbers.items()]
     lines += ['    """']
     lines += [f'    {"u64" if value >= 0 else "i64"} {name} "SELFCONN_{name}"' for name, value in numbers.items()]
-    (here / "numbers.pxi").write_text("\n".join(lines) + "\n", encoding="ascii")
+    (ENGINE / "numbers.pxi").write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
 def extensions() -> list[Extension]:
@@ -50,8 +56,12 @@ def extensions() -> list[Extension]:
     from Cython.Build import cythonize  # noqa: PLC0415  # needed only where something is compiled
 
     write_numbers()
+    arguments = ["-O3"] if CHECKED else FAST
     compiled = cythonize(
-        [Extension("analysis.engine", ["analysis/engine.py"], extra_compile_args=["-O3"] if CHECKED else FAST)],
+        [
+            Extension(f"analysis.engine.{name}", [f"analysis/engine/{name}.py"], extra_compile_args=arguments)
+            for name in MODULES
+        ],
         compiler_directives=DIRECTIVES,
     )
     for extension in compiled:

@@ -20,13 +20,13 @@ logged segment.
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .engine import NUMBERS, Finished, Kept, Undecided, destination
+from .engine import NEAR, WALK, destination, key_of
+from .engine.layout import FIRST_IS_B, KEPT
 from .model import Refusals
 from .reader import Analysis, read_file
 
@@ -34,14 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Unpack
 
+    from .engine import Finished, Kept, Logged, Tail
+    from .engine.layout import Key
     from .model import CaptureResult, Octets, Piece
     from .reader import Asked
-
-#: A destination among the refusals, see destination().
-_Key = tuple[int, int, int]
-
-_WORDS = struct.Struct("=16Q").unpack
-_NEAR, _WALK, _STATE, _FRAME, _REFUSED, _SINCE, _KEPT, _FIRST_IS_B = NUMBERS
 
 
 @dataclass(slots=True)
@@ -60,10 +56,10 @@ class Part:
     unknown_links: dict[int, int] = field(default_factory=dict)
     finished: list[Finished] = field(default_factory=list)
     finished_at: list[int] = field(default_factory=list)
-    log: list[Undecided] = field(default_factory=list)
-    tails: list[tuple[bytes, bytes, list[Kept] | None, int, list[Kept] | None]] = field(default_factory=list)
+    log: list[Logged] = field(default_factory=list)
+    tails: list[Tail] = field(default_factory=list)
     ring: list[tuple[int, int, bytes]] = field(default_factory=list)
-    refusals: dict[tuple[int, int, int], Refusals] = field(default_factory=dict)
+    refusals: dict[Key, Refusals] = field(default_factory=dict)
 
 
 def part(
@@ -117,7 +113,7 @@ class Whole:
     @property
     def unsure(self) -> bool:
         """Whether the result may differ from that of the capture read in one go (see the module)."""
-        return bool(self._analysis.engine.unsure)
+        return bool(self._analysis.engine.table.unsure)
 
     def add(self, following: Part) -> None:
         """Append a part."""
@@ -131,72 +127,62 @@ class Whole:
 
 def exported(analysis: Analysis, asked: Asked, pieces: list[Piece]) -> Part:
     """Take out of *analysis* what it found as a part: *pieces* are the files that it read."""
-    engine = analysis.engine
-    tails = engine.tails()
+    engine, table = analysis.engine, analysis.engine.table
+    tails = table.tails()
     return Part(
         asked=asked,
         pieces=pieces,
         format=analysis.format,
         packets=engine.packets,
         segments=engine.segments,
-        duplicates=engine.duplicates,
-        unsure=bool(engine.unsure),
-        counts=tuple(engine.counts),
+        duplicates=table.duplicates,
+        unsure=bool(table.unsure),
+        counts=tuple(table.counted),
         reasons=tuple(engine.reasons),
         unknown_links=dict(engine.unknown_links),
-        finished=list(engine.finished),
-        finished_at=list(engine.finished_at),
-        log=list(engine.log),
+        finished=list(table.finished),
+        finished_at=list(table.finished_at),
+        log=list(table.log),
         tails=tails,
-        ring=sorted(entry for entry in engine.ring.values() if engine.packets - entry[0] < _NEAR),
-        refusals=dict(engine.refusals),
+        ring=sorted(entry for entry in table.ring.values() if engine.packets - entry[0] < NEAR),
+        refusals=dict(table.refusals),
     )
 
 
-def absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop for each thing that a part holds
+def absorb(analysis: Analysis, following: Part) -> None:
     """Let *analysis* go on with a part instead of with octets."""
-    engine = analysis.engine
+    engine, table = analysis.engine, analysis.engine.table
     base = engine.packets
-    engine.fresh = {}
+    table.fresh = {}
     for one in following.log:
-        engine.again(one, base)
-    before = _Refused(engine.refusals, engine.fresh)
-    engine.fresh = None
-    for words, header, kept, omitted, early in following.tails:
-        values = list(_WORDS(words))
-        values[_FRAME] += base
-        if values[_STATE] & _KEPT and values[_SINCE]:
-            at_a = values[_STATE] & _FIRST_IS_B
-            high, low, port = (values[0], values[1], values[4] >> 16) if at_a else (values[2], values[3], values[4])
-            key = (high, low, port & 0xFFFF | values[4] >> 32 << 32)
-            values[_SINCE] += base
-            values[_REFUSED] += before(key, values[_SINCE])
-        engine.take_tail(tuple(values), header, _shifted(kept, base), omitted, _shifted(early, base))
+        table.again(one, base)
+    refused_before = _Refused(table.refusals, table.fresh)
+    table.fresh = None
+    for tail in following.tails:
+        table.take_tail(_shifted_tail(tail, base, refused_before))
     for opening, at in zip(following.finished, following.finished_at, strict=True):
-        refused, since = opening[9], opening[10]
+        refused, since = opening.refused, opening.since
         if since:
             since += base
-            refused += before(destination(opening), since)
-        segments = _shifted(opening[13], base) or []
-        engine.finished.append(
-            (*opening[:6], opening[6] + base, *opening[7:9], refused, since, *opening[11:13], segments)
-        )
-        engine.finished_at.append(at + base)
+            refused += refused_before(destination(opening), since)
+        kept = _shifted(opening.kept, base) or []
+        table.finished.append(opening._replace(frame=opening.frame + base, refused=refused, since=since, kept=kept))
+        table.finished_at.append(at + base)
     for number, time, octets in following.ring:
-        if number >= _NEAR:
-            engine.take_packet(base + number, time, octets)
+        if number >= NEAR:
+            table.take_packet(base + number, time, octets)
     for key, more in following.refusals.items():
-        known = engine.refusals.setdefault(key, Refusals())
+        known = table.refusals.setdefault(key, Refusals())
         known.count += more.count
         known.frame, known.time = max((known.frame, known.time), (more.frame + base, more.time))
         known.first += ((at + base, then, port) for at, then, port in more.first)
-        known.first = sorted(known.first)[:_WALK]
+        known.first = sorted(known.first)[:WALK]
     engine.packets += following.packets
-    engine.segments += following.segments
-    engine.duplicates += following.duplicates
-    engine.unsure = engine.unsure or following.unsure
+    engine.passed_over += following.segments
+    table.duplicates += following.duplicates
+    table.unsure = table.unsure or following.unsure
     for place, count in enumerate(following.counts):
-        engine.counts[place] += count
+        table.counted[place] += count
     for place, count in enumerate(following.reasons):
         engine.reasons[place] += count
     for link, count in following.unknown_links.items():
@@ -204,14 +190,27 @@ def absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop 
     analysis.format = following.format
 
 
+def _shifted_tail(tail: Tail, base: int, refused_before: _Refused) -> Tail:
+    """A tail with its frames counted from the beginning of the capture, and with what was refused in earlier parts."""
+    state = tail.state._replace(frame=tail.state.frame + base)
+    if state.flags & KEPT and state.since:
+        if state.flags & FIRST_IS_B:
+            key = key_of(state.a_high, state.a_low, state.a_port, state.six)
+        else:
+            key = key_of(state.b_high, state.b_low, state.b_port, state.six)
+        since = state.since + base
+        state = state._replace(since=since, refused=state.refused + refused_before(key, since))
+    return tail._replace(state=state, kept=_shifted(tail.kept, base), early=_shifted(tail.early, base))
+
+
 class _Refused:
     """How many attempts at a destination were refused before a frame, besides those that the part knew itself."""
 
-    def __init__(self, refusals: dict[_Key, Refusals], fresh: dict[_Key, list[tuple[int, int, int]]]) -> None:
+    def __init__(self, refusals: dict[Key, Refusals], fresh: dict[Key, list[tuple[int, int, int]]]) -> None:
         self._fresh = {key: [frame for frame, _, _ in ones] for key, ones in fresh.items()}
         self._refusals = refusals
 
-    def __call__(self, key: _Key, frame: int) -> int:
+    def __call__(self, key: Key, frame: int) -> int:
         fresh = self._fresh.get(key, [])
         known = self._refusals.get(key)
         return (known.count if known else 0) - len(fresh) + bisect_left(fresh, frame)

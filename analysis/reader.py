@@ -118,7 +118,7 @@ class Analysis:
     @property
     def verdicts(self) -> dict[Verdict, int]:
         """How many openings have which verdict so far; the undecided ones are not counted yet."""
-        counts = self.engine.counts
+        counts = self.engine.table.counted
         return {verdict: counts[place] for place, verdict in enumerate(VERDICTS)}
 
     @property
@@ -229,7 +229,7 @@ class Analysis:
 
     def _hand_on(self) -> None:
         if self._each:
-            finished, self.engine.finished = self.engine.finished, []
+            finished, self.engine.table.finished = self.engine.table.finished, []
             self._gone += len(finished)
             for one in finished:
                 self._each(self.name, _opening(one))
@@ -267,27 +267,28 @@ class Analysis:
     def _result(self) -> CaptureResult:
         engine = self.engine
         engine.finish()
+        table = engine.table
         self._hand_on()
         undecoded = {reason: engine.reasons[place] for place, reason in enumerate(REASONS) if engine.reasons[place]}
         undecoded |= {
             f"link type {link} is not supported" if link >= 0 else "other link types are not supported": n
             for link, n in sorted(engine.unknown_links.items(), key=lambda item: (item[0] < 0, item[0]))
         }
-        openings = [_opening(finished) for finished in engine.finished]
+        openings = [_opening(finished) for finished in table.finished]
         openings.sort(key=lambda opening: opening.first_frame)
         return CaptureResult(
             name=self.name,
             format=self.format,
             packets=engine.packets,
             segments=engine.segments,
-            duplicates=engine.duplicates,
+            duplicates=table.duplicates,
             undecoded=undecoded,
             damage=self._damage,
             verdicts={v: n for v, n in self.verdicts.items() if not self.only or v in self.only},
-            midstream=engine.midstream,
-            midstream_to_itself=engine.midstream_to_itself,
-            evicted=engine.evicted,
-            unsure=bool(engine.apart and engine.unsure),
+            midstream=table.midstream,
+            midstream_to_itself=table.midstream_to_itself,
+            evicted=table.evicted,
+            unsure=bool(getattr(table, "unsure", False)),
             openings=openings,
             left_out=sum(self.verdicts[verdict] for verdict in self._wanted) - len(openings) - self._gone,
             attempts=sorted(
@@ -300,34 +301,32 @@ class Analysis:
                         ports,
                         times,
                     )
-                    for packed, port, count, first, last, ports, times in engine.walks()
+                    for packed, port, count, first, last, ports, times in table.walks()
                 ),
                 key=lambda attempts: (-attempts.count, attempts.destination),
             ),
         )
 
 
-def _opening(finished: Finished) -> Opening:
+def _opening(one: Finished) -> Opening:
     """The engine's opening in our words."""
-    place, one, one_port, two, two_port, isn, frame, time, repeated, refused, since, omitted, wired, kept = finished
-    source, destination = Endpoint(one, one_port), Endpoint(two, two_port)
-
+    source, destination = Endpoint(one.one, one.one_port), Endpoint(one.two, one.two_port)
     return Opening(
-        verdict=VERDICTS[place],
+        verdict=VERDICTS[one.verdict],
         source=source,
         destination=destination,
-        isn=isn,
-        first_frame=frame,
-        time=time,
+        isn=one.isn,
+        first_frame=one.frame,
+        time=one.time,
         segments=[
             decode(number, when, *((source, destination) if first else (destination, source)), header, data)
-            for number, when, first, header, data in kept
+            for number, when, first, header, data in one.kept
         ],
-        syn_retransmissions=repeated,
-        omitted=omitted,
-        over_a_link=wired,
-        refused_before=refused,
-        refused_since=since if refused else None,
+        syn_retransmissions=one.retransmissions,
+        omitted=one.omitted,
+        over_a_link=one.wired,
+        refused_before=one.refused,
+        refused_since=one.since if one.refused else None,
     )
 
 

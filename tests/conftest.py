@@ -157,16 +157,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-class _SourceOnly:
-    """Finds analysis.engine in its source file, although a compiled one lies beside it."""
+ENGINE = ROOT / "analysis" / "engine"
 
-    @staticmethod
+
+class SourceOnly:
+    """Finds the engine's modules, under the name *package*, in their source files, although compiled ones lie there."""
+
+    def __init__(self, package: str) -> None:
+        self.package = package
+
     def find_spec(
-        name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
+        self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if name != "analysis.engine":
-            return None
-        return importlib.util.spec_from_file_location(name, ROOT / "analysis" / "engine.py")
+        """Find a module of the engine; leave any other to whoever comes next."""
+        if name == self.package:
+            return importlib.util.spec_from_file_location(
+                name, ENGINE / "__init__.py", submodule_search_locations=[str(ENGINE)]
+            )
+        package, _, module = name.rpartition(".")
+        return (
+            importlib.util.spec_from_file_location(name, ENGINE / f"{module}.py") if package == self.package else None
+        )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -174,8 +185,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "packaging: builds or installs the package")
     form = config.getoption("--engine")
     if form == "interpreted":
-        sys.meta_path.insert(0, _SourceOnly)
+        sys.meta_path.insert(0, SourceOnly("analysis.engine"))
     elif form == "compiled":
-        found = importlib.util.find_spec("analysis.engine")
+        found = importlib.util.find_spec("analysis.engine.wire")
         if found is None or not str(found.origin).endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
             raise pytest.UsageError(f"analysis.engine is not compiled: {found and found.origin}")

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import importlib.util
+import importlib
 import random
 import re
 import struct
 import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import frames
 import pytest
 import writers
-from conftest import ROOT
+from conftest import ROOT, SourceOnly
 from test_pcapng import blocks
 
 from analysis import engine, reader
@@ -31,13 +32,14 @@ WORDS = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x0d\0\0\0", b"\xfc\xff\xff\xff", b
 
 
 def interpreted() -> ModuleType:
-    """The engine's source as a module of its own, whatever form is installed."""
-    spec = importlib.util.spec_from_file_location("analysis.engine_as_written", ROOT / "analysis" / "engine.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    """The engine's source as a package of its own, whatever form is installed."""
+    name = "analysis.engine_as_written"
+    finder = SourceOnly(name)
+    sys.meta_path.insert(0, finder)
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.meta_path.remove(finder)
 
 
 def mutant(octets: bytes, chance: random.Random) -> bytes:

@@ -1,0 +1,76 @@
+import cython
+from .destinations cimport Destinations, packed
+from .duplicates cimport Duplicates
+from .index cimport Index
+from .kept cimport KeptSegments, remembered
+from .layout cimport *
+from .octets cimport *
+
+cdef class Conversations:
+    cdef u64 capacity, collect, most, keep_phases, oldest, equals
+    cdef readonly u64 used
+    cdef bint count_refusals
+    cdef public bint heads
+    cdef public u64 zone
+    cdef object memory
+    cdef Slot* slots
+    cdef Index index
+    cdef Duplicates duplicates_seen
+    cdef Destinations destinations
+    cdef public KeptSegments kept
+    cdef tuple tables
+    cdef bytes_at rules, verdict_of
+    cdef readonly object counted
+    cdef object collected_memory
+    cdef words counts, collected
+    cdef public list finished
+    cdef public u64 frame, segments, duplicates, midstream, midstream_to_itself, evicted
+
+    @cython.final
+    @cython.locals(place=Py_ssize_t)
+    cdef int take_batch(self, bytes_at d, Segment* batch, Py_ssize_t count) except -1 nogil
+    @cython.final
+    @cython.locals(slot=i64)
+    cdef inline int meet(self, Segment* segment, bytes_at d) except -1 nogil
+    @cython.final
+    cdef inline bint is_of(self, Slot* s, Segment* segment) noexcept nogil
+    @cython.final
+    @cython.locals(s=SlotAt, control=u64, phase=u64, flags=u64, first=bint, event=u64, after=u64, answered=bint)
+    cdef inline int step(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    @cython.final
+    @cython.locals(one=u64, two=u64, phase=u64, seq=u64, ack=u64, control=u64, beyond=u64)
+    cdef inline u64 classify(self, Slot* s, Segment* segment, bint first) noexcept nogil
+    @cython.final
+    @cython.locals(s=SlotAt, control=u64)
+    cdef int stray(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    @cython.final
+    @cython.locals(s=SlotAt)
+    cdef int expect(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    @cython.final
+    @cython.locals(two=u64)
+    cdef bint acknowledges(self, Slot* s, Segment* segment) noexcept nogil
+    @cython.final
+    @cython.locals(s=SlotAt, after=u64, two=u64, acknowledged=u64, apart=u64, time=u64, joined=bint)
+    cdef int open(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    @cython.final
+    @cython.locals(s=SlotAt, verdict=u64)
+    cdef int close(self, i64 slot) except -1 nogil
+    @cython.locals(s=SlotAt)
+    cdef int hand_on(self, i64 slot, u64 verdict) except -1 with gil
+    @cython.final
+    @cython.locals(s=SlotAt, limit=u64)
+    cdef int keep(self, i64 slot, Segment* segment, bytes_at d, bint first) except -1 nogil
+    @cython.locals(slot=u64)
+    cpdef finish(self)
+    @cython.final
+    @cython.locals(slot=i64, s=SlotAt)
+    cdef i64 claim(self, Segment* segment) except -9 nogil
+    @cython.locals(slot=i64, s=SlotAt, equal=u64)
+    cdef i64 make_room(self) except -9 nogil
+
+    cdef int refuse(self, Slot* s) except -1 nogil
+    cdef int recall(self, Slot* s) except -1 nogil
+    cpdef list walks(self)
+    cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 nogil
+    cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil

@@ -1,0 +1,133 @@
+"""The destinations of refused attempts: how many, since when, and the source ports that were tried one by one.
+
+An attempt is an opening that was refused. What the ports tell of the client's system portwalk.py says.
+"""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+
+import cython
+
+from ..memory import mapping
+
+if not cython.compiled:
+    from .interpreted import destination_at, destination_octets, destinations_in, ports_in, words_in
+    from .layout import DESTINATIONS, FIRST_IS_B, IN_USE, LOW48, LOW64, MIX1, PROBES, WALK, WALKS, Slot
+
+if TYPE_CHECKING:
+    from .layout import Key
+
+#: Address and port of a destination, how many attempts, time of the first and the last of them, and of each of the first
+#: WALK: its source port, and the nanoseconds since the first.
+Attempts = tuple[bytes, int, int, int, int, "array[int]", "array[int]"]
+
+
+def packed(high: int, low: int, six: int) -> bytes:
+    """Return an address out of its two words: 4 or 16 octets."""
+    return int(high).to_bytes(8, "big") + int(low).to_bytes(8, "big") if six else int(low).to_bytes(4, "big")
+
+
+def probe(low: int, port: int, six: int) -> int:
+    """Return the place at which a destination is looked for first."""
+    return ((low * MIX1 & LOW64) >> 40) + (port | six << 32 | IN_USE) * 7 & DESTINATIONS - 1
+
+
+def chosen(order: list[Key]) -> list[Key]:
+    """Return those of the destinations, in the order of their first refusal, that find a place in the table."""
+    taken = bytearray(DESTINATIONS)
+    found = []
+    for key in order:
+        _, low, port = key
+        at = probe(low, port & 0xFFFF, port >> 32)
+        for _ in range(PROBES):
+            if not taken[at]:
+                taken[at] = 1
+                found.append(key)
+                break
+            at = (at + 1) & (DESTINATIONS - 1)
+    return found
+
+
+def split(attempts: memoryview, count: int, ports: memoryview, times: memoryview) -> None:
+    """Take apart what is remembered of *count* attempts: the port below, the time above."""
+    for place in range(count):
+        ports[place] = attempts[place] & 0xFFFF
+        times[place] = attempts[place] >> 16
+
+
+class Destinations:
+    """A table of at most DESTINATIONS; the first WALKS of them have a list of their attempts."""
+
+    def __init__(self) -> None:
+        self.memory = memoryview(mapping(destination_octets() * DESTINATIONS))
+        self.attempts_memory = memoryview(mapping(8 * WALKS * WALK)).cast("Q")
+        self.table = destinations_in(self.memory)
+        self.attempts = words_in(self.attempts_memory)
+        self.walks = 0
+
+    def place(self, s: Slot, claim: bool) -> int:
+        """Return the place of the destination of the opening in this slot; -1 where it has none (left)."""
+        if s.flags & FIRST_IS_B:
+            high, low, port = s.a_high, s.a_low, s.a_port
+        else:
+            high, low, port = s.b_high, s.b_low, s.b_port
+        at = probe(low, port, s.six)
+        for _ in range(PROBES):
+            one = destination_at(self.table, at)
+            if not one.used:
+                if not claim:
+                    return -1
+                one.used = 1
+                one.high, one.low, one.port, one.six = high, low, port, s.six
+                return at
+            if one.port == port and one.low == low and one.high == high and one.six == s.six:
+                return at
+            at = (at + 1) & (DESTINATIONS - 1)
+        return -1
+
+    def refuse(self, s: Slot) -> None:
+        """Count the opening in this slot as a refused attempt at its destination."""
+        at = self.place(s, True)
+        if at < 0:
+            return
+        one = destination_at(self.table, at)
+        count = one.count
+        if count == 0:
+            one.first = s.time
+            if self.walks < WALKS:
+                self.walks += 1
+                one.walk = self.walks
+        one.count = count + 1
+        one.last = s.time
+        if one.walk and count < WALK:
+            port = s.b_port if s.flags & FIRST_IS_B else s.a_port
+            # The attempt's time is kept as the distance from the first, in 48 bits: three days.
+            self.attempts[(one.walk - 1) * WALK + count] = ((s.time - one.first) & LOW48) << 16 | port
+
+    def recall(self, s: Slot) -> None:
+        """Note in this slot how many attempts at its destination were refused so far."""
+        at = self.place(s, False)
+        s.refused = s.since = 0
+        if at >= 0:
+            one = destination_at(self.table, at)
+            s.refused, s.since = one.count, one.first
+
+    def listed(self) -> list[Attempts]:
+        """Return the destinations whose attempts are remembered one by one."""
+        found = []
+        for at in range(DESTINATIONS):
+            one = destination_at(self.table, at)
+            if one.walk:
+                start = (one.walk - 1) * WALK
+                count = min(one.count, WALK)
+                ports = array("H", bytes(2 * count))
+                times = array("Q", bytes(8 * count))
+                if count:
+                    split(
+                        words_in(self.attempts_memory[start : start + count]), count, ports_in(ports), words_in(times)
+                    )
+                address = packed(one.high, one.low, one.six)
+                found.append((address, int(one.port), int(one.count), int(one.first), int(one.last), ports, times))
+        return found

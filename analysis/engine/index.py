@@ -1,0 +1,127 @@
+"""The index of the conversation table (compiled only): open addressing, seeded, and twice as large as it is half full.
+
+interpreted.py has a dict in its place.
+"""
+
+from __future__ import annotations
+
+import os
+
+import cython
+
+from ..memory import mapping
+
+if not cython.compiled:
+    from .interpreted import fetch, memset, prefetch, segment_at, slot_at, words_in
+    from .layout import AHEAD, LEAST, LOW32, LOW64, MIX1, MIX2, Segment, Slot
+
+
+class Index:
+    """Where the conversation of a 4-tuple is. An entry is the tag of its 4-tuple << 32 | its slot + 1."""
+
+    def __init__(self, capacity: int) -> None:
+        size = 2
+        while size < 4 * capacity:
+            size *= 2
+        self.mask = min(size, LEAST) - 1
+        self.used = 0
+        self.capacity = capacity
+        # Anonymous mappings are zero, and cost memory only where they are touched.
+        self.memory = [memoryview(mapping(8 * size)).cast("Q"), memoryview(mapping(8 * capacity)).cast("Q")]
+        self.entries = words_in(self.memory[0])
+        self.tags = words_in(self.memory[1])  # of each slot
+        self.seed = int.from_bytes(os.urandom(8), "little")
+
+    def digest_tuple(self, segment: Segment) -> int:
+        """Return a 32-bit hash of a 4-tuple; seeded, so that no capture can be made to collide."""
+        ports = segment.six
+        ports = ports << 16 | segment.a_port
+        ports = ports << 16 | segment.b_port
+        h = ((segment.a_low ^ self.seed) * MIX1) & LOW64
+        h = ((h ^ h >> 32 ^ segment.b_low) * MIX2) & LOW64
+        h = ((h ^ h >> 32 ^ ports) * MIX1) & LOW64
+        if segment.six:
+            h = ((h ^ h >> 32 ^ segment.a_high) * MIX2) & LOW64
+            h = ((h ^ h >> 32 ^ segment.b_high) * MIX1) & LOW64
+        return h >> 32
+
+    def digest_batch(self, batch: list[Segment], count: int) -> None:
+        """Hash the 4-tuples of a batch, and send for their entries: have them brought into the processor's cache."""
+        for place in range(count):
+            segment = segment_at(batch, place)
+            segment.tag = self.digest_tuple(segment)
+            prefetch(self.entries + (segment.tag & self.mask))
+
+    def look_up_batch(self, batch: list[Segment], count: int, slots: list[Slot]) -> None:
+        """Guess where the conversations of a batch are, by the first place of each, and send for these slots."""
+        for place in range(count):
+            segment = segment_at(batch, place)
+            entry = self.entries[segment.tag & self.mask]
+            segment.slot = -1
+            if entry >> 32 == segment.tag:
+                segment.slot = (entry & LOW32) - 1
+                fetch(slot_at(slots, segment.slot))
+
+    def find(self, segment: Segment, slots: list[Slot]) -> int:
+        """Return the slot of the segment's 4-tuple, -1 where it has none."""
+        tag = segment.tag
+        i = tag & self.mask
+        entry = self.entries[i]
+        while entry:
+            if entry >> 32 == tag:
+                s = slot_at(slots, (entry & LOW32) - 1)
+                if (
+                    s.a_low == segment.a_low
+                    and s.b_low == segment.b_low
+                    and s.a_port == segment.a_port
+                    and s.b_port == segment.b_port
+                    and s.a_high == segment.a_high
+                    and s.b_high == segment.b_high
+                    and s.six == segment.six
+                ):
+                    return (entry & LOW32) - 1
+            i = (i + 1) & self.mask
+            entry = self.entries[i]
+        return -1
+
+    def enter(self, tag: int, slot: int, _s: Slot) -> None:
+        """Enter the conversation in *slot*; the index grows with what it holds, so that little lies close together."""
+        self.tags[slot] = tag
+        if slot >= self.used:
+            self.used = slot + 1
+        if self.used * 4 > self.mask + 1:
+            memset(self.entries, 0, (self.mask + 1) * 8)
+            self.mask = self.mask * 2 + 1
+            for each in range(self.used):
+                self.put(self.tags[each], each)
+        else:
+            self.put(tag, slot)
+
+    def put(self, tag: int, slot: int) -> None:
+        """Write an entry to the next free place."""
+        i = tag & self.mask
+        while self.entries[i]:
+            i = (i + 1) & self.mask
+        self.entries[i] = tag << 32 | (slot + 1)
+
+    def remove(self, slot: int, slots: list[Slot]) -> None:
+        """Take the conversation in *slot* out; whoever was put behind it for want of room moves back.
+
+        Whoever has to go soon is sent for, and its entry.
+        """
+        i = self.tags[slot] & self.mask
+        while self.entries[i] & LOW32 != slot + 1:
+            i = (i + 1) & self.mask
+        j = i
+        while True:
+            j = (j + 1) & self.mask
+            entry = self.entries[j]
+            if not entry:
+                break
+            if ((j - (entry >> 32)) & self.mask) >= ((j - i) & self.mask):
+                self.entries[i] = entry
+                i = j
+        self.entries[i] = 0
+        if slot + AHEAD < self.capacity:
+            fetch(slot_at(slots, slot + AHEAD))
+            prefetch(self.entries + (self.tags[slot + AHEAD] & self.mask))

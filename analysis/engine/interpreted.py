@@ -1,0 +1,226 @@
+"""What the engine takes from here when it is not compiled: octets as integers, the rows of tables, and look-up by dict.
+
+The compiled engine has the same names in ``octets.pxd``, ``layout.pxd``, ``index.py`` and ``duplicates.py``.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from .layout import LONGEST, MILLISECOND, NEAR, Cursor, Destination, Segment, Slot
+
+if TYPE_CHECKING:
+    from array import array
+
+    from ..model import Octets
+
+_WAY_4 = struct.Struct(">3I").pack
+_WAY_6 = struct.Struct(">4QI").pack
+
+# Integers out of captured octets; the caller has checked that they are there.
+
+
+def u16(d: Octets, i: int) -> int:
+    """Return the two octets at *i*, big-endian."""
+    return d[i] << 8 | d[i + 1]
+
+
+def u32(d: Octets, i: int) -> int:
+    """Return the four octets at *i*, big-endian."""
+    return d[i] << 24 | d[i + 1] << 16 | d[i + 2] << 8 | d[i + 3]
+
+
+def l16(d: Octets, i: int) -> int:
+    """Return the two octets at *i*, little-endian."""
+    return d[i] | d[i + 1] << 8
+
+
+def l32(d: Octets, i: int) -> int:
+    """Return the four octets at *i*, little-endian."""
+    return d[i] | d[i + 1] << 8 | d[i + 2] << 16 | d[i + 3] << 24
+
+
+def octets_of(octets: Octets) -> bytes:
+    """Return *octets* in the form in which the engine reads them."""
+    return octets if type(octets) is bytes else bytes(octets)
+
+
+# Tables: a list that grows as its rows are used.
+
+
+def slots_in(_memory: object) -> list[Slot]:
+    """Return an empty table of conversations."""
+    return []
+
+
+def slot_at(slots: list[Slot], slot: int) -> Slot:
+    """Return the slot of this number; one behind the last is new."""
+    if slot == len(slots):
+        slots.append(Slot())
+    return slots[slot]
+
+
+def cursor_in(_memory: object) -> Cursor:
+    """Return a cursor."""
+    return Cursor()
+
+
+def cursor_octets() -> int:
+    """Return how much of the mapping a cursor takes."""
+    return 0
+
+
+def segments_in(_memory: object) -> list[Segment]:
+    """Return room for a batch, which is one segment here."""
+    return [Segment()]
+
+
+def segment_at(batch: list[Segment], place: int) -> Segment:
+    """Return the segment at this place of a batch."""
+    return batch[place]
+
+
+def destinations_in(memory: memoryview) -> list[Destination]:
+    """Return an empty table of destinations, one for each octet of *memory*."""
+    return [Destination() for _ in range(len(memory))]
+
+
+def destination_at(table: list[Destination], place: int) -> Destination:
+    """Return the destination at this place of a table."""
+    return table[place]
+
+
+def words_in(memory: memoryview) -> memoryview:
+    """Return *memory* as 64-bit words."""
+    return memory
+
+
+def signed_words_in(memory: memoryview) -> memoryview:
+    """Return *memory* as signed 64-bit words."""
+    return memory
+
+
+def ports_in(memory: array[int]) -> array[int]:
+    """Return *memory* as ports."""
+    return memory
+
+
+def slot_octets() -> int:
+    """Return how much of the mapping a slot takes: next to nothing, the list has it."""
+    return 0
+
+
+def segment_octets() -> int:
+    """Return how much of the mapping a segment takes."""
+    return 0
+
+
+def destination_octets() -> int:
+    """Return how much of the mapping a destination takes: see destinations_in()."""
+    return 1
+
+
+def prefetch(_place: object) -> None:
+    """Do nothing: compiled, this brings memory into the processor's cache."""
+
+
+def fetch(_s: Slot) -> None:
+    """Do nothing: compiled, this brings a slot into the processor's cache."""
+
+
+def memset(_place: object, _value: int, _octets: int) -> None:
+    """Do nothing: index.py alone calls this, compiled."""
+
+
+def remember_header(s: Slot, d: Octets, at: int, size: int) -> None:
+    """Remember the TCP header of the first SYN."""
+    s.header = bytes(d[at : at + size])
+
+
+def header_of(s: Slot) -> bytes:
+    """Return the TCP header of the first SYN."""
+    return s.header
+
+
+class Index:
+    """Where the conversation of a 4-tuple is: a dict from its octets as a header has them, in both directions.
+
+    Of each: slot << 2 | both endpoints are one << 1 | from A.
+    """
+
+    def __init__(self, _capacity: int) -> None:
+        self.ways: dict[bytes, int] = {}
+
+    def digest_batch(self, batch: list[Segment], count: int) -> None:
+        """Do nothing: the dict makes its own hashes."""
+
+    def look_up_batch(self, batch: list[Segment], count: int, slots: list[Slot]) -> None:
+        """Find the slots of a batch."""
+        for segment in batch[:count]:
+            segment.slot = self.find(segment, slots)
+
+    def find(self, segment: Segment, _slots: list[Slot]) -> int:
+        """Return the slot of the segment's 4-tuple, -1 where it has none."""
+        if segment.six:
+            way = _WAY_6(
+                segment.a_high, segment.a_low, segment.b_high, segment.b_low, segment.a_port << 16 | segment.b_port
+            )
+        else:
+            way = _WAY_4(segment.a_low, segment.b_low, segment.a_port << 16 | segment.b_port)
+        return self.ways.get(way, -1) >> 2
+
+    def enter(self, _tag: int, slot: int, s: Slot) -> None:
+        """Enter the conversation in *slot*."""
+        there, back = self._both_ways(s)
+        self.ways[back] = slot << 2
+        self.ways[there] = slot << 2 | (3 if there == back else 1)
+
+    def remove(self, slot: int, slots: list[Slot]) -> None:
+        """Take a conversation out."""
+        for way in self._both_ways(slots[slot]):
+            self.ways.pop(way, None)
+
+    def _both_ways(self, s: Slot) -> tuple[bytes, bytes]:
+        there, back = s.a_port << 16 | s.b_port, s.b_port << 16 | s.a_port
+        if s.six:
+            a, b = (s.a_high, s.a_low), (s.b_high, s.b_low)
+            return _WAY_6(*a, *b, there), _WAY_6(*b, *a, back)
+        return _WAY_4(s.a_low, s.b_low, there), _WAY_4(s.b_low, s.a_low, back)
+
+
+class Duplicates:
+    """Which packets were captured already: less than NEAR frames and one millisecond from here.
+
+    Two dicts from the octets of the headers to the frame's number; the older one goes when the other is full.
+    """
+
+    def __init__(self) -> None:
+        self.recent: dict[bytes | int, int] = {}
+        self.older: dict[bytes | int, int] = {}
+        self.times = [0] * NEAR
+
+    def digest_batch(self, d: Octets, batch: list[Segment], count: int) -> None:
+        """Do nothing: the octets themselves are remembered."""
+
+    def mark(self, d: Octets, batch: list[Segment], count: int) -> None:
+        """Mark those of the first *count* segments of a batch whose packets were captured already."""
+        for segment in batch[:count]:
+            packet = bytes(d[segment.ip : segment.at + segment.size])
+            segment.duplicate = self.seen(packet, segment.frame, segment.time)
+
+    def seen(self, packet: bytes, frame: int, time: int) -> bool:
+        """Whether this packet was captured already; it is remembered if not."""
+        key = packet if len(packet) <= LONGEST else hash(packet)
+        copy = self.recent.get(key) or self.older.get(key)
+        if copy and frame - copy < NEAR and -MILLISECOND <= time - self.times[copy % NEAR] <= MILLISECOND:
+            return True
+        self.recent[key] = frame
+        self.times[frame % NEAR] = time
+        if len(self.recent) == NEAR:
+            self.older, self.recent = self.recent, {}
+        return False
+
+    def remember(self, packet: bytes, frame: int, time: int) -> None:
+        """Remember a packet of a part before."""
+        self.seen(packet, frame, time)

@@ -1,0 +1,91 @@
+"""The segments that are kept of the openings that deserve a page, so that they can be replayed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cython
+
+if not cython.compiled:
+    from .interpreted import header_of
+    from .layout import ALL, FIN, FINS, FULL, KEPT, MAX_KEPT, RST, SYN, Segment, Slot
+
+if TYPE_CHECKING:
+    from ..model import Octets
+    from .layout import Kept
+
+
+def remembered(s: Slot) -> Kept:
+    """Return the first SYN of the opening in this slot, as a kept segment."""
+    return (s.frame, s.time, True, header_of(s), s.syn_data)
+
+
+class KeptSegments:
+    """By slot: the segments of its opening, how many were left out of them, and an early SYN-ACK with what follows it.
+
+    ``count`` and ``early_count`` are how many slots have any.
+    """
+
+    def __init__(self) -> None:
+        self.segments: dict[int, list[Kept]] = {}
+        self.omitted: dict[int, int] = {}
+        self.early: dict[int, list[Kept]] = {}
+        self.count = self.early_count = 0
+
+    def begin(self, slot: int, s: Slot) -> None:
+        """From now on keep the segments of the opening in *slot*."""
+        s.flags |= KEPT
+        self.segments[slot] = []
+        self.count = len(self.segments)
+
+    def add_first(self, slot: int, s: Slot) -> None:
+        """Add the opening's first SYN, as the slot remembers it."""
+        self.segments[slot].append(remembered(s))
+
+    def add(self, slot: int, s: Slot, segment: Segment, d: Octets, first: bool) -> None:
+        """Add a segment; one of too many that cannot change a state is counted alone."""
+        segments = self.segments[slot]
+        count = len(segments)
+        if count < FULL or (count < ALL and (segment.flags & (SYN | FIN | RST) or s.flags & FINS)):
+            header = bytes(d[segment.at : segment.at + segment.size])
+            segments.append((segment.frame, segment.time, first, header, segment.data))
+        else:
+            self.omitted[slot] = self.omitted.get(slot, 0) + 1
+
+    def drop(self, slot: int, s: Slot) -> None:
+        """Forget the segments of *slot*."""
+        self.segments.pop(slot, None)
+        self.count = len(self.segments)
+        self.omitted.pop(slot, None)
+        s.flags &= ~KEPT
+
+    def add_early(self, slot: int, segment: Segment, d: Octets, first: bool) -> None:
+        """Keep an early SYN-ACK for the opening that may follow in *slot*, or the ACK to one that is kept."""
+        if slot in self.early or (segment.flags & SYN and self.early_count < MAX_KEPT):
+            segments = self.early.setdefault(slot, [])
+            if len(segments) < FULL:
+                header = bytes(d[segment.at : segment.at + segment.size])
+                segments.append((segment.frame, segment.time, first, header, segment.data))
+            self.early_count = len(self.early)
+
+    def drop_early(self, slot: int) -> None:
+        """Forget what add_early() kept."""
+        self.early.pop(slot, None)
+        self.early_count = len(self.early)
+
+    def take_early(self, slot: int) -> None:
+        """Give what add_early() kept to the opening in *slot*."""
+        self.segments[slot] += self.early.pop(slot, [])
+        self.early_count = len(self.early)
+
+    def put(self, slot: int, kept: list[Kept] | None, omitted: int, early: list[Kept] | None) -> None:
+        """Take over what a part of the capture kept of *slot*."""
+        self.early.pop(slot, None)
+        if early is not None:
+            self.early[slot] = early
+        if kept is not None:
+            self.segments[slot] = kept
+        if omitted:
+            self.omitted[slot] = omitted
+        self.early_count = len(self.early)
+        self.count = len(self.segments)

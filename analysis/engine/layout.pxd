@@ -1,0 +1,138 @@
+# The C structs of layout.py, and its numbers (numbers.pxi, which setup.py writes).
+from libc.string cimport memcpy
+from .octets cimport address, bytes_at, i64, prefetch, u64
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+include "numbers.pxi"
+
+cdef struct Segment:
+    u64 a_high
+    u64 a_low
+    u64 b_high
+    u64 b_low
+    uint16_t a_port
+    uint16_t b_port
+    uint8_t six
+    uint8_t flags
+    uint16_t window
+    Py_ssize_t ip
+    Py_ssize_t at
+    u64 size
+    u64 data
+    i64 time
+    u64 frame
+    uint32_t seq
+    uint32_t ack
+    bint from_a
+    bint equal
+    bint wired
+    bint duplicate
+    u64 tag
+    u64 digest
+    i64 slot
+
+cdef struct Cursor:
+    Py_ssize_t p
+    Py_ssize_t end
+    Py_ssize_t stop
+    u64 kind
+    Py_ssize_t ip
+    u64 six
+    u64 protocol
+
+# 128 octets, two cache lines, and the header of the first SYN.
+cdef struct Slot:
+    u64 a_high
+    u64 a_low
+    u64 b_high
+    u64 b_low
+    uint16_t a_port
+    uint16_t b_port
+    uint8_t six
+    uint8_t phase
+    uint8_t before
+    uint8_t size
+    uint32_t flags
+    uint32_t retransmissions
+    uint32_t isn
+    uint32_t isn_second
+    uint32_t end
+    uint32_t reach
+    uint32_t another
+    uint16_t syn_data
+    uint16_t syn_data_second
+    uint32_t early_isn
+    uint32_t early_seq
+    uint32_t early_end
+    uint32_t early_reach
+    u64 time
+    u64 frame
+    u64 refused
+    u64 since
+    u64 early_time
+    uint8_t header[64]
+
+cdef struct Destination:
+    u64 high
+    u64 low
+    u64 port
+    u64 six
+    u64 used
+    u64 count
+    u64 walk
+    u64 first
+    u64 last
+
+# For @cython.locals, which takes names alone.
+ctypedef Slot* SlotAt
+ctypedef Segment* SegmentAt
+ctypedef Cursor* CursorAt
+ctypedef Destination* DestinationAt
+
+cdef inline Slot* slot_at(Slot* slots, i64 slot) noexcept nogil:
+    return slots + slot
+
+cdef inline Segment* segment_at(Segment* batch, i64 place) noexcept nogil:
+    return batch + place
+
+cdef inline Destination* destination_at(Destination* table, i64 place) noexcept nogil:
+    return table + place
+
+cdef inline Slot* slots_in(object memory) except NULL:
+    return <Slot*> address(memory)
+
+cdef inline Cursor* cursor_in(object memory) except NULL:
+    return <Cursor*> address(memory)
+
+cdef inline Segment* segments_in(object memory) except NULL:
+    return <Segment*> address(memory)
+
+cdef inline Destination* destinations_in(object memory) except NULL:
+    return <Destination*> address(memory)
+
+cdef inline Py_ssize_t slot_octets() noexcept nogil:
+    return sizeof(Slot)
+
+cdef inline Py_ssize_t cursor_octets() noexcept nogil:
+    return sizeof(Cursor)
+
+cdef inline Py_ssize_t segment_octets() noexcept nogil:
+    return sizeof(Segment)
+
+cdef inline Py_ssize_t destination_octets() noexcept nogil:
+    return sizeof(Destination)
+
+cdef inline void remember_header(Slot* s, bytes_at d, Py_ssize_t at, u64 size) noexcept nogil:
+    memcpy(s.header, d + at, size)
+
+cdef inline bytes header_of(Slot* s):
+    return s.header[:s.size]
+
+cdef inline void fetch(Slot* s) noexcept nogil:
+    prefetch(s)
+    prefetch(<char*> s + 64)
+    prefetch(s.header)
+
+cdef inline uint16_t* ports_in(object memory) except NULL:
+    return <uint16_t*> address(memory)

@@ -1,0 +1,59 @@
+# Integers out of captured octets, and what C has and Python has not: each is one instruction or a few. interpreted.py
+# has the same names in Python. Whoever asks for octets has checked that they are there.
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+
+ctypedef unsigned long long u64
+ctypedef long long i64
+ctypedef u64* words
+ctypedef const unsigned char* bytes_at
+
+cdef extern from * nogil:
+    """
+    #include <endian.h>
+    #include <stdint.h>
+    #include <string.h>
+    #ifndef SELFCONN_OCTETS
+    #define SELFCONN_OCTETS
+    static inline uint16_t selfconn_16(const unsigned char *p) { uint16_t x; memcpy(&x, p, sizeof x); return x; }
+    static inline uint32_t selfconn_32(const unsigned char *p) { uint32_t x; memcpy(&x, p, sizeof x); return x; }
+    static inline uint64_t selfconn_64(const unsigned char *p) { uint64_t x; memcpy(&x, p, sizeof x); return x; }
+    static inline uint64_t selfconn_folded(uint64_t a, uint64_t b) {
+    #ifdef __SIZEOF_INT128__
+        unsigned __int128 product = (unsigned __int128) a * b;
+        return (uint64_t) product ^ (uint64_t) (product >> 64);
+    #else
+        a = (a ^ a >> 32) * 0x9E3779B97F4A7C15u; b = (b ^ b >> 29) * 0xC2B2AE3D27D4EB4Fu;
+        return (a ^ a >> 32) + ((b ^ b >> 32) << 1 | b >> 63) * 0x9E3779B97F4A7C15u;
+    #endif
+    }
+    #define selfconn_u16(p, i) ((unsigned long long) be16toh(selfconn_16((p) + (i))))
+    #define selfconn_u32(p, i) ((unsigned long long) be32toh(selfconn_32((p) + (i))))
+    #define selfconn_l16(p, i) ((unsigned long long) le16toh(selfconn_16((p) + (i))))
+    #define selfconn_l32(p, i) ((unsigned long long) le32toh(selfconn_32((p) + (i))))
+    #define selfconn_u64(p, i) selfconn_64((p) + (i))
+    #endif
+    """
+    u64 u16 "selfconn_u16"(bytes_at d, Py_ssize_t i)
+    u64 u32 "selfconn_u32"(bytes_at d, Py_ssize_t i)
+    u64 l16 "selfconn_l16"(bytes_at d, Py_ssize_t i)
+    u64 l32 "selfconn_l32"(bytes_at d, Py_ssize_t i)
+    u64 load_u64 "selfconn_u64"(bytes_at d, Py_ssize_t i)
+    u64 folded "selfconn_folded"(u64 a, u64 b)
+    void prefetch "__builtin_prefetch"(const void* p)
+
+# Where an object's octets lie in memory. Whoever asks keeps the object.
+cdef inline void* address(object memory) except NULL:
+    cdef Py_buffer buffer
+    PyObject_GetBuffer(memory, &buffer, PyBUF_SIMPLE)
+    cdef void* found = buffer.buf
+    PyBuffer_Release(&buffer)
+    return found
+
+cdef inline words words_in(object memory) except NULL:
+    return <words> address(memory)
+
+cdef inline bytes_at octets_of(object data) except NULL:
+    return <bytes_at> address(data)
+
+cdef inline i64* signed_words_in(object memory) except NULL:
+    return <i64*> address(memory)

@@ -1,0 +1,47 @@
+import cython
+from .conversations cimport Conversations
+from .destinations cimport packed
+from .layout cimport *
+from .octets cimport *
+
+cdef class PartialConversations(Conversations):
+    cdef public bint unsure
+    cdef u64 mark_a, mark_b
+    cdef public list log, finished_at
+    cdef public dict ring, refusals
+    cdef public object fresh
+    cdef object again_memory
+    cdef Segment* again_batch
+
+    cpdef begin(self, bint heads)
+    cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 with gil
+    cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 with gil
+    @cython.locals(s=SlotAt, control=u64, side=u64)
+    cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 with gil
+    @cython.locals(s=SlotAt)
+    cdef int log_independent(self, i64 slot, i64 time, bint from_a, bint wired) except -1
+    @cython.locals(s=SlotAt)
+    cdef int flush(self, i64 slot) except -1
+    cdef int write_log(
+        self, u64 frame, i64 time, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 a_port, u64 b_port, u64 six, bint from_a,
+        bint wired, u64 data, i64 size, bytes packet) except -1
+    cdef int hand_on(self, i64 slot, u64 verdict) except -1 with gil
+    cdef i64 make_room(self) except -9 nogil
+    cdef u64 refused_at(self, tuple key) except? 77
+    cdef int recall(self, Slot* s) except -1 with gil
+    cdef int refuse(self, Slot* s) except -1 with gil
+    cpdef list walks(self)
+    cpdef finish(self)
+    @cython.locals(segment=SegmentAt, size=i64, slot=i64)
+    cpdef again(self, tuple one, u64 base)
+    @cython.locals(segment=SegmentAt, d=bytes_at, slot=i64)
+    cdef int again_segment(self, tuple one, Py_ssize_t at) except -1
+    @cython.locals(s=SlotAt)
+    cdef int independent(self, i64 slot, i64 time, bint from_a, bint wired) except -1
+    @cython.locals(s=SlotAt, phase=u64)
+    cdef int left_out(self, i64 slot, u64 count) except -1
+    @cython.locals(slot=i64, s=SlotAt)
+    cpdef list tails(self)
+    @cython.locals(segment=SegmentAt, slot=i64, s=SlotAt)
+    cpdef take_tail(self, tuple tail)
+    cpdef take_packet(self, u64 number, i64 time, bytes octets)

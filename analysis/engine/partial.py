@@ -1,0 +1,486 @@
+"""The conversation table of a part of a capture: what depends on the part before is logged, and stepped with later.
+
+What a part is, and how parts are merged, analysis/partial.py says.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import cython
+
+from ..memory import mapping
+from ..model import Refusals
+from ..verdicts import VERDICTS
+from .destinations import chosen
+from .layout import SlotState
+
+if not cython.compiled:
+    from .conversations import Conversations
+    from .destinations import packed
+    from .interpreted import (
+        header_of,
+        octets_of,
+        remember_header,
+        segment_at,
+        segment_octets,
+        segments_in,
+        slot_at,
+        u16,
+        u32,
+    )
+    from .layout import (
+        ACK,
+        ALL,
+        CONTROL,
+        EARLY,
+        ENDED,
+        EQUAL,
+        FIN,
+        FIN_A,
+        FIN_B,
+        FINS,
+        FIRST_IS_B,
+        FULL,
+        HEAD,
+        KEPT,
+        LOW48,
+        LOW64,
+        MAX_LOG,
+        MID,
+        NEAR,
+        P_MIDSTREAM,
+        P_SYN,
+        P_SYN_ACKED,
+        RST,
+        SYN,
+        TOUCHED,
+        WALK,
+        WALKS,
+        Segment,
+        Slot,
+    )
+
+if TYPE_CHECKING:
+    from ..model import Octets
+    from .destinations import Attempts
+    from .layout import Finished, Kept, Key
+
+
+class Logged(NamedTuple):
+    """What a part cannot decide without what came before it.
+
+    A segment: its frame, time (nanoseconds), 4-tuple, ``data`` octets of payload and ``size`` octets of TCP header;
+    ``packet`` ends with that header, and has the IP header before it where the packet may be a copy of an earlier one.
+    By then ``refused_a`` and ``refused_b`` attempts at its two ends were refused in the part. With a ``size`` of 0 it
+    says that from here on the 4-tuple is independent; with -1 that ``data`` segments which cannot change anything were
+    left out.
+    """
+
+    frame: int
+    time: int
+    a_high: int
+    a_low: int
+    b_high: int
+    b_low: int
+    a_port: int
+    b_port: int
+    six: int
+    from_a: bool
+    wired: bool
+    data: int
+    size: int
+    packet: bytes
+    refused_a: int
+    refused_b: int
+
+
+class Tail(NamedTuple):
+    """The state of a 4-tuple at the end of a part, and what is kept of it."""
+
+    state: SlotState
+    header: bytes
+    kept: list[Kept] | None
+    omitted: int
+    early: list[Kept] | None
+
+
+def key_of(high: int, low: int, port: int, six: int) -> Key:
+    """Return the key of a destination."""
+    return high, low, port | (six << 32 if six else 0)
+
+
+def destination(one: Finished) -> Key:
+    """Return the key of an opening's destination."""
+    number = int.from_bytes(one.two, "big")
+    return key_of(number >> 64, number & LOW64, one.two_port, int(len(one.two) == 16))
+
+
+class PartialConversations(Conversations):
+    """The table of a part, or (without *heads*) of a whole that is absorbed part by part.
+
+    ``unsure`` says that the result may differ from that of the whole read in one go. ``ring`` has the last NEAR
+    packets, by frame: a copy of one may come in the next part. ``refusals`` are the refused attempts by destination,
+    ``fresh`` those that were added since analysis/partial.py asked for them.
+    """
+
+    def __init__(self, capacity: int, collect: int, most: int, keep: int, count_refusals: bool) -> None:
+        Conversations.__init__(self, capacity, collect, most, keep, count_refusals)
+        self.unsure = False
+        self.mark_a = self.mark_b = 0
+        self.log: list[Logged] = []
+        self.ring: dict[int, tuple[int, int, bytes]] = {}
+        self.refusals: dict[Key, Refusals] = {}
+        self.fresh: dict[Key, list[tuple[int, int, int]]] | None = None
+        self.finished_at: list[int] = []
+        self.again_memory = memoryview(mapping(max(segment_octets(), 1)))
+        self.again_batch = segments_in(self.again_memory)
+
+    def begin(self, heads: bool) -> None:
+        """Say whether something comes before this part."""
+        self.heads = heads
+        self.zone = NEAR if heads else 0
+
+    # -- what a part does otherwise than a whole -----------------------------------------------------------------------
+
+    def remember_packet(self, segment: Segment, d: Octets) -> None:
+        """Remember a packet: a copy of it may come in the next part."""
+        octets = bytes(d[segment.ip : segment.at + segment.size])
+        self.ring[segment.frame % NEAR] = (segment.frame, segment.time, octets)
+
+    def log_possible_copy(self, segment: Segment, d: Octets) -> None:
+        """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before."""
+        self.write_log(
+            segment.frame, segment.time, segment.a_high, segment.a_low, segment.b_high, segment.b_low, segment.a_port,
+            segment.b_port, segment.six, segment.from_a, segment.wired, segment.data, segment.size,
+            bytes(d[segment.ip : segment.at + segment.size]),
+        )  # fmt: skip
+
+    def head(self, slot: int, segment: Segment, d: Octets) -> bool:
+        """Whether this segment depends on what came before the part; it is logged then, and not stepped with.
+
+        A 4-tuple becomes independent at a bare SYN that opens whatever the state: one after RST or FINs of both ends,
+        or one right after another SYN of the same end with another ISN. (Right after: no SYN of the other end between,
+        which might have crossed, and no SYN-ACK, which might be early.) Until then ``refused`` counts the segments
+        without SYN, RST or FIN since the last one that has one, and ``since`` those of them that are not logged.
+        """
+        s = slot_at(self.slots, slot)
+        control = segment.flags & CONTROL
+        if control == SYN:
+            side = 0 if segment.from_a else FIRST_IS_B
+            if s.flags & ENDED or (s.flags & MID and s.flags & FIRST_IS_B == side and s.isn != segment.seq):
+                self.log_independent(slot, segment.time, segment.from_a, segment.wired)
+                s.flags = (s.flags & EQUAL) | TOUCHED
+                s.phase = P_MIDSTREAM
+                return False
+            s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED | MID | side
+            s.isn = segment.seq
+        elif control == SYN | ACK:
+            s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED
+        else:
+            if control & RST:
+                s.flags |= ENDED
+            elif control & FIN:
+                s.flags |= FIN_A if segment.from_a else FIN_B
+                if s.flags & EQUAL or s.flags & FINS == FINS:
+                    s.flags |= ENDED
+            s.flags |= TOUCHED
+        self.segments -= 1
+        if control & (SYN | RST | FIN):
+            s.refused = 0
+        else:
+            s.refused += 1
+            if s.refused > FULL:
+                s.since += 1
+                return True
+        self.flush(slot)
+        self.write_log(
+            segment.frame, segment.time, s.a_high, s.a_low, s.b_high, s.b_low, s.a_port, s.b_port, s.six,
+            segment.from_a, segment.wired, segment.data, segment.size,
+            bytes(d[segment.at : segment.at + segment.size]),
+        )  # fmt: skip
+        return True
+
+    def log_independent(self, slot: int, time: int, from_a: bool, wired: bool) -> None:
+        """Log that from here on the 4-tuple is independent."""
+        s = slot_at(self.slots, slot)
+        self.flush(slot)
+        self.write_log(
+            self.frame, time, s.a_high, s.a_low, s.b_high, s.b_low, s.a_port, s.b_port, s.six, from_a, wired, 0, 0, b""
+        )
+
+    def flush(self, slot: int) -> None:
+        """Log how many segments were left out of the log of *slot* since its last one."""
+        s = slot_at(self.slots, slot)
+        if s.flags & HEAD and s.since:
+            self.log.append(
+                Logged(
+                    self.frame,
+                    0,
+                    s.a_high,
+                    s.a_low,
+                    s.b_high,
+                    s.b_low,
+                    s.a_port,
+                    s.b_port,
+                    s.six,
+                    False,
+                    False,
+                    s.since,
+                    -1,
+                    b"",
+                    0,
+                    0,
+                )  # fmt: skip
+            )
+            s.since = 0
+
+    def write_log(  # noqa: PLR0913 - the fields of Logged
+        self,
+        frame: int,
+        time: int,
+        a_high: int,
+        a_low: int,
+        b_high: int,
+        b_low: int,
+        a_port: int,
+        b_port: int,
+        six: int,
+        from_a: bool,
+        wired: bool,
+        data: int,
+        size: int,
+        packet: bytes,
+    ) -> int:
+        """Write to the log, while there is room."""
+        if len(self.log) >= MAX_LOG:
+            self.unsure = True
+            return 0
+        refused_a = self.refused_at(key_of(a_high, a_low, a_port, six)) + self.mark_a
+        refused_b = self.refused_at(key_of(b_high, b_low, b_port, six)) + self.mark_b
+        self.log.append(
+            Logged(
+                frame,
+                time,
+                a_high,
+                a_low,
+                b_high,
+                b_low,
+                a_port,
+                b_port,
+                six,
+                from_a,
+                wired,
+                data,
+                size,
+                packet,
+                refused_a,
+                refused_b,
+            )  # fmt: skip
+        )
+        return 0
+
+    def hand_on(self, slot: int, verdict: int) -> None:
+        """Put the opening in *slot* on the list of the finished, and remember when it ended."""
+        self.finished_at.append(self.frame)
+        Conversations.hand_on(self, slot, verdict)
+
+    def make_room(self) -> int:
+        """Put the oldest conversation out: in one go it might have been another."""
+        self.unsure = True
+        return Conversations.make_room(self)
+
+    def refused_at(self, key: Key) -> int:
+        """Return how many attempts at a destination were refused so far, in what is decided."""
+        known = self.refusals.get(key)
+        return known.count if known else 0
+
+    def recall(self, s: Slot) -> None:
+        """Note how many attempts were refused, with those that the part being absorbed had by then; and when."""
+        if s.flags & FIRST_IS_B:
+            s.refused = self.refused_at(key_of(s.a_high, s.a_low, s.a_port, s.six)) + self.mark_a
+        else:
+            s.refused = self.refused_at(key_of(s.b_high, s.b_low, s.b_port, s.six)) + self.mark_b
+        s.since = self.frame
+
+    def refuse(self, s: Slot) -> None:
+        """Note the opening in this slot as a refused attempt."""
+        if s.flags & FIRST_IS_B:
+            key, port = key_of(s.a_high, s.a_low, s.a_port, s.six), s.b_port
+        else:
+            key, port = key_of(s.b_high, s.b_low, s.b_port, s.six), s.a_port
+        known = self.refusals.get(key)
+        if known is None:
+            known = self.refusals[key] = Refusals()
+        known.count += 1
+        known.frame = self.frame
+        known.time = s.time
+        if known.count <= WALK:
+            known.first.append((self.frame, known.time, port))
+        if self.fresh is not None:
+            self.fresh.setdefault(key, []).append((self.frame, known.time, port))
+
+    def walks(self) -> list[Attempts]:
+        """Return the refused attempts by destination, of all parts."""
+        from array import array  # noqa: PLC0415 - seldom needed
+
+        found = []
+        for key, _ in zip(self.chosen_destinations(), range(WALKS), strict=False):
+            known = self.refusals[key]
+            start = known.first[0][1]
+            ports = array("H", [port for _, _, port in known.first])
+            times = array("Q", [(then - start) & LOW48 for _, then, _ in known.first])
+            address = packed(key[0], key[1], key[2] >> 32)
+            found.append((address, key[2] & 0xFFFF, known.count, start, known.time, ports, times))
+        return found
+
+    def chosen_destinations(self) -> list[Key]:
+        """Return the destinations that find a place, in the order of their first refusal."""
+        return chosen(sorted(self.refusals, key=lambda key: self.refusals[key].first[0][0]))
+
+    def finish(self) -> None:
+        """Bring the openings of all parts into the order in which they ended, and tell what was refused before them."""
+        Conversations.finish(self)
+        order = sorted(range(len(self.finished)), key=self.finished_at.__getitem__)
+        with_place = set(self.chosen_destinations())
+        seen = [0] * len(VERDICTS)
+        found = []
+        for at in order:
+            one = self.finished[at]
+            seen[one.verdict] += 1
+            if seen[one.verdict] > self.most:
+                continue
+            key = destination(one)
+            count = one.refused if key in with_place else 0
+            since = self.refusals[key].first[0][1] if count else 0
+            found.append(one._replace(refused=count, since=since))
+        self.finished = found
+
+    # -- merging -------------------------------------------------------------------------------------------------------
+
+    def again(self, one: Logged, base: int) -> None:
+        """Step with what a part could not decide; *base* is the number of frames before that part."""
+        segment = segment_at(self.again_batch, 0)
+        segment.frame = base + one.frame
+        segment.time = one.time
+        segment.a_high, segment.a_low, segment.b_high, segment.b_low = one.a_high, one.a_low, one.b_high, one.b_low
+        segment.a_port, segment.b_port, segment.six = one.a_port, one.b_port, one.six
+        segment.equal = one.a_high == one.b_high and one.a_low == one.b_low and one.a_port == one.b_port
+        segment.from_a, segment.wired = one.from_a, one.wired
+        self.mark_a, self.mark_b = one.refused_a, one.refused_b
+        self.frame = segment.frame
+        size = one.size
+        if size > 0:
+            self.again_segment(one, len(one.packet) - size)
+        else:
+            self.index.digest_batch(self.again_batch, 1)
+            slot = self.index.find(segment, self.slots)
+            if slot < 0:
+                self.unsure = True
+            elif size == 0:
+                self.independent(slot, one.time, one.from_a, one.wired)
+            else:
+                self.left_out(slot, one.data)
+        self.mark_a = self.mark_b = 0
+
+    def again_segment(self, one: Logged, at: int) -> int:
+        """Step with a logged segment whose TCP header begins at *at*; where that is not 0, look for copies first."""
+        segment = segment_at(self.again_batch, 0)
+        d = octets_of(one.packet)
+        segment.ip = 0
+        segment.at = at
+        segment.size = one.size
+        segment.data = one.data
+        segment.seq, segment.ack = u32(d, at + 4), u32(d, at + 8)
+        segment.flags, segment.window = d[at + 13], u16(d, at + 14)
+        if at:
+            self.take_batch(d, self.again_batch, 1)
+            return 0
+        self.index.digest_batch(self.again_batch, 1)
+        self.segments += 1
+        slot = self.index.find(segment, self.slots)
+        if slot < 0:
+            slot = self.claim(segment)
+        self.step(slot, segment, d)
+        return 0
+
+    def independent(self, slot: int, time: int, from_a: bool, wired: bool) -> None:
+        """Take the SYN at which *slot* became independent in the part."""
+        s = slot_at(self.slots, slot)
+        if s.flags & HEAD:
+            self.log_independent(slot, time, from_a, wired)
+        elif s.phase >= P_SYN:
+            self.close(slot)
+        s.flags = (s.flags & EQUAL) | TOUCHED
+        s.phase = P_MIDSTREAM
+        s.before = 0
+        s.retransmissions = 0
+
+    def left_out(self, slot: int, count: int) -> None:
+        """Take so many segments without SYN, RST or FIN that the part did not log; unsure where they could matter."""
+        s = slot_at(self.slots, slot)
+        phase = s.phase
+        if s.flags & HEAD:
+            s.refused += count
+            s.since += count
+            count = 0
+            phase = 0
+        self.segments += count
+        if s.flags & KEPT:
+            kept = len(self.kept.segments[slot])
+            if kept < FULL or (kept < ALL and s.flags & FINS):
+                self.unsure = True
+            self.kept.omitted[slot] = self.kept.omitted.get(slot, 0) + count
+        if s.flags & EARLY or (P_SYN <= phase <= P_SYN_ACKED and not s.flags & ENDED):
+            self.unsure = True
+
+    def tails(self) -> list[Tail]:
+        """Return the state of each 4-tuple that is independent, and what is kept of it."""
+        found = []
+        for slot in range(self.used):
+            s = slot_at(self.slots, slot)
+            self.flush(slot)
+            if not s.flags & HEAD:
+                state = SlotState(
+                    s.a_high, s.a_low, s.b_high, s.b_low, s.a_port, s.b_port, s.six, s.phase, s.before, s.size, s.flags,
+                    s.retransmissions, s.isn, s.isn_second, s.end, s.reach, s.another, s.syn_data, s.syn_data_second,
+                    s.early_isn, s.early_seq, s.early_end, s.early_reach, s.time, s.frame, s.refused, s.since,
+                    s.early_time,
+                )  # fmt: skip
+                kept = self.kept
+                found.append(
+                    Tail(
+                        state,
+                        header_of(s),
+                        kept.segments.get(slot),
+                        kept.omitted.get(slot, 0),
+                        kept.early.get(slot),
+                    )
+                )
+        return found
+
+    def take_tail(self, tail: Tail) -> None:
+        """Take over the state of a 4-tuple in a part, with frames counted as they are here."""
+        state = tail.state
+        segment = segment_at(self.again_batch, 0)
+        segment.a_high, segment.a_low, segment.b_high, segment.b_low, segment.a_port, segment.b_port = state[:6]
+        segment.six = state.six
+        segment.equal = state.flags & EQUAL != 0
+        self.index.digest_batch(self.again_batch, 1)
+        slot = self.index.find(segment, self.slots)
+        if slot < 0:
+            self.unsure = True
+            slot = self.claim(segment)
+        s = slot_at(self.slots, slot)
+        s.phase, s.before, s.size, s.flags, s.retransmissions = state[7:12]
+        s.isn, s.isn_second, s.end, s.reach, s.another, s.syn_data, s.syn_data_second = state[12:19]
+        s.early_isn, s.early_seq, s.early_end, s.early_reach = state[19:23]
+        s.time, s.frame, s.refused, s.since, s.early_time = state[23:]
+        remember_header(s, octets_of(tail.header), 0, len(tail.header))
+        self.kept.put(slot, tail.kept, tail.omitted, tail.early)
+
+    def take_packet(self, number: int, time: int, octets: bytes) -> None:
+        """Take a packet of a part into the search for copies."""
+        self.frame = number
+        self.duplicates_seen.remember(octets, number, time)
+        self.ring[number % NEAR] = (number, time, octets)

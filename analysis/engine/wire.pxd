@@ -1,0 +1,59 @@
+import cython
+from .conversations cimport Conversations
+from .headers cimport Headers
+from .layout cimport *
+from .octets cimport *
+from .partial cimport PartialConversations
+
+@cython.final
+cdef class Engine:
+    cdef public Conversations table
+    cdef tuple of_table
+    cdef bint equal_only, big, host_set
+    cdef u64 port, host_high, host_low
+    cdef Headers headers
+    cdef object cursor_memory, batch_memory
+    cdef Cursor* cursor
+    cdef Segment* batch
+    cdef Py_ssize_t room, waiting
+    cdef readonly object reasons
+    cdef words counted_reasons
+    cdef public dict unknown_links
+    cdef public u64 packets, passed_over
+    cdef public Py_ssize_t position, need
+    cdef i64 broken, claimed
+    cdef Py_ssize_t record_header
+    cdef i64 scale, link
+    cdef object interface_memory
+    cdef i64* interfaces
+    cdef i64 interface_count, interface_room
+
+    cpdef next_file(self)
+    cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link)
+    @cython.locals(d=bytes_at)
+    cpdef pcap(self, object octets, Py_ssize_t i, Py_ssize_t end)
+    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t, header=Py_ssize_t, link=i64)
+    cdef int read_records(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) except -1 nogil
+    @cython.locals(d=bytes_at)
+    cpdef pcapng(self, object octets, Py_ssize_t i, Py_ssize_t end)
+    @cython.locals(kind=u64, size=i64)
+    cdef int read_blocks(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) except -1 nogil
+    cdef inline u64 order16(self, bytes_at d, Py_ssize_t i) noexcept nogil
+    cdef inline u64 order32(self, bytes_at d, Py_ssize_t i) noexcept nogil
+    @cython.locals(which=i64, size=i64, wire=i64, ticks=u64, time=i64)
+    cdef bint block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
+    cdef bint other_block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
+    @cython.locals(bits=u64, seconds=u64, rest=u64, unit=u64, whole=i64)
+    cdef i64 clock(self, u64 ticks, u64 resolution, i64 offset) noexcept nogil
+    @cython.locals(base=i64, code=u64, size=i64, high=i64, low=i64)
+    cdef int describe(self, bytes_at d, Py_ssize_t p, Py_ssize_t end) except -1 nogil
+    cdef int make_room(self) except -1 with gil
+    @cython.locals(size=Py_ssize_t, total=Py_ssize_t, wired=u64)
+    cdef inline int frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
+    @cython.locals(c=CursorAt, found=i64, size=Py_ssize_t, data=Py_ssize_t, wired=bint)
+    cdef int odd_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
+    cdef int note_link(self, i64 link) except -1 with gil
+    @cython.locals(one=SegmentAt)
+    cdef inline int segment(
+        self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t size, Py_ssize_t data, i64 time, bint wired) except -1 nogil
+    cdef inline int hand_over(self, bytes_at d) except -1 nogil
