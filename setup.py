@@ -15,13 +15,13 @@ from setuptools import Extension, setup
 CHECKED = os.environ.get("SELFCONN_CHECKED") == "1"
 DIRECTIVES = {
     "language_level": 3,
-    "annotation_typing": False,  # the C types stand in engine.pxd
+    "annotation_typing": False,  # the C types stand in the .pxd files
     "boundscheck": CHECKED,
     "cdivision": True,  # no divisor is negative or zero
     "initializedcheck": CHECKED,
     "wraparound": False,
 }
-#: Without debugging information compiling takes four fifths of the time. What engine.pxd says is inline is longer than
+#: Without debugging information compiling takes four fifths of the time. What is inline in a .pxd file is longer than
 #: GCC would have it, and a tenth faster that way (clang does not know the parameter, and says so).
 FAST = ["-O3", "-g0", "--param", "max-inline-insns-single=2000"]
 

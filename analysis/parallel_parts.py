@@ -17,7 +17,7 @@ from .engine import COMPILED
 from .errors import NotACapture
 from .formats.compression import read
 from .model import Damage
-from .partial import Part, absorb, exported
+from .partial import Part, absorb, exported, table_of
 from .reader import ORDERS, PCAP, Analysis, equal_ends, read_file
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _put_together(  # noqa: C901, PLR0912 - each way in which it may fail has it
     if stopped and not pieces[-1].damage:
         _, start, end = tasks[len(pieces) - 1][0] if one_file else ("", 0, None)
         pieces[-1] = pieces[-1]._replace(damage=Damage((end or 0) - max(start - 24, 0), "interrupted"))
-    if not pieces or (analysis.engine.table.unsure and not stopped):
+    if not pieces or (table_of(analysis).unsure and not stopped):
         return None
     for error, path in errors:
         if refused:

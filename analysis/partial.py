@@ -25,8 +25,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .engine import NEAR, WALK, destination, key_of
+from .engine import NEAR, WALK
 from .engine.layout import FIRST_IS_B, KEPT
+from .engine.partial import PartialConversations, destination, key_of
 from .model import Refusals
 from .reader import Analysis, read_file
 
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Unpack
 
-    from .engine import Finished, Kept, Logged, Tail
-    from .engine.layout import Key
+    from .engine import Finished, Kept, Key
+    from .engine.partial import Logged, Tail
     from .model import CaptureResult, Octets, Piece
     from .reader import Asked
 
@@ -113,7 +114,7 @@ class Whole:
     @property
     def unsure(self) -> bool:
         """Whether the result may differ from that of the capture read in one go (see the module)."""
-        return bool(self._analysis.engine.table.unsure)
+        return table_of(self._analysis).unsure
 
     def add(self, following: Part) -> None:
         """Append a part."""
@@ -125,9 +126,16 @@ class Whole:
         return self._analysis.whole(self._pieces)
 
 
+def table_of(analysis: Analysis) -> PartialConversations:
+    """Return the conversation table of an analysis of parts."""
+    table = analysis.engine.table
+    assert isinstance(table, PartialConversations)  # noqa: S101 - begin_part() made it
+    return table
+
+
 def exported(analysis: Analysis, asked: Asked, pieces: list[Piece]) -> Part:
     """Take out of *analysis* what it found as a part: *pieces* are the files that it read."""
-    engine, table = analysis.engine, analysis.engine.table
+    engine, table = analysis.engine, table_of(analysis)
     tails = table.tails()
     return Part(
         asked=asked,
@@ -149,9 +157,9 @@ def exported(analysis: Analysis, asked: Asked, pieces: list[Piece]) -> Part:
     )
 
 
-def absorb(analysis: Analysis, following: Part) -> None:
+def absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop for each thing that a part holds
     """Let *analysis* go on with a part instead of with octets."""
-    engine, table = analysis.engine, analysis.engine.table
+    engine, table = analysis.engine, table_of(analysis)
     base = engine.packets
     table.fresh = {}
     for one in following.log:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from analysis.model import CaptureResult, Octets
 
 RAW = 101
-NEAR = engine.NUMBERS[0]
+NEAR = engine.NEAR
 
 Record = tuple[int, bytes]
 

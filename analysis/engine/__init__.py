@@ -2,18 +2,18 @@
 
     record -> frame -> innermost IP packet -> TCP segment -> the opening of its 4-tuple -> next phase
 
-These modules are ordinary Python and run as they are. Where a C compiler is found, Cython compiles them with the C types
-that stand in the .pxd file beside each: the same statements, some fifty times faster. What the compiler cannot share
-with Python (loading integers out of memory, a hash table, a dict) stands in modules of its own: octets.pxd, index.py
-and duplicates.py are the compiled form, interpreted.py and interpreted_engine.py the other one.
+These modules are ordinary Python and run as they are. Where a C compiler is found, Cython compiles them with the C
+types in the .pxd file beside each: the same statements, some fifty times faster. What the two forms cannot share (how
+an integer is loaded out of memory, a hash table or a dict) stands in modules of their own: octets.pxd, index.py and
+duplicates.py are the compiled form, interpreted.py and interpreted_engine.py the other one.
 
-What the phases mean stands in verdicts.py; the engine knows how to find a segment in a frame, and an opening in a table.
+What the phases mean stands in verdicts.py; the engine knows how to find a segment in a frame, and an opening in a
+table. This module is the door: who is outside imports from here, and from partial.py where parts are merged.
 """
 
 from __future__ import annotations
 
-from .layout import DAMAGES, NEAR, REASONS, WALK, Finished, Kept
-from .partial import Logged, Tail, destination, key_of
+from .layout import DAMAGES, NEAR, REASONS, WALK, Finished, Kept, Key
 from .wire import COMPILED
 
 if COMPILED:
@@ -21,17 +21,4 @@ if COMPILED:
 else:
     from .interpreted_engine import Engine
 
-__all__ = [
-    "COMPILED",
-    "DAMAGES",
-    "NEAR",
-    "REASONS",
-    "WALK",
-    "Engine",
-    "Finished",
-    "Kept",
-    "Logged",
-    "Tail",
-    "destination",
-    "key_of",
-]
+__all__ = ["COMPILED", "DAMAGES", "NEAR", "REASONS", "WALK", "Engine", "Finished", "Kept", "Key"]

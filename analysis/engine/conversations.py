@@ -218,7 +218,7 @@ class Conversations:
         else:
             event = self.classify(s, segment, first)
             flags |= s.flags & (ANOTHER | OWN)
-        if control == SYN | ACK and event != E_SYN_ACK_FIRST and event != E_SYN_ACK_SECOND:
+        if control == SYN | ACK and event not in (E_SYN_ACK_FIRST, E_SYN_ACK_SECOND):
             self.expect(slot, segment, d)
             flags = s.flags
         elif flags & EARLY:
@@ -369,7 +369,7 @@ class Conversations:
                         after = P_SELF_CONNECT
                 elif segment.from_a != ((s.flags & EARLY_FROM_A) != 0):
                     after = P_THREE_WAY if s.flags & EARLY_ACKED else P_SYN_ACKED
-        joined = after != P_SYN and after != P_SELF_SYN
+        joined = after not in (P_SYN, P_SELF_SYN)
         if joined:
             if s.flags & MID:
                 self.midstream -= 1
@@ -452,7 +452,7 @@ class Conversations:
                 omitted,
                 wired,
                 segments,
-            )  # fmt: skip
+            )
         )
 
     def keep(self, slot: int, segment: Segment, d: Octets, first: bool) -> None:
@@ -543,7 +543,7 @@ class Conversations:
         """Return the refused attempts by destination."""
         return self.destinations.listed()
 
-    def head(self, slot: int, segment: Segment, d: Octets) -> bool:
+    def head(self, slot: int, segment: Segment, d: Octets) -> bool:  # noqa: ARG002 - PartialConversations needs them
         """Whether this segment depends on what came before: in a whole capture, none does."""
         return False
 

@@ -19,5 +19,5 @@ cdef class Destinations:
     cdef void refuse(self, Slot* s) noexcept nogil
     @cython.locals(at=i64, one=DestinationAt)
     cdef void recall(self, Slot* s) noexcept nogil
-    @cython.locals(at=Py_ssize_t, one=DestinationAt, start=Py_ssize_t, count=Py_ssize_t, ports=object, times=object)
+    @cython.locals(at=Py_ssize_t, one=DestinationAt, start=Py_ssize_t, count=Py_ssize_t, attempts=words)
     cpdef list listed(self)

@@ -17,10 +17,11 @@ if not cython.compiled:
     from .layout import DESTINATIONS, FIRST_IS_B, IN_USE, LOW48, LOW64, MIX1, PROBES, WALK, WALKS, Slot
 
 if TYPE_CHECKING:
+    from .interpreted import Words
     from .layout import Key
 
-#: Address and port of a destination, how many attempts, time of the first and the last of them, and of each of the first
-#: WALK: its source port, and the nanoseconds since the first.
+#: Address and port of a destination, how many attempts, time of the first and the last of them; and of each of the
+#: first WALK: its source port, and the nanoseconds since the first.
 Attempts = tuple[bytes, int, int, int, int, "array[int]", "array[int]"]
 
 
@@ -50,7 +51,7 @@ def chosen(order: list[Key]) -> list[Key]:
     return found
 
 
-def split(attempts: memoryview, count: int, ports: memoryview, times: memoryview) -> None:
+def split(attempts: Words, count: int, ports: Words, times: Words) -> None:
     """Take apart what is remembered of *count* attempts: the port below, the time above."""
     for place in range(count):
         ports[place] = attempts[place] & 0xFFFF

@@ -13,7 +13,7 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import folded, load_u64, prefetch, segment_at, words_in
+    from .interpreted import folded, load_u64, segment_at, send_for, words_in
     from .layout import KEYS, LOW24, MILLISECOND, MIX2, NEAR, REMEMBERED, Segment
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Duplicates:
         for place in range(count):
             segment = segment_at(batch, place)
             segment.digest = self.digest(d, segment.ip, segment.at + segment.size)
-            prefetch(self.places + (segment.digest & (REMEMBERED - 4)) * 2)
+            send_for(self.places, (segment.digest & (REMEMBERED - 4)) * 2)
 
     def mark(self, _d: Octets, batch: list[Segment], count: int) -> None:
         """Mark those of a batch whose packets were captured already; remember the others."""

@@ -23,7 +23,7 @@ cdef i64 address_family(bytes_at d, Cursor* c) noexcept nogil
 cdef i64 ppp_link(bytes_at d, Cursor* c) noexcept nogil
 cdef inline i64 vlan(bytes_at d, Cursor* c) noexcept nogil
 cdef i64 mpls(bytes_at d, Cursor* c) noexcept nogil
-cdef i64 pppoe(bytes_at d, Cursor* c) noexcept nogil
+cdef i64 pppoe(Cursor* c) noexcept nogil
 @cython.locals(protocol=u64)
 cdef i64 ppp(bytes_at d, Cursor* c) noexcept nogil
 @cython.locals(p=Py_ssize_t)

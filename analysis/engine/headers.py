@@ -133,7 +133,7 @@ class Headers:
         if reader == H_MPLS:
             return mpls(d, c)
         if reader == H_PPPOE:
-            return pppoe(d, c)
+            return pppoe(c)
         if reader == H_PPP:
             return ppp(d, c)
         if reader == H_ETHERNET:
@@ -221,7 +221,7 @@ def mpls(d: Octets, c: Cursor) -> int:
     return GO_ON
 
 
-def pppoe(d: Octets, c: Cursor) -> int:
+def pppoe(c: Cursor) -> int:
     """PPPoE session header (RFC 2516)."""
     if c.end - c.p < 6:
         return R_TAG
@@ -346,7 +346,7 @@ def udp(d: Octets, c: Cursor) -> int:
     c.p += 8
     p = c.p
     found = GO_ON
-    if (target == 4789 or target == 8472) and d[p] & 0x08:  # VXLAN (RFC 7348), and the port Linux had before it
+    if target in (4789, 8472) and d[p] & 0x08:  # VXLAN (RFC 7348), and the port Linux had before it
         c.kind = ETHERNET
         c.p += 8
     elif target == 6081 and d[p] >> 6 == 0:  # Geneve (RFC 8926)

@@ -1,5 +1,4 @@
 import cython
-from libc.string cimport memset
 from .layout cimport *
 from .octets cimport *
 

@@ -12,7 +12,7 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import fetch, memset, prefetch, segment_at, slot_at, words_in
+    from .interpreted import clear, fetch, segment_at, send_for, slot_at, words_in
     from .layout import AHEAD, LEAST, LOW32, LOW64, MIX1, MIX2, Segment, Slot
 
 
@@ -50,7 +50,7 @@ class Index:
         for place in range(count):
             segment = segment_at(batch, place)
             segment.tag = self.digest_tuple(segment)
-            prefetch(self.entries + (segment.tag & self.mask))
+            send_for(self.entries, segment.tag & self.mask)
 
     def look_up_batch(self, batch: list[Segment], count: int, slots: list[Slot]) -> None:
         """Guess where the conversations of a batch are, by the first place of each, and send for these slots."""
@@ -90,7 +90,7 @@ class Index:
         if slot >= self.used:
             self.used = slot + 1
         if self.used * 4 > self.mask + 1:
-            memset(self.entries, 0, (self.mask + 1) * 8)
+            clear(self.entries, self.mask + 1)
             self.mask = self.mask * 2 + 1
             for each in range(self.used):
                 self.put(self.tags[each], each)
@@ -124,4 +124,4 @@ class Index:
         self.entries[i] = 0
         if slot + AHEAD < self.capacity:
             fetch(slot_at(slots, slot + AHEAD))
-            prefetch(self.entries + (self.tags[slot + AHEAD] & self.mask))
+            send_for(self.entries, self.tags[slot + AHEAD] & self.mask)

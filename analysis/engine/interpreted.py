@@ -8,12 +8,14 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from .layout import LONGEST, MILLISECOND, NEAR, Cursor, Destination, Segment, Slot
+from .layout import LONGEST, LOW64, MILLISECOND, NEAR, Cursor, Destination, Segment, Slot
 
 if TYPE_CHECKING:
     from array import array
 
     from ..model import Octets
+
+    Words = memoryview[int] | array[int]
 
 _WAY_4 = struct.Struct(">3I").pack
 _WAY_6 = struct.Struct(">4QI").pack
@@ -91,17 +93,17 @@ def destination_at(table: list[Destination], place: int) -> Destination:
     return table[place]
 
 
-def words_in(memory: memoryview) -> memoryview:
+def words_in(memory: Words) -> Words:
     """Return *memory* as 64-bit words."""
     return memory
 
 
-def signed_words_in(memory: memoryview) -> memoryview:
+def signed_words_in(memory: Words) -> Words:
     """Return *memory* as signed 64-bit words."""
     return memory
 
 
-def ports_in(memory: array[int]) -> array[int]:
+def ports_in(memory: Words) -> Words:
     """Return *memory* as ports."""
     return memory
 
@@ -121,16 +123,29 @@ def destination_octets() -> int:
     return 1
 
 
-def prefetch(_place: object) -> None:
-    """Do nothing: compiled, this brings memory into the processor's cache."""
+def send_for(_words: Words, _place: int) -> None:
+    """Do nothing: compiled, this brings a word into the processor's cache."""
 
 
 def fetch(_s: Slot) -> None:
     """Do nothing: compiled, this brings a slot into the processor's cache."""
 
 
-def memset(_place: object, _value: int, _octets: int) -> None:
-    """Do nothing: index.py alone calls this, compiled."""
+def clear(words: Words, count: int) -> None:
+    """Set the first *count* words to 0."""
+    for place in range(count):
+        words[place] = 0
+
+
+def load_u64(d: Octets, i: int) -> int:
+    """Return the eight octets at *i*, in the order of most machines."""
+    return int.from_bytes(d[i : i + 8], "little")
+
+
+def folded(a: int, b: int) -> int:
+    """Return both halves of the 128-bit product of two words, one upon the other: all of its bits count."""
+    product = a * b
+    return product & LOW64 ^ product >> 64
 
 
 def remember_header(s: Slot, d: Octets, at: int, size: int) -> None:

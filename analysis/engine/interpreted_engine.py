@@ -1,4 +1,4 @@
-"""The engine as it runs interpreted: what wire.py does, with one call of struct.unpack for the headers of a common frame."""
+"""The engine as it runs interpreted: as wire.py has it, but for one call of struct.unpack for a common frame."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Engine(EngineAsWritten):
                 self.odd_frame(d, p, end, stop, link, time)
             return 0
         table.frame = number
-        packet = d[p + 14 : p + 34 + size]
+        packet = bytes(d[p + 14 : p + 34 + size])
         if table.duplicates_seen.seen(packet, number, time):
             table.duplicates += 1
             return 0

@@ -285,8 +285,8 @@ class Segment:
 class Cursor:
     """How far a frame's headers are read: the next one begins at ``p``, the captured octets end before ``end``.
 
-    On the wire the packet ended before ``stop``. ``kind`` is what comes next, as an EtherType; ``ip`` is the place of the
-    innermost IP header so far, ``six`` tells its version, ``protocol`` what it carries.
+    On the wire the packet ended before ``stop``. ``kind`` is what comes next, as an EtherType; ``ip`` is the place of
+    the innermost IP header so far, ``six`` tells its version, ``protocol`` what it carries.
     """
 
     __slots__ = ("end", "ip", "kind", "p", "protocol", "six", "stop")
@@ -354,39 +354,6 @@ class Slot:
         for name in Slot.__slots__:
             setattr(self, name, 0)
         self.header = b""
-
-
-class SlotState(NamedTuple):
-    """A Slot's fields but for its header, as a value that another process understands."""
-
-    a_high: int
-    a_low: int
-    b_high: int
-    b_low: int
-    a_port: int
-    b_port: int
-    six: int
-    phase: int
-    before: int
-    size: int
-    flags: int
-    retransmissions: int
-    isn: int
-    isn_second: int
-    end: int
-    reach: int
-    another: int
-    syn_data: int
-    syn_data_second: int
-    early_isn: int
-    early_seq: int
-    early_end: int
-    early_reach: int
-    time: int
-    frame: int
-    refused: int
-    since: int
-    early_time: int
 
 
 class Destination:

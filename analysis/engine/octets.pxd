@@ -31,6 +31,8 @@ cdef extern from * nogil:
     #define selfconn_l16(p, i) ((unsigned long long) le16toh(selfconn_16((p) + (i))))
     #define selfconn_l32(p, i) ((unsigned long long) le32toh(selfconn_32((p) + (i))))
     #define selfconn_u64(p, i) selfconn_64((p) + (i))
+    #define selfconn_send_for(p, i) __builtin_prefetch((p) + (i))
+    #define selfconn_clear(p, count) memset((p), 0, (count) * sizeof *(p))
     #endif
     """
     u64 u16 "selfconn_u16"(bytes_at d, Py_ssize_t i)
@@ -40,6 +42,8 @@ cdef extern from * nogil:
     u64 load_u64 "selfconn_u64"(bytes_at d, Py_ssize_t i)
     u64 folded "selfconn_folded"(u64 a, u64 b)
     void prefetch "__builtin_prefetch"(const void* p)
+    void send_for "selfconn_send_for"(words w, u64 place)
+    void clear "selfconn_clear"(words w, u64 count)
 
 # Where an object's octets lie in memory. Whoever asks keeps the object.
 cdef inline void* address(object memory) except NULL:

@@ -27,15 +27,15 @@ cdef class PartialConversations(Conversations):
         bint wired, u64 data, i64 size, bytes packet) except -1
     cdef int hand_on(self, i64 slot, u64 verdict) except -1 with gil
     cdef i64 make_room(self) except -9 nogil
-    cdef u64 refused_at(self, tuple key) except? 77
+    cdef u64 refused_at(self, object key) except? 77
     cdef int recall(self, Slot* s) except -1 with gil
     cdef int refuse(self, Slot* s) except -1 with gil
     cpdef list walks(self)
     cpdef finish(self)
     @cython.locals(segment=SegmentAt, size=i64, slot=i64)
-    cpdef again(self, tuple one, u64 base)
+    cpdef again(self, object one, u64 base)
     @cython.locals(segment=SegmentAt, d=bytes_at, slot=i64)
-    cdef int again_segment(self, tuple one, Py_ssize_t at) except -1
+    cdef int again_segment(self, object one, Py_ssize_t at) except -1
     @cython.locals(s=SlotAt)
     cdef int independent(self, i64 slot, i64 time, bint from_a, bint wired) except -1
     @cython.locals(s=SlotAt, phase=u64)
@@ -43,5 +43,5 @@ cdef class PartialConversations(Conversations):
     @cython.locals(slot=i64, s=SlotAt)
     cpdef list tails(self)
     @cython.locals(segment=SegmentAt, slot=i64, s=SlotAt)
-    cpdef take_tail(self, tuple tail)
+    cpdef take_tail(self, object tail)
     cpdef take_packet(self, u64 number, i64 time, bytes octets)

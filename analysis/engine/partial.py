@@ -13,7 +13,6 @@ from ..memory import mapping
 from ..model import Refusals
 from ..verdicts import VERDICTS
 from .destinations import chosen
-from .layout import SlotState
 
 if not cython.compiled:
     from .conversations import Conversations
@@ -95,6 +94,39 @@ class Logged(NamedTuple):
     refused_b: int
 
 
+class SlotState(NamedTuple):
+    """A Slot's fields but for its header, as a value that another process understands."""
+
+    a_high: int
+    a_low: int
+    b_high: int
+    b_low: int
+    a_port: int
+    b_port: int
+    six: int
+    phase: int
+    before: int
+    size: int
+    flags: int
+    retransmissions: int
+    isn: int
+    isn_second: int
+    end: int
+    reach: int
+    another: int
+    syn_data: int
+    syn_data_second: int
+    early_isn: int
+    early_seq: int
+    early_end: int
+    early_reach: int
+    time: int
+    frame: int
+    refused: int
+    since: int
+    early_time: int
+
+
 class Tail(NamedTuple):
     """The state of a 4-tuple at the end of a part, and what is kept of it."""
 
@@ -151,10 +183,21 @@ class PartialConversations(Conversations):
     def log_possible_copy(self, segment: Segment, d: Octets) -> None:
         """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before."""
         self.write_log(
-            segment.frame, segment.time, segment.a_high, segment.a_low, segment.b_high, segment.b_low, segment.a_port,
-            segment.b_port, segment.six, segment.from_a, segment.wired, segment.data, segment.size,
+            segment.frame,
+            segment.time,
+            segment.a_high,
+            segment.a_low,
+            segment.b_high,
+            segment.b_low,
+            segment.a_port,
+            segment.b_port,
+            segment.six,
+            segment.from_a,
+            segment.wired,
+            segment.data,
+            segment.size,
             bytes(d[segment.ip : segment.at + segment.size]),
-        )  # fmt: skip
+        )
 
     def head(self, slot: int, segment: Segment, d: Octets) -> bool:
         """Whether this segment depends on what came before the part; it is logged then, and not stepped with.
@@ -195,10 +238,21 @@ class PartialConversations(Conversations):
                 return True
         self.flush(slot)
         self.write_log(
-            segment.frame, segment.time, s.a_high, s.a_low, s.b_high, s.b_low, s.a_port, s.b_port, s.six,
-            segment.from_a, segment.wired, segment.data, segment.size,
+            segment.frame,
+            segment.time,
+            s.a_high,
+            s.a_low,
+            s.b_high,
+            s.b_low,
+            s.a_port,
+            s.b_port,
+            s.six,
+            segment.from_a,
+            segment.wired,
+            segment.data,
+            segment.size,
             bytes(d[segment.at : segment.at + segment.size]),
-        )  # fmt: skip
+        )
         return True
 
     def log_independent(self, slot: int, time: int, from_a: bool, wired: bool) -> None:
@@ -231,7 +285,7 @@ class PartialConversations(Conversations):
                     b"",
                     0,
                     0,
-                )  # fmt: skip
+                )
             )
             s.since = 0
 
@@ -276,7 +330,7 @@ class PartialConversations(Conversations):
                 packet,
                 refused_a,
                 refused_b,
-            )  # fmt: skip
+            )
         )
         return 0
 
@@ -442,11 +496,35 @@ class PartialConversations(Conversations):
             self.flush(slot)
             if not s.flags & HEAD:
                 state = SlotState(
-                    s.a_high, s.a_low, s.b_high, s.b_low, s.a_port, s.b_port, s.six, s.phase, s.before, s.size, s.flags,
-                    s.retransmissions, s.isn, s.isn_second, s.end, s.reach, s.another, s.syn_data, s.syn_data_second,
-                    s.early_isn, s.early_seq, s.early_end, s.early_reach, s.time, s.frame, s.refused, s.since,
+                    s.a_high,
+                    s.a_low,
+                    s.b_high,
+                    s.b_low,
+                    s.a_port,
+                    s.b_port,
+                    s.six,
+                    s.phase,
+                    s.before,
+                    s.size,
+                    s.flags,
+                    s.retransmissions,
+                    s.isn,
+                    s.isn_second,
+                    s.end,
+                    s.reach,
+                    s.another,
+                    s.syn_data,
+                    s.syn_data_second,
+                    s.early_isn,
+                    s.early_seq,
+                    s.early_end,
+                    s.early_reach,
+                    s.time,
+                    s.frame,
+                    s.refused,
+                    s.since,
                     s.early_time,
-                )  # fmt: skip
+                )
                 kept = self.kept
                 found.append(
                     Tail(

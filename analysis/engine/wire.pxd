@@ -3,7 +3,6 @@ from .conversations cimport Conversations
 from .headers cimport Headers
 from .layout cimport *
 from .octets cimport *
-from .partial cimport PartialConversations
 
 @cython.final
 cdef class Engine:
@@ -48,8 +47,9 @@ cdef class Engine:
     @cython.locals(base=i64, code=u64, size=i64, high=i64, low=i64)
     cdef int describe(self, bytes_at d, Py_ssize_t p, Py_ssize_t end) except -1 nogil
     cdef int make_room(self) except -1 with gil
-    @cython.locals(size=Py_ssize_t, total=Py_ssize_t, wired=u64)
     cdef inline int frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
+    @cython.locals(size=Py_ssize_t, total=Py_ssize_t, wired=u64)
+    cdef int common_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 time) except -1 nogil
     @cython.locals(c=CursorAt, found=i64, size=Py_ssize_t, data=Py_ssize_t, wired=bint)
     cdef int odd_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
     cdef int note_link(self, i64 link) except -1 with gil

@@ -57,7 +57,6 @@ if not cython.compiled:
         UNKNOWN_LINK,
         WORDS_OF_INTERFACE,
     )
-    from .partial import PartialConversations
 
 if TYPE_CHECKING:
     from ..model import Octets
@@ -74,7 +73,7 @@ class Engine:
     there.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a number that the whole run needs
+    def __init__(
         self, capacity: int, collect: int, most: int, keep: int, equal_only: bool, port: int, host: bytes
     ) -> None:
         self.of_table = (capacity, collect, most, keep, not equal_only)
@@ -113,6 +112,8 @@ class Engine:
 
     def begin_part(self, heads: bool) -> None:
         """What is analysed is a part of a capture, or (without *heads*) a whole that is absorbed part by part."""
+        from .partial import PartialConversations  # noqa: PLC0415 - seldom needed, and the largest of all
+
         table = PartialConversations(*self.of_table)
         table.begin(heads)
         self.table = table
@@ -225,7 +226,7 @@ class Engine:
 
     def block(self, d: Octets, kind: int, p: int, end: int) -> bool:
         """Read one pcapng block with the body d[p:end]; False where it is damaged."""
-        if kind == 6 or kind == 2:  # enhanced; the obsolete one differs in its first field only
+        if kind in (6, 2):  # enhanced; the obsolete one differs in its first field only
             if end - p < 20:
                 self.broken = D_PACKET_HEADER
                 return False
@@ -348,32 +349,36 @@ class Engine:
     # -- frames --------------------------------------------------------------------------------------------------------
 
     def frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
-        """Take one frame: captured as d[p:end], *stop* - p octets long on the wire, *time* in nanoseconds."""
-        self.packets += 1
-        if link == 1 and end - p >= 54:
-            # What most captures are full of (Ethernet, IPv4, TCP, whole) needs no search.
-            size = (d[p + 46] >> 4) * 4
-            total = u16(d, p + 16)
-            if (
-                u16(d, p + 12) == IPV4
-                and d[p + 14] == 0x45
-                and d[p + 23] == 6
-                and not u16(d, p + 20) & 0x1FFF
-                and size >= 20
-                and total >= 20 + size
-            ):
-                if self.equal_only and u16(d, p + 34) != u16(d, p + 36):
-                    self.passed_over += 1
-                    return 0
-                stop = p + 14 + total
-                end = min(end, stop)
-                wired = u32(d, p) | u32(d, p + 4) | u32(d, p + 8)  # loopback leaves the addresses zero
-                self.segment(d, p + 14, 0, p + 34, min(size, end - p - 34), total - 20 - size, time, wired != 0)
-                return 0
-        self.odd_frame(d, p, end, stop, link, time)
-        return 0
+        """Take one frame: captured as d[p:end], *stop* - p octets long on the wire, *time* in nanoseconds.
 
-    def odd_frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> None:
+        What most captures are full of (Ethernet, IPv4, TCP, whole) needs no search.
+        """
+        self.packets += 1
+        if (
+            link == 1
+            and end - p >= 54
+            and u16(d, p + 12) == IPV4
+            and d[p + 14] == 0x45
+            and d[p + 23] == 6
+            and not u16(d, p + 20) & 0x1FFF
+            and d[p + 46] >= 0x50
+            and u16(d, p + 16) >= 20 + (d[p + 46] >> 4) * 4
+        ):
+            if self.equal_only and u16(d, p + 34) != u16(d, p + 36):
+                self.passed_over += 1
+                return 0
+            return self.common_frame(d, p, end, time)
+        return self.odd_frame(d, p, end, stop, link, time)
+
+    def common_frame(self, d: Octets, p: int, end: int, time: int) -> int:
+        """Take a frame that is whole Ethernet, IPv4 and TCP."""
+        size = (d[p + 46] >> 4) * 4
+        total = u16(d, p + 16)
+        end = min(end, p + 14 + total)
+        wired = u32(d, p) | u32(d, p + 4) | u32(d, p + 8)  # loopback leaves the addresses zero
+        return self.segment(d, p + 14, 0, p + 34, min(size, end - p - 34), total - 20 - size, time, wired != 0)
+
+    def odd_frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
         """Take a frame of any other kind: header after header."""
         c = self.cursor
         c.p, c.end, c.stop = p, end, stop
@@ -393,6 +398,7 @@ class Engine:
             self.counted_reasons[found] += 1
         elif found == UNKNOWN_LINK:
             self.note_link(link)
+        return 0
 
     def note_link(self, link: int) -> None:
         """Count a frame of a link type that is not known here; from MAX_LINKS of them on, all others as -1."""
@@ -419,7 +425,7 @@ class Engine:
         one.equal = one.a_low == one.b_low and one.a_port == one.b_port and one.a_high == one.b_high
         if (
             (self.equal_only and not one.equal)
-            or (self.port and one.a_port != self.port and one.b_port != self.port)
+            or (self.port and self.port not in (one.a_port, one.b_port))
             or (
                 self.host_set
                 and (one.a_high != self.host_high or one.a_low != self.host_low)
