@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import signal
 import sys
 import time
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, TypedDict
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+from .commandline import Formatter, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
 from .errors import Incomplete, NotACapture, SelfconnError, UsageError
 from .formats.remote import expanded, is_remote
 from .model import REMARKABLE, Endpoint, Verdict
@@ -73,22 +73,13 @@ exit status:
 """
 
 
-class _Version(argparse.Action):
-    """--version: also whether the engine is compiled. The engine is imported only for this."""
+def _engine() -> str:
+    """Whether the engine is compiled. It is imported only for this."""
+    from .engine import COMPILED
 
-    def __call__(self, parser: argparse.ArgumentParser, *_arguments: object) -> NoReturn:
-        from .engine import COMPILED
-        from .report import VERSION
-
-        engine = "compiled" if COMPILED else "interpreted: slower, the same answers; a C compiler at installation helps"
-        sys.stdout.write(f"{PROGRAM} {VERSION} (engine {engine}; Python {sys.version.split()[0]})\n")
-        parser.exit()
-
-
-def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 16:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"'{printable(text)}' is not a port: a number from 1 to 65535 is")
+    return "engine " + (
+        "compiled" if COMPILED else "interpreted: slower, the same answers; a C compiler at installation helps"
+    )
 
 
 def _address(text: str) -> bytes:
@@ -99,25 +90,6 @@ def _address(text: str) -> bytes:
         raise argparse.ArgumentTypeError(reason) from None
 
 
-def _jobs(text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= 1024:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"'{printable(text)}' is not a number from 1 to 1024")
-
-
-def _slots(text: str) -> int:
-    if text.isascii() and text.isdigit() and 16 <= int(text) <= 1 << 26:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"'{printable(text)}' is not a number from 16 to {1 << 26}")
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help of one width everywhere; to ask for the terminal's, argparse would import every compressor there is."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=100)
-
-
 def parser() -> argparse.ArgumentParser:
     """Make the command's parser; the manual page is made from it as well."""
     made = argparse.ArgumentParser(
@@ -126,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
         description="Find TCP sockets connected to themselves, and every other kind of opening, in saved captures; "
         "rebuild the TCP states at both ends, segment by segment, by RFC 9293.",
         epilog=_EPILOG,
-        formatter_class=_Formatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     made.add_argument(
@@ -150,7 +122,12 @@ def parser() -> argparse.ArgumentParser:
         help="count and show nothing but openings with this verdict; may be repeated",
     )
     what.add_argument("--host", metavar="ADDR", type=_address, help="nothing but openings from or to this IP address")
-    what.add_argument("--port", type=_port, default=0, help="nothing but openings from or to this port")
+    what.add_argument(
+        "--port",
+        type=whole(1, 65535, "{} is not a port: a number from 1 to 65535 is"),
+        default=0,
+        help="nothing but openings from or to this port",
+    )
     what.add_argument("--expect", metavar="VERDICT", choices=_VERDICTS, help="exit 1 if no opening has this verdict")
     what.add_argument(
         "--rotated",
@@ -161,13 +138,13 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--table",
         metavar="N",
-        type=_slots,
+        type=whole(16, 1 << 26, f"{{}} is not a number from 16 to {1 << 26}"),
         help="undecided openings to remember at one time (default 131072); what has to be forgotten is counted",
     )
     what.add_argument(
         "--jobs",
         metavar="N",
-        type=_jobs,
+        type=whole(1, 1024, "{} is not a number from 1 to 1024"),
         help="captures, or parts of a large one, to read at the same time (default: one for each processor); the "
         "report is the same",
     )
@@ -207,16 +184,16 @@ def parser() -> argparse.ArgumentParser:
         "-v", "--verbose", action="store_true", help="every opening in full, and which files were passed over"
     )
     how.add_argument("-n", action="store_true", help="accepted, and without effect: names are never resolved")
-    how.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="auto: on a terminal")
-    made.add_argument("-V", "--version", nargs=0, action=_Version, help="print the version and which engine is in use")
+    add_color(how, "auto: on a terminal")
+    add_version(made, "print the version and which engine is in use", _engine)
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process, if None); return its exit status."""
     options = parser().parse_args(argv)
-    stop = _Stop()
-    with stop.listening(), _read_to_the_end():
+    stop = Stop()
+    with stop.listening(), ending_by_pipe():
         try:
             return _run(options, stop)
         except SelfconnError as error:
@@ -226,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return stop.status
 
 
-def _run(options: argparse.Namespace, stop: _Stop) -> int:
+def _run(options: argparse.Namespace, stop: Stop) -> int:
     from .report import Report
     from .result_spill import Shelf
 
@@ -249,9 +226,9 @@ def _run(options: argparse.Namespace, stop: _Stop) -> int:
                 _question(tshark, made, statuses)
         if shelf:
             _show(made, options, stop)
-    if whole and not stop.came():
+    if whole and not stop:
         _annotate(whole, options.annotate)
-    if stop.came():
+    if stop:
         return stop.status
     if damages:
         statuses.add(4)
@@ -316,16 +293,16 @@ def _check_format(options: argparse.Namespace) -> None:
         raise UsageError("--format parquet keeps rows, no timelines: leave out --step, --annotate and --witness")
 
 
-def _show(report: Report, options: argparse.Namespace, stop: _Stop) -> None:
+def _show(report: Report, options: argparse.Namespace, stop: Stop) -> None:
     """Show the report as it was asked for."""
     if options.each:
         return  # the rows are written
     if not options.step:
         _write(report, options)
-    elif not stop.came():
+    elif not stop:
         from .views.step import walk
 
-        walk(report, color=_colored(options.color, sys.stdout))
+        walk(report, color=colored(options.color, sys.stdout))
 
 
 # -- the captures -------------------------------------------------------------------------------------------------
@@ -416,7 +393,7 @@ def _read(
 
 
 def _results(
-    paths: Sequence[_Path], options: argparse.Namespace, stop: _Stop, statuses: set[int]
+    paths: Sequence[_Path], options: argparse.Namespace, stop: Stop, statuses: set[int]
 ) -> Iterator[CaptureResult]:
     """Read one capture after the other; what is none is said on standard error, and noted in *statuses*."""
     progress = _Progress(paths) if not options.quiet and sys.stderr and sys.stderr.isatty() else None
@@ -424,13 +401,13 @@ def _results(
     results = _read([path.name for path in paths], options, progress)
     for (name, directory), result in zip(paths, results, strict=False):
         if isinstance(result, NotACapture):
-            if stop.came():  # what was read is too little to be anything
+            if stop:  # what was read is too little to be anything
                 break
             _refuse(result, _Path(name, directory), options, statuses)
             continue
         barren.pop(directory, None)
         yield result
-        if stop.came():
+        if stop:
             break
     else:
         for directory in barren:
@@ -441,7 +418,7 @@ def _results(
 
 
 def _rotated(
-    paths: Sequence[_Path], options: argparse.Namespace, stop: _Stop, statuses: set[int]
+    paths: Sequence[_Path], options: argparse.Namespace, stop: Stop, statuses: set[int]
 ) -> Iterator[CaptureResult]:
     """The same for --rotated: all files are one capture."""
     from .parallel import cores
@@ -452,7 +429,7 @@ def _rotated(
     given = {path.name: path for path in paths}
 
     def refuse(error: NotACapture, name: str) -> None:
-        if not stop.came():
+        if not stop:
             _refuse(error, given[name], options, statuses)
 
     try:
@@ -465,7 +442,7 @@ def _rotated(
         yield found or analyze_set(names, **_asked(options), progress=progress, refused=refuse)
     except NotACapture:
         statuses.add(3)
-        if not stop.came() and all(path.directory for path in paths):
+        if not stop and all(path.directory for path in paths):
             for directory in dict.fromkeys(path.directory for path in paths):
                 _say(f"no capture in {directory}")
     if progress:
@@ -652,16 +629,8 @@ class _Manner(TypedDict):
 
 
 def _manner(options: argparse.Namespace) -> _Manner:
-    color = options.format == "table" and _colored(options.color, None if options.output else sys.stdout)
+    color = options.format == "table" and colored(options.color, None if options.output else sys.stdout)
     return {"color": color, "verbose": options.verbose, "quiet": options.quiet}
-
-
-def _colored(choice: str, stream: IO[str] | None) -> bool:
-    if choice != "auto":
-        return choice == "always"
-    if stream is None or not stream.isatty():
-        return False
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def _print(pieces: Iterator[str], stream: IO[str]) -> None:
@@ -671,58 +640,10 @@ def _print(pieces: Iterator[str], stream: IO[str]) -> None:
 
 
 def _say(text: str) -> None:
-    if sys.stderr:
-        sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
+    say(PROGRAM, text)
 
 
-# -- signals and progress ------------------------------------------------------------------------------------------
-
-
-class _Stop:
-    """The signal that ends the run early, once one came."""
-
-    number = 0
-
-    def came(self) -> bool:
-        """Whether there was one."""
-        return self.number != 0
-
-    @property
-    def status(self) -> int:
-        """The exit status that a shell expects of a program which a signal ended."""
-        return 128 + (self.number or signal.SIGINT)
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Turn INT, TERM and HUP into KeyboardInterrupt."""
-        wanted: dict[signal.Signals, Callable[..., None]] = {}
-        # A script has SIGINT ignored in what it starts in the background; here it counts all the same.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                wanted[number] = self._interrupt
-        before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _interrupt(self, number: int, _frame: object) -> None:
-        self.number = number
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def _read_to_the_end() -> Iterator[None]:
-    """Where nobody reads on what is written here, end without a word, as SIGPIPE ends other programs.
-
-    The signal itself stays ignored: a worker that dies or a server that hangs up would send it as well.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGPIPE)
+# -- progress ------------------------------------------------------------------------------------------------------
 
 
 class _Progress:

@@ -65,7 +65,7 @@ class Cluster:
 
     def _check(self) -> None:
         """Refuse a cluster of another version: its reports would be of another kind."""
-        from .report import VERSION  # noqa: PLC0415
+        from . import VERSION  # noqa: PLC0415
 
         try:
             self._client.get_versions(check=True)
@@ -157,6 +157,6 @@ def _in_one_go(paths: Sequence[str], asked: Asked) -> tuple[CaptureResult, list[
 
 
 def _version() -> str:
-    from .report import VERSION  # noqa: PLC0415
+    from . import VERSION  # noqa: PLC0415
 
     return VERSION

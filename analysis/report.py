@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from .result_spill import Shelf
     from .wireshark import Evidence, Witness
 
-#: The version of this program; a test holds it against the project file.
-VERSION = "0.1.0"
-
 SCHEMA = "selfconn/1"
 
 #: A JSON value, as json.dumps takes it.

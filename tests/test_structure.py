@@ -10,7 +10,7 @@ from conftest import ROOT
 #: From the ground up; what stands in one line does not know each other.
 STOREYS = (
     ("model", "errors", "text", "progress", "memory", "output", "formats.pcapng"),
-    ("formats.remote", "result_spill"),
+    ("commandline", "formats.remote", "result_spill"),
     ("odds", "states", "verdicts", "segments", "formats.compression"),
     ("engine", "replay", "wireshark", "portwalk"),
     ("reader", "report"),

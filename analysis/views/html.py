@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from .. import VERSION
 from ..model import NANOSECONDS, Flag, Verdict, spoken
 from ..odds import Odds
 from ..portwalk import look
-from ..report import VERSION, entries
+from ..report import entries
 from ..states import State
 from ..text import printable
 from .page import ladder as ladders

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..report import SCHEMA, VERSION, capture_as_json, entry_as_json, walks_as_json
+from .. import VERSION
+from ..report import SCHEMA, capture_as_json, entry_as_json, walks_as_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -16,13 +16,15 @@ import textwrap
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..commandline import status_after, waking
 from ..errors import UsageError
 from ..states import State
 from ..text import printable
 from .phrases import before, close, count, names, segment_lines, span, why
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from ..model import Segment
     from ..replay import Step
@@ -151,29 +153,16 @@ def _terminal() -> Iterator[_Terminal]:
             os.close(opened)
 
 
-@contextmanager
-def _signals() -> Iterator[int]:
+def _signals() -> AbstractContextManager[int]:
     """A file descriptor that can be read when a signal came, as when the terminal has another size.
 
-    Without it a signal that comes just before select() would wait for the next key. SIGQUIT ends the walk in order;
-    the others are the caller's.
+    SIGQUIT ends the walk in order; INT, TERM and HUP are the caller's.
     """
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def leave(number: int, _: object) -> None:
-        sys.exit(128 + number)
+        sys.exit(status_after(number))
 
-    handlers: dict[int, Callable[[int, object], None]] = {signal.SIGWINCH: lambda *_: None, signal.SIGQUIT: leave}
-    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    try:
-        yield reader
-    finally:
-        signal.set_wakeup_fd(woken)
-        for number, handler in former.items():
-            signal.signal(number, handler)
-        os.close(reader)
-        os.close(writer)
+    return waking({signal.SIGWINCH: lambda *_: None, signal.SIGQUIT: leave})
 
 
 # -- the walk ------------------------------------------------------------------------------------------------------

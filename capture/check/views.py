@@ -12,8 +12,9 @@ import textwrap
 import time
 from typing import TYPE_CHECKING
 
+from analysis import VERSION
 from analysis.portwalk import duration
-from analysis.report import SCHEMA, VERSION
+from analysis.report import SCHEMA
 from analysis.text import printable
 
 from .findings import HORIZONS, Risk, caveat

@@ -7,8 +7,9 @@ import os
 import signal
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from analysis import VERSION
 from analysis.model import Endpoint, Verdict
-from analysis.report import SCHEMA, VERSION, entry_as_json, seconds
+from analysis.report import SCHEMA, entry_as_json, seconds
 
 from ..kernel import sockets
 from ..kernel.kernel_states import compare
