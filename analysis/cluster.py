@@ -32,7 +32,7 @@ RETRIES = 3
 
 
 class Cluster:
-    """A crew for many.analyze_many(): the cluster whose scheduler is at *address*, or with "local" one of its own here.
+    """A crew for parallel.in_order(): the cluster whose scheduler is at *address*, or with "local" one of its own here.
 
     Raises UsageError where Dask is not installed or the versions do not fit, CannotCapture where nobody answers.
     """

@@ -183,18 +183,9 @@ def duration(seconds: float) -> str:
 
 
 def look(result: CaptureResult) -> list[Walk]:
-    """The walks of a capture. It takes some 2 us an attempt, so they are kept in the result."""
-    found: list[Walk] | None = result.walks
-    if found is None:
-        hits = {opening.source for opening in result.openings if opening.verdict is Verdict.SELF_CONNECT}
-        found = result.walks = list(walks(result.attempts, hits))
-    return found
-
-
-def overlook(result: CaptureResult) -> None:
-    """Leave out of a result what the walks are found from."""
-    result.attempts.clear()
-    result.walks = []
+    """Find the walks of a capture. It takes some 2 us an attempt: do it once."""
+    hits = {opening.source for opening in result.openings if opening.verdict is Verdict.SELF_CONNECT}
+    return list(walks(result.attempts, hits))
 
 
 def walks(attempts: Sequence[Attempts], hits: Collection[Endpoint] = ()) -> Iterator[Walk]:

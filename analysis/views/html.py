@@ -253,7 +253,8 @@ def _captures(report: Report, environment: Environment, *, verbose: bool) -> Ite
             else:
                 rest.append((number, entry.opening))
         listed, room.lines = rest[: room.lines], max(0, room.lines - len(rest))
-        told = {one.destination: one for one in look(result)}
+        prepared = report.captures.walks(place)
+        told = {one.destination: one for one in (prepared if isinstance(prepared, list) else look(result))}
         tried = [one for one in result.attempts if len(one.ports) > 2][:_WALKS] if room.octets > 0 else []
         verdicts = [(verdict.value, times) for verdict, times in result.verdicts.items() if times]
         yield Capture(

@@ -1,7 +1,7 @@
-"""The walk through a timeline with the keyboard, in the terminal: one step of the replay at a time.
+"""Stepping through a timeline with the keyboard, in the terminal: one step of the replay at a time.
 
 A step is a segment that leaves a socket, or one that reaches a socket: what it did there stands below, and the state
-of each socket above. The alternate screen is used and left again, whatever ends the walk.
+of each socket above. The alternate screen is used and left again, whatever ends the stepping.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _KEYS = {
 _BEGUN, _PATIENCE = (b"\x1b", b"\x1b[", b"\x1bO"), 0.05
 _HELP = "arrows or space: step   Home, End   PgUp, PgDn: opening   q: quit"
 
-#: Alternate screen, cursor and line wrapping: what the walk turns on and what it leaves behind.
+#: Alternate screen, cursor and line wrapping: what is turned on, and what is left behind.
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 #: Bold, dim, reverse, green, yellow, red.
@@ -60,16 +60,16 @@ def check() -> None:
         raise UsageError("--step walks on a terminal, and standard output is none")
 
 
-def walk(report: Report, *, color: bool = True) -> None:
-    """Walk through the openings of *report* until the user has seen enough.
+def step_through(report: Report, *, color: bool = True) -> None:
+    """Step through the openings of *report* until the user has seen enough.
 
-    Raises UsageError where there is no terminal or nothing to walk through, KeyboardInterrupt for Ctrl-C.
+    Raises UsageError where there is no terminal or nothing to step through, KeyboardInterrupt for Ctrl-C.
     """
     check()
     if not report.entries:
         raise UsageError("--step: there is no opening to walk through; --all looks at ordinary ones, too")
     with _terminal() as terminal:
-        _Walk(report, terminal, color=color).run()
+        _Stepping(report, terminal, color=color).run()
 
 
 # -- the terminal --------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def _terminal() -> Iterator[_Terminal]:
 def _signals() -> AbstractContextManager[int]:
     """A file descriptor that can be read when a signal came, as when the terminal has another size.
 
-    SIGQUIT ends the walk in order; INT, TERM and HUP are the caller's.
+    SIGQUIT ends the stepping in order; INT, TERM and HUP are the caller's.
     """
 
     def leave(number: int, _: object) -> None:
@@ -165,11 +165,11 @@ def _signals() -> AbstractContextManager[int]:
     return waking({signal.SIGWINCH: lambda *_: None, signal.SIGQUIT: leave})
 
 
-# -- the walk ------------------------------------------------------------------------------------------------------
+# -- stepping -----------------------------------------------------------------------------------------------------
 
 
 class _Place(NamedTuple):
-    """Where the walk is in an opening: nothing has happened before step 1."""
+    """Where in an opening we are: nothing has happened before step 1."""
 
     entry: Entry
     account: Account
@@ -180,8 +180,8 @@ class _Place(NamedTuple):
         return self.account.replay.steps
 
 
-class _Walk:
-    """The walk: which opening, which step, and what that looks like."""
+class _Stepping:
+    """The stepping: which opening, which step, and what that looks like."""
 
     def __init__(self, report: Report, terminal: _Terminal, *, color: bool) -> None:
         self._report, self._terminal, self._color = report, terminal, color
@@ -252,11 +252,11 @@ class _Walk:
         now = self._place.steps[: self._place.step]
         for endpoint, letter in names(account.replay).items():
             path = [State.CLOSED, *(step.after for step in now if step.endpoint == endpoint and step.changes)]
-            walked = " > ".join(path[:-1])
+            passed = " > ".join(path[:-1])
             room = max(columns - len(path[-1]) - len(letter) - 6, 0)
-            walked = walked if len(walked) <= room else "..." + walked[len(walked) - max(room - 3, 0) :]
+            passed = passed if len(passed) <= room else "..." + passed[len(passed) - max(room - 3, 0) :]
             lines.append(
-                f"{letter}  {self._paint(_DIM, walked + ' > ' if walked else '')}{self._paint(_BOLD, path[-1])}"
+                f"{letter}  {self._paint(_DIM, passed + ' > ' if passed else '')}{self._paint(_BOLD, path[-1])}"
             )
         return [*lines, ""]
 

@@ -99,7 +99,8 @@ def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
         yield from _capture(result, style)
         if style.quiet:
             continue
-        yield walks(result, style) if result.drawn is None else result.drawn
+        prepared = report.captures.walks(place)
+        yield prepared if isinstance(prepared, str) else walks(result, style)
         rest = []
         for shown, entry in enumerate(entries(place, result)):
             number += 1

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from analysis import VERSION
 from analysis.portwalk import duration
-from analysis.report import SCHEMA
 from analysis.text import printable
+from analysis.views.json import SCHEMA
 
 from .findings import HORIZONS, Risk, caveat
 
