@@ -15,20 +15,20 @@ if TYPE_CHECKING:
     from .replay import Replay
 
 
-def notes(replay: Replay) -> list[str]:
+def notes(replayed: Replay) -> list[str]:
     """What else the packets of an opening tell, a sentence each."""
-    rules = (_earlier_connection, _about_syn, *_ABOUT.get(replay.opening.verdict, ()), _gaps)
-    return [note for rule in rules for note in rule(replay)] + [
-        f"Frame {step.frame}: {step.reason}." for step in replay.findings
+    rules = (_earlier_connection, _about_syn, *_ABOUT.get(replayed.opening.verdict, ()), _gaps)
+    return [note for rule in rules for note in rule(replayed)] + [
+        f"Frame {step.frame}: {step.reason}." for step in replayed.findings
     ]
 
 
-def _syns(replay: Replay) -> list[Segment]:
-    return [segment for segment in replay.segments if segment.bare_syn]
+def _syns(replayed: Replay) -> list[Segment]:
+    return [segment for segment in replayed.segments if segment.bare_syn]
 
 
-def _earlier_connection(replay: Replay) -> Iterator[str]:
-    for segment in _syns(replay):
+def _earlier_connection(replayed: Replay) -> Iterator[str]:
+    for segment in _syns(replayed):
         if segment.options.tsecr:
             yield (
                 f"The SYN in frame {segment.frame} carries a non-zero TSecr ({segment.options.tsecr}): an earlier "
@@ -36,9 +36,9 @@ def _earlier_connection(replay: Replay) -> Iterator[str]:
             )
 
 
-def _about_syn(replay: Replay) -> Iterator[str]:
-    opening = replay.opening
-    first = _syns(replay)[:1]
+def _about_syn(replayed: Replay) -> Iterator[str]:
+    opening = replayed.opening
+    first = _syns(replayed)[:1]
     if first and first[0].payload:
         yield f"The SYN carries {octets(first[0].payload)} (RFC 9293 3.10.7.3 allows it)."
     if first and first[0].options.fast_open is not None:
@@ -47,16 +47,16 @@ def _about_syn(replay: Replay) -> Iterator[str]:
     if opening.syn_retransmissions and opening.verdict is not Verdict.SELF_SYN:
         times = "once" if opening.syn_retransmissions == 1 else f"{opening.syn_retransmissions} times"
         yield f"The SYN was sent again {times}."
-    if replay.segments and opening.segments[0].frame != replay.segments[0].frame:
+    if replayed.segments and opening.segments[0].frame != replayed.segments[0].frame:
         yield f"The SYN (frame {opening.first_frame}) was captured after what it caused."
 
 
-def _third_packet(replay: Replay) -> Iterator[str]:
+def _third_packet(replayed: Replay) -> Iterator[str]:
     """How a SYN-ACK was answered that came to a socket in SYN-RECEIVED: a mark of its kernel."""
     answers = [
         segment
-        for segment in replay.segments
-        if segment.frame in replay.handshake and segment.flags & (Flag.SYN | Flag.ACK | Flag.RST) == Flag.ACK
+        for segment in replayed.segments
+        if segment.frame in replayed.handshake and segment.flags & (Flag.SYN | Flag.ACK | Flag.RST) == Flag.ACK
     ]
     marked = [segment for segment in answers if segment.dsack]
     plain = [segment for segment in answers if not segment.dsack]
@@ -65,7 +65,7 @@ def _third_packet(replay: Replay) -> Iterator[str]:
             f"{_frames(marked)}: an ACK with D-SACK for a SYN received twice, the mark of Linux 6.11 or later (or of "
             f"an older one with that change ported back)."
         )
-    if plain and all(segment.options.sack_permitted for segment in replay.segments if segment.flags & Flag.SYN):
+    if plain and all(segment.options.sack_permitted for segment in replayed.segments if segment.flags & Flag.SYN):
         yield (
             f"{_frames(plain)}: a plain ACK. Linux before 6.11 drops the SYN-ACK here, answers by this challenge ACK "
             f"and is ESTABLISHED by the ACK, not by the SYN-ACK; other systems may do likewise."
@@ -81,9 +81,9 @@ def _frames(segments: Sequence[Segment]) -> str:
     return f"Frame{'s' * (len(numbers) > 1)} {' and '.join(numbers)}"
 
 
-def _self_syn(replay: Replay) -> Iterator[str]:
-    opening = replay.opening
-    syn = _syns(replay)[:1]
+def _self_syn(replayed: Replay) -> Iterator[str]:
+    opening = replayed.opening
+    syn = _syns(replayed)[:1]
     if not syn:
         return
     options = syn[0].options
@@ -99,13 +99,13 @@ def _self_syn(replay: Replay) -> Iterator[str]:
             f"The SYN was sent {1 + opening.syn_retransmissions} times: speaks for a socket that waits in SYN-SENT and "
             f"whose SYN does not come back to it (a firewall?)."
         )
-    answers = [segment for segment in replay.segments if segment.syn_ack and segment.seq != syn[0].seq]
+    answers = [segment for segment in replayed.segments if segment.syn_ack and segment.seq != syn[0].seq]
     if answers:
         yield (
             f"The SYN-ACK in frame {answers[0].frame} has another sequence number: it is not from the socket that "
             f"sent the SYN but from one that listens on the port, so the SYN was forged (LAND)."
         )
-    elif len(replay.segments) == 1:
+    elif len(replayed.segments) == 1:
         yield "Nothing follows the SYN: the capture may have been cut off there."
     if opening.over_a_link:
         yield "Its Ethernet frame has addresses, which loopback leaves empty: it came over a real link, forged (LAND)."
@@ -118,29 +118,29 @@ def _self_syn(replay: Replay) -> Iterator[str]:
         )
 
 
-def _one_sided(replay: Replay) -> Iterator[str]:
+def _one_sided(replayed: Replay) -> Iterator[str]:
     yield (
         "A SYN from each end, a SYN-ACK from one only. Either the end without a SYN-ACK never received the other's "
         "SYN (a simultaneous open that lost a packet, as in NAT hole punching), or it splits its SYN-ACK in two (a "
         "split handshake). Packets alone cannot tell."
     )
-    if not replay.established:
+    if not replayed.established:
         yield "Not both ends got to ESTABLISHED in this capture."
 
 
-def _split(_replay: Replay) -> Iterator[str]:
+def _split(_replayed: Replay) -> Iterator[str]:
     yield (
         "The responder acknowledges the SYN by a bare ACK and sends its own SYN apart from it: only a split handshake "
         "does so (Beardsley and Qian 2010)."
     )
 
 
-def _crossed(_replay: Replay) -> Iterator[str]:
+def _crossed(_replayed: Replay) -> Iterator[str]:
     yield "A SYN from each end, and no SYN-ACK to either: no connection came of it."
 
 
-def _half_open(replay: Replay) -> Iterator[str]:
-    for step in replay.transitions:
+def _half_open(replayed: Replay) -> Iterator[str]:
+    for step in replayed.transitions:
         if step.before is State.SYN_SENT and step.after is State.CLOSED and step.event == "delete":
             yield (
                 "The SYN-ACK is answered by a RST without ACK, which comes from a host that has no such socket: a "
@@ -148,9 +148,9 @@ def _half_open(replay: Replay) -> Iterator[str]:
             )
 
 
-def _gaps(replay: Replay) -> Iterator[str]:
-    if replay.opening.omitted:
-        yield f"{replay.opening.omitted:,} segments in the middle of the connection are counted, not shown."
+def _gaps(replayed: Replay) -> Iterator[str]:
+    if replayed.opening.omitted:
+        yield f"{replayed.opening.omitted:,} segments in the middle of the connection are counted, not shown."
 
 
 _ABOUT: dict[Verdict, Sequence[Callable[[Replay], Iterator[str]]]] = {

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from .errors import NotACapture
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 MOST = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
     """What a run is to do: the options of the command line, settled (see there)."""
 
     form: str  # of the report: one of views.FORMATS, or parquet
@@ -82,8 +81,7 @@ class Wanted:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of a run.
 
     ``unread``: something was no capture or could not be read. ``damages``: where captures break off, a sentence each.

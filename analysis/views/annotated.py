@@ -78,12 +78,12 @@ def comments(entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:
 
 def _handshake(entry: Entry) -> Iterator[tuple[int, str]]:
     """The comments on one opening; short, because Wireshark's packet details cut at 240 characters."""
-    account = entry.account().replay
-    opening = account.opening
-    flags = {segment.frame: spoken(segment.flags & ~Flag.PSH) for segment in account.segments}
-    for place, frame in enumerate(account.handshake, 1):
-        lines = [f"selfconn: {opening.verdict}, {place} of {len(account.handshake)}"]
-        for step in account.steps:
+    replayed = entry.account().replay
+    opening = replayed.opening
+    flags = {segment.frame: spoken(segment.flags & ~Flag.PSH) for segment in replayed.segments}
+    for place, frame in enumerate(replayed.handshake, 1):
+        lines = [f"selfconn: {opening.verdict}, {place} of {len(replayed.handshake)}"]
+        for step in replayed.steps:
             if step.frame == frame:
                 who = "" if opening.to_itself else f"{step.endpoint} "
                 what = f"{who}{'sends' if step.sends else 'receives'} {flags[frame]}"

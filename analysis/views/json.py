@@ -145,7 +145,7 @@ def _walk(walk: Walk) -> dict[str, Json]:
 def entry_as_json(entry: Entry, said: dict[int, Witness] | None = None) -> dict[str, Json]:
     """One opening in the shape of the schema; with *said*, what Wireshark says of its frames as well."""
     opening = entry.opening
-    replay, notes, duration = entry.account()
+    replayed, notes, duration = entry.account()
     since = opening.refused_since
     return {
         "capture": entry.capture,
@@ -154,16 +154,16 @@ def entry_as_json(entry: Entry, said: dict[int, Witness] | None = None) -> dict[
         "destination": endpoint_as_json(opening.destination),
         "isn": int(opening.isn),
         "first_frame": opening.first_frame,
-        "frames": list(replay.handshake),
+        "frames": list(replayed.handshake),
         "time": seconds(opening.time),
         "duration_us": None if duration is None else duration / 1000,
         "syn_retransmissions": opening.syn_retransmissions,
-        "established": replay.established,
+        "established": replayed.established,
         "refused_before": opening.refused_before,
         "refused_since": None if since is None else seconds(since),
         "omitted": opening.omitted,
         "notes": notes,
-        "transitions": [_transition(step) for step in replay.transitions],
+        "transitions": [_transition(step) for step in replayed.transitions],
         "findings": [
             {
                 "frame": step.frame,
@@ -172,7 +172,7 @@ def entry_as_json(entry: Entry, said: dict[int, Witness] | None = None) -> dict[
                 "state": step.before.value,
                 "reason": step.reason,
             }
-            for step in replay.findings
+            for step in replayed.findings
         ],
         **({} if said is None else {"witness": [_said(witness) for witness in said.values()]}),
     }

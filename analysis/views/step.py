@@ -262,20 +262,20 @@ class _Stepping:
 
     def _timeline(self, columns: int, room: int) -> list[str]:
         """The segments around the one of the step, as far as there is room."""
-        account = self._place.account.replay
+        replayed = self._place.account.replay
         step = self._step()
-        frames = [segment.frame for segment in account.segments]
+        frames = [segment.frame for segment in replayed.segments]
         here = frames.index(step.frame) if step else 0
         first = max(min(here - room // 2, len(frames) - room), 0)
         return [
             self._segment(segment, columns, here=place == here, past=place < here)
-            for place, segment in enumerate(account.segments[first : first + room], first)
+            for place, segment in enumerate(replayed.segments[first : first + room], first)
         ]
 
     def _segment(self, segment: Segment, columns: int, *, here: bool, past: bool) -> str:
-        account = self._place.account.replay
-        time = span(segment.time - account.opening.time)
-        words = f"{'>' if here else ' '} {segment.frame:>6}  {time:>9}  {'  '.join(segment_lines(segment, account))}"
+        replayed = self._place.account.replay
+        time = span(segment.time - replayed.opening.time)
+        words = f"{'>' if here else ' '} {segment.frame:>6}  {time:>9}  {'  '.join(segment_lines(segment, replayed))}"
         text = words[:columns]
         return self._paint(_REVERSE, text.ljust(columns)) if here else text if past else self._paint(_DIM, text)
 
@@ -288,8 +288,8 @@ class _Stepping:
         step = self._step()
         if step is None:
             return []
-        account, notes, _ = self._place.account
-        letter = names(account)[step.endpoint]
+        replayed, notes, _ = self._place.account
+        letter = names(replayed)[step.endpoint]
         what = "leaves" if step.sends else "reaches"
         number = f"step {self._place.step} of {len(self._place.steps)}"
         lines = ["", f"{number}: frame {step.frame} {what} {letter} ({step.event})"]
@@ -306,6 +306,6 @@ class _Stepping:
         if (witness := said.get(step.frame)) and witness.says:
             lines.append(self._paint(_DIM, f"Wireshark: {', '.join(witness.says)}"[:columns]))
         if self._place.step == len(self._place.steps):
-            for text in (*close(account), *notes):
+            for text in (*close(replayed), *notes):
                 lines += textwrap.wrap(text, columns, initial_indent="- ", subsequent_indent="  ")
         return lines
