@@ -5,3 +5,6 @@ import sys
 
 # Whoever does not own the source leaves no compiled copy beside it: root least of all, in a user's clone.
 sys.dont_write_bytecode |= os.stat(__file__).st_uid != os.geteuid()  # noqa: PTH116 - quicker than pathlib
+
+#: The version of this program; a test holds it against the project file.
+VERSION = "0.1.0"

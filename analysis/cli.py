@@ -1,41 +1,29 @@
 """selfconn-analyze: the command."""
 
-# ruff: noqa: PLC0415 -- each run imports what it needs: --help no engine, json no tabulate, a short run no tqdm
-# ruff: noqa: PTH100, PTH110, PTH112, PTH113, PTH116, PTH120, PTH121, PTH123 -- pathlib takes longer to import than a small capture to read
+# ruff: noqa: PLC0415 -- each run imports what it needs: --help no engine
+# ruff: noqa: PTH100, PTH110, PTH112, PTH120, PTH121 -- pathlib takes longer to import than a small capture to read
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
-import signal
 import sys
-import time
-from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, NoReturn, TypedDict
+from typing import TYPE_CHECKING
 
-from .errors import Incomplete, NotACapture, SelfconnError, UsageError
-from .formats.remote import expanded, is_remote
-from .model import REMARKABLE, Endpoint, Verdict
+from .commandline import Formatter, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
+from .errors import SelfconnError, UsageError
+from .inputs import STANDARD_INPUT, inputs
+from .model import Endpoint, Verdict
+from .run import MOST, Wanted, run
 from .text import printable
 from .views import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Sequence
 
-    from .model import CaptureResult, Damage, Opening
-    from .reader import Asked
-    from .report import Report
-    from .wireshark import Tshark
+    from .inputs import Input
 
 PROGRAM = "selfconn-analyze"
-
-#: Seconds of reading before a progress bar appears.
-PATIENCE = 1.0
-
-#: Openings of each verdict in a capture that come into the report, unless --all asks for every one.
-MOST = 1000
 
 _VERDICTS = [verdict.value for verdict in Verdict]
 
@@ -73,22 +61,13 @@ exit status:
 """
 
 
-class _Version(argparse.Action):
-    """--version: also whether the engine is compiled. The engine is imported only for this."""
+def _engine() -> str:
+    """Whether the engine is compiled. It is imported only for this."""
+    from .engine import COMPILED
 
-    def __call__(self, parser: argparse.ArgumentParser, *_arguments: object) -> NoReturn:
-        from .engine import COMPILED
-        from .report import VERSION
-
-        engine = "compiled" if COMPILED else "interpreted: slower, the same answers; a C compiler at installation helps"
-        sys.stdout.write(f"{PROGRAM} {VERSION} (engine {engine}; Python {sys.version.split()[0]})\n")
-        parser.exit()
-
-
-def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 16:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"'{printable(text)}' is not a port: a number from 1 to 65535 is")
+    return "engine " + (
+        "compiled" if COMPILED else "interpreted: slower, the same answers; a C compiler at installation helps"
+    )
 
 
 def _address(text: str) -> bytes:
@@ -99,25 +78,6 @@ def _address(text: str) -> bytes:
         raise argparse.ArgumentTypeError(reason) from None
 
 
-def _jobs(text: str) -> int:
-    if text.isascii() and text.isdigit() and 1 <= int(text) <= 1024:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"'{printable(text)}' is not a number from 1 to 1024")
-
-
-def _slots(text: str) -> int:
-    if text.isascii() and text.isdigit() and 16 <= int(text) <= 1 << 26:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"'{printable(text)}' is not a number from 16 to {1 << 26}")
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """Help of one width everywhere; to ask for the terminal's, argparse would import every compressor there is."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=100)
-
-
 def parser() -> argparse.ArgumentParser:
     """Make the command's parser; the manual page is made from it as well."""
     made = argparse.ArgumentParser(
@@ -126,7 +86,7 @@ def parser() -> argparse.ArgumentParser:
         description="Find TCP sockets connected to themselves, and every other kind of opening, in saved captures; "
         "rebuild the TCP states at both ends, segment by segment, by RFC 9293.",
         epilog=_EPILOG,
-        formatter_class=_Formatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     made.add_argument(
@@ -150,7 +110,12 @@ def parser() -> argparse.ArgumentParser:
         help="count and show nothing but openings with this verdict; may be repeated",
     )
     what.add_argument("--host", metavar="ADDR", type=_address, help="nothing but openings from or to this IP address")
-    what.add_argument("--port", type=_port, default=0, help="nothing but openings from or to this port")
+    what.add_argument(
+        "--port",
+        type=whole(1, 65535, "{} is not a port: a number from 1 to 65535 is"),
+        default=0,
+        help="nothing but openings from or to this port",
+    )
     what.add_argument("--expect", metavar="VERDICT", choices=_VERDICTS, help="exit 1 if no opening has this verdict")
     what.add_argument(
         "--rotated",
@@ -161,13 +126,13 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--table",
         metavar="N",
-        type=_slots,
+        type=whole(16, 1 << 26, f"{{}} is not a number from 16 to {1 << 26}"),
         help="undecided openings to remember at one time (default 131072); what has to be forgotten is counted",
     )
     what.add_argument(
         "--jobs",
         metavar="N",
-        type=_jobs,
+        type=whole(1, 1024, "{} is not a number from 1 to 1024"),
         help="captures, or parts of a large one, to read at the same time (default: one for each processor); the "
         "report is the same",
     )
@@ -207,177 +172,88 @@ def parser() -> argparse.ArgumentParser:
         "-v", "--verbose", action="store_true", help="every opening in full, and which files were passed over"
     )
     how.add_argument("-n", action="store_true", help="accepted, and without effect: names are never resolved")
-    how.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="auto: on a terminal")
-    made.add_argument("-V", "--version", nargs=0, action=_Version, help="print the version and which engine is in use")
+    add_color(how, "auto: on a terminal")
+    add_version(made, "print the version and which engine is in use", _engine)
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process, if None); return its exit status."""
     options = parser().parse_args(argv)
-    stop = _Stop()
-    with stop.listening(), _read_to_the_end():
+    stop = Stop()
+    with stop.listening(), ending_by_pipe():
         try:
-            return _run(options, stop)
+            captures = list(inputs(options.captures, rotated=options.rotated))
+            outcome = run(_wanted(options, captures), captures, stop, _say)
         except SelfconnError as error:
             _say(str(error))
             return error.status
         except KeyboardInterrupt:
             return stop.status
-
-
-def _run(options: argparse.Namespace, stop: _Stop) -> int:
-    from .report import Report
-    from .result_spill import Shelf
-
-    paths = list(_paths(options.captures, options.rotated))
-    _check(options, paths)
-    tshark = _witness(paths) if options.witness else None
-    statuses = {0}
-    damages: list[str] = []
-    whole: CaptureResult | None = None
-    with closing(Shelf()) as shelf:
-        made = Report(shelf)
-        with _rows(options) as options.each, suppress(KeyboardInterrupt):
-            for result in (_rotated if options.rotated else _results)(paths, options, stop, statuses):
-                if options.annotate:
-                    whole = result
-                made.add(_shown(result, options))  # what there is when a signal comes is kept
-                damages += _damages(result)
-        if tshark:
-            with suppress(KeyboardInterrupt):
-                _question(tshark, made, statuses)
-        if shelf:
-            _show(made, options, stop)
-    if whole and not stop.came():
-        _annotate(whole, options.annotate)
-    if stop.came():
-        return stop.status
-    if damages:
-        statuses.add(4)
-        for damage in damages:
+        for damage in outcome.damages:
             _say(damage)
-    if options.expect and not made.count(Verdict(options.expect)):
-        statuses.add(1)
-    return next(status for status in (3, 4, 1, 0) if status in statuses)
+        return outcome.status
 
 
-def _damages(result: CaptureResult) -> Iterator[str]:
-    """Say where a capture, or the files that it was cut into, break off."""
-    if result.damage:
-        yield f"{result.name} {_early(result.damage)}; the part before is analysed"
-    for part in result.parts:
-        if part.damage:
-            yield f"{part.name} {_early(part.damage)}; what comes after it is a gap"
+def _say(text: str) -> None:
+    say(PROGRAM, text)
 
 
-def _early(damage: Damage) -> str:
-    return f"ends early at byte offset {damage.offset}: {damage.reason}"
+# -- from options to what is wanted ----------------------------------------------------------------------------------
 
 
-@contextmanager
-def _rows(options: argparse.Namespace) -> Iterator[Callable[[str, Opening], None] | None]:
-    """What writes a row for each opening, where that is asked for."""
-    if options.format != "parquet":
-        yield None
-        return
-    from .views.parquet import Rows
-
-    with _writing(options.output), Rows(options.output) as rows:
-        yield rows.add
-
-
-def _check(options: argparse.Namespace, paths: Sequence[_Path]) -> None:
-    """Refuse what cannot be before anything is read."""
+def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
+    """Settle what the options ask for. Raises UsageError where that cannot be, before anything is read."""
     if options.expect and options.only and options.expect not in options.only:
         raise UsageError(f"--expect {options.expect} can never match while --only leaves it out")
     if options.rotated and (options.annotate or options.witness):
         raise UsageError("--annotate and --witness read a capture of one file: join them with mergecap -a for that")
-    _check_format(options)
-    if options.cluster and (options.format == "parquet" or "-" in options.captures):
+    form = _form(options)
+    if options.cluster and (form == "parquet" or STANDARD_INPUT in options.captures):
         raise UsageError("--cluster reads captures where its machines see them: no - and no parquet")
-    _check_output(options.output, paths)
-    _check_annotated(options, paths)
-    _check_step(options)
+    _check_output(options.output, captures)
+    _check_annotated(options, captures)
+    _check_step(options, form)
+    if options.witness:
+        _check_files("--witness", captures)
+    return Wanted(
+        form=form,
+        output=options.output,
+        color=colored(options.color, None if options.output else sys.stdout),
+        quiet=options.quiet,
+        verbose=options.verbose,
+        step=options.step,
+        annotate=options.annotate,
+        witness=options.witness,
+        all=options.all,
+        only=frozenset(map(Verdict, options.only or ())),
+        host=options.host or b"",
+        port=options.port,
+        expect=options.expect and Verdict(options.expect),
+        rotated=options.rotated,
+        table=options.table,
+        jobs=options.jobs,
+        cluster=options.cluster,
+    )
 
 
-def _check_format(options: argparse.Namespace) -> None:
-    """Settle the format, and refuse what does not go with a file of rows."""
+def _form(options: argparse.Namespace) -> str:
+    """The format; refuse what does not go with a file of rows."""
+    form: str | None = options.format
     if options.output and options.output.endswith(".parquet"):
-        if options.format not in (None, "parquet"):
+        if form not in (None, "parquet"):
             raise UsageError(f"-o {options.output} is a Parquet file: another --format wants another name")
-        options.format = "parquet"
-    options.format = options.format or "table"
-    if options.format != "parquet":
-        return
+        form = "parquet"
+    if form != "parquet":
+        return form or "table"
     if not options.output:
         raise UsageError("--format parquet is no text: name a file with -o")
     if options.step or options.annotate or options.witness:
         raise UsageError("--format parquet keeps rows, no timelines: leave out --step, --annotate and --witness")
+    return form
 
 
-def _show(report: Report, options: argparse.Namespace, stop: _Stop) -> None:
-    """Show the report as it was asked for."""
-    if options.each:
-        return  # the rows are written
-    if not options.step:
-        _write(report, options)
-    elif not stop.came():
-        from .views.step import walk
-
-        walk(report, color=_colored(options.color, sys.stdout))
-
-
-# -- the captures -------------------------------------------------------------------------------------------------
-
-
-class _Path(NamedTuple):
-    """A file to read, and the directory that it was found in (where what is no capture is passed over)."""
-
-    name: str
-    directory: str | None = None
-
-
-def _paths(given: Sequence[str], rotated: bool) -> Iterator[_Path]:
-    """The files to read; in a directory by name, numbers in names of rotated files by value."""
-    for name in given:
-        if name == "-" or not os.path.isdir(name):
-            yield from map(_Path, _meant(name))
-            continue
-        try:
-            with os.scandir(name) as entries:
-                files = sorted(
-                    (entry.path for entry in entries if entry.is_file() and entry.name[0] != "."),
-                    key=_by_number if rotated else None,
-                )
-        except OSError as error:
-            raise NotACapture(f"cannot read {name}: {error.strerror}") from error
-        if not files:
-            from shlex import quote
-
-            below = quote(f"{name.rstrip('/')}/**/*.pcap*")
-            raise NotACapture(f"no capture in {name}: no file lies directly in it; {below} finds those further down")
-        yield from (_Path(path, name) for path in files)
-
-
-def _meant(name: str) -> list[str]:
-    """The captures that a name means which is no directory: a URL and a pattern may mean several."""
-    if is_remote(name):
-        return expanded(name)
-    if any(letter in name for letter in "*?[") and not os.path.exists(name):
-        from glob import glob
-
-        found = glob(name, recursive=True)  # noqa: PTH207 - as above
-        return sorted(path for path in found if not os.path.isdir(path)) or [name]
-    return [name]
-
-
-def _by_number(path: str) -> list[tuple[int, str]]:
-    """A key by which capture.pcap, capture.pcap2 and capture.pcap10 come in this order."""
-    return [(int(number or 0), text) for text, number in re.findall(r"(\D*)(\d*)", path)]
-
-
-def _check_output(output: str | None, paths: Sequence[_Path]) -> None:
+def _check_output(output: str | None, captures: Sequence[Input]) -> None:
     """Refuse early what could not be written, or would be written over one of the captures."""
     if output is None:
         return
@@ -387,374 +263,38 @@ def _check_output(output: str | None, paths: Sequence[_Path]) -> None:
         return
     if os.path.isdir(output) or not os.access(output, os.W_OK):
         raise UsageError(f"cannot write {output}: it is a directory, or may not be written to")
-    for name, _ in paths:
-        if name != "-" and os.path.exists(name) and os.path.samefile(output, name):
+    for name, _ in captures:
+        if name != STANDARD_INPUT and os.path.exists(name) and os.path.samefile(output, name):
             raise UsageError(f"{output} is one of the captures: name another file to write to")
 
 
-def _read(
-    names: Sequence[str], options: argparse.Namespace, progress: _Progress | None
-) -> Iterator[CaptureResult | NotACapture]:
-    """Have the captures read by whom the options name."""
-    from .views import drawing
-
-    finish = drawing(options.format, **_manner(options))
-    if options.cluster:
-        from .cluster import Cluster
-        from .parallel import in_order
-
-        return in_order(Cluster(options.cluster, _asked(options), finish), names, progress)
-    from .parallel import analyze_many, fitting
-
-    jobs = 1 if options.each else options.jobs or fitting(names)  # rows have one writer
-    if len(names) == 1 and jobs > 1:
-        from .parallel_parts import analyze_parts
-
-        if one := analyze_parts(names, jobs, progress=progress, **_asked(options)):
-            return iter([one])
-    return analyze_many(names, jobs, progress, finish, **_asked(options))
-
-
-def _results(
-    paths: Sequence[_Path], options: argparse.Namespace, stop: _Stop, statuses: set[int]
-) -> Iterator[CaptureResult]:
-    """Read one capture after the other; what is none is said on standard error, and noted in *statuses*."""
-    progress = _Progress(paths) if not options.quiet and sys.stderr and sys.stderr.isatty() else None
-    barren: dict[str | None, None] = dict.fromkeys(path.directory for path in paths if path.directory)
-    results = _read([path.name for path in paths], options, progress)
-    for (name, directory), result in zip(paths, results, strict=False):
-        if isinstance(result, NotACapture):
-            if stop.came():  # what was read is too little to be anything
-                break
-            _refuse(result, _Path(name, directory), options, statuses)
-            continue
-        barren.pop(directory, None)
-        yield result
-        if stop.came():
-            break
-    else:
-        for directory in barren:
-            _say(f"no capture in {directory}")
-            statuses.add(3)
-    if progress:
-        progress.close()
-
-
-def _rotated(
-    paths: Sequence[_Path], options: argparse.Namespace, stop: _Stop, statuses: set[int]
-) -> Iterator[CaptureResult]:
-    """The same for --rotated: all files are one capture."""
-    from .parallel import cores
-    from .parallel_parts import analyze_parts
-    from .reader import analyze_set
-
-    progress = _Progress(paths) if not options.quiet and sys.stderr and sys.stderr.isatty() else None
-    given = {path.name: path for path in paths}
-
-    def refuse(error: NotACapture, name: str) -> None:
-        if not stop.came():
-            _refuse(error, given[name], options, statuses)
-
-    try:
-        names = [path.name for path in paths]
-        if options.cluster:
-            yield _rotated_there(names, options, progress, refuse)
-            return
-        jobs = 1 if options.each else options.jobs or cores()  # rows have one writer
-        found = analyze_parts(names, jobs, progress=progress, refused=refuse, **_asked(options)) if names[1:] else None
-        yield found or analyze_set(names, **_asked(options), progress=progress, refused=refuse)
-    except NotACapture:
-        statuses.add(3)
-        if not stop.came() and all(path.directory for path in paths):
-            for directory in dict.fromkeys(path.directory for path in paths):
-                _say(f"no capture in {directory}")
-    if progress:
-        progress.close()
-
-
-def _rotated_there(
-    names: Sequence[str],
-    options: argparse.Namespace,
-    progress: _Progress | None,
-    refuse: Callable[[NotACapture, str], None],
-) -> CaptureResult:
-    from .cluster import Cluster
-
-    with closing(Cluster(options.cluster, _asked(options))) as cluster:
-        return cluster.rotated(names, refuse, progress)
-
-
-def _refuse(error: NotACapture, path: _Path, options: argparse.Namespace, statuses: set[int]) -> None:
-    """Say that a file is no capture or cannot be read; in a directory what is none is passed over."""
-    passed_over = path.directory and os.access(path.name, os.R_OK)
-    if not passed_over:
-        statuses.add(3)
-    if not passed_over or options.verbose:
-        _say(str(error))
-
-
-def _asked(options: argparse.Namespace) -> Asked:
-    """What the command line asks of an analysis."""
-    from .reader import ALL, TABLE
-
-    return {
-        "collect": _collect(options),
-        "most": ALL if options.all or options.each else MOST,
-        "each": options.each,
-        "only": frozenset(map(Verdict, options.only or ())),
-        "table": options.table or TABLE,
-        "port": options.port,
-        "host": options.host or b"",
-    }
-
-
-def _collect(options: argparse.Namespace) -> Collection[Verdict]:
-    """The verdicts whose openings are wanted with their segments."""
-    if options.all or options.only or options.each or options.annotate:
-        return frozenset(Verdict)
-    return () if options.quiet and options.format == "table" and not options.step else REMARKABLE
-
-
-def _shown(result: CaptureResult, options: argparse.Namespace) -> CaptureResult:
-    """A capture as the report shows it: where packets are annotated, more openings are wanted than are shown."""
-    if not options.annotate or options.all or options.only:
-        return result
-    shown = [opening for opening in result.openings if opening.verdict in REMARKABLE]
-    left_out = sum(times for verdict, times in result.verdicts.items() if verdict in REMARKABLE) - len(shown)
-    return replace(result, openings=shown, left_out=left_out)
-
-
-def _check_files(option: str, paths: Sequence[_Path]) -> None:
+def _check_files(option: str, captures: Sequence[Input]) -> None:
     """Refuse what can be read only once, where *option* reads the capture again."""
-    for name, _ in paths:
-        if name == "-" or is_remote(name) or (os.path.exists(name) and not os.path.isfile(name)):
-            what = "standard input" if name == "-" else name
+    for capture in captures:
+        if capture.read_once:
+            what = "standard input" if capture.name == STANDARD_INPUT else capture.name
             raise UsageError(f"{option} reads the capture a second time: save {what} in a file, and name that")
 
 
-# -- the annotated capture -----------------------------------------------------------------------------------------
-
-
-def _check_annotated(options: argparse.Namespace, paths: Sequence[_Path]) -> None:
+def _check_annotated(options: argparse.Namespace, captures: Sequence[Input]) -> None:
     if options.annotate is None:
         return
-    _check_files("--annotate", paths)
-    if len(paths) != 1:
-        raise UsageError(f"--annotate writes one capture once more: name one, not {len(paths)}")
+    _check_files("--annotate", captures)
+    if len(captures) != 1:
+        raise UsageError(f"--annotate writes one capture once more: name one, not {len(captures)}")
     if options.output and os.path.abspath(options.output) == os.path.abspath(options.annotate):
         raise UsageError("-o and --annotate name the same file")
-    _check_output(options.annotate, paths)
+    _check_output(options.annotate, captures)
 
 
-def _annotate(result: CaptureResult, output: str) -> None:
-    from .report import entries
-    from .views.annotated import annotate
-
-    refused = annotate(result.name, result, entries(0, result), output)
-    if refused:
-        _say(f"{refused} packets have no comment in {output}: they stand in simple packet blocks, which hold none")
-    if result.left_out:
-        _say(f"{result.left_out:,} openings have no comments in {output}, the first {MOST:,} of a kind have: try --all")
-
-
-# -- the walk in the terminal --------------------------------------------------------------------------------------
-
-
-def _check_step(options: argparse.Namespace) -> None:
+def _check_step(options: argparse.Namespace, form: str) -> None:
     if not options.step:
         return
-    if options.format != "table" or options.output:
+    if form != "table" or options.output:
         raise UsageError("--step shows the openings in the terminal: leave out --format and -o")
     from .views.step import check
 
     check()
-
-
-# -- the second witness --------------------------------------------------------------------------------------------
-
-
-def _witness(paths: Sequence[_Path]) -> Tshark:
-    """Raise UsageError early where there is none, or where it could not read what we read."""
-    _check_files("--witness", paths)
-    from .wireshark import Tshark
-
-    return Tshark()
-
-
-def _question(tshark: Tshark, report: Report, statuses: set[int]) -> None:
-    """Ask about the frames of all openings in the report; say what is read differently, and what was not asked."""
-    from .wireshark import FRAMES, Evidence
-
-    report.witness = Evidence(tshark.version)
-    for place, result in enumerate(report.captures):
-        segments = [segment for opening in result.openings for segment in opening.segments]
-        try:
-            answers = tshark.ask(result.name, segments)
-        except NotACapture as error:
-            statuses.add(3)
-            _say(str(error))
-            continue
-        report.witness.frames.update(((place, frame), witness) for frame, witness in answers.items())
-        if len(segments) > FRAMES:
-            _say(f"{result.name}: Wireshark was asked about the first {FRAMES:,} of {len(segments):,} frames")
-    if report.witness.differences:
-        _say(f"Wireshark reads {report.witness.differences} fields differently, which is an error: see the report")
-
-
-# -- the report ----------------------------------------------------------------------------------------------------
-
-
-def _write(report: Report, options: argparse.Namespace) -> None:
-    if options.output is not None:
-        from .output import opened
-
-        with _writing(options.output), open(opened(options.output), "w", encoding="utf-8", errors=_ESCAPE) as stream:
-            _print(_rendered(report, options), stream)
-    elif sys.stdout is None:
-        raise UsageError("standard output is closed: name a file with -o")
-    else:
-        if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(errors=_ESCAPE)
-        with _writing(_STANDARD_OUTPUT):
-            _print(_rendered(report, options), sys.stdout)
-
-
-#: What the encoding of a stream cannot say is escaped.
-_ESCAPE = "backslashreplace"
-
-_STANDARD_OUTPUT = "standard output"
-
-
-@contextmanager
-def _writing(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if name == _STANDARD_OUTPUT and isinstance(error, BrokenPipeError):
-            raise
-        if name == _STANDARD_OUTPUT:  # or Python would try again at exit, and complain in its own words
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise Incomplete(f"cannot write {name}: {error.strerror}") from error
-
-
-def _rendered(report: Report, options: argparse.Namespace) -> Iterator[str]:
-    from .views import rendered
-
-    return rendered(report, options.format, **_manner(options))
-
-
-class _Manner(TypedDict):
-    """What the views take besides a report and a format."""
-
-    color: bool
-    verbose: bool
-    quiet: bool
-
-
-def _manner(options: argparse.Namespace) -> _Manner:
-    color = options.format == "table" and _colored(options.color, None if options.output else sys.stdout)
-    return {"color": color, "verbose": options.verbose, "quiet": options.quiet}
-
-
-def _colored(choice: str, stream: IO[str] | None) -> bool:
-    if choice != "auto":
-        return choice == "always"
-    if stream is None or not stream.isatty():
-        return False
-    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def _print(pieces: Iterator[str], stream: IO[str]) -> None:
-    for piece in pieces:
-        stream.write(piece)
-    stream.flush()
-
-
-def _say(text: str) -> None:
-    if sys.stderr:
-        sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
-
-
-# -- signals and progress ------------------------------------------------------------------------------------------
-
-
-class _Stop:
-    """The signal that ends the run early, once one came."""
-
-    number = 0
-
-    def came(self) -> bool:
-        """Whether there was one."""
-        return self.number != 0
-
-    @property
-    def status(self) -> int:
-        """The exit status that a shell expects of a program which a signal ended."""
-        return 128 + (self.number or signal.SIGINT)
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Turn INT, TERM and HUP into KeyboardInterrupt."""
-        wanted: dict[signal.Signals, Callable[..., None]] = {}
-        # A script has SIGINT ignored in what it starts in the background; here it counts all the same.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-                wanted[number] = self._interrupt
-        before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _interrupt(self, number: int, _frame: object) -> None:
-        self.number = number
-        raise KeyboardInterrupt
-
-
-@contextmanager
-def _read_to_the_end() -> Iterator[None]:
-    """Where nobody reads on what is written here, end without a word, as SIGPIPE ends other programs.
-
-    The signal itself stays ignored: a worker that dies or a server that hangs up would send it as well.
-    """
-    try:
-        yield
-    except BrokenPipeError:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        os.kill(os.getpid(), signal.SIGPIPE)
-
-
-class _Progress:
-    """A bar on standard error with octets, rate and time left, for what takes longer than PATIENCE."""
-
-    def __init__(self, paths: Sequence[_Path]) -> None:
-        self.paths = paths
-        self.start = time.monotonic()
-        self.octets = 0
-        self.bar: Any = None  # a tqdm, once there is one
-
-    def __call__(self, octets: int) -> None:
-        """Note that so many octets more were read."""
-        self.octets += octets
-        if self.bar is not None:
-            self.bar.update(octets)
-        elif time.monotonic() - self.start > PATIENCE:
-            self._show()
-
-    def _show(self) -> None:
-        from .progress import bar
-
-        sizes = [os.stat(name).st_size for name, _ in self.paths if os.path.isfile(name)]
-        self.bar = bar(sum(sizes) if len(sizes) == len(self.paths) else None, unit="B", unit_scale=True)
-        self.bar.start_t -= time.monotonic() - self.start
-        self.bar.update(self.octets)
-        self.bar.refresh()
-
-    def close(self) -> None:
-        """Take the bar away."""
-        if self.bar is not None:
-            self.bar.close()
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ RETRIES = 3
 
 
 class Cluster:
-    """A crew for many.analyze_many(): the cluster whose scheduler is at *address*, or with "local" one of its own here.
+    """A crew for parallel.in_order(): the cluster whose scheduler is at *address*, or with "local" one of its own here.
 
     Raises UsageError where Dask is not installed or the versions do not fit, CannotCapture where nobody answers.
     """
@@ -65,7 +65,7 @@ class Cluster:
 
     def _check(self) -> None:
         """Refuse a cluster of another version: its reports would be of another kind."""
-        from .report import VERSION  # noqa: PLC0415
+        from . import VERSION  # noqa: PLC0415
 
         try:
             self._client.get_versions(check=True)
@@ -157,6 +157,6 @@ def _in_one_go(paths: Sequence[str], asked: Asked) -> tuple[CaptureResult, list[
 
 
 def _version() -> str:
-    from .report import VERSION  # noqa: PLC0415
+    from . import VERSION  # noqa: PLC0415
 
     return VERSION

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,11 @@ class Endpoint(NamedTuple):
         """The address as text, ``127.0.0.1`` or ``::1``."""
         family = socket.AF_INET if len(self.packed) == 4 else socket.AF_INET6
         return socket.inet_ntop(family, self.packed)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the address is one of the loopback's: 127.0.0.0/8, ::1."""
+        return self.packed[0] == 127 if len(self.packed) == 4 else self.packed == bytes(15) + b"\1"
 
     def __str__(self) -> str:
         return f"{self.address}:{self.port}" if len(self.packed) == 4 else f"[{self.address}]:{self.port}"
@@ -302,11 +307,7 @@ class CaptureResult:
     left_out: int = 0
     #: Refused attempts by destination, most attempts first.
     attempts: list[Attempts] = field(default_factory=list)
-    #: What analysis.portwalk finds in them, once somebody looked.
-    walks: Any = field(default=None, compare=False)
-    #: What a view shows of them, once analysis.views.drawing() has drawn it; ``attempts`` and ``walks`` are empty then.
-    drawn: str | None = field(default=None, compare=False)
     #: The files of a capture that was cut into several, in order.
     parts: tuple[Piece, ...] = ()
-    #: Whether it was put together from parts, and may differ from what the whole gives (analysis.parts says when).
+    #: Whether it was put together from parts, and may differ from what the whole gives (analysis.partial says when).
     unsure: bool = False

@@ -1,12 +1,22 @@
-"""Opening a file to write: so that nobody else's is touched, whoever owns the directories on the way there."""
+"""Writing: a report to standard output or a file, so that no file of anybody else's is touched.
+
+That holds whoever owns the directories on the way to the file.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
+import sys
 from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from .errors import Incomplete, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 #: O_NONBLOCK: the open() of a FIFO without a reader fails instead of waiting for one.
 _FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -20,6 +30,44 @@ _REASONS = {
     errno.ENXIO: "it is a FIFO; write to standard output, and send that there",
     errno.EEXIST: "it exists and is not a regular file of yours with this one name; choose another",
 }
+
+#: What the encoding of a stream cannot say is escaped.
+_ESCAPE = "backslashreplace"
+
+_STANDARD_OUTPUT = "standard output"
+
+
+def write(pieces: Iterable[str], path: str | None) -> None:
+    """Write text to the file *path* (see opened()) or, where that is None, to standard output.
+
+    Raises UsageError where there is no standard output, Incomplete where writing fails, and BrokenPipeError where
+    nobody reads standard output any more.
+    """
+    if path is not None:
+        # pathlib takes longer to import than a small capture to read
+        with writing(path), open(opened(path), "w", encoding="utf-8", errors=_ESCAPE) as stream:
+            stream.writelines(pieces)
+    elif sys.stdout is None:
+        raise UsageError("standard output is closed: name a file with -o")
+    else:
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(errors=_ESCAPE)
+        with writing(_STANDARD_OUTPUT):
+            sys.stdout.writelines(pieces)
+            sys.stdout.flush()
+
+
+@contextmanager
+def writing(name: str) -> Iterator[None]:
+    """Say of an OSError in here that *name* cannot be written: raises Incomplete."""
+    try:
+        yield
+    except OSError as error:
+        if name == _STANDARD_OUTPUT and isinstance(error, BrokenPipeError):
+            raise
+        if name == _STANDARD_OUTPUT:  # or Python would try again at exit, and complain in its own words
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Incomplete(f"cannot write {name}: {error.strerror}") from error
 
 
 def opened(path: str, *, new: bool = False) -> int:

@@ -1,44 +1,205 @@
-"""Many captures on all cores: in the order asked for, whatever is ready first, with a bounded number under way.
+"""Captures on several processors: many captures, each by one of them; or one capture in parts, put together again.
 
-Each worker is a process: most of the time goes by in Python (the port walks, the openings), where threads would wait
-for each other, and what a capture does to its reader (damage, an end for want of memory) is that capture's own affair.
+**Many captures** come in the order asked for, whatever is ready first, with a bounded number under way. Each worker is
+a process: most of the time goes by in Python (the port walks, the openings), where threads would wait for each other,
+and what a capture does to its reader (damage, an end for want of memory) is that capture's own affair.
+
+**Parts of one capture** are ranges of its file, or groups of the files that it was cut into. They are read by the same
+processes, or by threads where the compiled engine needs nothing of Python meanwhile.
+
+Ctrl-C is heard by the main thread of the process that was begun by the user, and by nobody else (see deaf()); it tells
+the others to stop.
 """
 
-# ruff: noqa: PTH113, PTH202 -- pathlib takes longer to import than a small capture to read
+# ruff: noqa: PTH113, PTH123, PTH202 -- pathlib takes longer to import than a small capture to read
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 from collections import deque
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .engine import COMPILED
 from .errors import NotACapture
+from .formats import pcap
+from .formats.compression import read
 from .formats.remote import is_remote
-from .parallel_parts import LARGE, deaf, end_with_employer, start_method
-from .reader import analyze
+from .model import Damage
+from .reader import Analysis, analyze, equal_ends, read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future, ProcessPoolExecutor
+    from multiprocessing.context import ForkContext, SpawnContext
     from multiprocessing.synchronize import Event
+    from threading import Thread
     from typing import Unpack
 
-    from .model import CaptureResult
+    from .model import CaptureResult, Octets, Piece
+    from .partial import Part
     from .reader import Asked
 
-    Found = CaptureResult | NotACapture
+    #: What is made of each result by whoever read the capture: a function that pickle knows by its name.
+    Finish = Callable[[CaptureResult], Any]
+    #: That, or the result where nothing is made of it; or why there is none.
+    Found = Any | NotACapture
+    Progress = Callable[[int], None]
 
-    #: What is done to each result by whoever read the capture: a function that pickle knows by its name.
-    Finish = Callable[[CaptureResult], object]
+#: Octets that are worth a process or a thread of their own.
+LARGE = 16 << 20
 
 #: Captures for each worker that are under way, or done and waiting for their turn.
 AHEAD = 4
+
+#: Octets in which the beginning of a record is looked for.
+_BLOCK = 1 << 20
+
+# -- workers ---------------------------------------------------------------------------------------------------------
 
 
 def cores() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def start_method() -> ForkContext | SpawnContext:
+    """How processes are begun: a fork is there at once, but with whatever other threads were in the middle of."""
+    import multiprocessing  # noqa: PLC0415 - seldom needed
+
+    try:
+        alone = len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - counts threads, whoever began them
+    except OSError:
+        alone = False
+    return multiprocessing.get_context("fork") if alone else multiprocessing.get_context("spawn")
+
+
+#: What ends a run. A terminal sends it to all processes in front of it, and only the first of them is to heed it.
+SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Hold these back: a start is not broken off half-way, and a process started in here goes on not hearing them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class Crew(Protocol):
+    """Those who do the work."""
+
+    @property
+    def size(self) -> int:
+        """How many tasks they can do at a time."""
+
+    def start(self, task: Any) -> Any:  # noqa: ANN401 - each has tasks and futures of its own
+        """Have somebody begin with it as soon as may be; what can be waited for."""
+
+    def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
+        """Wait for what comes of reading the capture at *path*; None where it was taken back."""
+
+    def stop(self) -> None:
+        """Have everybody end where they are."""
+
+    def close(self) -> None:
+        """Wait until they have."""
+
+
+class Processes:
+    """A crew on this machine: *jobs* processes that call ``work(task, *more)``.
+
+    It shares nothing: one that dies (for want of memory, say) takes but its task.
+    """
+
+    def __init__(self, jobs: int, work: Callable[..., Any], *more: Any) -> None:  # noqa: ANN401 - what work() takes
+        self.size = jobs
+        self._work, self._more = work, more
+        self._stopped: list[Event] = []
+        self._executor = self._hired(jobs)
+
+    def _hired(self, jobs: int) -> ProcessPoolExecutor:
+        from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - one capture needs none of it
+
+        context = start_method()
+        self._stopped.append(context.Event())
+        return ProcessPoolExecutor(jobs, context, _employ, (self._stopped[-1],))
+
+    def start(self, task: Any) -> Future[Any]:  # noqa: ANN401 - as above
+        """Have somebody begin with it as soon as may be."""
+        from concurrent.futures import BrokenExecutor  # noqa: PLC0415 - as above
+
+        with deaf():  # it may start a process
+            try:
+                return self._executor.submit(self._work, task, *self._more)
+            except BrokenExecutor:
+                self._executor = self._hired(self.size)
+                return self._executor.submit(self._work, task, *self._more)
+
+    def result(self, path: str, future: Future[Found]) -> Found | None:
+        """Wait for what comes of reading the capture at *path*; None where it was not begun."""
+        from concurrent.futures import BrokenExecutor  # noqa: PLC0415 - as above
+
+        try:
+            return None if future.cancelled() else future.result()
+        except BrokenExecutor:  # all that were under way get to hear this; whose fault it was, shows where it is alone
+            try:
+                with self._hired(1) as alone:
+                    with deaf():
+                        again = alone.submit(self._work, path, *self._more)
+                    return again.result()
+            except BrokenExecutor:
+                return NotACapture(f"cannot read {path}: the process that read it died")
+
+    def stop(self) -> None:
+        """Have everybody end where they are."""
+        for event in self._stopped:
+            event.set()
+
+    def close(self) -> None:
+        """Wait until they have."""
+        self._executor.shutdown(cancel_futures=True)
+
+
+_stopped: Event
+
+
+def _employ(stopped: Event) -> None:
+    """A worker begins. It ends when it is told to, or when its employer is gone.
+
+    It hears no signals, see deaf(), but its employer's SIGTERM: where one of them died, the executor sends it to the
+    others and waits for them to end (from Python 3.12 on they are not asked in another way).
+    """
+    import multiprocessing  # noqa: PLC0415 - one capture needs none of it
+    import threading  # noqa: PLC0415
+
+    global _stopped  # noqa: PLW0603 - that is how executors hand things to their workers
+    _stopped = stopped
+    employer = multiprocessing.parent_process()
+    assert employer  # noqa: S101 - for the type checker
+
+    def outlived() -> None:
+        employer.join()
+        os._exit(1)
+
+    def dismissed() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != employer.pid:
+            pass
+        os._exit(1)
+
+    for target in (outlived, dismissed):
+        threading.Thread(target=target, daemon=True).start()
+
+
+# -- many captures ---------------------------------------------------------------------------------------------------
 
 
 def fitting(paths: Sequence[str]) -> int:
@@ -50,7 +211,7 @@ def fitting(paths: Sequence[str]) -> int:
 def analyze_many(
     paths: Sequence[str],
     jobs: int,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
     finish: Finish | None = None,
     **asked: Unpack[Asked],
 ) -> Iterator[CaptureResult | NotACapture]:
@@ -64,30 +225,10 @@ def analyze_many(
     jobs = min(jobs, len(paths)) if all(is_remote(path) or os.path.isfile(path) for path in paths) else 1
     if jobs <= 1:
         return (attempt(path, asked, progress, finish) for path in paths)
-    return in_order(Processes(jobs, asked, finish), paths, progress)
+    return in_order(Processes(jobs, _employed, asked, finish), paths, progress)
 
 
-class Crew(Protocol):
-    """Those who do the work."""
-
-    @property
-    def size(self) -> int:
-        """How many captures they can read at a time."""
-
-    def start(self, path: str) -> Any:  # noqa: ANN401 - each has futures of its own
-        """Have somebody begin with it as soon as may be; what can be waited for."""
-
-    def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
-        """Wait for what comes of it; None where it was taken back."""
-
-    def stop(self) -> None:
-        """Have everybody end where they are."""
-
-    def close(self) -> None:
-        """Wait until they have."""
-
-
-def in_order(crew: Crew, paths: Iterable[str], progress: Callable[[int], None] | None = None) -> Iterator[Found]:
+def in_order(crew: Crew, paths: Iterable[str], progress: Progress | None = None) -> Iterator[Found]:
     """What *crew* finds in each of these captures, in their order; see analyze_many(). It is dismissed afterwards.
 
     *progress* is called with the size of each that is read, if it is known.
@@ -122,13 +263,13 @@ def in_order(crew: Crew, paths: Iterable[str], progress: Callable[[int], None] |
         crew.close()
 
 
-def tell(progress: Callable[[int], None] | None, path: str) -> None:
+def tell(progress: Progress | None, path: str) -> None:
     """Call *progress* with the size of the capture at *path*, if that is known."""
     if progress and os.path.isfile(path):
         progress(os.path.getsize(path))
 
 
-def attempt(path: str, asked: Asked, progress: Callable[[int], None] | None, finish: Finish | None = None) -> Found:
+def attempt(path: str, asked: Asked, progress: Progress | None, finish: Finish | None = None) -> Found:
     """Analyse one capture, and *finish* the result; what keeps it from that is returned, not raised."""
     try:
         result = analyze(path, progress=progress, **asked)
@@ -136,93 +277,305 @@ def attempt(path: str, asked: Asked, progress: Callable[[int], None] | None, fin
         return error
     except MemoryError:
         return NotACapture(f"cannot read {path}: there is not enough memory for it")
-    if finish:
-        try:
-            finish(result)
-        except KeyboardInterrupt:
-            finish(result)  # what was read is kept, and this takes no longer than a moment
-    return result
+    return finished(result, finish)
 
 
-class Processes:
-    """A crew on this machine. It shares nothing: one that dies (for want of memory, say) takes but its capture."""
-
-    def __init__(self, jobs: int, asked: Asked, finish: Finish | None) -> None:
-        self.size = jobs
-        self._work = (asked, finish)
-        self._stopped: list[Event] = []
-        self._executor = self._hired(jobs)
-
-    def _hired(self, jobs: int) -> ProcessPoolExecutor:
-        from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - one capture needs none of it
-
-        context = start_method()
-        self._stopped.append(context.Event())
-        return ProcessPoolExecutor(jobs, context, _employ, (self._stopped[-1],))
-
-    def start(self, path: str) -> Future[Found]:
-        """Have somebody begin with it as soon as may be."""
-        from concurrent.futures import BrokenExecutor  # noqa: PLC0415 - as above
-
-        with deaf():  # it may start a process
-            try:
-                return self._executor.submit(_employed, path, *self._work)
-            except BrokenExecutor:
-                self._executor = self._hired(self.size)
-                return self._executor.submit(_employed, path, *self._work)
-
-    def result(self, path: str, future: Future[Found]) -> Found | None:
-        """Wait for what comes of it; None where it was not begun."""
-        from concurrent.futures import BrokenExecutor  # noqa: PLC0415 - as above
-
-        try:
-            return None if future.cancelled() else future.result()
-        except BrokenExecutor:  # all that were under way get to hear this; whose fault it was, shows where it is alone
-            try:
-                with self._hired(1) as alone:
-                    with deaf():
-                        again = alone.submit(_employed, path, *self._work)
-                    return again.result()
-            except BrokenExecutor:
-                return NotACapture(f"cannot read {path}: the process that read it died")
-
-    def stop(self) -> None:
-        """Have everybody end where they are."""
-        for event in self._stopped:
-            event.set()
-
-    def close(self) -> None:
-        """Wait until they have."""
-        self._executor.shutdown(cancel_futures=True)
-
-
-_stopped: Event
-
-
-def _employ(stopped: Event) -> None:
-    """A worker begins. It ends when it is told to, or when its employer is gone.
-
-    It hears no signals, see deaf(), but its employer's SIGTERM: where one of them died, the executor sends it to the
-    others and waits for them to end (from Python 3.12 on they are not asked in another way).
-    """
-    import threading  # noqa: PLC0415 - as above
-
-    global _stopped  # noqa: PLW0603 - that is how executors hand things to their workers
-    _stopped = stopped
-    employer = end_with_employer()
-
-    def dismissed() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != employer:
-            pass
-        os._exit(1)
-
-    threading.Thread(target=dismissed, daemon=True).start()
+def finished(result: CaptureResult, finish: Finish | None) -> Any:  # noqa: ANN401 - what finish() returns
+    """What *finish* makes of a result; it may not change it."""
+    if finish is None:
+        return result
+    try:
+        return finish(result)
+    except KeyboardInterrupt:
+        return finish(result)  # what was read is kept, and this takes no longer than a moment
 
 
 def _employed(path: str, asked: Asked, finish: Finish | None) -> Found:
+    """What a worker does with a capture."""
     return attempt(path, asked, _heed, finish)
 
 
 def _heed(_octets: int) -> None:
     if _stopped.is_set():
         raise KeyboardInterrupt  # analyze() notes it
+
+
+# -- parts of one capture --------------------------------------------------------------------------------------------
+
+#: A file, and which of its octets; all where there is no end.
+_Range = tuple[str, int, int | None]
+_Task = list[_Range]
+#: What one comes to (None where nothing was a capture), what was none and why, and whether Ctrl-C ended it.
+_Findings = tuple["Part | None", list[tuple[NotACapture, str]], bool]
+#: Waits for that; raises EOFError where whoever was at it died.
+_Ask = Callable[[], _Findings]
+
+
+def analyze_parts(
+    paths: Sequence[str],
+    jobs: int,
+    *,
+    progress: Progress | None = None,
+    refused: Callable[[NotACapture, str], None] | None = None,
+    **asked: Unpack[Asked],
+) -> CaptureResult | None:
+    """Analyse one capture, in one file or cut into several, on *jobs* processors: in as many processes or threads.
+
+    As analyze() does with one path, and analyze_set() with several. None where that is not worth while (where many
+    conversations are to be remembered the compiled engine is quicker by itself), or where the parts may give another
+    result than the whole: read it in one go then.
+    """
+    if jobs < 2 or (COMPILED and not equal_ends(asked.get("only", ()))):
+        return None
+    try:
+        whole = sum(map(os.path.getsize, paths))
+        if whole < LARGE or not all(map(os.path.isfile, paths)):
+            return None
+        jobs = min(jobs, whole // max(LARGE, 1) + 1)
+        tasks = _ranges(paths[0], jobs) if len(paths) == 1 else _groups(paths, jobs)
+        if len(tasks) < 2:
+            return None
+        with (_threads if COMPILED else _processes)(tasks[1:], asked) as others:
+            return _put_together(tasks, others, progress, refused, asked)
+    except (OSError, MemoryError):  # in one go it shows what is wrong, and how far it goes all the same
+        return None
+
+
+class _Unwanted(BaseException):
+    """Ends a worker's task whose result nobody waits for any more."""
+
+
+@contextmanager
+def _processes(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
+    """Have the tasks done in processes; who asks waits for one of them."""
+    crew = Processes(len(tasks), _findings_apart, asked)
+    try:
+        yield [partial(_answer, future) for future in [crew.start(task) for task in tasks]]
+    finally:
+        crew.stop()
+        crew.close()
+
+
+def _findings_apart(task: _Task, asked: Asked) -> _Findings:
+    """What a worker does with a task."""
+
+    def watch(_octets: int) -> None:
+        if _stopped.is_set():
+            raise _Unwanted
+
+    return _findings(task, asked, watch)
+
+
+def _answer(future: Future[_Findings]) -> _Findings:
+    from concurrent.futures import BrokenExecutor  # noqa: PLC0415 - seldom needed
+
+    try:
+        return future.result()
+    except BrokenExecutor as error:
+        raise EOFError from error
+
+
+@contextmanager
+def _threads(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
+    """Have the tasks done in threads; the compiled engine lets others run meanwhile."""
+    from queue import SimpleQueue  # noqa: PLC0415 - seldom needed
+    from threading import Thread  # noqa: PLC0415
+
+    over = False
+
+    def work(task: _Task, found: SimpleQueue[_Findings | None]) -> None:
+        findings = None
+        try:
+            findings = _findings(task, asked, watch)
+        except (OSError, MemoryError):
+            pass  # as if it had died
+        finally:
+            found.put(findings)
+
+    def watch(_octets: int) -> None:
+        if over:
+            raise KeyboardInterrupt
+
+    def ask(found: SimpleQueue[_Findings | None]) -> _Findings:
+        nonlocal over
+        try:
+            findings = found.get()
+        except KeyboardInterrupt:
+            over = True
+            findings = found.get()
+        if findings is None:
+            raise EOFError
+        return findings[0], findings[1], over
+
+    queues: list[SimpleQueue[_Findings | None]] = [SimpleQueue() for _ in tasks]
+    crew = [Thread(target=work, args=pair) for pair in zip(tasks, queues, strict=True)]
+    try:
+        _start(crew)
+        yield [partial(ask, found) for found in queues]
+    finally:
+        over = True
+        for thread in crew:
+            if thread.ident is not None:
+                thread.join()
+
+
+def _start(crew: Iterable[Thread]) -> None:
+    """Start these threads; Ctrl-C waits until they are. Raises OSError where no more are to be had."""
+    with deaf():
+        for thread in crew:
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise OSError(str(error)) from error
+
+
+def _findings(task: _Task, asked: Asked, progress: Progress | None) -> _Findings:
+    """Analyse what a task names as a part."""
+    from .partial import exported  # noqa: PLC0415 - few captures are read in parts
+
+    analysis = Analysis("", **asked)
+    analysis.engine.begin_part(True)
+    pieces, errors, stopped = _read(analysis, task, progress)
+    return exported(analysis, asked, pieces) if pieces else None, errors, stopped
+
+
+def _put_together(  # noqa: C901, PLR0912 - each way in which it may fail has its line
+    tasks: list[_Task],
+    others: list[_Ask],
+    progress: Progress | None,
+    refused: Callable[[NotACapture, str], None] | None,
+    asked: Asked,
+) -> CaptureResult | None:
+    """Read what the first task says, and add what the others find."""
+    from .partial import absorb, table_of  # noqa: PLC0415 - few captures are read in parts
+
+    one_file = tasks[0][0][2] is not None
+    sizes = list(map(_size, tasks))
+
+    def so_far(octets: int) -> None:  # the others get on with their ranges as fast, by and large
+        if progress:
+            progress(octets * sum(sizes) // sizes[0] if one_file else octets)
+
+    analysis = Analysis("", **asked)
+    analysis.engine.begin_part(False)
+    pieces, errors, stopped = _read(analysis, tasks[0], so_far)
+    for ask, size in zip(others, sizes[1:], strict=True):
+        if stopped:
+            break
+        if one_file and (not pieces or pieces[-1].damage):
+            return None  # what was taken for the beginning of a record is none, or the file is damaged
+        try:
+            found, its_errors, stopped = ask()
+        except EOFError:  # it died
+            return None
+        except KeyboardInterrupt:
+            stopped = True
+            break
+        if one_file and found is None and not stopped:
+            return None
+        errors += its_errors
+        if found is not None:
+            absorb(analysis, found)
+            pieces += found.pieces
+        if progress and not one_file:
+            progress(size)
+    if stopped and not pieces:
+        raise KeyboardInterrupt
+    if stopped and not pieces[-1].damage:
+        _, start, end = tasks[len(pieces) - 1][0] if one_file else ("", 0, None)
+        pieces[-1] = pieces[-1]._replace(damage=Damage((end or 0) - max(start - pcap.LENGTH, 0), "interrupted"))
+    if not pieces or (table_of(analysis).unsure and not stopped):
+        return None
+    for error, path in errors:
+        if refused:
+            refused(error, path)
+    result = analysis.whole(pieces)
+    if one_file:
+        last = tasks[len(pieces) - 1][0]
+        damage = pieces[-1].damage
+        result.name = last[0]
+        result.parts = ()
+        result.damage = damage and replace(damage, offset=damage.offset + max(last[1] - pcap.LENGTH, 0))
+    return result
+
+
+def _read(
+    analysis: Analysis, task: _Task, progress: Progress | None
+) -> tuple[list[Piece], list[tuple[NotACapture, str]], bool]:
+    """Feed *analysis*; return what each file held, which were none, and whether KeyboardInterrupt ended that."""
+    pieces: list[Piece] = []
+    errors: list[tuple[NotACapture, str]] = []
+    for path, start, end in task:
+        analysis.name = path
+        stopped = False
+        try:
+            if end is None:
+                stopped = read_file(analysis, path, progress)
+            else:
+                try:
+                    for block in _octets(path, start, end):
+                        if progress:
+                            progress(len(block))
+                        analysis.feed(block)
+                except KeyboardInterrupt:
+                    stopped = True
+                    analysis.damage("interrupted")
+            pieces.append(analysis.next_file())
+        except NotACapture as error:
+            analysis.forget_file()
+            errors.append((error, path))
+        if stopped:
+            return pieces, errors, True
+    return pieces, errors, False
+
+
+def _size(task: _Task) -> int:
+    """Octets of it."""
+    return sum((os.path.getsize(path) if end is None else end) - start for path, start, end in task)
+
+
+def _octets(path: str, start: int, end: int) -> Iterator[Octets]:
+    """The octets of a range, after the header of the file."""
+    with open(path, "rb", buffering=0) as file:
+        if start:
+            yield file.read(pcap.LENGTH)
+        before = start % mmap.PAGESIZE  # whole pages are copied faster
+        file.seek(start - before)
+        left = end - start + before
+        for block in read(file.fileno(), left):
+            yield block[before:left]
+            left -= len(block)
+            before = max(before - len(block), 0)
+            if left <= 0:
+                break
+
+
+def _groups(paths: Sequence[str], jobs: int) -> list[_Task]:
+    """The files in *jobs* groups of about one size."""
+    groups: list[_Task] = [[] for _ in range(jobs)]
+    sizes = list(map(os.path.getsize, paths))
+    before, whole = 0, sum(sizes)
+    for path, size in zip(paths, sizes, strict=True):
+        groups[min((before + size // 2) * jobs // whole, jobs - 1)].append((path, 0, None))
+        before += size
+    return [group for group in groups if group]
+
+
+def _ranges(path: str, jobs: int) -> list[_Task]:
+    """A pcap file in *jobs* ranges, each of which begins with a record, most probably; one where it is none."""
+    size = os.path.getsize(path)
+    with open(path, "rb") as file:
+        head = file.read(pcap.LENGTH + pcap.RECORD)
+        header = pcap.file_header(head) if len(head) == pcap.LENGTH + pcap.RECORD else None
+        if header is None or header.record != pcap.RECORD:
+            return []
+        record = pcap.record_header(header.order)
+        day = record.unpack(head[pcap.LENGTH :])[0]
+        starts = [0]
+        for place in range(1, jobs):
+            at = size * (8 * place + 1) // (8 * jobs + 1)  # the first logs nothing: it can take a little more
+            file.seek(at)
+            found = pcap.first_record(file.read(_BLOCK), record, day)
+            if found >= 0:
+                starts.append(at + found)
+    return [[(path, start, end)] for start, end in pairwise([*starts, size])]

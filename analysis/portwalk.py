@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .model import NANOSECONDS, Verdict
 from .odds import DOUBLE_HASH, LINUX_2_6, LINUX_5_12, LINUX_5_18, RANDOM, Algorithm, Odds, random_increments
+from .text import whole_percent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -183,18 +184,9 @@ def duration(seconds: float) -> str:
 
 
 def look(result: CaptureResult) -> list[Walk]:
-    """The walks of a capture. It takes some 2 us an attempt, so they are kept in the result."""
-    found: list[Walk] | None = result.walks
-    if found is None:
-        hits = {opening.source for opening in result.openings if opening.verdict is Verdict.SELF_CONNECT}
-        found = result.walks = list(walks(result.attempts, hits))
-    return found
-
-
-def overlook(result: CaptureResult) -> None:
-    """Leave out of a result what the walks are found from."""
-    result.attempts.clear()
-    result.walks = []
+    """Find the walks of a capture. It takes some 2 us an attempt: do it once."""
+    hits = {opening.source for opening in result.openings if opening.verdict is Verdict.SELF_CONNECT}
+    return list(walks(result.attempts, hits))
 
 
 def walks(attempts: Sequence[Attempts], hits: Collection[Endpoint] = ()) -> Iterator[Walk]:
@@ -381,17 +373,17 @@ def _sums(steps: tuple[float, ...], missed: float) -> dict[int, float]:
 def _evidence(way: Selection, widths: Sequence[int], track: _Track) -> str:
     """What speaks for it, in half a sentence."""
     near, unit = Counter(widths), track.unit
-    share = _percent(sum(near[wide] for wide in range(1, len(way.steps) + 1)) / len(widths))
+    share = whole_percent(sum(near[wide] for wide in range(1, len(way.steps) + 1)) / len(widths))
     if not way.steps:
         below = sum(later < port for port, later in pairwise(track.places)) / (len(track.places) - 1)
-        return f"{_percent(below)} of the ports lie below the one before, and however far"
+        return f"{whole_percent(below)} of the ports lie below the one before, and however far"
     if len(way.steps) > 2:
         return f"{share} of the steps are {unit} to {unit * len(way.steps)} ports wide, each width about as often"
-    following = f"{_percent(near[1] / len(widths))} of the steps lead to the next port" + " of that parity" * (
+    following = f"{whole_percent(near[1] / len(widths))} of the steps lead to the next port" + " of that parity" * (
         unit == 2
     )
     if len(way.steps) == 2:
-        return f"{following}, {_percent(near[2] / len(widths))} leave one out"
+        return f"{following}, {whole_percent(near[2] / len(widths))} leave one out"
     if track.others[-1]:
         return following + (", if attempts at other destinations count" if way.shared else ", whatever goes elsewhere")
     return f"{following} (algorithm 4 to the letter would look the same, but nothing is known to use it)"
@@ -403,10 +395,6 @@ def _unclear(track: _Track, pauses: Sequence[float]) -> str:
     if sorted(pauses)[len(pauses) // 2] >= LINUX_5_18.salted:
         return "the attempts are 10 s and more apart, and Linux starts from elsewhere every 10 s"
     return "the steps fit more than one way"
-
-
-def _percent(share: float) -> str:
-    return f"{math.floor(share * 100) if share > 0.5 else math.ceil(share * 100)} %"
 
 
 def _times(count: int) -> str:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tqdm import tqdm
+
+#: Seconds of reading before a progress bar appears.
+PATIENCE = 1.0
 
 
 def bar(total: float | None, **how: Any) -> tqdm[Any]:  # noqa: ANN401 - tqdm's own
@@ -15,3 +22,34 @@ def bar(total: float | None, **how: Any) -> tqdm[Any]:  # noqa: ANN401 - tqdm's 
 
     tqdm.monitor_interval = 0  # no second thread
     return tqdm(total=total, file=sys.stderr, leave=False, dynamic_ncols=True, **how)
+
+
+class Progress:
+    """A bar with octets, rate and time left, for reading the files *names* if that takes longer than PATIENCE."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = names
+        self.start = time.monotonic()
+        self.octets = 0
+        self.bar: Any = None  # a tqdm, once there is one
+
+    def __call__(self, octets: int) -> None:
+        """Note that so many octets more were read."""
+        self.octets += octets
+        if self.bar is not None:
+            self.bar.update(octets)
+        elif time.monotonic() - self.start > PATIENCE:
+            self._show()
+
+    def _show(self) -> None:
+        # pathlib takes longer to import than a small capture to read
+        sizes = [os.stat(name).st_size for name in self.names if os.path.isfile(name)]  # noqa: PTH113, PTH116
+        self.bar = bar(sum(sizes) if len(sizes) == len(self.names) else None, unit="B", unit_scale=True)
+        self.bar.start_t -= time.monotonic() - self.start
+        self.bar.update(self.octets)
+        self.bar.refresh()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()

@@ -1,7 +1,7 @@
-"""Capture files and streams: recognise them, unpack them, feed the engine, hand its openings on.
+"""Capture files and streams: feed the engine with their octets, hand its openings on.
 
-Formats: pcap (tcpdump's file format, draft-ietf-opsawg-pcap) with micro- or nanoseconds in either byte order, and
-its "modified" kind with longer record headers; pcapng (draft-ietf-opsawg-pcapng) in either byte order.
+Formats (formats/): pcap with micro- or nanoseconds in either byte order, and its "modified" kind with longer record
+headers; pcapng in either byte order; compressed or not.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from .engine import REASONS, Engine, Finished
 from .errors import NotACapture
+from .formats import pcap, pcapng
 from .formats.compression import Cut, read, unpacked
+from .formats.recognise import ENOUGH, not_a_capture, recognised
 from .formats.remote import blocks as remote_blocks
 from .formats.remote import is_remote
 from .model import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets, Opening, Piece, Verdict
@@ -30,25 +32,6 @@ TABLE = 1 << 17
 
 #: As many as there may be.
 ALL = (1 << 64) - 1
-
-#: First four octets of a pcap file -> (octets of a record header, nanoseconds to a tick).
-PCAP = {0xA1B2C3D4: (16, 1000), 0xA1B23C4D: (16, 1), 0xA1B2CD34: (24, 1000)}
-#: Bits of the last word of a pcap file's header that are zero in every version there is.
-RESERVED = 0x03FF_0000
-ORDERS: tuple[Literal["big", "little"], ...] = ("big", "little")
-_BYTE_ORDER = (b"\x1a\x2b\x3c\x4d", b"\x4d\x3c\x2b\x1a")
-_PCAPNG = b"\x0a\x0d\x0d\x0a"
-
-#: What a file is told to be when it is neither: one hint for each thing people feed in by mistake.
-_HINTS = (
-    (b"#!", "it is a script"),
-    (b"\x7fELF", "it is a program"),
-    (b"%PDF", "it is a PDF document"),
-    (b"PK\x03\x04", "it is a zip archive: unpack it first"),
-    (b"snoop\0", "it is a snoop capture: convert it with editcap"),
-    (b"{", "it looks like JSON"),
-)
-
 
 #: Takes the name of a capture, and an opening in it.
 Each = Callable[[str, "Opening"], None]
@@ -144,10 +127,10 @@ class Analysis:
         return piece
 
     def _begin_file(self) -> None:
-        self._walk: Callable[[Octets, int, int], None] | None = None
+        self._read: Callable[[Octets, int, int], None] | None = None
         self._tail = bytearray()
-        self._need = 24
-        self._offset = 0  # of the first octet that is not walked yet
+        self._need = ENOUGH
+        self._offset = 0  # of the first octet that is not read yet
         self._damage: Damage | None = None
 
     def damage(self, reason: str) -> None:
@@ -159,68 +142,42 @@ class Analysis:
         """The next octets of the capture."""
         start, end = 0, len(data)
         # What the last portion left over is completed octet by octet as far as it needs, and no further.
-        while self._tail or self._walk is None:
+        while self._tail or self._read is None:
             taken = min(max(self._need - len(self._tail), 0), end - start)
             self._tail += data[start : start + taken]
             start += taken
             if len(self._tail) < self._need or self._damage:
                 return
-            if self._walk is None:
+            if self._read is None:
                 self._begin()
             else:
                 tail = self._tail
-                self._step(tail, 0, len(tail))
+                self._take(tail, 0, len(tail))
                 self._tail = tail[self.engine.position :]
         if start < end and not self._damage:
-            self._step(data, start, end)
+            self._take(data, start, end)
             if self._damage is None:
                 self._tail += data[self.engine.position : end]
 
     def _begin(self) -> None:
-        """Recognise the file by its first 24 octets."""
-        head = bytes(self._tail)
-        if head[:4] == _PCAPNG and head[8:12] in _BYTE_ORDER:
+        """Recognise the file by its first octets."""
+        header = recognised(self.name, bytes(self._tail))
+        if header is None:
             self.format = "pcapng"
-            self._walk = self.engine.pcapng
-            self._need = 12
+            self._read = self.engine.pcapng
+            self._need = pcapng.SMALLEST
             return
-        for order in ORDERS:
-            kind = PCAP.get(int.from_bytes(head[:4], order))
-            if kind:
-                header, scale = kind
-                major, minor = (int.from_bytes(head[at : at + 2], order) for at in (4, 6))
-                # The upper bits of the link type's word may tell the length of the frame check sequence.
-                link = int.from_bytes(head[20:24], order)
-                if major != 2 or minor > 4 or link & RESERVED:
-                    raise NotACapture(
-                        f"{self.name} is not a capture: it begins as pcap, but of no version that is known"
-                    )
-                link &= 0xFFFF
-                self.format = "pcap"
-                self.engine.begin_pcap(order == "big", header, scale, link)
-                self._walk = self.engine.pcap
-                self._need = header
-                self._offset = 24
-                self._tail.clear()
-                return
-        raise NotACapture(self._not_a_capture(head))
+        self.format = "pcap"
+        self.engine.begin_pcap(header.order == "big", header.record, header.scale, header.link)
+        self._read = self.engine.pcap
+        self._need = header.record
+        self._offset = pcap.LENGTH
+        self._tail.clear()
 
-    def _not_a_capture(self, head: bytes) -> str:
-        for magic, hint in _HINTS:
-            if head.startswith(magic):
-                return f"{self.name} is not a capture: {hint}"
-        if len(head) < 24 and (
-            head[:4] == _PCAPNG[: len(head)] or any(int.from_bytes(head[:4], order) in PCAP for order in ORDERS)
-        ):
-            return f"{self.name} is cut off inside the file header: capture it again"
-        if head and all(32 <= octet < 127 or octet in b"\t\r\n" for octet in head):
-            return f"{self.name} is not a capture: it is text"
-        return f"{self.name} is not a capture: it begins neither as pcap nor as pcapng"
-
-    def _step(self, data: Octets, start: int, end: int) -> None:
-        """Walk what is whole in data[start:end]."""
-        assert self._walk is not None  # noqa: S101 - for the type checker
-        self._walk(data, start, end)
+    def _take(self, data: Octets, start: int, end: int) -> None:
+        """Read what is whole in data[start:end]."""
+        assert self._read is not None  # noqa: S101 - for the type checker
+        self._read(data, start, end)
         self._need = self.engine.need
         self._offset += self.engine.position - start
         self._hand_on()
@@ -236,12 +193,12 @@ class Analysis:
 
     def _check_end(self) -> None:
         """See whether the file may end here; raise NotACapture where it was none."""
-        if self._walk is None:
+        if self._read is None:
             if self._damage:
                 raise NotACapture(f"{self.name} breaks before its first packet: {self._damage.reason}")
             if not self._tail:
                 raise NotACapture(f"{self.name} is not a capture: it is empty")
-            raise NotACapture(self._not_a_capture(bytes(self._tail)))
+            raise NotACapture(not_a_capture(self.name, bytes(self._tail)))
         if self._tail and self._damage is None:
             missing = self._need - len(self._tail)
             what = "record" if self.format == "pcap" else "block"

@@ -55,7 +55,7 @@ class Step(NamedTuple):
 
 @dataclass(slots=True)
 class Replay:
-    """The account of one opening.
+    """What is known of one opening.
 
     ``segments`` are in the order of cause and effect, which is capture order but for a SYN captured after its
     SYN-ACK. ``sockets`` are the distinct endpoints, the opener first. ``isn`` holds the initial sequence number
@@ -97,7 +97,7 @@ _OPEN = frozenset({State.ESTABLISHED, State.FIN_WAIT_2, State.TIME_WAIT})
 
 
 def replay(opening: Opening) -> Replay:
-    """Replay *opening*. Any segments give an account; what does not fit is in its findings."""
+    """Replay *opening*. Any segments give a replay; what does not fit is in its findings."""
     return _Player(opening).play()
 
 
@@ -265,7 +265,7 @@ class _Player:
     def __init__(self, opening: Opening) -> None:
         segments = _in_order(opening)
         ends = dict.fromkeys((opening.source, opening.destination))
-        self.account = Replay(opening, segments, tuple(ends))
+        self.replay = Replay(opening, segments, tuple(ends))
         self.sockets = {endpoint: _Socket(endpoint) for endpoint in ends}
         self.segments = [_Seg(segment) for segment in segments]
         self.plan = _plan(self.segments)
@@ -281,14 +281,14 @@ class _Player:
             self.send(segment, goes_on=_goes_on(segments, place))
             for arrived in due.get(place, ()):
                 self.arrive(segments[arrived], self.plan[arrived], segment.frame if arrived != place else None)
-        return self.account
+        return self.replay
 
     def send(self, segment: _Seg, *, goes_on: bool) -> None:
         """The segment leaves its source."""
         socket = self.sockets[segment.source]
         event = socket.sending(segment)
         if segment.syn:
-            self.account.isn.setdefault(segment.source, segment.seq)
+            self.replay.isn.setdefault(segment.source, segment.seq)
         if event is Event.SEND_RST and goes_on:
             self._stay(
                 socket, segment, "the connection goes on after this RST: forged, or not meant for it", finding=True
@@ -319,7 +319,7 @@ class _Player:
             socket.owed, socket.owed_state = segment, socket.state
         for event in events:
             was = socket.state
-            reason = _why_received(segment, event, self.account.opening.to_itself)
+            reason = _why_received(segment, event, self.replay.opening.to_itself)
             self._step(socket, segment, event, reason=reason, inferred=arrival.proof is None, after_frame=crossed)
             if socket.state is State.ESTABLISHED and was is not State.ESTABLISHED:
                 self._into_handshake(segment, even_when_open=True)
@@ -341,7 +341,7 @@ class _Player:
         if row:
             socket.state = row.passive if row.passive and socket.passive else row.to
         text = f"{event} {spoken(segment.whole.flags & ~Flag.PSH)}" if event is Event.RETRANSMIT else event.value
-        self.account.steps.append(
+        self.replay.steps.append(
             Step(
                 segment.frame,
                 text,
@@ -361,7 +361,7 @@ class _Player:
     def _stay(self, socket: _Socket, segment: _Seg, reason: str, *, finding: bool = False) -> None:
         """Record that nothing is known to have happened."""
         event = f"{'send' if finding else 'receive'} {spoken(segment.whole.flags & ~Flag.PSH)}"
-        self.account.steps.append(
+        self.replay.steps.append(
             Step(
                 segment.frame,
                 event,
@@ -382,8 +382,8 @@ class _Player:
         return pure and not socket.greeted and socket.owed is not None and socket.owed.syn
 
     def _into_handshake(self, segment: _Seg, *, even_when_open: bool) -> None:
-        frames = self.account.handshake
-        if segment.frame not in frames and (even_when_open or not self.account.established):
+        frames = self.replay.handshake
+        if segment.frame not in frames and (even_when_open or not self.replay.established):
             frames.append(segment.frame)
 
 

@@ -11,58 +11,73 @@ from typing import IO, TYPE_CHECKING, overload
 
 if TYPE_CHECKING:
     from .model import CaptureResult
+    from .portwalk import Walk
 
-#: Octets of results that stay in memory, estimated.
+    #: The port walks of a capture as a view wants them: text, or what they are; None where no view has prepared them.
+    Walks = str | list[Walk] | None
+
+#: Octets of results that stay in memory, estimated, where there may be thousands.
 ROOM = 32 << 20
+#: More than there will ever be.
+NO_BOUND = 1 << 62
 
 _ATTEMPT, _SEGMENT, _RESULT = 10, 500, 2000  # octets
 
 
 class Shelf(Sequence["CaptureResult"]):
-    """Results in the order in which they are added. Those past ROOM are read back whenever they are asked for.
+    """Results in the order in which they are added. Those past *room* are read back whenever they are asked for.
+
+    What a view has prepared of the port walks of each waits beside it: walks().
 
     The file has no name, in the directory that Python's tempfile chooses (TMPDIR). Where it cannot be written, the
     results stay in memory. To be closed.
     """
 
-    def __init__(self, room: int = ROOM) -> None:
+    def __init__(self, room: int = NO_BOUND) -> None:
         self._room = room
         self._near: list[CaptureResult] = []
+        self._walks: list[Walks] = []  # of those
         self._file: IO[bytes] | None = None
         self._places: list[int] = []  # where in the file each of the others begins
-        self._last: tuple[int, CaptureResult] | None = None  # views ask for one several times
+        self._last: tuple[int, tuple[CaptureResult, Walks]] | None = None  # views ask for one several times
 
-    def append(self, result: CaptureResult) -> None:
+    def append(self, result: CaptureResult, walks: Walks = None) -> None:
         """Take in one more."""
-        self._room -= _weight(result)
+        self._room -= _weight(result, walks)
         if self._places or self._room < 0:
             try:
-                self._put_away(result)
+                self._put_away((result, walks))
             except OSError:  # no such directory, or a full one
                 if self._places:
-                    self._near += self._taken_back()
+                    self._take_back()
             else:
                 return
         self._near.append(result)
+        self._walks.append(walks)
 
-    def _put_away(self, result: CaptureResult) -> None:
+    def walks(self, place: int) -> Walks:
+        """What was prepared of the port walks of the result at *place*."""
+        return self._walks[place] if place < len(self._near) else self._read(place)[1]
+
+    def _put_away(self, both: tuple[CaptureResult, Walks]) -> None:
         import pickle  # noqa: PLC0415 - most runs need none of it; nobody else can write to the file
         import tempfile  # noqa: PLC0415
 
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115 - close() does
         place = self._file.seek(0, 2)
-        pickle.dump(result, self._file, pickle.HIGHEST_PROTOCOL)
+        pickle.dump(both, self._file, pickle.HIGHEST_PROTOCOL)
         self._file.flush()
         self._places.append(place)
 
-    def _taken_back(self) -> list[CaptureResult]:
-        """All that is in the file, which is given up."""
-        results = [self[place] for place in range(len(self._near), len(self))]
+    def _take_back(self) -> None:
+        """Keep in memory what is in the file, which is given up."""
+        for result, walks in [self._read(place) for place in range(len(self._near), len(self))]:
+            self._near.append(result)
+            self._walks.append(walks)
         self._places.clear()
-        self._room = 1 << 62
+        self._room = NO_BOUND
         self.close()
-        return results
 
     def close(self) -> None:
         """Give up the file."""
@@ -81,8 +96,10 @@ class Shelf(Sequence["CaptureResult"]):
         if isinstance(place, slice):
             return [self[one] for one in range(*place.indices(len(self)))]
         place = range(len(self))[place]
-        if place < len(self._near):
-            return self._near[place]
+        return self._near[place] if place < len(self._near) else self._read(place)[0]
+
+    def _read(self, place: int) -> tuple[CaptureResult, Walks]:
+        """The one at *place* in the file."""
         if self._last is None or self._last[0] != place:
             import pickle  # noqa: PLC0415 - as above
 
@@ -92,8 +109,8 @@ class Shelf(Sequence["CaptureResult"]):
         return self._last[1]
 
 
-def _weight(result: CaptureResult) -> int:
+def _weight(result: CaptureResult, walks: Walks) -> int:
     """About how many octets it takes."""
     attempts = sum(len(one.ports) for one in result.attempts)
     segments = sum(1 + len(opening.segments) for opening in result.openings)
-    return _RESULT + _ATTEMPT * attempts + _SEGMENT * segments + len(result.drawn or "")
+    return _RESULT + _ATTEMPT * attempts + _SEGMENT * segments + (len(walks) if isinstance(walks, str) else 0)

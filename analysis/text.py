@@ -1,6 +1,8 @@
-"""Making text from elsewhere safe to show: file names, interface names, comments out of captures."""
+"""Text for people: shares in percent; and text from elsewhere (file names, comments out of captures) safe to show."""
 
 from __future__ import annotations
+
+import math
 
 
 def printable(text: str) -> str:
@@ -12,3 +14,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def percent(share: float) -> str:
+    """A probability as people say it: ``0.7 %``, ``63 %``, never 100 % where it is not sure."""
+    if 0 < share < 0.0995:
+        return f"{share * 100:.1g} %" if share < 0.01 else f"{share * 100:.1f} %"
+    return f"{math.floor(share * 100 + 1e-9) if share > 0.99 else round(share * 100)} %"
+
+
+def whole_percent(share: float) -> str:
+    """A share of what was counted, rounded towards the half: neither 0 % nor 100 % where it is not all or nothing."""
+    return f"{math.floor(share * 100) if share > 0.5 else math.ceil(share * 100)} %"

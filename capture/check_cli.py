@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from analysis.commandline import Formatter, add_color, add_version, colored, ended_at_once, positive, say, whole
 from analysis.errors import CannotCapture, Incomplete, SelfconnError
 from analysis.output import put
-from analysis.text import printable
-
-from .cli import ends_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,35 +49,7 @@ Exit status:
 """
 
 
-class _Version(argparse.Action):
-    """--version, which alone has to know it."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from analysis.report import VERSION  # noqa: PLC0415 - and all that a report needs
-
-        sys.stdout.write(f"{PROGRAM} {VERSION} (Python {sys.version.split()[0]})\n")
-        parser.exit()
-
-
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    """Help of one width: to ask for the terminal's, argparse would import every compressor that Python has."""
-    return argparse.RawDescriptionHelpFormatter(prog, width=100)
-
-
-def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 16:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"'{printable(text)}' is not a TCP port: 1 to 65535")
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 1e-9 <= number <= 1e9:
-        raise argparse.ArgumentTypeError(f"'{printable(text)}' is not a number above 0")
-    return number
+_positive = positive("{} is not a number above 0")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -89,13 +59,13 @@ def parser() -> argparse.ArgumentParser:
         usage="%(prog)s [OPTIONS]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=_formatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     add = made.add_argument_group("what to look at").add_argument
     add(
         "--port",
-        type=_port,
+        type=whole(1, 65535, "{} is not a TCP port: 1 to 65535"),
         action="append",
         metavar="PORT",
         help="a port to judge besides those that somebody listens on; may be repeated",
@@ -109,22 +79,21 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="count for so long how often connect() fails on this host, whatever is dialled, and reckon with that",
     )
-    add = made.add_argument_group("what comes out").add_argument
+    output = made.add_argument_group("what comes out")
+    add = output.add_argument
     add("--format", choices=("table", "json", "prometheus"), default="table", help="(default %(default)s)")
     add("-o", "--output", metavar="FILE", help="write there instead; it is put in place when it is whole")
-    add(
-        "--color", choices=("auto", "always", "never"), default="auto", help="(default %(default)s; NO_COLOR is heeded)"
-    )
+    add_color(output, "(default %(default)s; NO_COLOR is heeded)")
     add("-q", "--quiet", action="store_true", help="in the table nothing but sockets connected to themselves")
     add("-v", "--verbose", action="store_true", help="in the table every socket with its address and inode")
     add("-n", action="store_true", help="accepted: addresses are never turned into names")
-    add("-V", "--version", nargs=0, action=_Version, help="print the version")
+    add_version(output, "print the version")
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
-    with ends_at_once():
+    with ended_at_once():
         return _run(parser().parse_args(argv))
 
 
@@ -149,7 +118,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
+    say(PROGRAM, text)
 
 
 def _rendered(findings: Findings, options: argparse.Namespace) -> Iterator[str]:
@@ -161,14 +130,12 @@ def _rendered(findings: Findings, options: argparse.Namespace) -> Iterator[str]:
         return check_views.prometheus(findings)
     from analysis.views.table import Style  # noqa: PLC0415
 
-    return check_views.table(findings, Style(_colored(options), verbose=options.verbose, quiet=options.quiet))
-
-
-def _colored(options: argparse.Namespace) -> bool:
-    if options.color == "auto":
-        terminal = options.output is None and sys.stdout is not None and sys.stdout.isatty()
-        return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return bool(options.color == "always")
+    return check_views.table(
+        findings,
+        Style(
+            colored(options.color, None if options.output else sys.stdout), verbose=options.verbose, quiet=options.quiet
+        ),
+    )
 
 
 def _write(text: str, path: str | None) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import math
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
+from analysis.commandline import Formatter, add_color, add_version, ended_at_once, positive, say, whole
 from analysis.errors import SelfconnError
-from analysis.text import printable
 from analysis.views import FORMATS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 _DESCRIPTION = """\
 Make a TCP socket connect to itself, capture it, and show from the packets how it could: segment by segment, with the
@@ -42,21 +41,6 @@ Exit status:
 """
 
 
-class _Version(argparse.Action):
-    """--version, which alone has to know it."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
-        from analysis.report import VERSION  # noqa: PLC0415 - and all that a report needs
-
-        sys.stdout.write(f"selfconn-capture {VERSION} (Python {sys.version.split()[0]})\n")
-        parser.exit()
-
-
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    """Help of one width: to ask for the terminal's, argparse would import every compressor that Python has."""
-    return argparse.RawDescriptionHelpFormatter(prog, width=100)
-
-
 def parser() -> argparse.ArgumentParser:
     """Make the parser of the command line."""
     made = argparse.ArgumentParser(
@@ -64,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         usage="%(prog)s [OPTIONS] [-- COMMAND [ARG...]]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=_formatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     add = made.add_argument_group("what connects to itself").add_argument
@@ -125,7 +109,8 @@ def parser() -> argparse.ArgumentParser:
     add("-i", "--interface", default="lo", metavar="IF", help="capture on IF; 'any' is all (default %(default)s)")
     add("--private", action="store_true", help="in a network namespace of its own, with a small ephemeral range")
     add("--range", type=_range, metavar="LOW-HIGH", help="the ephemeral range of that namespace; means --private")
-    add = made.add_argument_group("what comes out").add_argument
+    output = made.add_argument_group("what comes out")
+    add = output.add_argument
     add(
         "-w",
         "--write",
@@ -135,20 +120,18 @@ def parser() -> argparse.ArgumentParser:
     add("-c", "--count", type=_count, metavar="COUNT", help="stop after COUNT packets")
     add("--format", choices=FORMATS, help="of the report (default table)")
     add("-o", "--output", metavar="FILE", help="write the report there instead of standard output")
-    add(
-        "--color", choices=("auto", "always", "never"), default="auto", help="(default %(default)s; NO_COLOR is heeded)"
-    )
+    add_color(output, "(default %(default)s; NO_COLOR is heeded)")
     add("-q", "--quiet", action="store_true", help="say nothing on the way, and only counts in the table")
     add("-v", "--verbose", action="store_true", help="every opening in full")
     add("-n", action="store_true", help="accepted: addresses are never turned into names")
-    add("-V", "--version", nargs=0, action=_Version, help="print the version")
+    add_version(output, "print the version")
     return made
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit status."""
     _fill_the_first_three()
-    with ends_at_once():
+    with ended_at_once():
         words = sys.argv[1:] if argv is None else argv
         arguments = _arguments(words)
         from .run import run_context as scene  # noqa: PLC0415 - --help needs none of it
@@ -162,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
                 return watch.run(options)
             return session.run(options)
         except SelfconnError as error:
-            sys.stderr.write(f"selfconn-capture: {printable(str(error))}\n")
+            say("selfconn-capture", str(error))
             return error.status
 
 
@@ -191,46 +174,9 @@ def _fill_the_first_three() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
-@contextlib.contextmanager
-def ends_at_once() -> Iterator[None]:
-    """Let Ctrl-C simply end the process, as long as there is nothing to keep; and a pipe that nobody reads any more."""
-    before = {one: signal.signal(one, signal.SIG_DFL) for one in (signal.SIGINT, signal.SIGPIPE)}
-    try:
-        yield
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-
-
-def _port(text: str) -> int:
-    port = _number(text)
-    if not 1 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a TCP port: 1 to 65535")
-    return port
-
-
-def _number(text: str) -> int:
-    """A number in plain decimal digits: int() also takes 1_000 and digits of other scripts."""
-    if not (text.isascii() and text.isdigit()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    count = _number(text)
-    if not count:
-        raise argparse.ArgumentTypeError("at least 1")
-    return count
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
+_port = whole(1, 65535, "{} is not a TCP port: 1 to 65535", "{} is not a number")
+_count = whole(1, math.inf, "at least 1", "{} is not a number")
+_seconds = positive("{} is not a number of seconds above 0")
 
 
 def _range(text: str) -> tuple[int, int]:

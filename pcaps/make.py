@@ -25,9 +25,10 @@ import recipes  # noqa: E402 -- these are found by the line above
 from recipes import Studio  # noqa: E402
 from topology import LEFT  # noqa: E402
 
+from analysis import VERSION  # noqa: E402
 from analysis.model import REMARKABLE, Verdict  # noqa: E402
 from analysis.reader import analyze  # noqa: E402
-from analysis.report import VERSION, report  # noqa: E402
+from analysis.report import report  # noqa: E402
 from analysis.views import rendered  # noqa: E402
 
 if TYPE_CHECKING:

@@ -403,7 +403,7 @@ def wait_until_it_waits_for_more(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_progress_bar_for_what_takes_long(pcap):
-    program = "import analysis.cli, sys; analysis.cli.PATIENCE = -1; sys.exit(analysis.cli.main(sys.argv[1:]))"
+    program = "import sys; from analysis import cli, progress; progress.PATIENCE = -1; sys.exit(cli.main(sys.argv[1:]))"
     for arguments, wanted in (([], True), (["-q"], False)):
         command = [sys.executable, "-c", program, *arguments, str(pcap)]
         shown = on_a_terminal(command, stdout=subprocess.DEVNULL)

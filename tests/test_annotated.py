@@ -16,11 +16,12 @@ from conftest import ROOT
 from segments import SELF6, packets, refused, self_connect, simultaneous_open, three_way
 from test_pcapng import whole_blocks
 
-from analysis.cli import MOST, main
+from analysis.cli import main
 from analysis.errors import Incomplete
 from analysis.model import CaptureResult, Opening, Verdict
 from analysis.reader import analyze
 from analysis.report import report
+from analysis.run import MOST
 from analysis.views.annotated import _Copy, _Stream, annotate, comments
 
 CAPTURES = sorted((ROOT / "pcaps").glob("*.pcapng"))

@@ -21,8 +21,7 @@ from test_command import left
 from analysis import parallel as many
 from analysis.cli import main
 from analysis.errors import NotACapture
-from analysis.portwalk import look
-from analysis.views import json
+from analysis.views import json, preparing
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -69,8 +68,8 @@ def test_processes_find_what_one_finds(folder: Path) -> None:
     octets: list[int] = []
 
     def results(jobs: int) -> list[object]:
-        found = many.analyze_many(paths, jobs, octets.append, look)
-        return [str(result) if isinstance(result, NotACapture) else (result, len(look(result))) for result in found]
+        found = many.analyze_many(paths, jobs, octets.append, preparing("html"))
+        return [str(one) if isinstance(one, NotACapture) else (one.result, len(one.walks)) for one in found]
 
     assert results(1) == results(2)
     assert sum(octets) == 2 * sum((folder / path).stat().st_size for path in paths)
@@ -101,7 +100,7 @@ def test_a_worker_that_dies_is_told(folder: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_without_other_threads_workers_are_forked() -> None:
-    ask = "from analysis.parallel_parts import start_method; print(start_method().get_start_method())"
+    ask = "from analysis.parallel import start_method; print(start_method().get_start_method())"
     assert subprocess.check_output([sys.executable, "-c", ask], text=True) == "fork\n"
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sequences import ALPHABETS, capture
 
 from analysis import engine, partial
-from analysis import parallel_parts as parts
+from analysis import parallel as parts
 from analysis.cli import main
 from analysis.formats import compression as unpack
 from analysis.model import REMARKABLE, Damage, Verdict
@@ -295,7 +295,7 @@ def test_a_false_beginning_is_noticed(tmp_path):
 
 KILLED = """
 import os, signal, sys
-from analysis import parallel_parts as parts
+from analysis import parallel as parts
 parts.LARGE, parts.COMPILED = 0, False
 def begun(octets):  # by the first process; the other's findings do not fit a pipe, and nobody will read them
     os.kill(os.getpid(), signal.SIGKILL)

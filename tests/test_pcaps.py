@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import ROOT
 
+from analysis import VERSION
 from analysis.model import Verdict
 from analysis.reader import analyze
 from analysis.replay import replay
-from analysis.report import VERSION
 
 sys.path.append(str(ROOT / "pcaps"))
 import make  # found by the line above

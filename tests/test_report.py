@@ -10,8 +10,9 @@ import pytest
 from conftest import ROOT
 from segments import SELF, START, Talk, refused, self_connect, simultaneous_open, three_way
 
+from analysis import VERSION
 from analysis.model import CaptureResult, Damage, Endpoint, Opening, Verdict
-from analysis.report import VERSION, Entry, report
+from analysis.report import Entry, report
 from analysis.views import json as views
 
 

@@ -23,7 +23,7 @@ from segments import SELF6, Talk, packets, refused, self_connect
 from analysis.cli import main
 from analysis.model import CaptureResult, Verdict
 from analysis.report import report
-from analysis.views.step import _Terminal, _Walk
+from analysis.views.step import _Stepping, _Terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -247,7 +247,7 @@ def test_every_size_has_a_screen_of_its_size() -> None:
     try:
         openings = [self_connect(SELF6), Talk().a("S").opening(Verdict.UNANSWERED)]
         whole = report([CaptureResult("a.pcap", openings=openings)])
-        walk = _Walk(whole, _Terminal(theirs, theirs), color=False)
+        walk = _Stepping(whole, _Terminal(theirs, theirs), color=False)
         for number in range(len(openings)):
             walk._do("first" if number == 0 else "next opening")
             for key in ("first", "next", "last"):

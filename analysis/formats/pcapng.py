@@ -1,4 +1,6 @@
-"""The blocks of a pcapng file, as bytes (draft-ietf-opsawg-pcapng). Little-endian, one interface, nanoseconds.
+"""The blocks of a pcapng file, as bytes (draft-ietf-opsawg-pcapng).
+
+What is written is little-endian, with one interface and nanoseconds; what is read may be in either byte order.
 
 Writing a packet is one call of struct: a recorder does it a hundred thousand times a second.
 """
@@ -9,9 +11,23 @@ import struct
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 SECTION_HEADER, INTERFACE_DESCRIPTION, INTERFACE_STATISTICS, ENHANCED_PACKET = 0x0A0D0D0A, 1, 5, 6
+OBSOLETE_PACKET, SIMPLE_PACKET = 2, 3
+#: What Wireshark counts as frames.
+PACKETS = frozenset({ENHANCED_PACKET, SIMPLE_PACKET, OBSOLETE_PACKET})
+
+#: The first octets of a file, and of every section in it: they read alike in both byte orders.
+SECTION = b"\x0a\x0d\x0d\x0a"
+#: Octets 8 to 11 of a section, by its byte order as struct names it.
+_MARKS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
+BYTE_ORDERS = _MARKS.keys()
+#: Octets of a block up to its body; with the next four they tell a section's byte order.
+HEAD = 8
+#: Octets of a packet block (not of a simple one) before its data, and where among them the length of the data stands.
+_BEFORE_DATA, _LENGTH = 28, 20
+
 #: Block types with the highest bit set are for local use; readers skip them (section 10.1).
 FILLER = 0x8000_0000
 #: The smallest block there is: type, length, no body, length.
@@ -68,6 +84,45 @@ def interface(  # noqa: PLR0913 -- an argument an option
     check = bytes((checked,)) if checked else b""
     options = ((_IF_NAME, name), (_IF_TSRESOL, b"\x09"), (_IF_FILTER, what), (_IF_OS, system), (_IF_FCSLEN, check))
     return _block(INTERFACE_DESCRIPTION, struct.pack("<HHI", linktype, 0, snaplen) + _options(options))
+
+
+def blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The whole little-endian blocks that *data* consists of: the type of each, and all its octets."""
+    at = 0
+    while at < len(data):
+        kind, length = struct.unpack_from("<II", data, at)
+        yield kind, data[at : at + length]
+        at += length
+
+
+def byte_order(head: bytes, before: str) -> str:
+    """The byte order, as struct names it, from a block on that begins with these 12 octets; *before* it was that."""
+    return _MARKS.get(head[8:12], ">") if head[:4] == SECTION else before
+
+
+def without_length(section: bytes) -> bytes:
+    """A section header that does not say how long the section is."""
+    return section[:16] + b"\xff" * 8 + section[24:]
+
+
+def commented(order: str, block: bytes, text: str) -> bytes | None:
+    """Put a comment into a packet block, in front of the options that it has; None where it can hold none.
+
+    A block that holds this comment already stays as it is.
+    """
+    (kind,) = struct.unpack_from(f"{order}I", block)
+    if kind == SIMPLE_PACKET:
+        return None
+    (octets,) = struct.unpack_from(f"{order}I", block, _LENGTH)
+    end = _BEFORE_DATA + octets + -octets % 4
+    options = block[end:-4]
+    encoded = text.encode()
+    comment = struct.pack(f"{order}HH", COMMENT, len(encoded)) + encoded + bytes(-len(encoded) % 4)
+    if comment in options:
+        return block
+    body = block[HEAD:end] + comment + (options or bytes(4))
+    size = len(body) + SMALLEST
+    return struct.pack(f"{order}II", kind, size) + body + struct.pack(f"{order}I", size)
 
 
 class _Packers(dict[int, struct.Struct]):

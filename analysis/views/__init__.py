@@ -2,51 +2,66 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ..model import CaptureResult
     from ..report import Report
+    from ..result_spill import Walks
 
 #: Names as users give them: table for people, json and jsonl for programs, the others for documents.
 FORMATS = ("table", "json", "jsonl", "markdown", "mermaid", "html")
 
 
-def drawing(
+class Prepared(NamedTuple):
+    """A capture, and its port walks as the view wants them (None: the view finds them itself); see Report.add()."""
+
+    result: CaptureResult
+    walks: Walks = None
+
+
+def preparing(
     form: str, *, color: bool = False, verbose: bool = False, quiet: bool = False
-) -> Callable[[CaptureResult], object] | None:
-    """What may be done to each result long before rendered(), by whoever reads the capture: the port walks drawn.
+) -> Callable[[CaptureResult], Prepared]:
+    """What may be done to each result long before rendered(), by whoever reads the capture.
 
-    Of many captures they are most of the work. None where a view leaves it all to rendered().
+    Finding and writing the port walks is most of the work that many captures make. Where a view does not need what
+    they are found from any more, that is left out of the result.
     """
-    from ..portwalk import look, overlook  # noqa: PLC0415 -- here and below: what a run does not need takes time
-
     match form:
         case "json" | "jsonl":
-            from . import json  # noqa: PLC0415
+            from . import json  # noqa: PLC0415 -- here and below: what a run does not need takes time
 
-            return partial(_draw, text=json.walks)
+            return partial(_written, text=json.walks)
         case "table" if not quiet:
             from . import table  # noqa: PLC0415
 
-            return partial(_draw, text=partial(table.walks, style=table.Style(color, verbose)))
+            return partial(_written, text=partial(table.walks, style=table.Style(color, verbose)))
         case "html":
-            return look
+            return _found
         case "table" | "parquet":  # they show none
-            return overlook
-    return None
+            return partial(_written, text=_nothing)
+    return Prepared
 
 
-def _draw(result: CaptureResult, text: Callable[[CaptureResult], str]) -> None:
-    """Keep the *text* of the port walks instead of what they are found from. Where it is kept already, that stays."""
-    from ..portwalk import overlook  # noqa: PLC0415
+def _written(result: CaptureResult, text: Callable[[CaptureResult], str]) -> Prepared:
+    """Keep the *text* of the port walks instead of what they are found from."""
+    return Prepared(replace(result, attempts=[]), text(result))
 
-    if result.drawn is None:
-        result.drawn = text(result)
-    overlook(result)
+
+def _found(result: CaptureResult) -> Prepared:
+    """Find the port walks; the pictures are drawn from the attempts as well."""
+    from ..portwalk import look  # noqa: PLC0415
+
+    return Prepared(result, look(result))
+
+
+def _nothing(_result: CaptureResult) -> str:
+    return ""
 
 
 def rendered(

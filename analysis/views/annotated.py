@@ -16,11 +16,10 @@ import struct
 from typing import TYPE_CHECKING
 
 from ..errors import Incomplete, UsageError
-from ..formats import pcapng
+from ..formats import pcap, pcapng
 from ..formats.compression import BLOCK, Cut, read, unpacked
-from ..model import Flag, spoken
+from ..model import NANOSECONDS, Flag, spoken
 from ..output import opened
-from ..reader import ORDERS, PCAP
 from .phrases import why
 
 if TYPE_CHECKING:
@@ -28,15 +27,6 @@ if TYPE_CHECKING:
 
     from ..model import CaptureResult, Octets
     from ..report import Entry
-
-_SECTION = b"\x0a\x0d\x0d\x0a"
-#: Of a pcapng section that begins in little-endian order.
-_LITTLE = b"\x4d\x3c\x2b\x1a"
-#: Enhanced, simple and obsolete packet blocks: what Wireshark counts as frames.
-_PACKETS = (pcapng.ENHANCED_PACKET, 3, 2)
-_SIMPLE = 3
-#: Octets of a packet block before its data, and where among them the length of the data stands.
-_BEFORE_DATA, _LENGTH = 28, 20
 
 
 def annotate(path: str, result: CaptureResult, entries: Iterable[Entry], output: str) -> int:
@@ -88,12 +78,12 @@ def comments(entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:
 
 def _handshake(entry: Entry) -> Iterator[tuple[int, str]]:
     """The comments on one opening; short, because Wireshark's packet details cut at 240 characters."""
-    account = entry.account().replay
-    opening = account.opening
-    flags = {segment.frame: spoken(segment.flags & ~Flag.PSH) for segment in account.segments}
-    for place, frame in enumerate(account.handshake, 1):
-        lines = [f"selfconn: {opening.verdict}, {place} of {len(account.handshake)}"]
-        for step in account.steps:
+    replayed = entry.account().replay
+    opening = replayed.opening
+    flags = {segment.frame: spoken(segment.flags & ~Flag.PSH) for segment in replayed.segments}
+    for place, frame in enumerate(replayed.handshake, 1):
+        lines = [f"selfconn: {opening.verdict}, {place} of {len(replayed.handshake)}"]
+        for step in replayed.steps:
             if step.frame == frame:
                 who = "" if opening.to_itself else f"{step.endpoint} "
                 what = f"{who}{'sends' if step.sends else 'receives'} {flags[frame]}"
@@ -150,33 +140,25 @@ class _Copy:
     def pieces(self, stream: _Stream) -> Iterator[bytes]:
         """The blocks of the new file."""
         magic = stream.take(4)
-        if magic == _SECTION:
+        if magic == pcapng.SECTION:
             yield from self._pcapng(magic, stream)
-            return
-        for order in ORDERS:
-            kind = PCAP.get(int.from_bytes(magic, order))
-            if kind:
-                yield from self._pcap(">" if order == "big" else "<", *kind, stream)
+        elif header := pcap.file_header(magic + stream.take(pcap.LENGTH - 4)):
+            yield from self._pcap(header, stream)
 
-    def _pcap(self, order: str, header: int, scale: int, stream: _Stream) -> Iterator[bytes]:
-        """Packets of a pcap file; *header* octets before each, *scale* nanoseconds to a tick."""
-        head = stream.take(20)
-        snaplen, link = struct.unpack_from(f"{order}II", head, 12)
-        check = (
-            (link >> 28) * 16 if link & 0x0400_0000 else 0
-        )  # so many words of 16 bits, if the bit says that there are
+    def _pcap(self, header: pcap.FileHeader, stream: _Stream) -> Iterator[bytes]:
+        """Packets of a pcap file."""
         yield pcapng.section(application="selfconn-analyze")
-        yield pcapng.interface(link & 0xFFFF, snaplen, checked=check)
-        record = struct.Struct(f"{order}IIII")
+        yield pcapng.interface(header.link, header.snaplen, checked=header.checked)
+        record = pcap.record_header(header.order)
         frame = 0
-        while len(head := stream.take(header)) == header:
+        while len(head := stream.take(header.record)) == header.record:
             seconds, ticks, size, length = record.unpack_from(head)
             data = stream.take(size)
             if len(data) < size:
                 return
             frame += 1
             comment = self._text if frame == self.due else ""
-            yield pcapng.packet(seconds * 1_000_000_000 + ticks * scale, data, length, comment)
+            yield pcapng.packet(seconds * NANOSECONDS + ticks * header.scale, data, length, comment)
             if comment:
                 self._next()
 
@@ -185,15 +167,14 @@ class _Copy:
         frame = 0
         head = magic + stream.take(8)
         while self.due:
-            if head[:4] == _SECTION:
-                order = "<" if head[8:] == _LITTLE else ">"
+            order = pcapng.byte_order(head, order)
             kind, size = struct.unpack_from(f"{order}II", head)
             block = head + stream.take(size - len(head))
             if len(block) < size:
                 return
             if kind == pcapng.SECTION_HEADER:
-                block = block[:16] + b"\xff" * 8 + block[24:]  # its length: not specified
-            elif kind in _PACKETS:
+                block = pcapng.without_length(block)
+            elif kind in pcapng.PACKETS:
                 frame += 1
                 if frame == self.due:
                     block = self._commented(order, block)
@@ -205,19 +186,8 @@ class _Copy:
         yield from stream.rest()
 
     def _commented(self, order: str, block: bytes) -> bytes:
-        """A packet block with the comment that is due, in front of the options that it has; there may be several."""
-        kind = struct.unpack_from(f"{order}I", block)[0]
-        text = self._text.encode()
+        """A packet block with the comment that is due."""
+        made = pcapng.commented(order, block, self._text)
         self._next()
-        if kind == _SIMPLE:
-            self.refused += 1
-            return block
-        (octets,) = struct.unpack_from(f"{order}I", block, _LENGTH)
-        end = _BEFORE_DATA + octets + -octets % 4
-        options = block[end:-4]
-        comment = struct.pack(f"{order}HH", pcapng.COMMENT, len(text)) + text + bytes(-len(text) % 4)
-        if comment in options:  # annotated before
-            return block
-        body = block[8:end] + comment + (options or bytes(4))
-        size = len(body) + pcapng.SMALLEST
-        return struct.pack(f"{order}II", kind, size) + body + struct.pack(f"{order}I", size)
+        self.refused += made is None
+        return block if made is None else made

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from .. import VERSION
 from ..model import NANOSECONDS, Flag, Verdict, spoken
 from ..odds import Odds
 from ..portwalk import look
-from ..report import VERSION, entries
+from ..report import entries
 from ..states import State
 from ..text import printable
 from .page import ladder as ladders
@@ -252,7 +253,8 @@ def _captures(report: Report, environment: Environment, *, verbose: bool) -> Ite
             else:
                 rest.append((number, entry.opening))
         listed, room.lines = rest[: room.lines], max(0, room.lines - len(rest))
-        told = {one.destination: one for one in look(result)}
+        prepared = report.captures.walks(place)
+        told = {one.destination: one for one in (prepared if isinstance(prepared, list) else look(result))}
         tried = [one for one in result.attempts if len(one.ports) > 2][:_WALKS] if room.octets > 0 else []
         verdicts = [(verdict.value, times) for verdict, times in result.verdicts.items() if times]
         yield Capture(
@@ -272,29 +274,29 @@ def _captures(report: Report, environment: Environment, *, verbose: bool) -> Ite
 
 
 def _page(number: int, entry: Entry, report: Report) -> Page:
-    account, notes, duration = entry.account()
+    replayed, notes, duration = entry.account()
     said = report.said(entry)
     opening = entry.opening
-    rows = list(timeline(account))
+    rows = list(timeline(replayed))
     folds = [row for row in rows if isinstance(row, Fold)]
     hidden = {frame for fold in folds for frame in fold.frames}
-    steps = [step for step in account.steps if step.frame not in hidden]
-    letters = names(account)
+    steps = [step for step in replayed.steps if step.frame not in hidden]
+    letters = names(replayed)
     walked: dict[str, list[str]] = {}
     for place, step in enumerate(steps, 1):
         if step.changes:
             walked.setdefault(machine.edge_key(step.before, step.after), []).append(str(place))
     tried = report.captures[entry.capture].attempts
     attempts = next((one for one in tried if one.destination == opening.destination), None)
-    shown = list(_steps(account, steps, said or {}, _confirmed(account, number - 1, report)))
-    drawn = ladder(account, steps, folds)
+    shown = list(_steps(replayed, steps, said or {}, _confirmed(replayed, number - 1, report)))
+    drawn = ladder(replayed, steps, folds)
     return Page(
         number,
         len(report.entries) == 1,
         report.captures[entry.capture].name if len(report.captures) > 1 else "",
         opening.verdict,
         _headline(opening),
-        before(account, duration),
+        before(replayed, duration),
         [(letter, str(endpoint)) for endpoint, letter in letters.items()],
         opening.to_itself,
         drawn,
@@ -302,16 +304,16 @@ def _page(number: int, entry: Entry, report: Report) -> Page:
         shown,
         {edge: ", ".join(places) for edge, places in walked.items()},
         frozenset(key for step in shown for key in step.at.split()) | {State.CLOSED},
-        [*close(account), *notes],
+        [*close(replayed), *notes],
         [] if said is None or report.witness is None else agreement(said, report.witness.version),
-        remarks(account, said or {}),
+        remarks(replayed, said or {}),
         _refused(opening, attempts),
     )
 
 
-def _steps(account: Replay, steps: list[Step], said: dict[int, Witness], confirmed: set[int]) -> Iterator[Shown]:
-    segments = {segment.frame: segment for segment in account.segments}
-    letters = names(account)
+def _steps(replayed: Replay, steps: list[Step], said: dict[int, Witness], confirmed: set[int]) -> Iterator[Shown]:
+    segments = {segment.frame: segment for segment in replayed.segments}
+    letters = names(replayed)
     at: dict[Endpoint, str] = dict.fromkeys(letters, State.CLOSED)
     for number, step in enumerate(steps, 1):
         segment = segments[step.frame]
@@ -327,7 +329,7 @@ def _steps(account: Replay, steps: list[Step], said: dict[int, Witness], confirm
             _sentence(step),
             step.section,
             list(_known(step, confirmed=id(step) in confirmed)),
-            list(_fields(segment, account)),
+            list(_fields(segment, replayed)),
             (said[step.frame].says or ("nothing of note",)) if step.frame in said else (),
             machine.edge_key(step.before, step.after) if step.changes else "",
             " ".join(at.values()),
@@ -361,10 +363,10 @@ def _known(step: Step, *, confirmed: bool) -> Iterator[tuple[str, str]]:
         yield _KERNEL
 
 
-def _fields(segment: Segment, account: Replay) -> Iterator[tuple[str, str]]:
+def _fields(segment: Segment, replayed: Replay) -> Iterator[tuple[str, str]]:
     """The segment's header, field by field."""
-    isn, options = account.isn, segment.options
-    yield "Frame", f"{segment.frame}, {_micro(span(segment.time - account.opening.time))} after the first SYN"
+    isn, options = replayed.isn, segment.options
+    yield "Frame", f"{segment.frame}, {_micro(span(segment.time - replayed.opening.time))} after the first SYN"
     yield "Captured", _clock(segment.time)
     yield "From, to", f"{segment.source} to {segment.destination}"
     yield "Control bits", spoken(segment.flags)
@@ -383,7 +385,7 @@ def _fields(segment: Segment, account: Replay) -> Iterator[tuple[str, str]]:
         told.append(f"window scale {options.window_scale}")
     if options.tsval is not None:
         told.append(f"timestamps {options.tsval}, {options.tsecr}")
-    told += [text for text in segment_details(segment, account)[1:] if "SACK" in text or text == "Fast Open"]
+    told += [text for text in segment_details(segment, replayed)[1:] if "SACK" in text or text == "Fast Open"]
     if options.damage:
         told.append(options.damage)
     if told:
@@ -406,7 +408,7 @@ def _clock(nanoseconds: int) -> str:
         return f"{whole}.{rest:09d} s"
 
 
-def _confirmed(account: Replay, place: int, report: Report) -> set[int]:
+def _confirmed(replayed: Replay, place: int, report: Report) -> set[int]:
     """The steps (their identities) that the kernel's own account of the socket agrees with, as far as it does.
 
     *place* is the opening's in the report.
@@ -414,7 +416,7 @@ def _confirmed(account: Replay, place: int, report: Report) -> set[int]:
     transitions = (report.kernel or {}).get("transitions") or []
     told = [theirs for theirs in transitions if theirs["opening"] == place]
     confirmed = set()
-    for step, theirs in zip(account.transitions, told, strict=False):
+    for step, theirs in zip(replayed.transitions, told, strict=False):
         # The kernel keeps no socket for TIME-WAIT, and shows the one it had as closed.
         after = {step.after.value, State.CLOSED.value} if step.after is State.TIME_WAIT else {step.after.value}
         if theirs["from"] != step.before.value or theirs["to"] not in after:

@@ -1,26 +1,33 @@
-"""The machine's views: one JSON object, or JSON lines. docs/json.md has the fields."""
+"""The machine's views: one JSON object, or JSON lines; and their schema, selfconn/1. docs/json.md has the fields."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-from ..report import SCHEMA, VERSION, capture_as_json, entry_as_json, walks_as_json
+from .. import VERSION
+from ..model import NANOSECONDS
+from ..portwalk import look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..model import CaptureResult
-    from ..report import Report
+    from ..model import CaptureResult, Damage, Endpoint
+    from ..portwalk import Walk
+    from ..replay import Step
+    from ..report import Entry, Json, Report
+    from ..wireshark import Evidence, Witness
+
+SCHEMA = "selfconn/1"
 
 
 def render(report: Report) -> Iterator[str]:
     """The whole report as one object, a line for each capture and each opening."""
     yield f'{{"schema": {json.dumps(SCHEMA)}, "version": {json.dumps(VERSION)},\n'
-    yield from _array("captures", map(_capture, report.captures))
+    yield from _array("captures", _captures(report))
     yield ",\n"
     yield from _array("openings", (json.dumps(entry_as_json(entry, report.said(entry))) for entry in report.entries))
-    for name, section in report.sections().items():
+    for name, section in sections(report).items():
         yield f",\n{json.dumps(name)}: {json.dumps(section)}"
     yield "}\n"
 
@@ -30,10 +37,12 @@ def walks(result: CaptureResult) -> str:
     return json.dumps(walks_as_json(result))
 
 
-def _capture(result: CaptureResult) -> str:
-    """One capture as an object; its port walks may have been drawn before."""
-    drawn = walks(result) if result.drawn is None else result.drawn
-    return f'{json.dumps(capture_as_json(result))[:-1]}, "walks": {drawn}}}'
+def _captures(report: Report) -> Iterator[str]:
+    """Each capture as an object; its port walks may have been written before."""
+    for place, result in enumerate(report.captures):
+        prepared = report.captures.walks(place)
+        written = prepared if isinstance(prepared, str) else walks(result)
+        yield f'{json.dumps(capture_as_json(result))[:-1]}, "walks": {written}}}'
 
 
 def _array(name: str, items: Iterable[str]) -> Iterator[str]:
@@ -49,12 +58,152 @@ def render_lines(report: Report) -> Iterator[str]:
     """One opening a line, then one capture a line, then what a live capture adds; ``type`` tells which is which."""
     for entry in report.entries:
         yield _line("opening", json.dumps(entry_as_json(entry, report.said(entry))))
-    for result in report.captures:
-        yield _line("capture", _capture(result))
-    for name, section in report.sections().items():
+    for capture in _captures(report):
+        yield _line("capture", capture)
+    for name, section in sections(report).items():
         yield _line(name, json.dumps(section))
 
 
 def _line(kind: str, fields: str) -> str:
     """*fields*, the text of an object, after what every line begins with."""
     return f"{json.dumps({'schema': SCHEMA, 'version': VERSION, 'type': kind})[:-1]}, {fields[1:]}\n"
+
+
+# -- the schema -----------------------------------------------------------------------------------------------------
+
+
+def sections(report: Report) -> dict[str, Json]:
+    """The sections that only some reports have."""
+    found = {"live": report.live, "kernel": report.kernel, "witness": report.witness and _witness(report.witness)}
+    return {name: section for name, section in found.items() if section is not None}
+
+
+def seconds(nanoseconds: int) -> str:
+    """A time as a decimal string of seconds with nine digits after the point."""
+    sign, whole = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
+    return f"{sign}{whole // NANOSECONDS}.{whole % NANOSECONDS:09d}"
+
+
+def capture_as_json(result: CaptureResult) -> dict[str, Json]:
+    """One capture in the shape of the schema, but for what walks_as_json() gives."""
+    parts = [{"name": part.name, "packets": part.packets, "damage": _damage(part.damage)} for part in result.parts]
+    return {
+        "name": result.name,
+        "format": result.format,
+        "packets": result.packets,
+        "segments": result.segments,
+        "duplicates": result.duplicates,
+        "undecoded": dict(result.undecoded),
+        "damage": _damage(result.damage),
+        "verdicts": {verdict.value: count for verdict, count in result.verdicts.items()},
+        "midstream": result.midstream,
+        "midstream_to_itself": result.midstream_to_itself,
+        "evicted": result.evicted,
+        "left_out": result.left_out,
+        **({"parts": parts} if parts else {}),
+        **({"unsure": True} if result.unsure else {}),
+    }
+
+
+def walks_as_json(result: CaptureResult) -> list[Json]:
+    """The port walks of a capture in the shape of the schema."""
+    return [_walk(walk) for walk in look(result)]
+
+
+def _damage(damage: Damage | None) -> dict[str, Json] | None:
+    return None if damage is None else {"offset": damage.offset, "reason": damage.reason}
+
+
+def _walk(walk: Walk) -> dict[str, Json]:
+    attempts, guess = walk.attempts, walk.guess
+    return {
+        "destination": endpoint_as_json(walk.destination),
+        "attempts": attempts.count,
+        "first": seconds(attempts.first),
+        "last": seconds(attempts.last),
+        "rate": walk.rate,
+        "low": walk.low,
+        "high": walk.high,
+        "parity": None if walk.parity is None else ("even", "odd")[walk.parity],
+        "steps": [list(step) for step in walk.steps],
+        "laps": walk.laps,
+        "jumps": list(walk.jumps),
+        "salted": walk.salted,
+        "beside": list(walk.beside),
+        "algorithm": guess.algorithm and guess.algorithm.value,
+        "sure": guess.sure,
+        "why": guess.why,
+        "range": list(walk.range),
+        "range_assumed": walk.assumed,
+        "chance": walk.odds.chance,
+        "mean_attempts": walk.odds.mean if walk.odds.catch else None,
+        "ports": list(attempts.ports),
+        "times_ns": list(attempts.times),
+    }
+
+
+def entry_as_json(entry: Entry, said: dict[int, Witness] | None = None) -> dict[str, Json]:
+    """One opening in the shape of the schema; with *said*, what Wireshark says of its frames as well."""
+    opening = entry.opening
+    replayed, notes, duration = entry.account()
+    since = opening.refused_since
+    return {
+        "capture": entry.capture,
+        "verdict": opening.verdict.value,
+        "source": endpoint_as_json(opening.source),
+        "destination": endpoint_as_json(opening.destination),
+        "isn": int(opening.isn),
+        "first_frame": opening.first_frame,
+        "frames": list(replayed.handshake),
+        "time": seconds(opening.time),
+        "duration_us": None if duration is None else duration / 1000,
+        "syn_retransmissions": opening.syn_retransmissions,
+        "established": replayed.established,
+        "refused_before": opening.refused_before,
+        "refused_since": None if since is None else seconds(since),
+        "omitted": opening.omitted,
+        "notes": notes,
+        "transitions": [_transition(step) for step in replayed.transitions],
+        "findings": [
+            {
+                "frame": step.frame,
+                "event": step.event,
+                "endpoint": endpoint_as_json(step.endpoint),
+                "state": step.before.value,
+                "reason": step.reason,
+            }
+            for step in replayed.findings
+        ],
+        **({} if said is None else {"witness": [_said(witness) for witness in said.values()]}),
+    }
+
+
+def _said(witness: Witness) -> dict[str, Json]:
+    differences = [difference._asdict() for difference in witness.differences]
+    return {"frame": witness.frame, "says": list(witness.says), "differences": differences}
+
+
+def _witness(evidence: Evidence) -> dict[str, Json]:
+    return {
+        "tshark": evidence.version,
+        "frames": len(evidence.frames),
+        "differences": evidence.differences,
+    }
+
+
+def endpoint_as_json(endpoint: Endpoint) -> dict[str, Json]:
+    """An endpoint in the shape of the schema."""
+    return {"address": endpoint.address, "port": endpoint.port}
+
+
+def _transition(step: Step) -> dict[str, Json]:
+    return {
+        "frame": step.frame,
+        "event": step.event,
+        "endpoint": endpoint_as_json(step.endpoint),
+        "from": step.before.value,
+        "to": step.after.value,
+        "section": step.section,
+        "reason": step.reason,
+        "inferred": step.inferred,
+    }

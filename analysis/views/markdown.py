@@ -110,35 +110,35 @@ def _line(number: int, entry: Entry) -> tuple[str, ...]:
 
 def _opening(number: int, entry: Entry, report: Report, legend: str) -> Iterator[str]:
     opening = entry.opening
-    account, notes, duration = entry.account()
+    replayed, notes, duration = entry.account()
     yield f"\n### {number}. {opening.verdict}: {code(str(opening.source))} > {code(str(opening.destination))}\n\n"
-    yield _sentence(before(account, duration), account.sockets) + "\n\n"
+    yield _sentence(before(replayed, duration), replayed.sockets) + "\n\n"
     headers = ("frame", "time", "segment", "the sending socket", "the receiving socket")
-    yield from _table(headers, "rr---", _timeline(account))
+    yield from _table(headers, "rr---", _timeline(replayed))
     if legend:
         yield f"\n{escape(legend)}\n"
-    if bullets := [*close(account), *notes]:
+    if bullets := [*close(replayed), *notes]:
         yield "\n" + "".join(f"- {escape(text)}\n" for text in bullets)
-    yield f"\n```mermaid\n{mermaid.diagram(account)}```\n"
+    yield f"\n```mermaid\n{mermaid.diagram(replayed)}```\n"
     said = report.said(entry)
     if said is not None and report.witness is not None:
         yield "".join(f"\n{escape(text)}\n" for text in agreement(said, report.witness.version))
-        if lines := remarks(account, said):
+        if lines := remarks(replayed, said):
             columns = ("frame", "segment", "what it is", "what Wireshark makes of it")
             yield "\n"
             yield from _table(columns, "r---", ((str(line[0]), *map(escape, line[1:])) for line in lines))
 
 
-def _timeline(account: Replay) -> Iterator[tuple[str, ...]]:
-    letters = names(account)
-    for row in timeline(account):
+def _timeline(replayed: Replay) -> Iterator[tuple[str, ...]]:
+    letters = names(replayed)
+    for row in timeline(replayed):
         if isinstance(row, Fold):
             yield "...", "", escape(row.text), "", ""
             continue
         segment = row.segment
-        lines = "<br>".join(map(escape, segment_lines(segment, account)))
+        lines = "<br>".join(map(escape, segment_lines(segment, replayed)))
         steps = (_cell(steps, segment, letters) for steps in (row.sent, row.received))
-        yield str(segment.frame), span(segment.time - account.opening.time), lines, *steps
+        yield str(segment.frame), span(segment.time - replayed.opening.time), lines, *steps
 
 
 def _cell(steps: Sequence[Step], segment: Segment, letters: dict[Endpoint, str]) -> str:

@@ -48,11 +48,11 @@ def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
             yield from _opening(replay(opening), letters)
 
 
-def diagram(account: Replay) -> str:
+def diagram(replayed: Replay) -> str:
     """The diagram of one opening."""
-    letters = names(account)
+    letters = names(replayed)
     lines = _participants({f"{name} is {endpoint}": name for endpoint, name in letters.items()})
-    return "".join(("sequenceDiagram\n", *lines, *_opening(account, letters)))
+    return "".join(("sequenceDiagram\n", *lines, *_opening(replayed, letters)))
 
 
 def _participants(labels: Mapping[str, str]) -> Iterator[str]:
@@ -60,13 +60,13 @@ def _participants(labels: Mapping[str, str]) -> Iterator[str]:
         yield f"    participant {name} as {_safe(label)}\n"
 
 
-def _opening(account: Replay, letters: Mapping[Endpoint, str]) -> Iterator[str]:
-    rows = list(timeline(account))
+def _opening(replayed: Replay, letters: Mapping[Endpoint, str]) -> Iterator[str]:
+    rows = list(timeline(replayed))
     segments = {row.segment.frame: row.segment for row in rows if not isinstance(row, Fold)}
     folds = {row.frames[0]: row.text for row in rows if isinstance(row, Fold)}
-    unknown = {step.frame for step in account.steps if _is_unknown(step)}
-    ends = ",".join(letters[endpoint] for endpoint in account.sockets)
-    for step in account.steps:
+    unknown = {step.frame for step in replayed.steps if _is_unknown(step)}
+    ends = ",".join(letters[endpoint] for endpoint in replayed.sockets)
+    for step in replayed.steps:
         name = letters[step.endpoint]
         segment = segments.get(step.frame)
         if segment is None:
@@ -75,7 +75,7 @@ def _opening(account: Replay, letters: Mapping[Endpoint, str]) -> Iterator[str]:
             continue
         if step.sends:
             arrow = "-x" if step.frame in unknown else "->>"
-            words = ", ".join(segment_lines(segment, account)).partition(" > ")[2].partition(" ")[2]
+            words = ", ".join(segment_lines(segment, replayed)).partition(" > ")[2].partition(" ")[2]
             yield f"    {name}{arrow}{letters[segment.destination]}: {step.frame}. {_safe(words)}\n"
         if lines := textwrap.wrap(_note(step), _NOTE):
             yield f"    Note over {name}: {'<br/>'.join(map(_safe, lines))}\n"

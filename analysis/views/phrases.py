@@ -80,15 +80,15 @@ def nothing(result: CaptureResult) -> str:
 # -- an opening ----------------------------------------------------------------------------------------------------
 
 
-def names(account: Replay) -> dict[Endpoint, str]:
+def names(replayed: Replay) -> dict[Endpoint, str]:
     """One letter for each socket, A for the opener."""
-    return dict(zip(account.sockets, "AB", strict=False))
+    return dict(zip(replayed.sockets, "AB", strict=False))
 
 
-def before(account: Replay, duration: int | None) -> str:
+def before(replayed: Replay, duration: int | None) -> str:
     """Who the ends are, what was tried before, how long the handshake took."""
-    opening = account.opening
-    who = ", ".join(f"{name} is {endpoint}" for endpoint, name in names(account).items())
+    opening = replayed.opening
+    who = ", ".join(f"{name} is {endpoint}" for endpoint, name in names(replayed).items())
     if opening.to_itself:
         who += ", one socket: both ends of the connection are the same"
     text = f"{who}. "
@@ -97,9 +97,9 @@ def before(account: Replay, duration: int | None) -> str:
         if opening.refused_since is not None:
             text += f", in {span(opening.time - opening.refused_since)}"
         text += ". "
-    frames = ", ".join(map(str, account.handshake))
-    done = "Handshake" if account.established else "Not completed:"
-    word = "frame" if len(account.handshake) == 1 else "frames"
+    frames = ", ".join(map(str, replayed.handshake))
+    done = "Handshake" if replayed.established else "Not completed:"
+    word = "frame" if len(replayed.handshake) == 1 else "frames"
     took = "" if duration is None else f" in {span(duration)}"
     return text + f"{done} {word} {frames}{took}."
 
@@ -129,14 +129,14 @@ class Fold(NamedTuple):
 _HEAD, _TAIL = 6, 2
 
 
-def timeline(account: Replay) -> Iterator[Row | Fold]:
+def timeline(replayed: Replay) -> Iterator[Row | Fold]:
     """The segments of an opening in the order of cause and effect; what is long and dull is folded."""
-    lines = {segment.frame: Row(segment, [], []) for segment in account.segments}
-    for step in account.steps:
+    lines = {segment.frame: Row(segment, [], []) for segment in replayed.segments}
+    for step in replayed.steps:
         (lines[step.frame].sent if step.sends else lines[step.frame].received).append(step)
     run: list[Row] = []
-    handshake = set(account.handshake)
-    omitted = account.opening.omitted
+    handshake = set(replayed.handshake)
+    omitted = replayed.opening.omitted
     for row in [*lines.values(), None]:
         if row is not None and row.dull and row.segment.frame not in handshake:
             run.append(row)
@@ -159,23 +159,23 @@ def _fold(hidden: Sequence[Row], omitted: int) -> Fold:
     return Fold(tuple(row.segment.frame for row in hidden), text + (" and more" if omitted else ""))
 
 
-def segment_lines(segment: Segment, account: Replay) -> list[str]:
+def segment_lines(segment: Segment, replayed: Replay) -> list[str]:
     """A segment in a few short lines: ends and control bits, relative numbers, each option that matters."""
-    letters = names(account)
+    letters = names(replayed)
     ends = f"{letters.get(segment.source, '?')} > {letters.get(segment.destination, '?')}"
-    return [f"{ends} {spoken(segment.flags & ~Flag.PSH)}", *segment_details(segment, account)]
+    return [f"{ends} {spoken(segment.flags & ~Flag.PSH)}", *segment_details(segment, replayed)]
 
 
-def segment_details(segment: Segment, account: Replay) -> list[str]:
+def segment_details(segment: Segment, replayed: Replay) -> list[str]:
     """The lines of segment_lines() after the first."""
-    numbers = f"seq {relative(segment.seq, account.isn.get(segment.source))}"
+    numbers = f"seq {relative(segment.seq, replayed.isn.get(segment.source))}"
     if segment.flags & Flag.ACK:
-        numbers += f" ack {relative(segment.ack, account.isn.get(segment.destination))}"
+        numbers += f" ack {relative(segment.ack, replayed.isn.get(segment.destination))}"
     lines = [numbers]
     if segment.payload:
         lines.append(octets(segment.payload))
     if segment.options.sack:
-        lines.append(sack(segment, account))
+        lines.append(sack(segment, replayed))
     if segment.bare_syn and segment.options.tsecr:
         lines.append(f"TSecr {segment.options.tsecr}")
     if segment.options.fast_open is not None:
@@ -183,9 +183,9 @@ def segment_details(segment: Segment, account: Replay) -> list[str]:
     return lines
 
 
-def sack(segment: Segment, account: Replay) -> str:
+def sack(segment: Segment, replayed: Replay) -> str:
     """The SACK blocks of a segment that has some: ``D-SACK {0:1}``."""
-    peer = account.isn.get(segment.destination)
+    peer = replayed.isn.get(segment.destination)
     edges = ([relative(SequenceNumber(edge), peer) for edge in block] for block in segment.options.sack)
     return ("D-SACK " if segment.dsack else "SACK ") + " ".join(f"{{{left}:{right}}}" for left, right in edges)
 
@@ -219,25 +219,25 @@ def is_dull(step: Step, segment: Segment) -> bool:
 _OPENED = (State.ESTABLISHED, State.FIN_WAIT_1)
 
 
-def close(account: Replay) -> Iterator[str]:
+def close(replayed: Replay) -> Iterator[str]:
     """How the connection ended, and what that means for a server that wants the port."""
-    if not account.established:
+    if not replayed.established:
         return
-    opening = account.opening
-    letters = names(account)
-    closing = [segment for segment in account.segments if segment.flags & (Flag.FIN | Flag.RST)]
-    last = account.segments[-1].frame
+    opening = replayed.opening
+    letters = names(replayed)
+    closing = [segment for segment in replayed.segments if segment.flags & (Flag.FIN | Flag.RST)]
+    last = replayed.segments[-1].frame
     if not closing:
         yield f"No close in the capture: the connection stands at its last frame ({last})."
-    for endpoint in account.sockets:
-        path = account.state_path(endpoint)
+    for endpoint in replayed.sockets:
+        path = replayed.state_path(endpoint)
         path = path[next(place for place, state in enumerate(path) if state in _OPENED) :]
         if len(path) > 1:
             yield f"Close of {letters[endpoint]}: {' > '.join(path)}."
-    waiting = [endpoint for endpoint in account.sockets if account.final_state(endpoint) is State.TIME_WAIT]
+    waiting = [endpoint for endpoint in replayed.sockets if replayed.final_state(endpoint) is State.TIME_WAIT]
     reset = [segment for segment in closing if segment.flags & Flag.RST]
     if opening.to_itself:
-        yield from _server_of_itself(account, closed=bool(closing), reset=bool(reset))
+        yield from _server_of_itself(replayed, closed=bool(closing), reset=bool(reset))
     elif waiting:
         ends = " and ".join(letters[endpoint] for endpoint in waiting)
         yield f"TIME-WAIT at {ends} keeps this 4-tuple for 2 MSL (60 s on Linux)."
@@ -245,9 +245,9 @@ def close(account: Replay) -> Iterator[str]:
         yield f"Reset in frame {reset[0].frame}: no TIME-WAIT, the 4-tuple is free at once."
 
 
-def _server_of_itself(account: Replay, *, closed: bool, reset: bool) -> Iterator[str]:
-    port = f"port {account.opening.source.port}"
-    state = account.final_state(account.opening.source)
+def _server_of_itself(replayed: Replay, *, closed: bool, reset: bool) -> Iterator[str]:
+    port = f"port {replayed.opening.source.port}"
+    state = replayed.final_state(replayed.opening.source)
     if state is State.TIME_WAIT:
         yield (
             f"A server that wants {port} cannot have it yet: after this close TIME-WAIT keeps it (60 s on Linux), and "
@@ -275,12 +275,12 @@ class Remark(NamedTuple):
     theirs: str
 
 
-def remarks(account: Replay, said: dict[int, Witness]) -> list[Remark]:
+def remarks(replayed: Replay, said: dict[int, Witness]) -> list[Remark]:
     """The frames of an opening that Wireshark remarks on, with what we say of them."""
-    sent = {step.frame: why(step) for step in account.steps if step.sends}
+    sent = {step.frame: why(step) for step in replayed.steps if step.sends}
     return [
-        Remark(segment.frame, segment_lines(segment, account)[0], sent.get(segment.frame, ""), ", ".join(witness.says))
-        for segment in account.segments
+        Remark(segment.frame, segment_lines(segment, replayed)[0], sent.get(segment.frame, ""), ", ".join(witness.says))
+        for segment in replayed.segments
         if (witness := said.get(segment.frame)) and witness.says
     ]
 

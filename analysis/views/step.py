@@ -1,7 +1,7 @@
-"""The walk through a timeline with the keyboard, in the terminal: one step of the replay at a time.
+"""Stepping through a timeline with the keyboard, in the terminal: one step of the replay at a time.
 
 A step is a segment that leaves a socket, or one that reaches a socket: what it did there stands below, and the state
-of each socket above. The alternate screen is used and left again, whatever ends the walk.
+of each socket above. The alternate screen is used and left again, whatever ends the stepping.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ import textwrap
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..commandline import status_after, waking
 from ..errors import UsageError
 from ..states import State
 from ..text import printable
 from .phrases import before, close, count, names, segment_lines, span, why
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from ..model import Segment
     from ..replay import Step
@@ -45,7 +47,7 @@ _KEYS = {
 _BEGUN, _PATIENCE = (b"\x1b", b"\x1b[", b"\x1bO"), 0.05
 _HELP = "arrows or space: step   Home, End   PgUp, PgDn: opening   q: quit"
 
-#: Alternate screen, cursor and line wrapping: what the walk turns on and what it leaves behind.
+#: Alternate screen, cursor and line wrapping: what is turned on, and what is left behind.
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
 _HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
 #: Bold, dim, reverse, green, yellow, red.
@@ -58,16 +60,16 @@ def check() -> None:
         raise UsageError("--step walks on a terminal, and standard output is none")
 
 
-def walk(report: Report, *, color: bool = True) -> None:
-    """Walk through the openings of *report* until the user has seen enough.
+def step_through(report: Report, *, color: bool = True) -> None:
+    """Step through the openings of *report* until the user has seen enough.
 
-    Raises UsageError where there is no terminal or nothing to walk through, KeyboardInterrupt for Ctrl-C.
+    Raises UsageError where there is no terminal or nothing to step through, KeyboardInterrupt for Ctrl-C.
     """
     check()
     if not report.entries:
         raise UsageError("--step: there is no opening to walk through; --all looks at ordinary ones, too")
     with _terminal() as terminal:
-        _Walk(report, terminal, color=color).run()
+        _Stepping(report, terminal, color=color).run()
 
 
 # -- the terminal --------------------------------------------------------------------------------------------------
@@ -151,36 +153,23 @@ def _terminal() -> Iterator[_Terminal]:
             os.close(opened)
 
 
-@contextmanager
-def _signals() -> Iterator[int]:
+def _signals() -> AbstractContextManager[int]:
     """A file descriptor that can be read when a signal came, as when the terminal has another size.
 
-    Without it a signal that comes just before select() would wait for the next key. SIGQUIT ends the walk in order;
-    the others are the caller's.
+    SIGQUIT ends the stepping in order; INT, TERM and HUP are the caller's.
     """
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def leave(number: int, _: object) -> None:
-        sys.exit(128 + number)
+        sys.exit(status_after(number))
 
-    handlers: dict[int, Callable[[int, object], None]] = {signal.SIGWINCH: lambda *_: None, signal.SIGQUIT: leave}
-    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    try:
-        yield reader
-    finally:
-        signal.set_wakeup_fd(woken)
-        for number, handler in former.items():
-            signal.signal(number, handler)
-        os.close(reader)
-        os.close(writer)
+    return waking({signal.SIGWINCH: lambda *_: None, signal.SIGQUIT: leave})
 
 
-# -- the walk ------------------------------------------------------------------------------------------------------
+# -- stepping -----------------------------------------------------------------------------------------------------
 
 
 class _Place(NamedTuple):
-    """Where the walk is in an opening: nothing has happened before step 1."""
+    """Where in an opening we are: nothing has happened before step 1."""
 
     entry: Entry
     account: Account
@@ -191,8 +180,8 @@ class _Place(NamedTuple):
         return self.account.replay.steps
 
 
-class _Walk:
-    """The walk: which opening, which step, and what that looks like."""
+class _Stepping:
+    """The stepping: which opening, which step, and what that looks like."""
 
     def __init__(self, report: Report, terminal: _Terminal, *, color: bool) -> None:
         self._report, self._terminal, self._color = report, terminal, color
@@ -263,30 +252,30 @@ class _Walk:
         now = self._place.steps[: self._place.step]
         for endpoint, letter in names(account.replay).items():
             path = [State.CLOSED, *(step.after for step in now if step.endpoint == endpoint and step.changes)]
-            walked = " > ".join(path[:-1])
+            passed = " > ".join(path[:-1])
             room = max(columns - len(path[-1]) - len(letter) - 6, 0)
-            walked = walked if len(walked) <= room else "..." + walked[len(walked) - max(room - 3, 0) :]
+            passed = passed if len(passed) <= room else "..." + passed[len(passed) - max(room - 3, 0) :]
             lines.append(
-                f"{letter}  {self._paint(_DIM, walked + ' > ' if walked else '')}{self._paint(_BOLD, path[-1])}"
+                f"{letter}  {self._paint(_DIM, passed + ' > ' if passed else '')}{self._paint(_BOLD, path[-1])}"
             )
         return [*lines, ""]
 
     def _timeline(self, columns: int, room: int) -> list[str]:
         """The segments around the one of the step, as far as there is room."""
-        account = self._place.account.replay
+        replayed = self._place.account.replay
         step = self._step()
-        frames = [segment.frame for segment in account.segments]
+        frames = [segment.frame for segment in replayed.segments]
         here = frames.index(step.frame) if step else 0
         first = max(min(here - room // 2, len(frames) - room), 0)
         return [
             self._segment(segment, columns, here=place == here, past=place < here)
-            for place, segment in enumerate(account.segments[first : first + room], first)
+            for place, segment in enumerate(replayed.segments[first : first + room], first)
         ]
 
     def _segment(self, segment: Segment, columns: int, *, here: bool, past: bool) -> str:
-        account = self._place.account.replay
-        time = span(segment.time - account.opening.time)
-        words = f"{'>' if here else ' '} {segment.frame:>6}  {time:>9}  {'  '.join(segment_lines(segment, account))}"
+        replayed = self._place.account.replay
+        time = span(segment.time - replayed.opening.time)
+        words = f"{'>' if here else ' '} {segment.frame:>6}  {time:>9}  {'  '.join(segment_lines(segment, replayed))}"
         text = words[:columns]
         return self._paint(_REVERSE, text.ljust(columns)) if here else text if past else self._paint(_DIM, text)
 
@@ -299,8 +288,8 @@ class _Walk:
         step = self._step()
         if step is None:
             return []
-        account, notes, _ = self._place.account
-        letter = names(account)[step.endpoint]
+        replayed, notes, _ = self._place.account
+        letter = names(replayed)[step.endpoint]
         what = "leaves" if step.sends else "reaches"
         number = f"step {self._place.step} of {len(self._place.steps)}"
         lines = ["", f"{number}: frame {step.frame} {what} {letter} ({step.event})"]
@@ -317,6 +306,6 @@ class _Walk:
         if (witness := said.get(step.frame)) and witness.says:
             lines.append(self._paint(_DIM, f"Wireshark: {', '.join(witness.says)}"[:columns]))
         if self._place.step == len(self._place.steps):
-            for text in (*close(account), *notes):
+            for text in (*close(replayed), *notes):
                 lines += textwrap.wrap(text, columns, initial_indent="- ", subsequent_indent="  ")
         return lines

@@ -99,7 +99,8 @@ def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
         yield from _capture(result, style)
         if style.quiet:
             continue
-        yield walks(result, style) if result.drawn is None else result.drawn
+        prepared = report.captures.walks(place)
+        yield prepared if isinstance(prepared, str) else walks(result, style)
         rest = []
         for shown, entry in enumerate(entries(place, result)):
             number += 1
@@ -192,17 +193,17 @@ _ENDS = 58
 
 def _opening(number: int, entry: Entry, style: Style, *, legend: bool) -> str:
     opening = entry.opening
-    account, notes, duration = entry.account()
+    replayed, notes, duration = entry.account()
     title = f"{number}. {opening.verdict}: {opening.source} > {opening.destination}"
     parts = [
         *(style.paint("title", line) for line in _wrap(title, WIDTH)),
-        *_wrap(before(account, duration), WIDTH),
+        *_wrap(before(replayed, duration), WIDTH),
         "",
-        _timeline(account, style),
+        _timeline(replayed, style),
     ]
     if legend:
         parts += [style.paint("dim", line) for line in _wrap(LEGEND, WIDTH)]
-    if bullets := _bullets([*close(account), *notes]):
+    if bullets := _bullets([*close(replayed), *notes]):
         parts += ["", *bullets]
     return "\n".join(parts) + "\n"
 
@@ -212,11 +213,11 @@ def _witness(report: Report, entry: Entry, style: Style) -> Iterator[str]:
     said = report.said(entry)
     if said is None or report.witness is None:
         return
-    account = entry.account().replay
+    replayed = entry.account().replay
     different = any(witness.differences for witness in said.values())
     for text in agreement(said, report.witness.version):
         yield "\n" + "".join(style.paint("finding" if different else "", line) + "\n" for line in _wrap(text, WIDTH))
-    if lines := remarks(account, said):
+    if lines := remarks(replayed, said):
         cells = [(str(line.frame), line.segment, *("\n".join(_wrap(t, _OPINION)) for t in line[2:])) for line in lines]
         headers = ("frame", "segment", "what it is", "what Wireshark makes of it")
         yield "\n" + grid(cells, headers, ("right", "left", "left", "left")) + "\n"
@@ -234,12 +235,12 @@ def _bullets(texts: Iterable[str]) -> list[str]:
     ]
 
 
-def _timeline(account: Replay, style: Style) -> str:
-    letters = names(account)
-    start = account.opening.time
-    rows = list(timeline(account))
+def _timeline(replayed: Replay, style: Style) -> str:
+    letters = names(replayed)
+    start = replayed.opening.time
+    rows = list(timeline(replayed))
     segments = [row.segment for row in rows if not isinstance(row, Fold)]
-    texts = {segment.frame: _segment(segment, account) for segment in segments}
+    texts = {segment.frame: _segment(segment, replayed) for segment in segments}
     # tabulate makes a column two wider than its header, and puts two spaces between columns.
     frames = max(len("frame") + 2, *(len(str(segment.frame)) for segment in segments))
     times = max(len("time") + 2, *(len(span(segment.time - start)) for segment in segments))
@@ -258,8 +259,8 @@ def _timeline(account: Replay, style: Style) -> str:
     return grid(cells, headers, align)
 
 
-def _segment(segment: Segment, account: Replay) -> list[str]:
-    return [part for line in segment_lines(segment, account) for part in _wrap(line, _SEGMENT)]
+def _segment(segment: Segment, replayed: Replay) -> list[str]:
+    return [part for line in segment_lines(segment, replayed) for part in _wrap(line, _SEGMENT)]
 
 
 #: Room for a segment's words in the timeline.

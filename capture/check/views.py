@@ -12,9 +12,10 @@ import textwrap
 import time
 from typing import TYPE_CHECKING
 
+from analysis import VERSION
 from analysis.portwalk import duration
-from analysis.report import SCHEMA, VERSION
 from analysis.text import printable
+from analysis.views.json import SCHEMA
 
 from .findings import HORIZONS, Risk, caveat
 

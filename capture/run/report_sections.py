@@ -7,8 +7,9 @@ import os
 import signal
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from analysis import VERSION
 from analysis.model import Endpoint, Verdict
-from analysis.report import SCHEMA, VERSION, entry_as_json, seconds
+from analysis.views.json import SCHEMA, entry_as_json, seconds, sections
 
 from ..kernel import sockets
 from ..kernel.kernel_states import compare
@@ -148,7 +149,7 @@ def one_line(whole: Report, hit: SelfConnect) -> str:
         "notes": ["Its SYN is not among the packets that were kept."],
     }
     fields = entry_as_json(whole.entries[0]) if whole.entries else lone
-    return json.dumps({"schema": SCHEMA, "version": VERSION, "type": "opening", **fields, **whole.sections()}) + "\n"
+    return json.dumps({"schema": SCHEMA, "version": VERSION, "type": "opening", **fields, **sections(whole)}) + "\n"
 
 
 def _socket(one: Holder) -> dict[str, Json]:

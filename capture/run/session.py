@@ -20,6 +20,7 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis.commandline import ending, waking
 from analysis.errors import CannotCapture, SelfconnError, UsageError
 from analysis.model import Verdict
 
@@ -140,27 +141,13 @@ def sudo(options: Options) -> str:
 
 @contextmanager
 def signals() -> Iterator[int]:
-    """Let INT, TERM and HUP end the run in order: a descriptor that becomes readable.
-
-    Python ignores SIGINT in a process that a script started in the background; here it counts all the same. A SIGHUP
-    that is ignored stays so: that is what nohup(1) is for.
-    """
-    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    wanted = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        wanted.remove(signal.SIGHUP)
-    wakeup = signal.set_wakeup_fd(writer)  # before the handlers: no signal comes unnoticed
+    """Let INT, TERM and HUP end the run in order: a descriptor that becomes readable."""
     # What is left to do takes a moment; should it hang, on a pager that takes no more, say, it ends all the same.
-    before = {one: signal.signal(one, lambda *_: signal.alarm(_HANGS) and None) for one in wanted}
-    try:
-        yield reader
-    finally:
-        signal.alarm(0)
-        for one, handler in before.items():
-            signal.signal(one, handler)
-        signal.set_wakeup_fd(wakeup)
-        os.close(reader)
-        os.close(writer)
+    with waking(dict.fromkeys(ending(), lambda *_: signal.alarm(_HANGS) and None)) as reader:
+        try:
+            yield reader
+        finally:
+            signal.alarm(0)
 
 
 def _repro(scene: Scene, chosen: Plan, teller: Teller) -> Outcome:

@@ -26,7 +26,6 @@ _WIDTHS = (392, 420)
 _ALONE, _APART = (106.0,), (106.0, 368.0)
 
 #: A state's label, and the way from an instant down to it.
-PILL_WIDTH, PILL_HEIGHT = 96, 18
 _TO_PILL, _PILL = 22, 21
 
 #: Rows: the first instant; after a send, after an arrival, the end; a fold.
@@ -116,13 +115,13 @@ class _Instant(NamedTuple):
         return self.steps[0][1].sends
 
 
-def ladder(account: Replay, shown: list[Step], folds: list[Fold]) -> Ladder:
-    """Draw *account*. *shown* are its steps without those of the *folds*; they count from 1."""
-    return _Drawing(account).draw(_instants(account, shown), folds)
+def ladder(replayed: Replay, shown: list[Step], folds: list[Fold]) -> Ladder:
+    """Draw *replayed*. *shown* are its steps without those of the *folds*; they count from 1."""
+    return _Drawing(replayed).draw(_instants(replayed, shown), folds)
 
 
-def _instants(account: Replay, shown: list[Step]) -> list[_Instant]:
-    segments = {segment.frame: segment for segment in account.segments}
+def _instants(replayed: Replay, shown: list[Step]) -> list[_Instant]:
+    segments = {segment.frame: segment for segment in replayed.segments}
     groups = groupby(enumerate(shown, 1), key=lambda item: (item[1].frame, item[1].sends))
     return [_Instant(segments[frame], list(steps)) for (frame, _), steps in groups]
 
@@ -130,10 +129,10 @@ def _instants(account: Replay, shown: list[Step]) -> list[_Instant]:
 class _Drawing:
     """Goes down the instants, a row each."""
 
-    def __init__(self, account: Replay) -> None:
-        letters = names(account)
-        self.account = account
-        alone = account.opening.to_itself
+    def __init__(self, replayed: Replay) -> None:
+        letters = names(replayed)
+        self.replayed = replayed
+        alone = replayed.opening.to_itself
         self.x = dict(zip(letters, _ALONE if alone else _APART, strict=True))
         self.made = Ladder(alone, [self._lifeline(*item) for item in letters.items()], _WIDTHS[not alone])
         self.under_way: dict[int, Arrow] = {}  # by frame
@@ -174,9 +173,9 @@ class _Drawing:
         label_at = Point(x + _REACH * 0.86, self.y + 12) if alone else Point(x + (8 if rightward else -8), self.y - 5)
         arrow = Arrow(
             segment.frame,
-            span(segment.time - self.account.opening.time),
+            span(segment.time - self.replayed.opening.time),
             spoken(segment.flags & ~Flag.PSH),
-            segment_details(segment, self.account),
+            segment_details(segment, self.replayed),
             label_at,
             "start" if rightward else "end",
             Point(x, self.y),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from ...text import percent
 from .shapes import number
 
 if TYPE_CHECKING:
@@ -119,13 +120,6 @@ def chances(odds: Odds, attempts: int) -> Chances:
         _counts(across, 0, math.ceil(end)),
         [Tick(number(up(share)), percent(share)) for share in (0.0, 0.5, 0.99)],
     )
-
-
-def percent(share: float) -> str:
-    """A probability as people say it: ``0.7 %``, ``63 %``, never 100 % where it is not sure."""
-    if 0 < share < 0.0995:
-        return f"{share * 100:.1g} %" if share < 0.01 else f"{share * 100:.1f} %"
-    return f"{math.floor(share * 100 + 1e-9) if share > 0.99 else round(share * 100)} %"
 
 
 def _counts(across: _Scale, low: int, high: int) -> list[Tick]:

@@ -1,0 +1,194 @@
+"""What the three commands have in common: types of arguments, --version, colour, messages, signals.
+
+It needs the standard library alone, and of that nothing heavy: it is imported before privilege is given up, and each
+time that a command starts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import signal
+import sys
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING, Any, NoReturn
+
+from . import VERSION
+from .text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    #: What signal.signal() takes.
+    Handler = Callable[[int, Any], Any] | int | None
+
+# -- arguments -----------------------------------------------------------------------------------------------------
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help of one width everywhere; to ask for the terminal's, argparse would import every compressor there is."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=100)
+
+
+def whole(low: int, high: float, unfit: str, no_number: str | None = None) -> Callable[[str], int]:
+    """Make an argparse type: a number from *low* to *high* (math.inf: no limit) in plain decimal digits.
+
+    int() alone would also take 1_000 and the digits of other scripts. *unfit* is the message for other numbers and,
+    unless *no_number* is given, for other text; ``{}`` in it stands for what the user wrote.
+    """
+
+    def number(text: str) -> int:
+        plain = text.isascii() and text.isdigit()
+        if plain and low <= int(text) <= high:
+            return int(text)
+        raise argparse.ArgumentTypeError((unfit if plain else no_number or unfit).format(f"'{printable(text)}'"))
+
+    return number
+
+
+def positive(unfit: str) -> Callable[[str], float]:
+    """Make an argparse type: a decimal number above 0, from 1e-9 to 1e9. *unfit* as with whole()."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if 1e-9 <= value <= 1e9:
+            return value
+        raise argparse.ArgumentTypeError(unfit.format(f"'{printable(text)}'"))
+
+    return number
+
+
+class _Version(argparse.Action):
+    """--version. *about* is called for what else is to be said, so that it is imported for this alone."""
+
+    def __init__(self, *, about: Callable[[], str] | None, **how: Any) -> None:  # noqa: ANN401 - argparse's own
+        super().__init__(nargs=0, **how)
+        self.about = about
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        about = f"{self.about()}; " if self.about else ""
+        sys.stdout.write(f"{parser.prog} {VERSION} ({about}Python {sys.version.split()[0]})\n")
+        parser.exit()
+
+
+def add_version(group: argparse._ActionsContainer, help_: str, about: Callable[[], str] | None = None) -> None:
+    """Add -V and --version: program, version, what *about* returns, Python's version."""
+    group.add_argument("-V", "--version", action=_Version, about=about, help=help_)
+
+
+def add_color(group: argparse._ActionsContainer, help_: str) -> None:
+    """Add --color; colored() says what its value means."""
+    group.add_argument("--color", choices=("auto", "always", "never"), default="auto", help=help_)
+
+
+def colored(choice: str, stream: IO[str] | None) -> bool:
+    """Whether to write colours to *stream* (None: to a file), by the value of --color and by the environment."""
+    if choice != "auto":
+        return choice == "always"
+    if stream is None or not stream.isatty():
+        return False
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+# -- messages and exit status ----------------------------------------------------------------------------------------
+
+
+def say(program: str, text: str) -> None:
+    """Write a message to standard error, if there is one; *text* may hold anything, it is made safe to show."""
+    if sys.stderr:
+        sys.stderr.write(f"{program}: {printable(text)}\n")
+
+
+def status_after(number: int) -> int:
+    """The exit status that a shell expects of a program which this signal ended."""
+    return 128 + number
+
+
+# -- signals ---------------------------------------------------------------------------------------------------------
+
+
+def ending() -> list[signal.Signals]:
+    """The signals that end a run: INT, TERM and HUP.
+
+    Python ignores SIGINT in a process that a script started in the background; it is among them all the same. A
+    SIGHUP that is ignored is not, for that is what nohup(1) is for.
+    """
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
+
+
+@contextmanager
+def handlers(wanted: Mapping[signal.Signals, Handler]) -> Iterator[None]:
+    """Have these signals handled like this, and afterwards as before. In the main thread only."""
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def waking(wanted: Mapping[signal.Signals, Handler]) -> Iterator[int]:
+    """As handlers(); the file descriptor becomes readable when a signal came.
+
+    Who waits for it with select() misses none, not even one that comes just before.
+    """
+    reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    former = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)  # before the handlers: no signal is missed
+    try:
+        with handlers(wanted):
+            yield reader
+    finally:
+        signal.set_wakeup_fd(former)
+        os.close(reader)
+        os.close(writer)
+
+
+def ended_at_once() -> AbstractContextManager[None]:
+    """Let Ctrl-C, and a pipe that nobody reads, simply end the process, as long as there is nothing to keep."""
+    return handlers({signal.SIGINT: signal.SIG_DFL, signal.SIGPIPE: signal.SIG_DFL})
+
+
+class Stop:
+    """The signal that ends the run early, once one came."""
+
+    number = 0
+
+    def __bool__(self) -> bool:
+        return self.number != 0
+
+    @property
+    def status(self) -> int:
+        """The exit status; that of SIGINT where KeyboardInterrupt was raised by something else."""
+        return status_after(self.number or signal.SIGINT)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Turn INT, TERM and HUP into KeyboardInterrupt, and note which it was."""
+        with handlers(dict.fromkeys(ending(), self._interrupt)):
+            yield
+
+    def _interrupt(self, number: int, _frame: object) -> None:
+        self.number = number
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def ending_by_pipe() -> Iterator[None]:
+    """Where nobody reads on what is written here, end without a word, as SIGPIPE ends other programs.
+
+    The signal itself stays ignored: a worker that dies or a server that hangs up would send it as well.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGPIPE)

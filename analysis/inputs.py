@@ -1,0 +1,73 @@
+"""From what the user names (files, directories, patterns, URLs, - for standard input) to captures, in order."""
+
+# ruff: noqa: PLC0415 -- most runs name files, and need none of it
+# ruff: noqa: PTH112, PTH110, PTH113 -- pathlib takes longer to import than a small capture to read
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from .errors import NotACapture
+from .formats.remote import expanded, is_remote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+STANDARD_INPUT = "-"
+
+
+class Input(NamedTuple):
+    """A capture to read, and the directory that it was found in (where what is no capture is passed over)."""
+
+    name: str
+    directory: str | None = None
+
+    @property
+    def read_once(self) -> bool:
+        """Whether it is something that can be read only once, or only from elsewhere: no file."""
+        name = self.name
+        return name == STANDARD_INPUT or is_remote(name) or (os.path.exists(name) and not os.path.isfile(name))
+
+
+def inputs(given: Sequence[str], *, rotated: bool) -> Iterator[Input]:
+    """The captures that these names mean: in a directory by name, numbers in names of *rotated* files by value.
+
+    Raises NotACapture where a directory cannot be read or holds no file, or a URL means nothing.
+    """
+    for name in given:
+        if name == STANDARD_INPUT or not os.path.isdir(name):
+            yield from map(Input, _meant(name))
+            continue
+        try:
+            with os.scandir(name) as entries:
+                files = sorted(
+                    (entry.path for entry in entries if entry.is_file() and entry.name[0] != "."),
+                    key=_by_number if rotated else None,
+                )
+        except OSError as error:
+            raise NotACapture(f"cannot read {name}: {error.strerror}") from error
+        if not files:
+            from shlex import quote
+
+            below = quote(f"{name.rstrip('/')}/**/*.pcap*")
+            raise NotACapture(f"no capture in {name}: no file lies directly in it; {below} finds those further down")
+        yield from (Input(path, name) for path in files)
+
+
+def _meant(name: str) -> list[str]:
+    """The captures that a name means which is no directory: a URL and a pattern may mean several."""
+    if is_remote(name):
+        return expanded(name)
+    if any(letter in name for letter in "*?[") and not os.path.exists(name):
+        from glob import glob
+
+        found = glob(name, recursive=True)  # noqa: PTH207 - as above
+        return sorted(path for path in found if not os.path.isdir(path)) or [name]
+    return [name]
+
+
+def _by_number(path: str) -> list[tuple[int, str]]:
+    """A key by which capture.pcap, capture.pcap2 and capture.pcap10 come in this order."""
+    return [(int(number or 0), text) for text, number in re.findall(r"(\D*)(\d*)", path)]

@@ -1,0 +1,367 @@
+"""One run of selfconn-analyze, from the captures to the report: what it is to do, and what became of it."""
+
+# ruff: noqa: PLC0415 -- each run imports what it needs: --help no engine, json no tabulate, a short run no tqdm
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
+
+from .errors import NotACapture
+from .model import REMARKABLE, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Sequence
+
+    from .commandline import Stop
+    from .inputs import Input
+    from .model import CaptureResult, Damage, Opening
+    from .parallel import Found
+    from .progress import Progress
+    from .reader import Asked, Each
+    from .report import Report
+    from .views import Prepared
+    from .wireshark import Tshark
+
+    #: Says something to the user, apart from the report.
+    Say = Callable[[str], None]
+
+#: Openings of each verdict in a capture that come into the report, unless --all asks for every one.
+MOST = 1000
+
+
+class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
+    """What a run is to do: the options of the command line, settled (see there)."""
+
+    form: str  # of the report: one of views.FORMATS, or parquet
+    output: str | None = None
+    color: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    step: bool = False
+    annotate: str | None = None
+    witness: bool = False
+    all: bool = False
+    only: frozenset[Verdict] = frozenset()
+    host: bytes = b""
+    port: int = 0
+    expect: Verdict | None = None
+    rotated: bool = False
+    table: int | None = None
+    jobs: int | None = None
+    cluster: str | None = None
+
+    @property
+    def rows(self) -> bool:
+        """Whether a row is written for each opening, and no report."""
+        return self.form == "parquet"
+
+    @property
+    def collect(self) -> Collection[Verdict]:
+        """The verdicts whose openings are wanted with their segments."""
+        if self.all or self.only or self.rows or self.annotate:
+            return frozenset(Verdict)
+        return () if self.quiet and self.form == "table" and not self.step else REMARKABLE
+
+    def asked(self, each: Each | None) -> Asked:
+        """What that asks of an analysis; *each* takes the rows."""
+        from .reader import ALL, TABLE
+
+        return {
+            "collect": self.collect,
+            "most": ALL if self.all or each else MOST,
+            "each": each,
+            "only": self.only,
+            "table": self.table or TABLE,
+            "port": self.port,
+            "host": self.host,
+        }
+
+
+class Outcome(NamedTuple):
+    """What became of a run.
+
+    ``unread``: something was no capture or could not be read. ``damages``: where captures break off, a sentence each.
+    ``missed``: nothing had the verdict that was expected. ``signalled``: the exit status after a signal, 0 without.
+    """
+
+    unread: bool = False
+    damages: tuple[str, ...] = ()
+    missed: bool = False
+    signalled: int = 0
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return self.signalled or (3 if self.unread else 4 if self.damages else 1 if self.missed else 0)
+
+
+class Refusal(NamedTuple):
+    """Something that is no capture, or cannot be read; ``why`` may be empty, where that was said before.
+
+    In a directory what is no capture is ``passed_over``, which is no failure.
+    """
+
+    why: str
+    passed_over: bool = False
+
+
+def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outcome:
+    """Read the captures, show the report, say what else there is to say. Raises SelfconnError where that cannot be.
+
+    A signal (*stop*) ends the reading early; what was read until then is shown.
+    """
+    from .report import Report
+    from .result_spill import ROOM, Shelf
+
+    tshark = None
+    if wanted.witness:
+        from .wireshark import Tshark
+
+        tshark = Tshark()
+    unread = False
+    damages: list[str] = []
+    whole: CaptureResult | None = None
+    with closing(Shelf(ROOM)) as shelf:
+        made = Report(shelf)
+        with _rows(wanted) as each, suppress(KeyboardInterrupt):
+            for found in (_rotated if wanted.rotated else _separate)(wanted, captures, each, stop):
+                if isinstance(found, Refusal):
+                    unread |= not found.passed_over
+                    _tell(found, wanted, say)
+                    continue
+                result, walks = found
+                if wanted.annotate:
+                    whole = result
+                made.add(_shown(result, wanted), walks)  # what there is when a signal comes is kept
+                damages += _damages(result)
+        if tshark:
+            with suppress(KeyboardInterrupt):
+                unread |= not _question(tshark, made, say)
+        if shelf:
+            _show(made, wanted, stop)
+        missed = wanted.expect is not None and not made.count(wanted.expect)
+    if whole and not stop:
+        _annotate(whole, wanted, say)
+    return Outcome(signalled=stop.status) if stop else Outcome(unread, tuple(damages), missed)
+
+
+def _tell(refusal: Refusal, wanted: Wanted, say: Say) -> None:
+    if refusal.why and (wanted.verbose or not refusal.passed_over):
+        say(refusal.why)
+
+
+def _damages(result: CaptureResult) -> Iterator[str]:
+    """Say where a capture, or the files that it was cut into, break off."""
+    if result.damage:
+        yield f"{result.name} {_early(result.damage)}; the part before is analysed"
+    for part in result.parts:
+        if part.damage:
+            yield f"{part.name} {_early(part.damage)}; what comes after it is a gap"
+
+
+def _early(damage: Damage) -> str:
+    return f"ends early at byte offset {damage.offset}: {damage.reason}"
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def _separate(wanted: Wanted, captures: Sequence[Input], each: Each | None, stop: Stop) -> Iterator[Prepared | Refusal]:
+    """Read one capture after the other."""
+    barren: dict[str | None, None] = dict.fromkeys(one.directory for one in captures if one.directory)
+    with _progress(wanted, captures) as progress:
+        found = _read([one.name for one in captures], wanted, each, progress)
+        for capture, result in zip(captures, found, strict=False):
+            if isinstance(result, NotACapture):
+                if stop:  # what was read is too little to be anything
+                    return
+                yield _refusal(result, capture)
+                continue
+            barren.pop(capture.directory, None)
+            yield result
+            if stop:
+                return
+        for directory in barren:
+            yield Refusal(f"no capture in {directory}")
+
+
+def _read(names: Sequence[str], wanted: Wanted, each: Each | None, progress: Progress | None) -> Iterator[Found]:
+    """Have the captures read by whom the options name, and prepared for the view."""
+    from .parallel import analyze_many, analyze_parts, finished, fitting, in_order
+    from .views import preparing
+
+    asked, finish = wanted.asked(each), preparing(wanted.form, **manner(wanted))
+    if wanted.cluster:
+        from .cluster import Cluster
+
+        return in_order(Cluster(wanted.cluster, asked, finish), names, progress)
+    jobs = 1 if each else wanted.jobs or fitting(names)  # rows have one writer
+    if len(names) == 1 and jobs > 1 and (one := analyze_parts(names, jobs, progress=progress, **asked)):
+        return iter([finished(one, finish)])
+    return analyze_many(names, jobs, progress, finish, **asked)
+
+
+def _rotated(wanted: Wanted, captures: Sequence[Input], each: Each | None, stop: Stop) -> Iterator[Prepared | Refusal]:
+    """Read all captures as one."""
+    from .parallel import finished
+    from .views import preparing
+
+    given = {one.name: one for one in captures}
+    refusals: list[Refusal] = []
+
+    def refuse(error: NotACapture, name: str) -> None:
+        if not stop:
+            refusals.append(_refusal(error, given[name]))
+
+    with _progress(wanted, captures) as progress:
+        result = why = None
+        try:
+            result = _read_as_one([one.name for one in captures], wanted, each, progress, refuse)
+        except NotACapture as error:
+            why = error
+        yield from refusals
+        if result:
+            yield finished(result, preparing(wanted.form, **manner(wanted)))
+        elif stop or not all(one.directory for one in captures):
+            yield Refusal("" if stop or refusals else str(why))
+        else:
+            for directory in dict.fromkeys(one.directory for one in captures):
+                yield Refusal(f"no capture in {directory}")
+
+
+def _read_as_one(
+    names: Sequence[str],
+    wanted: Wanted,
+    each: Each | None,
+    progress: Progress | None,
+    refuse: Callable[[NotACapture, str], None],
+) -> CaptureResult:
+    from .parallel import analyze_parts, cores
+    from .reader import analyze_set
+
+    asked = wanted.asked(each)
+    if wanted.cluster:
+        from .cluster import Cluster
+
+        with closing(Cluster(wanted.cluster, asked)) as cluster:
+            return cluster.rotated(names, refuse, progress)
+    jobs = 1 if each else wanted.jobs or cores()  # rows have one writer
+    found = analyze_parts(names, jobs, progress=progress, refused=refuse, **asked) if names[1:] else None
+    return found or analyze_set(names, **asked, progress=progress, refused=refuse)
+
+
+def _refusal(error: NotACapture, capture: Input) -> Refusal:
+    """Of a file that is no capture or cannot be read; in a directory what can be read is passed over."""
+    return Refusal(str(error), passed_over=capture.directory is not None and os.access(capture.name, os.R_OK))
+
+
+@contextmanager
+def _progress(wanted: Wanted, captures: Sequence[Input]) -> Iterator[Progress | None]:
+    """A bar, where somebody may look at it."""
+    if wanted.quiet or not sys.stderr or not sys.stderr.isatty():
+        yield None
+        return
+    from .progress import Progress
+
+    with closing(Progress([one.name for one in captures])) as progress:
+        yield progress
+
+
+# -- showing -------------------------------------------------------------------------------------------------------
+
+
+class _Manner(TypedDict):
+    """What the views take besides a report and a format."""
+
+    color: bool
+    verbose: bool
+    quiet: bool
+
+
+def manner(wanted: Wanted) -> _Manner:
+    """How the report is to look."""
+    return {"color": wanted.form == "table" and wanted.color, "verbose": wanted.verbose, "quiet": wanted.quiet}
+
+
+@contextmanager
+def _rows(wanted: Wanted) -> Iterator[Callable[[str, Opening], None] | None]:
+    """What writes a row for each opening, where that is asked for."""
+    if not wanted.rows:
+        yield None
+        return
+    from .output import writing
+    from .views.parquet import Rows
+
+    assert wanted.output  # noqa: S101 - for the type checker
+    with writing(wanted.output), Rows(wanted.output) as rows:
+        yield rows.add
+
+
+def _shown(result: CaptureResult, wanted: Wanted) -> CaptureResult:
+    """A capture as the report shows it: where packets are annotated, more openings are wanted than are shown."""
+    if not wanted.annotate or wanted.all or wanted.only:
+        return result
+    shown = [opening for opening in result.openings if opening.verdict in REMARKABLE]
+    left_out = sum(times for verdict, times in result.verdicts.items() if verdict in REMARKABLE) - len(shown)
+    return replace(result, openings=shown, left_out=left_out)
+
+
+def _show(report: Report, wanted: Wanted, stop: Stop) -> None:
+    """Show the report as it was asked for."""
+    if wanted.rows:
+        return  # they are written
+    if not wanted.step:
+        from .output import write
+        from .views import rendered
+
+        write(rendered(report, wanted.form, **manner(wanted)), wanted.output)
+    elif not stop:
+        from .views.step import step_through
+
+        step_through(report, color=wanted.color)
+
+
+def _annotate(result: CaptureResult, wanted: Wanted, say: Say) -> None:
+    """Write the capture once more, with comments."""
+    from .report import entries
+    from .views.annotated import annotate
+
+    output = wanted.annotate
+    assert output  # noqa: S101 - for the type checker
+    refused = annotate(result.name, result, entries(0, result), output)
+    if refused:
+        say(f"{refused} packets have no comment in {output}: they stand in simple packet blocks, which hold none")
+    if result.left_out:
+        say(f"{result.left_out:,} openings have no comments in {output}, the first {MOST:,} of a kind have: try --all")
+
+
+# -- the second witness --------------------------------------------------------------------------------------------
+
+
+def _question(tshark: Tshark, report: Report, say: Say) -> bool:
+    """Ask about the frames of all openings in the report; say what is read differently, and what was not asked.
+
+    Returns whether it could read all captures.
+    """
+    from .wireshark import FRAMES, Evidence
+
+    report.witness = Evidence(tshark.version)
+    read = True
+    for place, result in enumerate(report.captures):
+        segments = [segment for opening in result.openings for segment in opening.segments]
+        try:
+            answers = tshark.ask(result.name, segments)
+        except NotACapture as error:
+            read = False
+            say(str(error))
+            continue
+        report.witness.frames.update(((place, frame), witness) for frame, witness in answers.items())
+        if len(segments) > FRAMES:
+            say(f"{result.name}: Wireshark was asked about the first {FRAMES:,} of {len(segments):,} frames")
+    if report.witness.differences:
+        say(f"Wireshark reads {report.witness.differences} fields differently, which is an error: see the report")
+    return read
