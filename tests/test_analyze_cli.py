@@ -22,7 +22,7 @@ import pytest
 import writers
 from conftest import ROOT
 from segments import SELF, SELF6, Talk, packets, refused, self_connect, simultaneous_open, three_way
-from test_table import syns
+from test_conversation_table import syns
 
 from analysis.cli import main
 from analysis.model import Verdict

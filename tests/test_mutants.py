@@ -15,7 +15,7 @@ import frames
 import pytest
 import writers
 from conftest import ROOT
-from test_pcapng import blocks
+from test_pcapng_writer import blocks
 
 from analysis import engine, reader
 from analysis.errors import NotACapture

@@ -17,7 +17,7 @@ import pytest
 from alone import alone
 from conftest import ROOT
 from frames import ethernet, ipv4, tcp
-from test_pcapng import blocks
+from test_pcapng_writer import blocks
 from test_recorder import refused
 
 from analysis.errors import CannotCapture, Incomplete
@@ -258,7 +258,7 @@ def test_a_full_disk_leaves_whole_blocks(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("need_root")
 def test_a_full_small_disk(tmp_path: Path) -> None:
     program = (
-        "import sys; from capture.output import Sink; from test_output import *\n"
+        "import sys; from capture.output import Sink; from test_recording_file import *\n"
         "sink = Sink(sys.argv[1])\n"
         "try:\n    sink.write(page() * 20)\n"
         "except Incomplete as error:\n    print(error, end='')\n"
