@@ -1,4 +1,5 @@
 # make demo     set up and run the main job: watch a socket connect to itself
+# make quick    set up and run lint, strict types and the tests that need nothing but Python, in two minutes
 # make test     set up and run lint, strict types and every test
 # make install  put the commands where plain `sudo selfconn-capture` finds them
 # make help     the rest
@@ -20,7 +21,7 @@ SOURCES := pyproject.toml setup.py analysis/engine.py $(wildcard analysis/*.pxd)
 # Files that root makes in somebody else's clone (sudo make test) are given to the owner of the clone.
 HAND_BACK = if [ "$$(id -u)" -eq 0 ]; then trap 'chown --no-dereference --recursive --from=0 --reference=. .' EXIT; fi
 
-.PHONY: help demo test test-versions fuzz bench reliability docs screenshots pcaps install uninstall clean
+.PHONY: help demo quick test test-versions fuzz bench reliability docs screenshots pcaps install uninstall clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -29,6 +30,10 @@ $(VENV)/ready: $(SOURCES)
 	@$(HAND_BACK); tools/venv $(VENV); touch $@
 
 $(VENV)/ready-dev: $(SOURCES) | test-packages
+	@$(HAND_BACK); tools/venv $(VENV) dev; touch $(VENV)/ready $(VENV)/ready-quick $@
+
+# The same, but nothing of the distribution is asked for: no compiler, for one.
+$(VENV)/ready-quick: $(SOURCES)
 	@$(HAND_BACK); tools/venv $(VENV) dev; touch $(VENV)/ready $@
 
 demo: $(VENV)/ready ## set up, then catch a socket connecting to itself and print how
@@ -38,6 +43,9 @@ demo: $(VENV)/ready ## set up, then catch a socket connecting to itself and prin
 test-packages:
 	@tools/packages tshark tcpdump chromium gcc gccgo libc6-dev bash-completion zsh fish tcptrace argus-server argus-client libndpi-bin tcpflow telnet redis-server nutcracker sudo \
 	    $$(case $$(tools/find-python) in /usr/bin/*) echo python3-dev ;; esac)
+
+quick: $(VENV)/ready-quick ## set up, then lint, strict types and the tests that need nothing else: two minutes
+	@$(HAND_BACK); PYTHON="$(PYTHON_IN)" tools/check quick
 
 test: $(VENV)/ready-dev ## set up, then lint, strict types and every test
 	@$(HAND_BACK); PYTHON="$(PYTHON_IN)" tools/check

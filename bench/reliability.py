@@ -38,7 +38,7 @@ import writers  # noqa: E402
 from alone import within  # noqa: E402
 from test_command import left  # noqa: E402
 from test_mutants import beside  # noqa: E402
-from test_pcapng import blocks  # noqa: E402
+from test_pcapng_writer import blocks  # noqa: E402
 
 from analysis.formats import pcapng  # noqa: E402
 from analysis.model import Endpoint  # noqa: E402

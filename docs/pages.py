@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))  # the tables that the tests hold the code to
+import storeys  # noqa: E402 -- found by the line above
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 #: Each command's parser, and what it is good for in half a line (what ``apropos`` shows).
@@ -141,6 +145,26 @@ def picture(shown: re.Match[str]) -> str:
 SAYINGS = re.compile(r"(?<=<!-- docs/tools\.py -->\n\n)(?:\|.*\n)*")
 
 
+#: The rooms and the storeys in docs/architecture.md, up to the next heading.
+ROOMS = re.compile(r"(?<=<!-- docs/pages\.py: rooms -->\n\n)(?:(?!## ).*\n)*")
+STOREYS = re.compile(r"(?<=<!-- docs/pages\.py: storeys -->\n\n)(?:(?!## ).*\n)*")
+
+
+def rooms() -> str:
+    """Return the list of the packages, each with what its docstring says."""
+    said = {room: text for folder in storeys.BUILDINGS for room, text in storeys.rooms(folder).items()}
+    return "".join(f"- `{room}/` {text}\n" for room, text in said.items()) + "\n"
+
+
+def floors() -> str:
+    """Return the storeys of both folders as tables, the top first."""
+    tables = []
+    for folder, lines in storeys.BUILDINGS.items():
+        rows = "".join(f"| {', '.join(f'`{module}`' for module in line)} |\n" for line in reversed(lines))
+        tables.append(f"| {folder}/, from the top down |\n|---|\n{rows}\n")
+    return "".join(tables)
+
+
 def made() -> dict[Path, str]:
     """Return the text of every document that is made, by its path."""
     manual = {ROOT / "docs" / "man" / f"{name}.1": page(name) for name in COMMANDS}
@@ -152,7 +176,9 @@ def made() -> dict[Path, str]:
     stills = {ROOT / "docs" / f"still-{name}.svg": still.still(name) for name in still.THEMES}
     readme = ROOT / "README.md"
     shown = SAYINGS.sub(lambda _: tools.table(), PICTURE.sub(picture, readme.read_text()))
-    return manual | completions | stills | {readme: shown}
+    architecture = ROOT / "docs" / "architecture.md"
+    drawn = STOREYS.sub(lambda _: floors(), ROOMS.sub(lambda _: rooms(), architecture.read_text()))
+    return manual | completions | stills | {readme: shown, architecture: drawn}
 
 
 def main() -> None:

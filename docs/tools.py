@@ -1,6 +1,7 @@
 """What other programs say of a socket that is connected to itself: the table in the README.
 
-``make docs`` writes the table out of these rows; tests/test_tools.py runs every command and looks for what is quoted.
+``make docs`` writes the table out of these rows; tests/test_docs_other_tools.py runs every command
+and looks for what is quoted.
 """
 
 from __future__ import annotations

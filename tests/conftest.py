@@ -3,6 +3,9 @@
 A test that needs a program, a right or a kernel feature takes the fixture ``need_...`` of that name, or calls
 ``missing()``. Where it is missing the test skips and says why. Under ``CI=true``, where the Makefile is root and
 has installed the packages, a missing package fails the test: a skip would hide it.
+
+The quick tests (``--quick``, what ``make quick`` runs) are those that ask for nothing: a test is left out that takes
+a ``need_...`` fixture or has a marker of ``NOT_QUICK``, and one that calls ``program()`` skips, whatever is installed.
 """
 
 from __future__ import annotations
@@ -36,6 +39,12 @@ settings.load_profile("selfconn")
 
 CI = os.environ.get("CI") == "true"
 
+#: Whether only the quick tests are asked for.
+QUICK = False
+
+#: What a test is marked with that is not among the quick ones.
+NOT_QUICK = {"browser", "live", "long", "packaging", "root"}
+
 
 def missing(what: str, *, package: str | None = None) -> NoReturn:
     """Skip the test because *what* is missing; fail it in CI where *package* (of the distribution) would bring it."""
@@ -50,6 +59,8 @@ def missing(what: str, *, package: str | None = None) -> NoReturn:
 def program(name: str, package: str) -> str:
     """The absolute path of a program that a system package brings; see missing()."""
     __tracebackhide__ = True
+    if QUICK:
+        pytest.skip(f"not a quick test: needs {name}")
     # Where daemons lie is not on everybody's PATH.
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
     return shutil.which(name, path=path) or missing(name, package=package)
@@ -148,7 +159,11 @@ def need_ipv6() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--engine``: which form of analysis/engine.py the tests run on."""
+    """``--engine``: which form of analysis/engine.py the tests run on; ``--quick``, ``--share``: which tests run."""
+    parser.addoption(
+        "--quick", action="store_true", help="only the tests that need nothing but Python, and no patience"
+    )
+    parser.addoption("--share", metavar="N/M", help="the Nth of M shares of the tests, for M processes side by side")
     parser.addoption(
         "--engine",
         choices=("installed", "compiled", "interpreted"),
@@ -183,6 +198,8 @@ class SourceOnly:
 def pytest_configure(config: pytest.Config) -> None:
     """Put the asked form of the engine in place before any test imports it."""
     config.addinivalue_line("markers", "packaging: builds or installs the package")
+    global QUICK  # noqa: PLW0603 - set once, before any test
+    QUICK = config.getoption("--quick")
     form = config.getoption("--engine")
     if form == "interpreted":
         sys.meta_path.insert(0, SourceOnly("analysis.engine"))
@@ -190,3 +207,20 @@ def pytest_configure(config: pytest.Config) -> None:
         found = importlib.util.find_spec("analysis.engine.wire")
         if found is None or not str(found.origin).endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)):
             raise pytest.UsageError(f"analysis.engine is not compiled: {found and found.origin}")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is not asked for. Shares take turns: neighbours take about as long as each other."""
+    kept = [item for item in items if not config.getoption("--quick") or _is_quick(item)]
+    if share := config.getoption("--share"):
+        number, shares = map(int, share.split("/"))
+        kept = kept[number - 1 :: shares]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    fixtures = getattr(item, "fixturenames", ())
+    return not (
+        NOT_QUICK & {mark.name for mark in item.iter_markers()} or any(name.startswith("need_") for name in fixtures)
+    )

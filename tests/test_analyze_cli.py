@@ -22,7 +22,7 @@ import pytest
 import writers
 from conftest import ROOT
 from segments import SELF, SELF6, Talk, packets, refused, self_connect, simultaneous_open, three_way
-from test_table import syns
+from test_conversation_table import syns
 
 from analysis.cli import main
 from analysis.model import Verdict
@@ -429,6 +429,7 @@ def test_many_openings_of_one_socket(told, tmp_path):
     assert "42 more openings (-v shows each in full)" in out
 
 
+@pytest.mark.long
 def test_nobody_elses_file_is_touched(tmp_path: Path, pcap: Path) -> None:
     victim, link, dangling, other, fifo = (tmp_path / name for name in ("victim", "link", "dangling", "other", "fifo"))
     victim.write_text("do not touch")
@@ -466,6 +467,7 @@ def test_in_the_background_of_a_script_ctrl_c_counts(tmp_path: Path) -> None:
     assert said.splitlines()[-1] == str(128 + signal.SIGINT)
 
 
+@pytest.mark.long
 def test_many_alike_make_no_endless_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flood = tmp_path / "flood.pcap"
     flood.write_bytes(writers.pcap([(1000 * place, packet) for place, packet in enumerate(syns(1500))], 101))

@@ -14,7 +14,7 @@ import pytest
 import writers
 from conftest import ROOT
 from segments import SELF6, packets, refused, self_connect, simultaneous_open, three_way
-from test_pcapng import whole_blocks
+from test_pcapng_writer import whole_blocks
 
 from analysis.cli import main
 from analysis.errors import Incomplete

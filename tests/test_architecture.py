@@ -1,19 +1,25 @@
-"""Who may import whom: bytes never ask the kernel, and each library has one door."""
+"""Who may import whom: each module what stands below it, bytes never the kernel, and each library has one door.
+
+tests/storeys.py has the tables that docs/architecture.md is drawn from.
+"""
 
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import storeys
 from conftest import ROOT
 
 FILES = sorted(path for top in ("analysis", "capture") for path in (ROOT / top).rglob("*.py"))
 LIBRARIES = ("Cython", "distributed", "fsspec", "jinja2", "pyarrow", "pyroute2", "pyshark", "scapy", "tabulate", "tqdm")
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """The modules that a file names in its imports, relative ones in full."""
     here = path.relative_to(ROOT).parent.parts
@@ -25,6 +31,27 @@ def imports(path: Path) -> set[str]:
             base = ".".join(here[: len(here) - node.level + 1]) if node.level else ""
             named.add(".".join(part for part in (base, node.module) if part))
     return named
+
+
+STANDS = [(folder, module) for folder, floors in storeys.BUILDINGS.items() for floor in floors for module in floor]
+
+
+@pytest.mark.parametrize("folder", storeys.BUILDINGS)
+def test_every_module_has_its_storey(folder: str) -> None:
+    assert {module for top, module in STANDS if top == folder} == storeys.modules(folder)
+
+
+@pytest.mark.parametrize(("folder", "module"), STANDS)
+def test_imports_go_downwards(folder: str, module: str) -> None:
+    height = {name: floor for floor, names in enumerate(storeys.BUILDINGS[folder]) for name in names}
+    assert [name for name in storeys.imported(folder, module) if height[name] >= height[module]] == []
+
+
+@pytest.mark.parametrize("folder", storeys.BUILDINGS)
+def test_every_room_says_what_may_not_be_in_it(folder: str) -> None:
+    """A package below a folder begins with what lives there and ends with what does not: "Nothing in here ..."."""
+    silent = [package for package, said in storeys.rooms(folder).items() if "Nothing in here" not in said]
+    assert silent == []
 
 
 @pytest.mark.parametrize(

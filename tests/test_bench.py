@@ -29,6 +29,9 @@ class Made(NamedTuple):
     result: CaptureResult
 
 
+pytestmark = pytest.mark.long  # makes captures
+
+
 @pytest.fixture(scope="module", params=PACKETS)
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:
     path = captures.made(tmp_path_factory.mktemp("bench"), request.param, PACKETS[request.param])

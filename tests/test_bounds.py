@@ -85,6 +85,7 @@ def test_interfaces_and_link_types_are_bounded() -> None:
 TINY = writers.pcap_record(EPOCH, b"") * 65_536
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress], ids=["gzip", "bzip2", "xz"])
 def test_a_bomb_of_records_is_stopped(pack: Callable[[bytes], bytes], tmp_path: Path) -> None:
     path = tmp_path / "bomb"

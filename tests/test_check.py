@@ -494,6 +494,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["selfconn.prom"]
 
 
+@pytest.mark.long
 def test_nobody_elses_file_is_touched(tmp_path: Path) -> None:
     victim, link, other, fifo = (tmp_path / name for name in ("victim", "link", "other", "fifo"))
     victim.write_text("do not touch")

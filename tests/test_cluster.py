@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+pytestmark = pytest.mark.long  # clusters start slowly
+
 CAPTURES = 300
 
 #: A scheduler and two workers; their address and process numbers are printed.

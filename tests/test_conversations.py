@@ -137,7 +137,7 @@ def spoken(said: Judgement) -> list[str]:
     return [*openings, counts, f"to itself {said.midstream_to_itself}"]
 
 
-@pytest.mark.parametrize("length", [1, 2, 3, 4])
+@pytest.mark.parametrize("length", [1, 2, 3, pytest.param(4, marks=pytest.mark.long)])
 @pytest.mark.parametrize("alphabet", ALPHABETS, ids=str)
 def test_every_short_sequence(alphabet: Alphabet, length: int) -> None:
     assert list(differences(alphabet, every(alphabet, length))) == []

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from conftest import ROOT
 from damaged import DAMAGED, Damaged
+from test_capture_formats import tshark_frames
 from test_mutants import interpreted
-from test_readers import tshark_frames
 
 from analysis import reader
 from analysis.errors import NotACapture

@@ -1,7 +1,7 @@
 """The rebuilt states against the kernel's own: every conversation of pcaps/ whose segments all show in the capture.
 
 The kernel is asked twice, by two mechanisms that share nothing but the tracepoint: a tracefs instance of our own,
-whose text the kernel writes, and capture.tracepoint, whose rings we decode.
+whose text the kernel writes, and capture.kernel.tracepoint, whose rings we decode.
 """
 
 from __future__ import annotations

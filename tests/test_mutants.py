@@ -16,7 +16,7 @@ import frames
 import pytest
 import writers
 from conftest import ROOT, SourceOnly
-from test_pcapng import blocks
+from test_pcapng_writer import blocks
 
 from analysis import engine, reader
 from analysis.errors import NotACapture

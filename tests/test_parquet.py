@@ -17,6 +17,8 @@ from test_analyze_cli import run
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.long  # pandas and duckdb take their time
+
 PCAPS = ROOT / "pcaps"
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from alone import alone
 from frames import ethernet, ipv4, tcp
-from test_pcapng import blocks, tshark
+from test_pcapng_writer import blocks, tshark
 
 from analysis.errors import CannotCapture
 from analysis.formats import pcapng

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+pytestmark = pytest.mark.long  # servers, and an S3 among them
+
+
 class Server(SimpleHTTPRequestHandler):
     """Files of a directory; it knows ranges or not, and breaks answers off after some octets, so many times."""
 

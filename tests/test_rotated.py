@@ -46,6 +46,7 @@ def told(*arguments: str | Path, status: int = 0) -> dict:
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_the_files_are_one_capture(tmp_path):
     whole = tmp_path / "whole"
     whole.write_bytes(writers.pcap(RECORDS, RAW, kind="nano"))

@@ -129,7 +129,7 @@ def test_nothing_at_home_is_read_run_or_written(tmp_path: Path) -> None:
     for named in ({}, {name: str(home / folder) for name, folder in folders.items()}):
         program = (
             "import os; before = dict(os.environ)\n"
-            "import capture.scapy_socket, scapy.main\n"
+            "import capture.packets.scapy_socket, scapy.main\n"
             "from scapy.config import conf\n"
             "conf.manufdb, conf.services_tcp, conf.ethertypes, conf.protocols\n"
             "assert scapy.main.SCAPY_CACHE_FOLDER is scapy.main.SCAPY_CONFIG_FOLDER is None\n"

@@ -8,7 +8,8 @@ an integer is loaded out of memory, a hash table or a dict) stands in modules of
 duplicates.py are the compiled form, interpreted.py and interpreted_engine.py the other one.
 
 What the phases mean stands in verdicts.py; the engine knows how to find a segment in a frame, and an opening in a
-table. This module is the door: who is outside imports from here, and from partial.py where parts are merged.
+table. This module is the door: who is outside imports from here, and from partial.py where parts are merged. Nothing in
+here opens a file, decides what is shown, or names a verdict.
 """
 
 from __future__ import annotations

@@ -18,13 +18,12 @@ cdef class PartialConversations(Conversations):
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 with gil
     @cython.locals(s=SlotAt, control=u64, side=u64)
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 with gil
-    @cython.locals(s=SlotAt)
     cdef int log_independent(self, i64 slot, i64 time, bint from_a, bint wired) except -1
     @cython.locals(s=SlotAt)
     cdef int flush(self, i64 slot) except -1
-    cdef int write_log(
-        self, u64 frame, i64 time, u64 a_high, u64 a_low, u64 b_high, u64 b_low, u64 a_port, u64 b_port, u64 six, bint from_a,
-        bint wired, u64 data, i64 size, bytes packet) except -1
+    cdef int log_segment(self, Segment* segment, bytes packet) except -1
+    cdef object log_of_slot(self, Slot* s, i64 time, u64 data, i64 size)
+    cdef int write_log(self, object entry) except -1
     cdef int hand_on(self, i64 slot, u64 verdict) except -1 with gil
     cdef i64 make_room(self) except -9 nogil
     cdef u64 refused_at(self, object key) except? 77

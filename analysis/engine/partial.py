@@ -85,13 +85,13 @@ class Logged(NamedTuple):
     a_port: int
     b_port: int
     six: int
-    from_a: bool
-    wired: bool
-    data: int
-    size: int
-    packet: bytes
-    refused_a: int
-    refused_b: int
+    from_a: bool = False
+    wired: bool = False
+    data: int = 0
+    size: int = 0
+    packet: bytes = b""
+    refused_a: int = 0
+    refused_b: int = 0
 
 
 class SlotState(NamedTuple):
@@ -182,21 +182,33 @@ class PartialConversations(Conversations):
 
     def log_possible_copy(self, segment: Segment, d: Octets) -> None:
         """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before."""
+        self.log_segment(segment, bytes(d[segment.ip : segment.at + segment.size]))
+
+    def log_segment(self, segment: Segment, packet: bytes) -> None:
+        """Log a segment with the octets that will be needed to step with it."""
         self.write_log(
-            segment.frame,
-            segment.time,
-            segment.a_high,
-            segment.a_low,
-            segment.b_high,
-            segment.b_low,
-            segment.a_port,
-            segment.b_port,
-            segment.six,
-            segment.from_a,
-            segment.wired,
-            segment.data,
-            segment.size,
-            bytes(d[segment.ip : segment.at + segment.size]),
+            Logged(
+                segment.frame,
+                segment.time,
+                segment.a_high,
+                segment.a_low,
+                segment.b_high,
+                segment.b_low,
+                segment.a_port,
+                segment.b_port,
+                segment.six,
+                segment.from_a,
+                segment.wired,
+                segment.data,
+                segment.size,
+                packet,
+            )
+        )
+
+    def log_of_slot(self, s: Slot, time: int, data: int, size: int) -> Logged:
+        """Return a log entry about the 4-tuple of a slot that is no segment."""
+        return Logged(
+            self.frame, time, s.a_high, s.a_low, s.b_high, s.b_low, s.a_port, s.b_port, s.six, data=data, size=size
         )
 
     def head(self, slot: int, segment: Segment, d: Octets) -> bool:
@@ -237,102 +249,30 @@ class PartialConversations(Conversations):
                 s.since += 1
                 return True
         self.flush(slot)
-        self.write_log(
-            segment.frame,
-            segment.time,
-            s.a_high,
-            s.a_low,
-            s.b_high,
-            s.b_low,
-            s.a_port,
-            s.b_port,
-            s.six,
-            segment.from_a,
-            segment.wired,
-            segment.data,
-            segment.size,
-            bytes(d[segment.at : segment.at + segment.size]),
-        )
+        self.log_segment(segment, bytes(d[segment.at : segment.at + segment.size]))
         return True
 
     def log_independent(self, slot: int, time: int, from_a: bool, wired: bool) -> None:
         """Log that from here on the 4-tuple is independent."""
-        s = slot_at(self.slots, slot)
         self.flush(slot)
-        self.write_log(
-            self.frame, time, s.a_high, s.a_low, s.b_high, s.b_low, s.a_port, s.b_port, s.six, from_a, wired, 0, 0, b""
-        )
+        entry = self.log_of_slot(slot_at(self.slots, slot), time, 0, 0)
+        self.write_log(entry._replace(from_a=from_a, wired=wired))
 
     def flush(self, slot: int) -> None:
         """Log how many segments were left out of the log of *slot* since its last one."""
         s = slot_at(self.slots, slot)
         if s.flags & HEAD and s.since:
-            self.log.append(
-                Logged(
-                    self.frame,
-                    0,
-                    s.a_high,
-                    s.a_low,
-                    s.b_high,
-                    s.b_low,
-                    s.a_port,
-                    s.b_port,
-                    s.six,
-                    False,
-                    False,
-                    s.since,
-                    -1,
-                    b"",
-                    0,
-                    0,
-                )
-            )
+            self.log.append(self.log_of_slot(s, 0, s.since, -1))
             s.since = 0
 
-    def write_log(  # noqa: PLR0913 - the fields of Logged
-        self,
-        frame: int,
-        time: int,
-        a_high: int,
-        a_low: int,
-        b_high: int,
-        b_low: int,
-        a_port: int,
-        b_port: int,
-        six: int,
-        from_a: bool,
-        wired: bool,
-        data: int,
-        size: int,
-        packet: bytes,
-    ) -> int:
-        """Write to the log, while there is room."""
+    def write_log(self, entry: Logged) -> None:
+        """Write to the log, while there is room, and how many attempts were refused by then."""
         if len(self.log) >= MAX_LOG:
             self.unsure = True
-            return 0
-        refused_a = self.refused_at(key_of(a_high, a_low, a_port, six)) + self.mark_a
-        refused_b = self.refused_at(key_of(b_high, b_low, b_port, six)) + self.mark_b
-        self.log.append(
-            Logged(
-                frame,
-                time,
-                a_high,
-                a_low,
-                b_high,
-                b_low,
-                a_port,
-                b_port,
-                six,
-                from_a,
-                wired,
-                data,
-                size,
-                packet,
-                refused_a,
-                refused_b,
-            )
-        )
-        return 0
+        else:
+            at_a = self.refused_at(key_of(entry.a_high, entry.a_low, entry.a_port, entry.six)) + self.mark_a
+            at_b = self.refused_at(key_of(entry.b_high, entry.b_low, entry.b_port, entry.six)) + self.mark_b
+            self.log.append(entry._replace(refused_a=at_a, refused_b=at_b))
 
     def hand_on(self, slot: int, verdict: int) -> None:
         """Put the opening in *slot* on the list of the finished, and remember when it ended."""

@@ -1,4 +1,7 @@
-"""The views: one file for each way to show a report. Each is imported when it is asked for."""
+"""The views: one file for each way to show a report. Each is imported when it is asked for.
+
+Nothing in here reads a capture or judges an opening: a view is given a report, and gives text.
+"""
 
 from __future__ import annotations
 

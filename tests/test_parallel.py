@@ -57,6 +57,7 @@ def slow_first(path: str, asked: dict[str, object], finish: many.Finish | None) 
     return many.attempt(path, asked, None, finish)
 
 
+@pytest.mark.long
 def test_whatever_is_ready_first_the_order_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many, "_employed", slow_first)
     paths = [str(folder / name) for name in ("00.pcap", "01.pcap", "04.pcap")]
@@ -91,6 +92,7 @@ def dying(path: str, asked: dict[str, object], finish: many.Finish | None) -> ma
     return many.attempt(path, asked, None, finish)
 
 
+@pytest.mark.long
 def test_a_worker_that_dies_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many, "_employed", dying)
     paths = [str(folder / name) for name in ("00.pcap", "04.pcap", "08.pcap", "12.pcap")]
@@ -119,6 +121,7 @@ def test_beside_other_threads_workers_begin_anew(folder: Path) -> None:
         other.join()
 
 
+@pytest.mark.long
 def test_the_command_outlives_a_worker(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ import pytest
 from alone import alone
 from conftest import ROOT
 from frames import ethernet, ipv4, tcp
-from test_pcapng import blocks
+from test_pcapng_writer import blocks
 from test_recorder import refused
 
 from analysis.errors import CannotCapture, Incomplete
@@ -97,7 +97,9 @@ def test_no_file_at_all() -> None:
 
 
 def test_standard_output(tmp_path: Path) -> None:
-    program = "from capture.output import Sink; s = Sink('-'); s.write(b'1' * 5000); s.write(b'2' * 5000); s.close()"
+    program = (
+        "from capture.run.output import Sink; s = Sink('-'); s.write(b'1' * 5000); s.write(b'2' * 5000); s.close()"
+    )
     answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, check=True, timeout=30)
     assert answer.stdout == b"1" * 5000 + b"2" * 5000
     behind = tmp_path / "behind"
@@ -109,7 +111,7 @@ def test_standard_output(tmp_path: Path) -> None:
 
 def test_a_slow_reader_that_does_not_block_gets_everything() -> None:
     reader, writer = os.pipe2(os.O_NONBLOCK)
-    program = "from capture.output import Sink; s = Sink('-'); s.write(bytes(1_000_000))"
+    program = "from capture.run.output import Sink; s = Sink('-'); s.write(bytes(1_000_000))"
     with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=writer) as process:
         os.close(writer)
         octets = 0
@@ -211,7 +213,7 @@ def test_not_where_one_may_not_write(tmp_path: Path) -> None:
 
 def test_not_on_a_terminal() -> None:
     ours, theirs = pty.openpty()
-    program = "from capture.output import Sink; Sink('-')"
+    program = "from capture.run.output import Sink; Sink('-')"
     answer = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
@@ -227,7 +229,7 @@ def test_not_on_a_terminal() -> None:
 
 
 def test_not_where_standard_output_is_closed() -> None:
-    program = "import os; from capture.output import Sink; os.close(1); Sink('-')"
+    program = "import os; from capture.run.output import Sink; os.close(1); Sink('-')"
     answer = subprocess.run([sys.executable, "-c", program], cwd=ROOT, stderr=subprocess.PIPE, timeout=30, check=False)
     assert b"CannotCapture: cannot write '-': Bad file descriptor" in answer.stderr
 
@@ -258,7 +260,7 @@ def test_a_full_disk_leaves_whole_blocks(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("need_root")
 def test_a_full_small_disk(tmp_path: Path) -> None:
     program = (
-        "import sys; from capture.output import Sink; from test_output import *\n"
+        "import sys; from capture.run.output import Sink; from test_recording_file import *\n"
         "sink = Sink(sys.argv[1])\n"
         "try:\n    sink.write(page() * 20)\n"
         "except Incomplete as error:\n    print(error, end='')\n"
@@ -284,7 +286,7 @@ def test_standard_output_that_takes_no_more(target: str, reason: str) -> None:
         os.close(reader)
     else:
         writer = os.open(target, os.O_WRONLY)
-    program = "from capture.output import Sink; Sink('-').write(b'x')"
+    program = "from capture.run.output import Sink; Sink('-').write(b'x')"
     answer = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,

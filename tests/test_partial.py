@@ -92,6 +92,7 @@ def compare(files: list[bytes], asked: dict[str, Any], chance: random.Random) ->
     assert whole.result() == expected
 
 
+@pytest.mark.long
 @settings(max_examples=500)
 @given(seed=st.integers(0, 2**32), conversations=st.integers(1, 6), cuts=st.lists(st.floats(0, 1), max_size=5))
 def test_any_cut_and_any_order_of_merging(seed, conversations, cuts):
@@ -255,6 +256,7 @@ def test_what_cannot_be_read_is_left_to_one_go(tmp_path, monkeypatch, capfd, thr
         assert capfd.readouterr().err == ""
 
 
+@pytest.mark.long
 def test_what_a_file_can_have_logged_is_bounded():
     """SYNs of one 4-tuple with one ISN: what each of them is depends on what came before the part."""
     ((time, octets),) = segments.packets(segments.self_connect().segments[:1])
@@ -303,6 +305,7 @@ parts.analyze_parts(sys.argv[1:], 2, progress=begun)
 """
 
 
+@pytest.mark.long
 def test_who_works_for_nobody_ends(tmp_path):
     """Standard output is at its end when all who hold it have ended."""
     path = tmp_path / "a.pcap"

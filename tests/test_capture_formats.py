@@ -250,6 +250,7 @@ def test_octet_by_octet(data: bytes) -> None:
     assert in_portions(data, *range(1, len(data))) == analysed(data)
 
 
+@pytest.mark.long
 @FILES
 def test_cut_in_two_anywhere(data: bytes) -> None:
     expected = analysed(data)
@@ -443,6 +444,7 @@ def test_a_compressed_file_that_is_damaged(packer: str, tmp_path: Path) -> None:
     assert result.damage is not None
 
 
+@pytest.mark.long
 def test_a_bomb_is_stopped(tmp_path: Path) -> None:
     path = tmp_path / "bomb"
     with gzip.open(path, "wb", compresslevel=9) as bomb:
@@ -532,6 +534,7 @@ def sane(data: bytes) -> CaptureResult | str:
 MUTATIONS = st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), max_size=12)
 
 
+@pytest.mark.long
 @settings(max_examples=300)
 @given(name=st.sampled_from(list(FORMATS)), changes=MUTATIONS, tail=st.binary(max_size=40), cut=st.integers(0, 1500))
 def test_any_bytes_give_a_result_or_no_capture(
@@ -549,6 +552,7 @@ def test_any_bytes_give_a_result_or_no_capture(
 LINKED = [(link.number, link.wrap(packets(version)[0])) for link in frames.LINKS for version in link.versions]
 
 
+@pytest.mark.long
 @settings(max_examples=500)
 @given(which=st.integers(0, len(LINKED) - 1), changes=MUTATIONS, kept=st.integers(0, 200))
 def test_any_frame_gives_a_segment_or_a_reason_or_is_not_tcp(

@@ -266,7 +266,7 @@ def test_planted_code_is_not_run(desk: Desk) -> None:
         (("selfconn-check",), {0, 1}),
         (("selfconn-analyze", "--witness", "shown.pcapng"), {0}),
         (("selfconn-analyze", "--annotate", "noted.pcapng", "shown.pcapng"), {0}),
-        (("../opt/bin/python", "-Ic", "import capture.scapy_socket, scapy.sendrecv"), {0}),
+        (("../opt/bin/python", "-Ic", "import capture.packets.scapy_socket, scapy.sendrecv"), {0}),
     ):
         answer = desk.run(*words, **hostile)
         assert answer.returncode in statuses, (words, answer.stderr)

@@ -18,6 +18,8 @@ from conftest import ROOT, missing
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.long  # starts other Pythons
+
 #: Warnings are errors; nothing is written; first our source, then what is installed here.
 START = (
     f"import sys; sys.path[:0] = [{str(ROOT)!r}, {sysconfig.get_path('purelib')!r}]; "
