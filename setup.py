@@ -26,11 +26,10 @@ DIRECTIVES = {
 FAST = ["-O3", "-g0", "--param", "max-inline-insns-single=2000"]
 
 
-#: What is compiled: first what every packet passes, then what few do, where compiling quickly is worth more. The numbers
-#: of layout.py and octets.pxd are compiled into each.
+#: What is compiled: what every packet passes, and then what few do, where compiling quickly is worth more.
 MODULES = {
-    **dict.fromkeys(("index", "duplicates", "conversations", "wire"), FAST),
-    **dict.fromkeys(("destinations", "headers", "kept", "partial"), ["-O1", "-g0"]),
+    **{name: FAST for name in ("index", "duplicates", "conversations", "wire")},
+    **{name: ["-O1", "-g0"] for name in ("destinations", "headers", "kept", "partial")},
 }
 ENGINE = Path(__file__).resolve().parent / "analysis" / "engine"
 
