@@ -16,7 +16,7 @@ PYTHON_IN := $(VENV)/bin/python
 PREFIX ?= /opt/selfconn
 BINDIR ?= /usr/local/bin
 MANDIR ?= /usr/local/share/man/man1
-SOURCES := pyproject.toml setup.py analysis/engine.py $(wildcard analysis/*.pxd)
+SOURCES := pyproject.toml setup.py $(wildcard analysis/engine/*.py analysis/engine/*.pxd)
 
 # Files that root makes in somebody else's clone (sudo make test) are given to the owner of the clone.
 HAND_BACK = if [ "$$(id -u)" -eq 0 ]; then trap 'chown --no-dereference --recursive --from=0 --reference=. .' EXIT; fi
@@ -81,5 +81,5 @@ uninstall: ## remove what install put there
 
 clean: ## remove what the other targets made in this directory
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -f analysis/*.so analysis/*.c analysis/*.html analysis/*.pxi
+	rm -f $(addprefix analysis/engine/*.,so c html pxi)
 	find analysis capture tests -name __pycache__ -prune -exec rm -rf {} +

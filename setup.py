@@ -10,6 +10,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 #: The engine checks lengths before it loads. SELFCONN_CHECKED=1 has every index checked besides (for fuzzing).
 CHECKED = os.environ.get("SELFCONN_CHECKED") == "1"
@@ -76,4 +77,16 @@ def extensions() -> list[Extension]:
     return compiled
 
 
-setup(ext_modules=extensions())
+class AllOrNone(build_ext):
+    """Compile all of the engine, or leave it interpreted: its modules do not work half and half."""
+
+    def build_extensions(self) -> None:
+        """Compile; where one module could not be compiled, take the others away again."""
+        super().build_extensions()
+        made = [Path(self.get_ext_fullpath(extension.name)) for extension in self.extensions]
+        if not all(path.exists() for path in made):
+            for path in made:
+                path.unlink(missing_ok=True)
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": AllOrNone})

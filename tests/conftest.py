@@ -159,7 +159,7 @@ def need_ipv6() -> None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """``--engine``: which form of analysis/engine.py the tests run on; ``--quick``, ``--share``: which tests run."""
+    """``--engine``: which form of analysis/engine/ the tests run on; ``--quick``, ``--share``: which tests run."""
     parser.addoption(
         "--quick", action="store_true", help="only the tests that need nothing but Python, and no patience"
     )

@@ -12,12 +12,14 @@ import sys
 import atheris
 
 from analysis import engine, reader
+from analysis.engine import conversations, destinations, duplicates, index, partial, wire
 from analysis.errors import NotACapture
 from analysis.model import REMARKABLE, Verdict
 from analysis.replay import replay
 
 # Memory that the sanitizer watches: a mapping has no fence around it, and a bytes object one octet too many.
-engine.mapping = bytearray  # type: ignore[assignment, attr-defined, unused-ignore]
+for module in (conversations, destinations, duplicates, index, partial, wire):
+    module.mapping = bytearray  # type: ignore[assignment, attr-defined, unused-ignore]
 
 
 def exact(octets: bytes) -> memoryview:

@@ -59,7 +59,7 @@ def install(wheel: Path, into: Path) -> Path:
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the package is built from, so that building leaves nothing in the clone."""
     copy = tmp_path_factory.mktemp("source")
-    generated = shutil.ignore_patterns("__pycache__", "*.so", "*.c", "numbers.pxi")
+    generated = shutil.ignore_patterns("__pycache__", "*.so", "*.c", "*.pxi")
     for name in BUILT_FROM:
         if (ROOT / name).is_dir():
             shutil.copytree(ROOT / name, copy / name, ignore=generated)
@@ -83,9 +83,9 @@ def test_source_archive_to_wheel_to_running_commands(source: Path, source_archiv
         names = contents.namelist()
     packaged = {name for name in names if ".dist-info/" not in name}
     written = {str(path.relative_to(source)) for top in ("analysis", "capture") for path in (source / top).rglob("*.*")}
-    compiled = {name for name in packaged if name.startswith("analysis/engine.") and name.endswith(".so")}
-    assert len(compiled) == 1
-    assert packaged - compiled == written - {"analysis/engine.pxd", "analysis/engine.c", "analysis/numbers.pxi"}
+    compiled = {name for name in packaged if name.startswith("analysis/engine/") and name.endswith(".so")}
+    assert len(compiled) == 8
+    assert packaged - compiled == {name for name in written if not name.endswith((".pxd", ".c", ".pxi"))}
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 
     commands = install(wheel, tmp_path / "fresh")
@@ -103,7 +103,7 @@ def test_source_archive_to_wheel_to_running_commands(source: Path, source_archiv
 def test_without_compiling_the_commands_run_all_the_same(
     source: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    built = shutil.ignore_patterns("build", "*.egg-info", "*.c", "numbers.pxi")
+    built = shutil.ignore_patterns("build", "*.egg-info", "*.c", "*.pxi")
     shutil.copytree(source, tmp_path / "source", ignore=built)
     wheel = build_wheel(tmp_path / "source", tmp_path, **environment)
     with zipfile.ZipFile(wheel) as contents:
@@ -116,5 +116,5 @@ def test_the_source_archive_holds_what_it_is_built_from(source_archive: Path) ->
     with tarfile.open(source_archive) as contents:
         names = {name.partition("/")[2] for name in contents.getnames()}
     assert names.issuperset(BUILT_FROM)
-    assert "analysis/engine.pxd" in names
-    assert not names & {"analysis/engine.c", "analysis/numbers.pxi"}
+    assert "analysis/engine/wire.pxd" in names
+    assert not [name for name in names if name.startswith("analysis/") and name.endswith((".c", ".pxi"))]
