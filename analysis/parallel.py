@@ -32,7 +32,6 @@ from .formats import pcap
 from .formats.compression import read
 from .formats.remote import is_remote
 from .model import Damage
-from .partial import Part, absorb, exported
 from .reader import Analysis, analyze, equal_ends, read_file
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from .model import CaptureResult, Octets, Piece
+    from .partial import Part
     from .reader import Asked
 
     #: What is made of each result by whoever read the capture: a function that pickle knows by its name.
@@ -431,6 +431,8 @@ def _start(crew: Iterable[Thread]) -> None:
 
 def _findings(task: _Task, asked: Asked, progress: Progress | None) -> _Findings:
     """Analyse what a task names as a part."""
+    from .partial import exported  # noqa: PLC0415 - most captures are read in one go
+
     analysis = Analysis("", **asked)
     analysis.engine.begin_part(True)
     pieces, errors, stopped = _read(analysis, task, progress)
@@ -445,6 +447,8 @@ def _put_together(  # noqa: C901, PLR0912 - each way in which it may fail has it
     asked: Asked,
 ) -> CaptureResult | None:
     """Read what the first task says, and add what the others find."""
+    from .partial import absorb  # noqa: PLC0415 - as above
+
     one_file = tasks[0][0][2] is not None
     sizes = list(map(_size, tasks))
 
