@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import NotACapture
 from .model import REMARKABLE, Verdict
@@ -274,16 +274,8 @@ def _progress(wanted: Wanted, captures: Sequence[Input]) -> Iterator[Progress | 
 # -- showing -------------------------------------------------------------------------------------------------------
 
 
-class _Manner(TypedDict):
-    """What the views take besides a report and a format."""
-
-    color: bool
-    verbose: bool
-    quiet: bool
-
-
-def manner(wanted: Wanted) -> _Manner:
-    """How the report is to look."""
+def manner(wanted: Wanted) -> dict[str, bool]:
+    """What the views take besides a report and a format: how it is to look."""
     return {"color": wanted.form == "table" and wanted.color, "verbose": wanted.verbose, "quiet": wanted.quiet}
 
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from .. import VERSION
 from ..model import NANOSECONDS
-from ..portwalk import look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -107,6 +106,10 @@ def capture_as_json(result: CaptureResult) -> dict[str, Json]:
 
 def walks_as_json(result: CaptureResult) -> list[Json]:
     """The port walks of a capture in the shape of the schema."""
+    if not result.attempts:
+        return []
+    from ..portwalk import look  # noqa: PLC0415 - most captures have none
+
     return [_walk(walk) for walk in look(result)]
 
 

@@ -12,7 +12,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model import Verdict
-from ..portwalk import look
 from ..report import entries
 from ..text import printable
 from .phrases import (
@@ -149,6 +148,10 @@ _WALKS = 2
 
 def walks(result: CaptureResult, style: Style) -> str:
     """The walks through the source ports of refused attempts: what they tell, and a picture in characters."""
+    if not result.attempts:
+        return ""
+    from ..portwalk import look  # noqa: PLC0415 - most captures have none
+
     lines: list[str] = []
     for shown, walk in enumerate(look(result)):
         if shown == _WALKS and not style.verbose:
