@@ -87,6 +87,36 @@ def test_its_self_connect_is_caught_and_it_is_stopped(tmp_path: Path) -> None:
     assert socket["user"] == pwd.getpwuid(os.getuid()).pw_name
 
 
+#: Connects to itself again and again, while its parent cannot read what the kernel says of that.
+STORM = """
+import os, signal, socket, struct
+os.kill(os.getppid(), signal.SIGSTOP)
+for _ in range(400):
+    with socket.socket() as me:
+        me.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        me.bind(("127.0.0.1", 50000))
+        me.connect(("127.0.0.1", 50000))
+os.kill(os.getppid(), signal.SIGCONT)
+"""
+
+
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
+def test_lost_kernel_events_are_said(tmp_path: Path) -> None:
+    storm = ("--port", "50000", "--then", "wait", "--", sys.executable, "-I", "-c", STORM)
+    made = run(tmp_path, *storm)
+    lost, told = made["kernel"]["lost_events"], made["kernel"]["transitions"]
+    assert lost > 0
+    assert told
+    assert made["kernel"]["agrees"] is None
+    said = f"the kernel's own account of the states is incomplete: {lost:,} events lost, because they came faster"
+    assert made["errors"] == f"selfconn-capture: {said} than they were read\n"
+    table = capture("--private", "-w", os.devnull, *storm, cwd=tmp_path)
+    assert table.returncode == 0
+    assert "- The kernel's own account of the states is incomplete: " in table.stdout
+    assert "- The kernel told nothing of " in table.stdout
+
+
 @pytest.mark.parametrize(
     ("command", "status"), [(("true",), 0), (("sh", "-c", "exit 7"), 7), (("sh", "-c", "kill -9 $$"), None)]
 )

@@ -17,6 +17,7 @@ from collections import Counter, defaultdict
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -27,6 +28,8 @@ from analysis.model import Endpoint, Verdict
 from analysis.reader import analyze
 from analysis.replay import replay
 from analysis.states import State
+from capture.kernel import tracepoint
+from capture.kernel.kernel_states import Witness, compare
 from capture.kernel.tracepoint import KERNEL_SHOWS, RFC_NAMES, StateChange, StateTrace, tracefs
 
 sys.path.append(str(ROOT / "pcaps"))
@@ -180,10 +183,14 @@ def test_the_kernels_times_and_the_packets_are_of_one_clock(tmp_path, port):
     assert [what for _, what in told][:6] == ["SYN-SENT", 1, "SYN-RECEIVED", 2, "ESTABLISHED", 3]
 
 
-def connect_to_itself(port: int) -> None:
+def connect_to_itself(port: int, *, reset: bool = False) -> int:
+    """Do it; a moment at which it is connected."""
     with socket.socket() as me:
+        if reset:
+            me.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         me.bind(("127.0.0.1", port))
         me.connect(("127.0.0.1", port))
+        return time.time_ns()
 
 
 def in_a_child(work: Callable[[], object]) -> bool:
@@ -251,6 +258,33 @@ def test_lost_events_are_counted(port):
         assert trace.lost
         connect_to_itself(port)
         assert len(trace.read()) == 6  # there is room again, from SYN-SENT to CLOSED by way of CLOSING
+
+
+@pytest.mark.usefixtures("namespace")
+def test_no_agreement_is_claimed_where_events_were_lost(port, monkeypatch):
+    """A ring of one page holds some 37 events; a self-connect that is closed by RST makes four."""
+    monkeypatch.setattr(tracepoint, "_PAGES", 1)
+    end = Endpoint.parse("127.0.0.1", port)
+    with Witness(port) as witness:
+        assert witness.lost == 0
+        times = [connect_to_itself(port, reset=True) for _ in range(20)]
+        witness.hear(end=True)
+        first = witness.life(end, times[0])
+        assert witness.life(end, times[-1]) == []  # not that of another, which was just before
+        heard = len(witness._heard)
+        assert witness.lost == 20 * 4 - heard > 0
+        assert witness.lost_since(times[0])
+        witness.hear(end=True)
+        assert witness.lost == 20 * 4 - heard  # is not counted twice
+        assert not witness.lost_since(time.time_ns() + 2_000_000_000)
+    assert [change.new for change in first][-1] is State.CLOSED
+    rebuilt = SimpleNamespace(sockets=[end], state_path=lambda _: [State.CLOSED, *(change.new for change in first)])
+    # What was heard to its end agrees; what stops at some place may go on otherwise.
+    assert compare(first, rebuilt, lost=True) is True
+    assert compare(first[:3], rebuilt) is True
+    assert compare(first[:3], rebuilt, lost=True) is None
+    wrong = SimpleNamespace(sockets=[end], state_path=lambda _: [State.CLOSED, State.SYN_SENT, State.ESTABLISHED])
+    assert compare(first[:3], wrong, lost=True) is False
 
 
 @pytest.mark.usefixtures("namespace")

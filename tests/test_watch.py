@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -192,6 +193,33 @@ def watch_one_port(cwd: Path) -> None:
 @pytest.mark.usefixtures("need_root")
 def test_one_port_and_a_count(tmp_path: Path) -> None:
     alone(watch_one_port, tmp_path)
+
+
+def watch_more_than_it_can_hear(cwd: Path) -> None:
+    watching = Watching(cwd, "--port", "40000", "-w", os.devnull)
+    with connected_to_itself(40000) as pid:
+        is_told(watching.until(1)[0], 40000, pid)
+    assert watching.told[0].line["kernel"]["lost_events"] == 0
+    watching.process.send_signal(signal.SIGSTOP)  # nobody reads what the kernel says
+    for _ in range(400):
+        with socket.socket() as me:
+            me.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            me.bind(("127.0.0.1", 40000))
+            me.connect(("127.0.0.1", 40000))
+    watching.process.send_signal(signal.SIGCONT)
+    last = watching.until(401)[-1]
+    lost = last["kernel"]["lost_events"]
+    assert lost > 0
+    assert last["kernel"]["agrees"] is None
+    assert watching.end() == 0
+    assert f", 0 segments lost, {lost:,} events of the kernel's own account lost." in " ".join(watching.said.split())
+
+
+@pytest.mark.live
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
+def test_lost_kernel_events_are_said(tmp_path: Path) -> None:
+    alone(watch_more_than_it_can_hear, tmp_path)
 
 
 def watch_nothing(cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -6,6 +6,7 @@ opening here by address, port and time.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from itertools import pairwise
 from typing import TYPE_CHECKING, Self
@@ -17,7 +18,7 @@ from analysis.states import State
 from .tracepoint import KERNEL_SHOWS, StateTrace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from analysis.model import Endpoint
     from analysis.replay import Replay
@@ -35,14 +36,20 @@ class Witness:
 
     Opening it needs root; where that is lacking, ``missing`` says so, and there is no testimony. Call hear() now and
     then, and once more at the end.
+
+    ``lost`` counts the events that the kernel had no room for, as far as hear() has come; None where it is not asked.
     """
 
     def __init__(self, port: int | None) -> None:
         self.missing: str | None = None
         self._trace: StateTrace | None = None
+        self.lost: int | None = None
+        self._last_loss: int | None = None  # when hear() last found that more were lost, nanoseconds since the epoch
         self._heard: deque[StateChange] = deque(maxlen=_MEMORY)
+        self._lives: list[list[StateChange]] | None = None  # what was heard, sorted by life(); None: not yet
         try:
             self._trace = StateTrace.simultaneous() if port is None else StateTrace.to_itself(port)
+            self.lost = 0
         except CannotCapture as error:
             self.missing = str(error)
 
@@ -50,32 +57,37 @@ class Witness:
         """Take in what the kernel has told since the last time. *end*: and what became of all that it told of."""
         if self._trace:
             self._heard += self._trace.read(whole=end)
+            self._lives = None
+            if self._trace.lost != self.lost:
+                self.lost, self._last_loss = self._trace.lost, time.time_ns()
 
-    def life(self, endpoint: Endpoint, time: int) -> list[StateChange]:
+    def lost_since(self, moment: int) -> bool:
+        """Whether events may have been lost after *moment*, in nanoseconds since the epoch: nobody knows whose."""
+        return self._last_loss is not None and self._last_loss > moment - _APART
+
+    def life(self, endpoint: Endpoint, moment: int) -> list[StateChange]:
         """Find what the kernel told of the socket that connected to itself then: its changes, in order.
 
-        *time* is that of its SYN or SYN-ACK, in nanoseconds since the epoch. The list is empty where the kernel told
-        nothing; it may lack the first changes, where the kernel's memory was full, and end before the socket does.
+        *moment* is that of its SYN or SYN-ACK, in nanoseconds since the epoch. The list is empty where the kernel told
+        nothing; it may lack the first changes, where the kernel's memory was full, and end before the socket does, and
+        lack any change where events were lost.
         """
-        lives: dict[int, list[list[StateChange]]] = {}
-        for change in self._heard:
-            of_socket = lives.setdefault(change.socket, [[]])
-            if of_socket[-1] and (change.old is State.CLOSED or of_socket[-1][-1].new is State.CLOSED):
-                of_socket.append([])
-            of_socket[-1].append(change)
+        if self._lives is None:
+            self._lives = list(_lives(self._heard))
         found = [
-            (abs(change.time - time), life)
-            for of_socket in lives.values()
-            for life in of_socket
+            (abs(change.time - moment), life)
+            for life in self._lives
             for change in life
             if change.new is State.SYN_RECEIVED and change.source == change.destination == endpoint
         ]
         apart, life = min(found, key=lambda one: one[0], default=(_APART, []))
-        return life if apart < _APART else []
+        if apart >= _APART or (self.lost_since(moment) and not life[0].time <= moment <= life[-1].time):
+            return []  # the nearest one may be another's that came just before or after, if its own was lost
+        return life
 
-    def caller(self, endpoint: Endpoint, time: int) -> int | None:
+    def caller(self, endpoint: Endpoint, moment: int) -> int | None:
         """Find the process that called connect() for it; None where the kernel has not told."""
-        first = next(iter(self.life(endpoint, time)), None)
+        first = next(iter(self.life(endpoint, moment)), None)
         return first.process if first and first.old is State.CLOSED and first.process else None
 
     def close(self) -> None:
@@ -90,10 +102,23 @@ class Witness:
         self.close()
 
 
-def compare(told: Sequence[StateChange], rebuilt: Replay) -> bool | None:
+def _lives(heard: Iterable[StateChange]) -> Iterator[list[StateChange]]:
+    """Sort what was heard by socket, and each socket's into lives: from CLOSED to CLOSED, as far as it was heard."""
+    of_sockets: dict[int, list[list[StateChange]]] = {}
+    for change in heard:
+        lives = of_sockets.setdefault(change.socket, [[]])
+        if lives[-1] and (change.old is State.CLOSED or lives[-1][-1].new is State.CLOSED):
+            lives.append([])
+        lives[-1].append(change)
+    for lives in of_sockets.values():
+        yield from lives
+
+
+def compare(told: Sequence[StateChange], rebuilt: Replay, *, lost: bool = False) -> bool | None:
     """Whether the kernel's account equals the rebuilt one, as far as both go and at least to ESTABLISHED.
 
-    None where the kernel's is not whole. One difference is none: see KERNEL_SHOWS.
+    None where the kernel's is not whole: changes are missing in it or, where events were *lost*, may be missing at its
+    end. One difference is none: see KERNEL_SHOWS.
     """
     whole = told and told[0].old is State.CLOSED and all(one.new is other.old for one, other in pairwise(told))
     if not whole:
@@ -102,4 +127,5 @@ def compare(told: Sequence[StateChange], rebuilt: Replay) -> bool | None:
     ours = [KERNEL_SHOWS.get(state, state) for state in rebuilt.state_path(endpoint)]
     theirs = [told[0].old, *(change.new for change in told)]
     both = min(len(ours), len(theirs))
-    return ours[:both] == theirs[:both] and State.ESTABLISHED in ours[:both]
+    agrees = ours[:both] == theirs[:both] and State.ESTABLISHED in ours[:both]
+    return None if agrees and lost and both < len(ours) else agrees

@@ -295,7 +295,8 @@ class _Ring:
             at += size
         self._words[_DATA_TAIL] = head
         self._taken += len(samples)
-        self.lost = max(0, happened - self._taken)
+        # What came between the two looks is among those taken and not among those that happened: so never too many.
+        self.lost = max(self.lost, happened - self._taken)
         return samples
 
     def snapshot(self) -> bytes:

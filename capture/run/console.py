@@ -90,7 +90,7 @@ class Teller:
         whole = report([outcome.result])
         compared = comparisons(whole, outcome.openings, outcome.scene.witness)
         whole.live, whole.kernel = live(outcome), kernel(outcome, compared)
-        sentences = [*told(outcome), *unheard(compared, outcome.scene.witness.missing)]
+        sentences = [*told(outcome), *unheard(compared, outcome.scene.witness)]
         self.show(whole, "The command" if outcome.command else "The repro", sentences, compared)
         for line in shortcomings(outcome):
             self.complain(line)

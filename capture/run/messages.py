@@ -22,6 +22,7 @@ from ..kernel import sockets
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from ..kernel.kernel_states import Witness
     from ..kernel.socket_owner import Holder
     from .command import Command
     from .report_sections import Comparison
@@ -165,11 +166,12 @@ def held(one: Holder) -> str:
 
 
 def shortcomings(outcome: Outcome) -> Iterator[str]:
-    """Say what keeps a run from being a success, a sentence each."""
+    """Say what keeps a run from being a success, or its report from being whole, a sentence each."""
     if outcome.trouble:
         yield printable(outcome.trouble)
     if outcome.scene.recorder.dropped:
         yield f"{outcome.scene.recorder.dropped:,} packets were lost: the kernel had no room for them"
+    yield from lost_events(outcome.scene.witness)
     interface = outcome.scene.options.interface
     if outcome.account["outcome"] == "hit" and not outcome.openings and interface not in ("lo", "any"):
         yield (
@@ -191,12 +193,23 @@ def agreement(one: Comparison) -> Iterator[str]:
         yield "In TIME-WAIT the kernel keeps a smaller object in place of the socket, which itself is CLOSED to it."
 
 
-def unheard(compared: Sequence[Comparison], missing: str | None) -> Iterator[str]:
-    """Say why there is no account of the kernel's of a self-connect."""
-    if missing and compared:
-        yield f"Not asked for its own account: {missing}."
+def unheard(compared: Sequence[Comparison], witness: Witness) -> Iterator[str]:
+    """Say why there is no account of the kernel's of a self-connect, or not a whole one."""
+    if witness.missing and compared:
+        yield f"Not asked for its own account: {witness.missing}."
     elif silent := sum(not one.changes for one in compared):
         yield f"The kernel told nothing of {count(silent, 'self-connect')}."
+    for line in lost_events(witness):
+        yield f"{line[0].upper()}{line[1:]}."
+
+
+def lost_events(witness: Witness) -> Iterator[str]:
+    """Say how much the kernel's account of the states lacks; nothing where it lacks nothing, or was not asked for."""
+    if witness.lost:
+        yield (
+            f"the kernel's own account of the states is incomplete: {count(witness.lost, 'event')} lost, because they "
+            "came faster than they were read"
+        )
 
 
 def side_by_side(one: Comparison) -> str:

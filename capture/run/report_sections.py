@@ -60,7 +60,8 @@ def comparisons(whole: Report, openings: Collection[Opening], witness: Witness) 
         if id(entry.opening) in wanted:
             changes = witness.life(entry.opening.source, entry.opening.time)
             rebuilt = entry.account().replay
-            made.append(Comparison(place, entry, rebuilt, changes, compare(changes, rebuilt)))
+            agrees = compare(changes, rebuilt, lost=witness.lost_since(entry.opening.time))
+            made.append(Comparison(place, entry, rebuilt, changes, agrees))
     return made
 
 
@@ -115,7 +116,6 @@ def of_kernel(
     asked: Kernel, holders: Sequence[Holder], compared: Sequence[Comparison], witness: Witness
 ) -> dict[str, Json]:
     """Make the part of that section that every kind of run has."""
-    known = [one.agrees for one in compared if one.agrees is not None]
     section: dict[str, Json] = {
         "release": asked.release,
         "range": [asked.low, asked.high],
@@ -126,13 +126,21 @@ def of_kernel(
             for one in compared
             for change in one.changes
         ],
-        "agrees": all(known) if known else None,
+        "agrees": _all_agree([one.agrees for one in compared]),
+        "lost_events": witness.lost,
         "tcp_tw_reuse": asked.tw_reuse,
         "ip_local_port_step_width": asked.step_width,
     }
     if witness.missing:
         section["missing"] = witness.missing
     return section
+
+
+def _all_agree(each: Sequence[bool | None]) -> bool | None:
+    """Whether the kernel agrees on every one of them; None: on none does it disagree, but not all could be compared."""
+    if False in each:
+        return False
+    return True if each and None not in each else None
 
 
 def one_line(whole: Report, hit: SelfConnect) -> str:

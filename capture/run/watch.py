@@ -133,9 +133,12 @@ class Watch:
         seconds, worked = time.monotonic() - self._began, time.process_time() - self._worked
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         more = f" and {self._untold:,} more that came too fast to be told" if self._untold else ""
+        events = (
+            f", {count(self._witness.lost, 'event')} of the kernel's own account lost" if self._witness.lost else ""
+        )
         yield (
             f"{count(self.told, 'self-connect')}{more} in {seconds:,.1f} s; {worked / seconds:.2%} of a processor, "
-            f"{memory / 1024:,.0f} MB of memory at most, {self._lookout.dropped:,} segments lost."
+            f"{memory / 1024:,.0f} MB of memory at most, {self._lookout.dropped:,} segments lost{events}."
         )
 
     def run(self, signalled: int) -> None:
@@ -213,7 +216,7 @@ class Watch:
         whole.kernel = of_kernel(host.kernel(), [one.found], compared, self._witness)
         if self._options.format == "table":
             saved = [f"{packets:,} packets in {printable(name)}."] if name else []
-            sentences = [held(one.found), *saved, *unheard(compared, self._witness.missing)]
+            sentences = [held(one.found), *saved, *unheard(compared, self._witness)]
             self._teller.show(whole, "The watch", sentences, compared)
         else:
             self._teller.write(one_line(whole, one.hit))
