@@ -25,8 +25,7 @@ from test_portwalk import linux
 from analysis.model import Endpoint
 from analysis.views.table import Style
 from capture import check_cli
-from capture.check import findings as check
-from capture.check import views as check_views
+from capture.check import findings, views
 from capture.check.findings import Risk
 from capture.kernel import host, privilege, sockets
 from capture.kernel.host import Kernel
@@ -214,7 +213,7 @@ def tried(low: int, high: int, reserved: str, target: int) -> tuple[Risk, bool]:
     """What is said of the target, and whether it was hit within 15 times the mean: once in a million it is not."""
     setting("ip_local_port_range", f"{low} {high}")
     setting("ip_local_reserved_ports", reserved)
-    [port] = check.look([target], every=1e-5).ports
+    [port] = findings.look([target], every=1e-5).ports
     mean = port.odds.mean if port.odds.catch else (high - low + 1) / 2
     return port.risk, hits(target, math.ceil(15 * mean)) is not None
 
@@ -230,7 +229,7 @@ def cases() -> Iterator[tuple[int, int, str, int]]:
         high = low + rolls.randrange(3, 150)
         reserved = rolls.sample(range(low, high + 1), rolls.randrange((high - low) // 2)) if number % 3 == 0 else ()
         target = rolls.choice(reserved) if reserved and number % 2 else rolls.randrange(low - 4, high + 5)
-        yield low, high, check.spans(reserved), target
+        yield low, high, findings.spans(reserved), target
 
 
 @live
@@ -244,11 +243,11 @@ def test_exactly_the_ports_called_at_risk_are_hit() -> None:
 def remedied() -> tuple[list[Risk], list[bool]]:
     setting("ip_local_port_range", "50000 50063")
     setting("ip_local_reserved_ports", "50010-50013")
-    before = check.look([50020])
+    before = findings.look([50020])
     hit_before = hits(50020, 400) is not None
     name, _, value = str(before.remedy).partition("=")
     setting(name.removeprefix("net.ipv4."), value)
-    after = check.look([50020])
+    after = findings.look([50020])
     still = hits(50012, 400) is not None  # what was reserved stays reserved
     return [before.ports[0].risk, after.ports[0].risk], [hit_before, hits(50020, 400) is not None, still]
 
@@ -262,15 +261,15 @@ def until() -> list[tuple[str | None, bool, bool]]:
     """What each port is safe until; whether it was hit before, and after that."""
     setting("ip_local_port_range", "50000 50063")
     seen = []
-    [parity] = check.look([50021]).ports
+    [parity] = findings.look([50021]).ports
     seen.append((parity.until, hits(50021, 400) is not None, hits(50021, 1000, bound_first=True) is not None))
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 50030))
-        [held] = check.look([50030]).ports
+        [held] = findings.look([50030]).ports
         before = hits(50030, 400) is not None
     seen.append((held.until, before, hits(50030, 1000) is not None))
     with socket.create_server(("127.0.0.2", 50040)):
-        [alias] = check.look().ports
+        [alias] = findings.look().ports
     seen.append((alias.until, _refused("127.0.0.2", 50040, 400), hits(50040, 1000, "127.0.0.2") is not None))
     return seen
 
@@ -326,7 +325,7 @@ def forecast(low: int, high: int, reserved: str, target: int, count: int) -> tup
     """
     setting("ip_local_port_range", f"{low} {high}")
     setting("ip_local_reserved_ports", reserved)
-    [port] = check.look([target], every=1e-5).ports
+    [port] = findings.look([target], every=1e-5).ports
     rolls = random.Random()
     taken = []
     for _ in range(count):
@@ -363,8 +362,8 @@ def test_the_forecast_for_other_kernels_and_for_pauses(release: str, version: tu
 
 
 def test_an_older_kernel_may_have_the_newer_rule() -> None:
-    assert check.caveat(Kernel("6.18.0", 32768, 60999)) is None
-    assert "rule of 5.18" in str(check.caveat(Kernel("5.4.0", 32768, 60999)))
+    assert findings.caveat(Kernel("6.18.0", 32768, 60999)) is None
+    assert "rule of 5.18" in str(findings.caveat(Kernel("5.4.0", 32768, 60999)))
 
 
 # -- settings --------------------------------------------------------------------------------------------------------
@@ -375,13 +374,13 @@ def test_an_older_kernel_may_have_the_newer_rule() -> None:
     [((), ""), ((8080,), "8080"), ((1, 2), "1-2"), ((9150, 8080, 9148, 9149), "8080,9148-9150"), ((5, 5, 7), "5,7")],
 )
 def test_ports_as_the_kernel_takes_them(ports: tuple[int, ...], text: str) -> None:
-    assert check.spans(set(ports)) == text
+    assert findings.spans(set(ports)) == text
     assert host._reserved(text) == frozenset(ports)
 
 
-def odd_range() -> check.Port:
+def odd_range() -> findings.Port:
     setting("ip_local_port_range", "50000 50004")
-    return check.look([50004]).ports[0]
+    return findings.look([50004]).ports[0]
 
 
 @live
@@ -416,7 +415,7 @@ def test_wrong_usage(arguments: list[str], words: str) -> None:
     assert "\x1b" not in said.stderr
 
 
-def measured(count: int) -> tuple[check.Findings, str]:
+def measured(count: int) -> tuple[findings.Findings, str]:
     """What is measured while so many attempts fail, and how it is told; then the same where none does."""
 
     def dial() -> None:
@@ -426,19 +425,19 @@ def measured(count: int) -> tuple[check.Findings, str]:
     setting("ip_local_port_range", "50000 50063")
     dialling = threading.Thread(target=dial)
     dialling.start()
-    found = check.look([50000], measured=check.measured(2))
+    found = findings.look([50000], measured=findings.measured(2))
     dialling.join()
-    quiet = check.look([50000], 7.0, measured=check.measured(0.1))
-    assert (quiet.every, quiet.measured) == (7.0, check.Measured(0.1, 0))
-    told = "".join(check_views.table(quiet, Style()))
+    quiet = findings.look([50000], 7.0, measured=findings.measured(0.1))
+    assert (quiet.every, quiet.measured) == (7.0, findings.Measured(0.1, 0))
+    told = "".join(views.table(quiet, Style()))
     assert "the pace is only assumed" in " ".join(told.split())
-    return found, "".join(check_views.table(found, Style()))
+    return found, "".join(views.table(found, Style()))
 
 
 @live
 def test_the_pace_is_measured() -> None:
     found, told = alone(measured, 150)
-    assert (found.measured, found.every) == (check.Measured(2, 150), 2 / 150)
+    assert (found.measured, found.every) == (findings.Measured(2, 150), 2 / 150)
     assert "Measured: 150 attempts to connect failed in 2" in " ".join(told.split())
 
 

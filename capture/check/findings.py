@@ -187,13 +187,13 @@ _KINDS = ("even", "odd")
 
 def _port(kernel: Kernel, port: int, bound: Sequence[Held], every: float) -> Port:
     """What can happen to the port, given all that is *bound*."""
-    holders = [one for one in bound if one.socket.local.port == port]
-    listening = [one for one in holders if one.socket.state is State.LISTEN]
+    holding = [one for one in bound if one.socket.local.port == port]
+    listening = [one for one in holding if one.socket.state is State.LISTEN]
     taken = frozenset(one.socket.local.port for one in bound if one.socket.local.port != port)
     windows = kernel.windows(taken=taken)
     odds = kernel.odds(port, windows, every=every)
     if odds.catch:
-        verdict = _held(holders, listening) or _free(kernel, windows, odds, listening)
+        verdict = _held(holding, listening) or _free(kernel, windows, odds, listening)
     else:
         verdict = _never(kernel, port, other=kernel.windows(bound_first=True, taken=taken))
     return Port(port, False, listening, *verdict, odds if verdict.risk is Risk.AT_RISK else Odds(0.0))
@@ -213,10 +213,10 @@ def _never(kernel: Kernel, port: int, other: Collection[int]) -> _Verdict:
     return _Verdict(Risk.UNTIL, reason, f"a client calls bind() to port 0 before connect(), or no {own} one is free")
 
 
-def _held(holders: Sequence[Held], listening: Sequence[Held]) -> _Verdict | None:
+def _held(holding: Sequence[Held], listening: Sequence[Held]) -> _Verdict | None:
     """What keeps a port, which could be taken, from being taken or from being dialled from its own address."""
-    if holders and not listening:
-        whose = ", ".join(f"{one.name} ({one.pid})" for one in holders[0].processes) or "who holds it"
+    if holding and not listening:
+        whose = ", ".join(f"{one.name} ({one.pid})" for one in holding[0].processes) or "who holds it"
         reason = "bound by a socket that does not listen: source ports are not taken from such"
         return _Verdict(Risk.UNTIL, reason, f"{whose} closes that socket")
     ends = [one.socket.local for one in listening]
@@ -250,6 +250,7 @@ def caveat(kernel: Kernel) -> str | None:
     if kernel.rule.selection is LINUX_5_18:
         return None
     return (
-        f"Linux {kernel.release} is taken for one that goes through the ports {kernel.rule.told}. If it has the rule "
-        "of 5.18, which stable releases of older series took up, it takes about twice as long on average."
+        f"Linux {kernel.release} is taken for one that goes through the ports {kernel.rule.description}. "
+        "If it has the rule of 5.18, which stable releases of older series took up, it takes about twice as long "
+        "on average."
     )

@@ -30,14 +30,14 @@ class Rule(NamedTuple):
     """How connect() chooses a source port, from one kernel release on.
 
     ``halves``: it takes only ports of the parity of the range's low end while one is free, and bind() to port 0 takes
-    only the others. ``selection``: how it goes on from one attempt to the next; ``told`` is the middle of a sentence
-    about that.
+    only the others. ``selection``: how it goes on from one attempt to the next; ``description`` is the middle of
+    a sentence about that.
     """
 
     since: tuple[int, int]
     halves: bool
     selection: Selection
-    told: str
+    description: str
 
 
 #: The newest first, with the commit that brought it. The code is __inet_hash_connect() in net/ipv4/inet_hashtables.c
@@ -142,9 +142,9 @@ class Kernel:
         ports, free = self.candidates(bound_first=bound_first, taken=taken)
         if self.step_width or not free:
             return dict.fromkeys(free, 1)
-        places = [ports.index(port) for port in free]
-        before = [places[-1] - len(ports), *places]
-        return {port: place - last for port, place, last in zip(free, places, before, strict=False)}
+        positions = [ports.index(port) for port in free]
+        before = [positions[-1] - len(ports), *positions]
+        return {port: position - last for port, position, last in zip(free, positions, before, strict=False)}
 
     def share(self, port: int, *, bound_first: bool = False, taken: frozenset[int] = frozenset()) -> float:
         """The chance that an attempt gets *port* as its source, if it may start anywhere."""
@@ -403,8 +403,8 @@ class Outlook:
         ports, free = kernel.candidates(bound_first=self.bound_first)
         kind = ("odd" if ports[0] % 2 else "even") + " " if ports.step == 2 else ""
         who = "After bind() to port 0, connect()" if self.bound_first else "connect()"
-        told = "each time another one at random" if self.bound_first else kernel.rule.told
-        lines = [f"{who} takes its source port from the {len(free):,} {kind}ports of {span}, {told}."]
+        choice = "each time another one at random" if self.bound_first else kernel.rule.description
+        lines = [f"{who} takes its source port from the {len(free):,} {kind}ports of {span}, {choice}."]
         if self.bound_first:
             lines.insert(0, f"connect() alone never takes port {port}: it keeps to the ports of {kernel.low}'s parity.")
         lines.append(

@@ -25,9 +25,6 @@ from analysis.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-#: What becomes of COMMAND when a self-connect was seen.
-THEN = ("stop", "wait", "leave")
-
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 #: Seconds to end in after SIGTERM, and to be gone in after SIGKILL; between two looks in between. With all that is
 #: left to do, a signal to us is obeyed within two seconds.
@@ -108,11 +105,11 @@ class Command:
             return True
         self.stopped |= self.poll()
         began = time.monotonic()
-        told: set[int] = set()
+        signalled: set[int] = set()
         while _has_children() and (passed := time.monotonic() - began) < _POLITE + _PATIENCE:
             for pid in _descendants(os.getpid()):  # again and again: a process may have made another since
-                if pid not in told or passed > _POLITE:
-                    told.add(pid)
+                if pid not in signalled or passed > _POLITE:
+                    signalled.add(pid)
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGTERM if passed < _POLITE else signal.SIGKILL)
                         os.kill(pid, signal.SIGCONT)
@@ -206,6 +203,6 @@ def _descendants(ancestor: int) -> Iterator[int]:
                 parent = int(stat.rpartition(b")")[2].split()[1])
                 children.setdefault(parent, []).append(int(entry.name))
     below = children.get(ancestor, [])
-    for pid in below:  # grows while it is walked
+    for pid in below:  # grows while we go through it
         below.extend(children.get(pid, []))
         yield pid

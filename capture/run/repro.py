@@ -5,7 +5,7 @@ ECONNREFUSED. They differ in how the socket is prepared, ``WAYS``. ``walk`` is t
 client whose server is down; the others make the kernel's choice for it.
 
 The loop runs in a process of its own, ``Repro``, so that it does not share an interpreter with the recorder. It
-tells its parent what happens in lines of JSON; ``Account`` is all that they can say.
+tells its parent what happens in lines of JSON; ``Progress`` is all that they can say.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ Prepare: TypeAlias = "Callable[[socket.socket, tuple[str, int]], None]"
 
 
 class Way(NamedTuple):
-    """One way to the target: how it is told, and what happens to each socket before it connects."""
+    """One way to the target: how it is described, and what happens to each socket before it connects."""
 
-    told: str
+    description: str
     prepare: Prepare | None = None
 
 
@@ -187,8 +187,8 @@ class Server(TypedDict):
     error: str | None
 
 
-class Account(TypedDict, total=False):
-    """What the repro has to tell; what it has not come to is absent.
+class Progress(TypedDict, total=False):
+    """How far the repro has come, and in the end what became of it; what it has not come to is absent.
 
     ``attempts`` counts the connect() calls that were refused. ``outcome``: ``hit``, ``server`` (somebody serves the
     port), ``limit``, ``stopped`` or ``error``; ``error`` then says which.
@@ -215,9 +215,9 @@ class Repro:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.account: Account = {"attempts": 0, "seconds": 0.0}
+        self.progress: Progress = {"attempts": 0, "seconds": 0.0}
         self._rest = b""
-        self._without_a_word: Account = {"outcome": "error", "error": "the repro was ended from outside"}
+        self._without_a_word: Progress = {"outcome": "error", "error": "the repro was ended from outside"}
         self._pipe, writer = os.pipe()
         os.set_blocking(self._pipe, False)
         sys.stdout.flush()
@@ -236,19 +236,19 @@ class Repro:
         return self._pipe
 
     def read(self) -> bool:
-        """Take in what has been told; whether more can come."""
+        """Take in what the child has sent; whether more can come."""
         while True:
             try:
                 data = os.read(self._pipe, 1 << 16)
             except BlockingIOError:
                 return True
             if not data:
-                if "outcome" not in self.account:
-                    self.account |= self._without_a_word
+                if "outcome" not in self.progress:
+                    self.progress |= self._without_a_word
                 return False
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
-                self.account.update(json.loads(line))
+                self.progress.update(json.loads(line))
 
     def stop(self) -> None:
         """End the child, if it has not ended, and take in its last words. Takes 0.3 s where it does not listen."""
@@ -278,13 +278,13 @@ def _be_the_child(plan: Plan, writer: int, parent: int) -> NoReturn:
         os.closerange(3, writer)
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
 
-        def tell(news: Account) -> None:
+        def send(news: Progress) -> None:
             os.write(writer, json.dumps(news).encode() + b"\n")
 
         try:
-            run(plan, tell)
+            run(plan, send)
         except OSError as error:
-            tell({"outcome": "error", "error": f"the repro failed: {error}"})
+            send({"outcome": "error", "error": f"the repro failed: {error}"})
         status = 0
     except BrokenPipeError:
         pass
@@ -300,20 +300,20 @@ def _die_with(parent: int) -> None:
         os._exit(1)
 
 
-def run(plan: Plan, tell: Callable[[Account], None]) -> None:
-    """Try until the socket connects to itself or a limit is reached; *tell* what happens. SIGTERM ends it early."""
+def run(plan: Plan, send: Callable[[Progress], None]) -> None:
+    """Try until the socket connects to itself or a limit is reached; *send* what happens. SIGTERM ends it early."""
     target = plan.outlook.target
-    account: Account = {"attempts": 0, "seconds": 0.0}
-    connected = _connect(plan, account, tell)
+    progress: Progress = {"attempts": 0, "seconds": 0.0}
+    connected = _connect(plan, progress, send)
     if connected is None:
-        tell(account)
+        send(progress)
         return
     with connected:
         connected.settimeout(_PATIENCE)
         local, peer = connected.getsockname()[:2], connected.getpeername()[:2]
-        account |= {"local": local, "peer": peer, "outcome": "hit" if local == peer else "server"}
+        progress |= {"local": local, "peer": peer, "outcome": "hit" if local == peer else "server"}
         if line := _to_itself(target):
-            account["socket"] = {
+            progress["socket"] = {
                 "state": line.state,
                 "inode": line.inode,
                 "uid": line.uid,
@@ -321,23 +321,23 @@ def run(plan: Plan, tell: Callable[[Account], None]) -> None:
                 "pid": os.getpid(),
                 "process": sockets.own_name(),
             }
-        tell(account)
+        send(progress)
         if local != peer:
             return
-        account |= {"echo": _talk(connected), "server": _serve("connected", target)}
-        tell(account)
+        progress |= {"echo": _talk(connected), "server": _serve("connected", target)}
+        send(progress)
         if plan.way.prepare in (_bind_any, _bind_target) or not plan.outlook.renewable:
             # No connect() gets past this TIME-WAIT. Let it at least share the port, or the next run waits for a minute.
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _close(connected, reset=plan.reset)
-    account |= {"close": "RST" if plan.reset else "FIN", "server": account["server"] + _serve("closed", target)}
+    progress |= {"close": "RST" if plan.reset else "FIN", "server": progress["server"] + _serve("closed", target)}
     left = _to_itself(target)
-    account["time_wait"] = left.seconds if left else 0.0
-    tell(account)
+    progress["time_wait"] = left.seconds if left else 0.0
+    send(progress)
 
 
-def _connect(plan: Plan, account: Account, tell: Callable[[Account], None]) -> socket.socket | None:
-    """Connect until it is not refused any more: the connected socket, or None and the outcome in *account*."""
+def _connect(plan: Plan, progress: Progress, send: Callable[[Progress], None]) -> socket.socket | None:
+    """Connect until it is not refused any more: the connected socket, or None and the outcome in *progress*."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
     target = plan.outlook.target
@@ -350,24 +350,24 @@ def _connect(plan: Plan, account: Account, tell: Callable[[Account], None]) -> s
         while _to_itself(target) and not stopped and time.monotonic() < end:
             time.sleep(_SECONDS_A_REPORT)
     while True:
-        refused, answer, sock = _try(min(_A_LOOK, plan.attempts - account["attempts"]), family, prepare, address)
+        refused, answer, sock = _try(min(_A_LOOK, plan.attempts - progress["attempts"]), family, prepare, address)
         now = time.monotonic()
-        account["attempts"] += refused
-        account["seconds"] = round(now - started, 6)
+        progress["attempts"] += refused
+        progress["seconds"] = round(now - started, 6)
         if not answer:
             return sock
         if now >= report:
             report = now + _SECONDS_A_REPORT
-            account["source_port"] = sock.getsockname()[1]
-            tell(account)
+            progress["source_port"] = sock.getsockname()[1]
+            send(progress)
         sock.close()
         if answer in _TAKEN and outlook.left:
             time.sleep(_SECONDS_A_WAIT)
         elif answer != errno.ECONNREFUSED:
-            account |= {"outcome": "error", "error": _failure(answer, target)}
+            progress |= {"outcome": "error", "error": _failure(answer, target)}
             return None
-        if stopped or account["attempts"] >= plan.attempts or now >= end:
-            account["outcome"] = "stopped" if stopped else "limit"
+        if stopped or progress["attempts"] >= plan.attempts or now >= end:
+            progress["outcome"] = "stopped" if stopped else "limit"
             return None
 
 
