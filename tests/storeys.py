@@ -37,8 +37,9 @@ STOREYS = (
 
 #: The same for capture/, whose modules may import analysis/ besides.
 CAPTURE_STOREYS = (
-    ("kernel.host", "kernel.netns", "kernel.privilege", "kernel.tracepoint", "packets.filters", "run.command"),
-    ("kernel.kernel_states", "kernel.sockets", "packets.ring"),
+    ("kernel.addresses", "kernel.netns", "kernel.number_lists", "kernel.privilege", "kernel.socket_table"),
+    ("kernel.port_choice", "kernel.tracepoint", "packets.filters", "run.command"),
+    ("kernel.kernel_states", "kernel.port_outlook", "kernel.sockets", "packets.ring"),
     ("kernel.socket_owner", "packets.self_connect", "check.findings", "run.repro"),
     ("packets.capture_rings", "check.views"),
     ("packets.recorder", "packets.scapy_socket"),

@@ -23,12 +23,13 @@ from conftest import ROOT
 from test_portwalk import linux
 
 from analysis.model import Endpoint
+from analysis.odds import Odds
 from analysis.views.table import Style
 from capture import check_cli
 from capture.check import findings, views
 from capture.check.findings import Risk
-from capture.kernel import host, privilege, sockets
-from capture.kernel.host import Kernel
+from capture.kernel import number_lists, port_choice, privilege, sockets
+from capture.kernel.port_choice import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -146,7 +147,7 @@ def test_a_page_for_people() -> None:
     for port, (risk, _) in EXPECTED.items():
         who = "nobody listens" if port in (50000, 50010, 50011, 61000) else rf"\\x1b\[2Jproxy \({process}\)"
         assert re.search(rf"^ +{port}  {who} +{risk}  ", page, re.MULTILINE), port
-    if host.kernel().version >= (6, 8):
+    if port_choice.kernel().version >= (6, 8):
         told = re.sub(r"\s+", " ", page)
         assert rf"50008 nobody listens safe only until \x1b[2Jproxy ({process}) closes that socket" in told
     assert "sysctl -w net.ipv4.ip_local_reserved_ports=8080,50000,50002,50004,50010\n" in page
@@ -229,7 +230,7 @@ def cases() -> Iterator[tuple[int, int, str, int]]:
         high = low + rolls.randrange(3, 150)
         reserved = rolls.sample(range(low, high + 1), rolls.randrange((high - low) // 2)) if number % 3 == 0 else ()
         target = rolls.choice(reserved) if reserved and number % 2 else rolls.randrange(low - 4, high + 5)
-        yield low, high, findings.spans(reserved), target
+        yield low, high, number_lists.spans(reserved), target
 
 
 @live
@@ -285,7 +286,7 @@ def _refused(address: str, target: int, attempts: int) -> bool:
 
 @live
 def test_what_is_safe_until_is_not_after_that() -> None:
-    if host.kernel().version < (6, 8):
+    if port_choice.kernel().version < (6, 8):
         pytest.skip("needs Linux 6.8, which tells who only binds a port")
     (parity, *one), (held, *other), (alias, *third) = alone(until)
     assert one == other == third == [False, True]
@@ -297,7 +298,7 @@ def test_what_is_safe_until_is_not_after_that() -> None:
 # -- the forecast ----------------------------------------------------------------------------------------------------
 
 
-def kolmogorov_smirnov(sample: Sequence[int], odds: host.Odds) -> float:
+def kolmogorov_smirnov(sample: Sequence[int], odds: Odds) -> float:
     """The probability of a sample that lies as far from the forecast, or farther (for counts: at least that)."""
     ordered, size = sorted(sample), len(sample)
     apart = 0.0
@@ -311,14 +312,14 @@ def kolmogorov_smirnov(sample: Sequence[int], odds: host.Odds) -> float:
 
 
 def test_the_test_of_the_forecast_can_fail() -> None:
-    rolls, odds = random.Random(1), host.Odds(1 / 60)
+    rolls, odds = random.Random(1), Odds(1 / 60)
     geometric = [math.ceil(math.log(rolls.random()) / math.log(1 - 1 / 60)) for _ in range(300)]
     assert kolmogorov_smirnov(geometric, odds) > 0.01
     assert kolmogorov_smirnov([round(1.3 * one) for one in geometric], odds) < 0.01
     assert kolmogorov_smirnov([60] * 300, odds) < 1e-9
 
 
-def forecast(low: int, high: int, reserved: str, target: int, count: int) -> tuple[host.Odds, list[int]]:
+def forecast(low: int, high: int, reserved: str, target: int, count: int) -> tuple[Odds, list[int]]:
     """The odds as they are told, and how many attempts so many walks took.
 
     Each walk has an address of its own, so that it begins wherever the kernel's hash has it begin.
@@ -374,8 +375,8 @@ def test_an_older_kernel_may_have_the_newer_rule() -> None:
     [((), ""), ((8080,), "8080"), ((1, 2), "1-2"), ((9150, 8080, 9148, 9149), "8080,9148-9150"), ((5, 5, 7), "5,7")],
 )
 def test_ports_as_the_kernel_takes_them(ports: tuple[int, ...], text: str) -> None:
-    assert findings.spans(set(ports)) == text
-    assert host._reserved(text) == frozenset(ports)
+    assert number_lists.spans(set(ports)) == text
+    assert number_lists.parsed(text) == frozenset(ports)
 
 
 def odd_range() -> findings.Port:
@@ -447,7 +448,7 @@ def test_help_and_version() -> None:
 
 
 def test_where_it_is_not_linux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(host, "_PROC", tmp_path)
+    monkeypatch.setattr(port_choice, "_PROC", tmp_path)
     monkeypatch.setattr(privilege, "give_up_root", lambda: None)  # the tests would go on without it
     assert check_cli.main([]) == 3
     assert "this needs Linux" in capsys.readouterr().err

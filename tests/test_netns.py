@@ -12,7 +12,8 @@ from alone import alone
 
 from analysis.errors import CannotCapture
 from analysis.model import Endpoint
-from capture.kernel import host, netns
+from capture.kernel import netns
+from capture.kernel.addresses import family
 
 SETTINGS = Path("/proc/sys/net/ipv4")
 
@@ -30,7 +31,7 @@ class Seen(NamedTuple):
 def look(*addresses: str, port: int = 0) -> Seen:
     bound = []
     for address in addresses:
-        with socket.socket(host.family(Endpoint.parse(address, port))) as one:
+        with socket.socket(family(Endpoint.parse(address, port))) as one:
             one.bind((address, port))
             bound.append(one.getsockname()[0])
     return Seen(

@@ -16,8 +16,9 @@ from alone import alone
 from analysis.errors import CannotCapture, UsageError
 from analysis.model import Endpoint
 from analysis.odds import Odds
-from capture.kernel import host, netns, sockets
-from capture.kernel.host import Kernel, Outlook
+from capture.kernel import netns, port_choice, port_outlook, sockets
+from capture.kernel.port_choice import Kernel
+from capture.kernel.port_outlook import Outlook
 from capture.run import repro
 from capture.run.repro import Progress, Repro
 
@@ -103,7 +104,7 @@ def run(
 
 
 def followed(target: Endpoint, way: str, attempts: int | None, seconds: float, *, reset: bool) -> Progress:
-    chosen = repro.plan(host.outlook(target), way, attempts=attempts, seconds=seconds, reset=reset)
+    chosen = repro.plan(port_outlook.outlook(target), way, attempts=attempts, seconds=seconds, reset=reset)
     child = Repro(chosen)
     while child.read():
         select.select([child], [], [], 60)
@@ -134,7 +135,7 @@ def bound(account: Progress, when: str) -> list[str | None]:
     ],
 )
 def test_every_way_leads_there(way: str, address: str, port: int, ports: tuple[int, int]) -> None:
-    if way == "range" and host.kernel().version < host.OWN_RANGE_SINCE:
+    if way == "range" and port_choice.kernel().version < port_choice.OWN_RANGE_SINCE:
         pytest.skip("needs Linux 6.3")
     (account,) = alone(run, address, port, ports, ways=(way,))
     assert account["outcome"] == "hit"
@@ -220,7 +221,7 @@ def shared() -> Progress:
     netns.enter(target, (50000, 50001))
     with socket.create_server(("127.0.0.1", 7)) as server, socket.create_connection(server.getsockname()) as one:
         assert one.getsockname() == ("127.0.0.1", 50000)
-        seen = host.outlook(target)
+        seen = port_outlook.outlook(target)
         assert (seen.held, seen.barred) == (True, False)
         return followed(target, "walk", None, 30, reset=False)
 
@@ -240,7 +241,7 @@ def test_a_bound_socket_keeps_the_port_from_everybody() -> None:
 
 def endless() -> Repro:
     target = Endpoint.parse("127.0.0.1", 60000)
-    return Repro(repro.plan(host.outlook(target), "walk", attempts=10**9))
+    return Repro(repro.plan(port_outlook.outlook(target), "walk", attempts=10**9))
 
 
 def refused_by_the_kernel() -> int:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from analysis.odds import LINUX_5_18, Odds
 from analysis.states import State
 
-from ..kernel import host, sockets
+from ..kernel import addresses, port_choice, sockets
+from ..kernel.number_lists import spans
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
-    from ..kernel.host import Kernel, TcpSocket
+    from ..kernel.port_choice import Kernel
+    from ..kernel.socket_table import TcpSocket
     from ..kernel.sockets import Process
 
 #: For each of these times (in seconds) the chance is reckoned that it has happened by then.
@@ -124,9 +126,9 @@ def measured(seconds: float) -> Measured:
 
     They may go anywhere, so that a client of one port is no faster than that.
     """
-    before = host.failed_attempts()
+    before = port_choice.failed_attempts()
     time.sleep(seconds)
-    return Measured(seconds, host.failed_attempts() - before)
+    return Measured(seconds, port_choice.failed_attempts() - before)
 
 
 def look(
@@ -143,8 +145,8 @@ def look(
     """
     if measured and measured.failed:
         every = measured.seconds / measured.failed
-    kernel, table = host.kernel(), sockets.table(ports)
-    to_itself = [one for one in table.sockets if one.local == one.remote]
+    kernel, table = port_choice.kernel(), sockets.table(ports)
+    to_itself = [one for one in table.sockets if one.to_itself]
     selves = [one for one in to_itself if one.state is not State.TIME_WAIT]
     listening = [one for one in table.sockets if one.state is State.LISTEN]
     wanted = {*ports, *(one.local.port for one in (*selves, *listening))}
@@ -220,7 +222,7 @@ def _held(holding: Sequence[Held], listening: Sequence[Held]) -> _Verdict | None
         reason = "bound by a socket that does not listen: source ports are not taken from such"
         return _Verdict(Risk.UNTIL, reason, f"{whose} closes that socket")
     ends = [one.socket.local for one in listening]
-    if ends and not any(map(host.dialled_from_itself, ends)):
+    if ends and not any(map(addresses.dialled_from_itself, ends)):
         reason = f"who dials {ends[0].address} does so from another address, unless told to"
         return _Verdict(Risk.UNTIL, reason, f"a client calls bind() to {ends[0].address} before connect()")
     return None
@@ -232,17 +234,6 @@ def _free(kernel: Kernel, windows: Collection[int], odds: Odds, listening: Seque
     reason = f"one of {len(windows):,} {kind}source ports of {kernel.low}-{kernel.high}, "
     reason += f"given to 1 attempt in {1 / odds.chance:,.0f}" + (" once nobody listens" if listening else "")
     return _Verdict(Risk.AT_RISK, reason)
-
-
-def spans(ports: Iterable[int]) -> str:
-    """The ports as ip_local_reserved_ports takes them: ``8080,9148-9150``."""
-    runs: list[list[int]] = []
-    for port in sorted(ports):
-        if runs and runs[-1][-1] == port - 1:
-            runs[-1][1:] = [port]
-        else:
-            runs.append([port])
-    return ",".join("-".join(map(str, run)) for run in runs)
 
 
 def caveat(kernel: Kernel) -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.states import State
 
-from . import host, sockets
+from . import socket_table, sockets
 
 if TYPE_CHECKING:
     from analysis.model import Endpoint
@@ -40,7 +40,7 @@ def find_owner(endpoint: Endpoint, moment: int, kernel_states: KernelStates) -> 
     depend on that.
     """
     found = SocketOwner(moment, endpoint)
-    line = next((one for one in host.tcp_sockets(endpoint.port) if one.local == one.remote == endpoint), None)
+    line = socket_table.to_itself(endpoint)
     processes = []
     if line:
         found = found._replace(state=line.state)

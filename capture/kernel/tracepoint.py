@@ -35,6 +35,8 @@ from analysis.errors import CannotCapture
 from analysis.model import Endpoint
 from analysis.states import State
 
+from .number_lists import parsed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -373,10 +375,8 @@ def _power_of_two(number: int) -> int:
 
 
 def _processors() -> list[int]:
-    """List the processors in use; the kernel writes ``0-3,8``."""
-    ranges = Path("/sys/devices/system/cpu/online").read_text(encoding="ascii").split(",")
-    ends = [[int(end) for end in one.split("-")] for one in ranges]
-    return [cpu for first, *last in ends for cpu in range(first, (last or [first])[0] + 1)]
+    """List the processors in use."""
+    return sorted(parsed(Path("/sys/devices/system/cpu/online").read_text(encoding="ascii").strip()))
 
 
 def _perf_event_open() -> int:

@@ -56,9 +56,7 @@ class Command:
         def before_exec() -> None:
             signal.set_wakeup_fd(-1)
             if not outlives:
-                _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-                if os.getppid() != ours:
-                    os._exit(1)
+                die_with(ours, signal.SIGTERM)
 
         try:
             self._process = subprocess.Popen(  # noqa: S603 - it is what the user asked for, with the user's rights
@@ -170,6 +168,13 @@ def _put_in_foreground(terminal: int, group: int) -> None:
         os.tcsetpgrp(terminal, group)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def die_with(parent: int, number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent ends; end at once if that is *parent* no more."""
+    _prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def _prctl(option: int, argument: int) -> None:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from analysis.replay import Replay
     from analysis.report import Entry, Json, Report
 
-    from ..kernel.host import Kernel
     from ..kernel.kernel_states import KernelStates
+    from ..kernel.port_choice import Kernel
     from ..kernel.socket_owner import SocketOwner
     from ..kernel.tracepoint import StateChange
     from ..packets.self_connect import SelfConnect

@@ -25,14 +25,15 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias, TypedDict
 
 from analysis.errors import CannotCapture, UsageError
 
-from ..kernel import host, sockets
+from ..kernel import addresses, port_choice, socket_table, sockets
+from .command import die_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from analysis.model import Endpoint
 
-    from ..kernel.host import Outlook, TcpSocket
+    from ..kernel.port_outlook import Outlook
 
 #: What the socket says to itself.
 GREETING = b"hello"
@@ -151,7 +152,7 @@ def plan(
     form = ""
     if repro == "walk" and outlook.bound_first:
         form = ", bound"
-    elif repro != "bind" and not host.dialled_from_itself(outlook.target):
+    elif repro != "bind" and not addresses.dialled_from_itself(outlook.target):
         form = ", addressed"
     return Plan(outlook, repro, WAYS[repro + form], why, attempts, seconds, reset)
 
@@ -172,7 +173,7 @@ def _hopeless(outlook: Outlook, repro: str) -> str | None:
         return f"{outlook.sentences()[-1]} Take another --port, or --private"
     if repro == "walk" and not outlook.odds.catch:
         return f"{outlook.sentences()[0]} --repro bind gets there, and so does --private, with a range of its own"
-    if repro == "range" and kernel.version < host.OWN_RANGE_SINCE:
+    if repro == "range" and kernel.version < port_choice.OWN_RANGE_SINCE:
         return f"--repro range needs Linux 6.3, this is {kernel.release}: --repro bind does the same"
     if repro == "range" and port in kernel.reserved:
         return f"port {port} is in ip_local_reserved_ports, for --repro range as well: --repro bind gets there"
@@ -274,7 +275,7 @@ def _be_the_child(plan: Plan, writer: int, parent: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
         for one in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to everybody; the parent decides
             signal.signal(one, signal.SIG_IGN)
-        _die_with(parent)
+        die_with(parent, signal.SIGKILL)
         os.closerange(3, writer)
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
 
@@ -292,14 +293,6 @@ def _be_the_child(plan: Plan, writer: int, parent: int) -> NoReturn:
         os._exit(status)
 
 
-def _die_with(parent: int) -> None:
-    import ctypes  # noqa: PLC0415 - prctl(2) has no other door, and only the child needs it
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
-        os._exit(1)
-
-
 def run(plan: Plan, send: Callable[[Progress], None]) -> None:
     """Try until the socket connects to itself or a limit is reached; *send* what happens. SIGTERM ends it early."""
     target = plan.outlook.target
@@ -312,7 +305,7 @@ def run(plan: Plan, send: Callable[[Progress], None]) -> None:
         connected.settimeout(_PATIENCE)
         local, peer = connected.getsockname()[:2], connected.getpeername()[:2]
         progress |= {"local": local, "peer": peer, "outcome": "hit" if local == peer else "server"}
-        if line := _to_itself(target):
+        if line := socket_table.to_itself(target):
             progress["socket"] = {
                 "state": line.state,
                 "inode": line.inode,
@@ -331,7 +324,7 @@ def run(plan: Plan, send: Callable[[Progress], None]) -> None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _close(connected, reset=plan.reset)
     progress |= {"close": "RST" if plan.reset else "FIN", "server": progress["server"] + _serve("closed", target)}
-    left = _to_itself(target)
+    left = socket_table.to_itself(target)
     progress["time_wait"] = left.seconds if left else 0.0
     send(progress)
 
@@ -341,13 +334,13 @@ def _connect(plan: Plan, progress: Progress, send: Callable[[Progress], None]) -
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
     target = plan.outlook.target
-    address, family, prepare = (target.address, target.port), host.family(target), plan.way.prepare
+    address, family, prepare = (target.address, target.port), addresses.family(target), plan.way.prepare
     started = report = time.monotonic()
     end = started + plan.seconds
     outlook = plan.outlook
     if outlook.left and not outlook.gives_way and prepare in (None, _bind_any, _bind_address):
         # A walk would only walk past it.
-        while _to_itself(target) and not stopped and time.monotonic() < end:
+        while socket_table.to_itself(target) and not stopped and time.monotonic() < end:
             time.sleep(_SECONDS_A_REPORT)
     while True:
         refused, answer, sock = _try(min(_A_LOOK, plan.attempts - progress["attempts"]), family, prepare, address)
@@ -400,11 +393,6 @@ def _failure(code: int, target: Endpoint) -> str:
     return f"{name} ({os.strerror(code)}) on the way to {target}{_HINTS.get(code, '')}"
 
 
-def _to_itself(target: Endpoint) -> TcpSocket | None:
-    """Look for the kernel's one line for a socket that is its own peer; an ordinary connection on loopback has two."""
-    return next((one for one in host.tcp_sockets(target.port) if one.local == one.remote == target), None)
-
-
 def _talk(sock: socket.socket) -> str:
     """Send a greeting and read what comes back."""
     sock.sendall(GREETING)
@@ -417,7 +405,7 @@ def _talk(sock: socket.socket) -> str:
 
 def _serve(when: str, target: Endpoint) -> list[Server]:
     """Try to have the port as a server would, without SO_REUSEADDR and with it."""
-    codes = ((reuse, host.server_error(target, reuse=reuse)) for reuse in (False, True))
+    codes = ((reuse, addresses.server_error(target, reuse=reuse)) for reuse in (False, True))
     return [{"when": when, "reuse": reuse, "error": errno.errorcode[code] if code else None} for reuse, code in codes]
 
 

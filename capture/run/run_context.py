@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from analysis.model import CaptureResult, Opening
 
-    from ..kernel.host import Kernel
     from ..kernel.kernel_states import KernelStates
+    from ..kernel.port_choice import Kernel
     from ..kernel.socket_owner import SocketOwner
     from ..packets.recorder import Recorder
     from .command import Command

@@ -24,7 +24,7 @@ from analysis.commandline import ending, waking
 from analysis.errors import CannotCapture, SelfconnError, UsageError
 from analysis.model import Verdict
 
-from ..kernel import host, netns, privilege
+from ..kernel import addresses, netns, port_choice, port_outlook, privilege
 from ..kernel.kernel_states import KernelStates
 from ..kernel.socket_owner import SocketOwner, find_owner
 from ..packets.recorder import Recorder
@@ -53,7 +53,7 @@ _CAP_NET_RAW = 13
 
 def run(options: Options) -> int:
     """Do what *options* ask for; the exit status. Raises SelfconnError where there is nothing to show."""
-    target = host.target(options.host, options.port or PORT)
+    target = addresses.target(options.host, options.port or PORT)
     _check(options)
     notes: list[str] = []
     recorder, kernel_states, private = _privileged(options, target, notes)
@@ -79,9 +79,9 @@ def _check(options: Options) -> None:
 
 
 def _plan(options: Options, target: Endpoint) -> Plan:
-    host.check_own(target)
+    addresses.check_own(target)
     return plan(
-        host.outlook(target),
+        port_outlook.outlook(target),
         options.repro,
         attempts=options.attempts,
         seconds=options.timeout or SECONDS,
@@ -175,7 +175,7 @@ def _repro(context: RunContext, chosen: Plan, console: Console) -> Outcome:
 def _command(context: RunContext) -> Outcome:
     """Record until COMMAND has connected to itself or ended, or as above."""
     options, recorder = context.options, context.recorder
-    kernel = host.kernel()
+    kernel = port_choice.kernel()
     if shutil.which(options.command[0]) is None:
         raise UsageError(f"cannot run {options.command[0]!r}: there is no such program")
     owners: list[SocketOwner] = []

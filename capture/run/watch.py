@@ -24,7 +24,7 @@ from analysis.report import report
 from analysis.text import printable
 from analysis.views.phrases import count
 
-from ..kernel import host, privilege
+from ..kernel import port_choice, privilege
 from ..kernel.kernel_states import KernelStates
 from ..kernel.socket_owner import SocketOwner, find_owner
 from ..packets.self_connect import SelfConnect
@@ -217,7 +217,7 @@ class Watch:
             "dropped": self._rings.dropped,
             "file": name,
         }
-        whole.kernel = of_kernel(host.kernel(), [one.found], compared, self._kernel_states)
+        whole.kernel = of_kernel(port_choice.kernel(), [one.found], compared, self._kernel_states)
         if self._options.format == "table":
             saved = [f"{packets:,} packets in {printable(name)}."] if name else []
             sentences = [whose_socket(one.found), *saved, *kernel_gaps(compared, self._kernel_states)]
