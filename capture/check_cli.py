@@ -98,16 +98,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .check import findings as check  # noqa: PLC0415 - --help needs none of it
+    from .check.findings import look, measured  # noqa: PLC0415 - --help needs none of it
     from .kernel import privilege, sockets  # noqa: PLC0415 - --help needs none of it
 
     try:
-        measured = check.measured(options.measure) if options.measure else None
+        pace = measured(options.measure) if options.measure else None
         # Only root sees whose the sockets of others are; nothing else here needs it.
         owners = sockets.owners()
         privilege.give_up_root()
         every = options.every or 1 / (options.rate or 1.0)
-        findings = check.look(options.port or (), every, measured=measured, owners=owners)
+        findings = look(options.port or (), every, measured=pace, owners=owners)
         _write("".join(_rendered(findings, options)), options.output)
     except SelfconnError as error:
         _say(str(error))
@@ -122,15 +122,15 @@ def _say(text: str) -> None:
 
 
 def _rendered(findings: Findings, options: argparse.Namespace) -> Iterator[str]:
-    from .check import views as check_views  # noqa: PLC0415
+    from .check import views  # noqa: PLC0415 - --help needs none of it
 
     if options.format == "json":
-        return check_views.as_json(findings)
+        return views.as_json(findings)
     if options.format == "prometheus":
-        return check_views.prometheus(findings)
+        return views.prometheus(findings)
     from analysis.views.table import Style  # noqa: PLC0415
 
-    return check_views.table(
+    return views.table(
         findings,
         Style(
             colored(options.color, None if options.output else sys.stdout), verbose=options.verbose, quiet=options.quiet

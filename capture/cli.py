@@ -134,11 +134,11 @@ def main(argv: list[str] | None = None) -> int:
     with ended_at_once():
         words = sys.argv[1:] if argv is None else argv
         arguments = _arguments(words)
-        from .run import run_context as scene  # noqa: PLC0415 - --help needs none of it
-        from .run import session  # noqa: PLC0415
+        from .run import session  # noqa: PLC0415 - --help needs none of it
+        from .run.run_context import Options  # noqa: PLC0415 - nor of this
 
         try:
-            options = scene.Options(**arguments, argv=tuple(words))
+            options = Options(**arguments, argv=tuple(words))
             if options.watch:
                 from .run import watch  # noqa: PLC0415
 

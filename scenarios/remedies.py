@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.model import Endpoint
-from capture.kernel import netns as namespace
+from capture.kernel import netns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def _bind() -> str | None:
 
 def main() -> None:
     """Try them all, and print what came of it."""
-    namespace.enter(Endpoint.parse(HOST, PORT), RANGE)
+    netns.enter(Endpoint.parse(HOST, PORT), RANGE)
     show = sys.stdout.write
     show(f"{'':44} attempts  connected to itself\n")
 

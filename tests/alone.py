@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import pytest
 
 from analysis.model import Endpoint
-from capture.kernel import netns as namespace
+from capture.kernel import netns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ def within(seconds: float, function: Callable[P, R], /, *args: P.args, **kwargs:
     child = os.fork()
     if child == 0:
         try:
-            namespace.enter(Endpoint.parse("127.0.0.1", 50000), (32768, 60999))
+            netns.enter(Endpoint.parse("127.0.0.1", 50000), (32768, 60999))
             answer = pickle.dumps((None, function(*args, **kwargs)))
         except BaseException:  # noqa: BLE001 - the parent shows it
             answer = pickle.dumps((traceback.format_exc(), None))

@@ -37,14 +37,15 @@ STOREYS = (
 
 #: The same for capture/, whose modules may import analysis/ besides.
 CAPTURE_STOREYS = (
-    ("kernel.host", "kernel.netns", "kernel.privilege", "kernel.tracepoint", "packets.filters", "run.command"),
-    ("kernel.kernel_states", "kernel.sockets", "packets.ring"),
-    ("packets.self_connect", "check.findings", "run.repro"),
-    ("kernel.socket_owner", "packets.capture_rings", "check.views"),
+    ("kernel.addresses", "kernel.netns", "kernel.number_lists", "kernel.privilege", "kernel.socket_table"),
+    ("kernel.port_choice", "kernel.tracepoint", "packets.filters", "run.command"),
+    ("kernel.kernel_states", "kernel.port_outlook", "kernel.sockets", "packets.ring"),
+    ("kernel.socket_owner", "packets.self_connect", "check.findings", "run.repro"),
+    ("packets.capture_rings", "check.views"),
     ("packets.recorder", "packets.scapy_socket"),
     ("packets.watch_rings", "run.output"),
-    ("run.recording", "run.run_context"),
-    ("run.report_sections",),
+    ("run.run_context",),
+    ("run.recording", "run.report_sections"),
     ("run.messages",),
     ("run.console",),
     ("run.session",),

@@ -61,6 +61,22 @@ def test_analysis_looks_at_bytes_only(path: Path) -> None:
     assert not {name for name in imports(path) if name.split(".")[0] in {"capture", "scapy"}}
 
 
+#: The rooms of capture/ that each of them may import.
+MAY_KNOW = {
+    "kernel": {"kernel"},
+    "packets": {"packets"},
+    "check": {"check", "kernel"},
+    "run": {"run", "kernel", "packets"},
+}
+
+
+@pytest.mark.parametrize("room", MAY_KNOW)
+def test_the_rooms_of_capture_know_few_others(room: str) -> None:
+    """Packets know no process and no report; the kernel is asked by those who want to know, and asks nobody."""
+    inside = [module for module in storeys.modules("capture") if module.startswith(f"{room}.")]
+    assert {known.split(".")[0] for module in inside for known in storeys.imported("capture", module)} <= MAY_KNOW[room]
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_each_library_has_one_door(library: str) -> None:
     doors = [str(path.relative_to(ROOT)) for path in FILES if library in {name.split(".")[0] for name in imports(path)}]

@@ -14,9 +14,9 @@ import pytest
 
 from analysis.errors import CannotCapture
 from capture import cli
-from capture.kernel import netns as namespace
-from capture.run import run_context as scene
+from capture.kernel import netns
 from capture.run import session
+from capture.run.run_context import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Where a program finds our packages when it does not run here.
@@ -36,8 +36,8 @@ def capture(*arguments: str, cwd: Path, **how: object) -> subprocess.CompletedPr
 
 def test_every_argument_has_its_option() -> None:
     arguments = vars(cli.parser().parse_args([]))
-    assert arguments.keys() - {"n", "version"} == set(scene.Options.__slots__) - {"argv"}
-    defaults = scene.Options()
+    assert arguments.keys() - {"n", "version"} == set(Options.__slots__) - {"argv"}
+    defaults = Options()
     assert all(value == getattr(defaults, name) for name, value in arguments.items() if name not in {"n", "version"})
 
 
@@ -156,7 +156,7 @@ def refuse(*_: object) -> None:
 def test_without_a_namespace_it_names_the_command_that_works(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(namespace, "enter", refuse)
+    monkeypatch.setattr(netns, "enter", refuse)
     assert cli.main() == 3
     error = capsys.readouterr().err
     assert error.count("\n") == 1
@@ -172,14 +172,14 @@ def test_an_interface_of_the_host_s_is_not_looked_for_in_a_namespace(
         raise CannotCapture("capturing packets needs root or CAP_NET_RAW") from PermissionError()
 
     monkeypatch.setattr(session, "Recorder", no_recorder)
-    monkeypatch.setattr(namespace, "enter", lambda *_: pytest.fail("a namespace"))
+    monkeypatch.setattr(netns, "enter", lambda *_: pytest.fail("a namespace"))
     assert cli.main(["-i", "eth0"]) == 3
     assert "As root it works: sudo '/opt/my tools/selfconn-capture' -i eth0" in capsys.readouterr().err
 
 
 def test_the_sudo_line_of_a_module_names_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["capture/cli.py"])
-    words = shlex.split(session.sudo(scene.Options(argv=("-i", "eth0"))))
+    words = shlex.split(session.sudo(Options(argv=("-i", "eth0"))))
     assert words == ["sudo", sys.executable, "-IBm", "capture.cli", "-i", "eth0"]
 
 

@@ -23,13 +23,13 @@ from conftest import ROOT
 from test_portwalk import linux
 
 from analysis.model import Endpoint
+from analysis.odds import Odds
 from analysis.views.table import Style
 from capture import check_cli
-from capture.check import findings as check
-from capture.check import views as check_views
+from capture.check import findings, views
 from capture.check.findings import Risk
-from capture.kernel import host, privilege, sockets
-from capture.kernel.host import Kernel
+from capture.kernel import number_lists, port_choice, privilege, sockets
+from capture.kernel.port_choice import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -147,7 +147,7 @@ def test_a_page_for_people() -> None:
     for port, (risk, _) in EXPECTED.items():
         who = "nobody listens" if port in (50000, 50010, 50011, 61000) else rf"\\x1b\[2Jproxy \({process}\)"
         assert re.search(rf"^ +{port}  {who} +{risk}  ", page, re.MULTILINE), port
-    if host.kernel().version >= (6, 8):
+    if port_choice.kernel().version >= (6, 8):
         told = re.sub(r"\s+", " ", page)
         assert rf"50008 nobody listens safe only until \x1b[2Jproxy ({process}) closes that socket" in told
     assert "sysctl -w net.ipv4.ip_local_reserved_ports=8080,50000,50002,50004,50010\n" in page
@@ -214,7 +214,7 @@ def tried(low: int, high: int, reserved: str, target: int) -> tuple[Risk, bool]:
     """What is said of the target, and whether it was hit within 15 times the mean: once in a million it is not."""
     setting("ip_local_port_range", f"{low} {high}")
     setting("ip_local_reserved_ports", reserved)
-    [port] = check.look([target], every=1e-5).ports
+    [port] = findings.look([target], every=1e-5).ports
     mean = port.odds.mean if port.odds.catch else (high - low + 1) / 2
     return port.risk, hits(target, math.ceil(15 * mean)) is not None
 
@@ -230,7 +230,7 @@ def cases() -> Iterator[tuple[int, int, str, int]]:
         high = low + rolls.randrange(3, 150)
         reserved = rolls.sample(range(low, high + 1), rolls.randrange((high - low) // 2)) if number % 3 == 0 else ()
         target = rolls.choice(reserved) if reserved and number % 2 else rolls.randrange(low - 4, high + 5)
-        yield low, high, check.spans(reserved), target
+        yield low, high, number_lists.spans(reserved), target
 
 
 @live
@@ -244,11 +244,11 @@ def test_exactly_the_ports_called_at_risk_are_hit() -> None:
 def remedied() -> tuple[list[Risk], list[bool]]:
     setting("ip_local_port_range", "50000 50063")
     setting("ip_local_reserved_ports", "50010-50013")
-    before = check.look([50020])
+    before = findings.look([50020])
     hit_before = hits(50020, 400) is not None
     name, _, value = str(before.remedy).partition("=")
     setting(name.removeprefix("net.ipv4."), value)
-    after = check.look([50020])
+    after = findings.look([50020])
     still = hits(50012, 400) is not None  # what was reserved stays reserved
     return [before.ports[0].risk, after.ports[0].risk], [hit_before, hits(50020, 400) is not None, still]
 
@@ -262,15 +262,15 @@ def until() -> list[tuple[str | None, bool, bool]]:
     """What each port is safe until; whether it was hit before, and after that."""
     setting("ip_local_port_range", "50000 50063")
     seen = []
-    [parity] = check.look([50021]).ports
+    [parity] = findings.look([50021]).ports
     seen.append((parity.until, hits(50021, 400) is not None, hits(50021, 1000, bound_first=True) is not None))
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 50030))
-        [held] = check.look([50030]).ports
+        [held] = findings.look([50030]).ports
         before = hits(50030, 400) is not None
     seen.append((held.until, before, hits(50030, 1000) is not None))
     with socket.create_server(("127.0.0.2", 50040)):
-        [alias] = check.look().ports
+        [alias] = findings.look().ports
     seen.append((alias.until, _refused("127.0.0.2", 50040, 400), hits(50040, 1000, "127.0.0.2") is not None))
     return seen
 
@@ -286,7 +286,7 @@ def _refused(address: str, target: int, attempts: int) -> bool:
 
 @live
 def test_what_is_safe_until_is_not_after_that() -> None:
-    if host.kernel().version < (6, 8):
+    if port_choice.kernel().version < (6, 8):
         pytest.skip("needs Linux 6.8, which tells who only binds a port")
     (parity, *one), (held, *other), (alias, *third) = alone(until)
     assert one == other == third == [False, True]
@@ -298,7 +298,7 @@ def test_what_is_safe_until_is_not_after_that() -> None:
 # -- the forecast ----------------------------------------------------------------------------------------------------
 
 
-def kolmogorov_smirnov(sample: Sequence[int], odds: host.Odds) -> float:
+def kolmogorov_smirnov(sample: Sequence[int], odds: Odds) -> float:
     """The probability of a sample that lies as far from the forecast, or farther (for counts: at least that)."""
     ordered, size = sorted(sample), len(sample)
     apart = 0.0
@@ -312,21 +312,21 @@ def kolmogorov_smirnov(sample: Sequence[int], odds: host.Odds) -> float:
 
 
 def test_the_test_of_the_forecast_can_fail() -> None:
-    rolls, odds = random.Random(1), host.Odds(1 / 60)
+    rolls, odds = random.Random(1), Odds(1 / 60)
     geometric = [math.ceil(math.log(rolls.random()) / math.log(1 - 1 / 60)) for _ in range(300)]
     assert kolmogorov_smirnov(geometric, odds) > 0.01
     assert kolmogorov_smirnov([round(1.3 * one) for one in geometric], odds) < 0.01
     assert kolmogorov_smirnov([60] * 300, odds) < 1e-9
 
 
-def forecast(low: int, high: int, reserved: str, target: int, count: int) -> tuple[host.Odds, list[int]]:
+def forecast(low: int, high: int, reserved: str, target: int, count: int) -> tuple[Odds, list[int]]:
     """The odds as they are told, and how many attempts so many walks took.
 
     Each walk has an address of its own, so that it begins wherever the kernel's hash has it begin.
     """
     setting("ip_local_port_range", f"{low} {high}")
     setting("ip_local_reserved_ports", reserved)
-    [port] = check.look([target], every=1e-5).ports
+    [port] = findings.look([target], every=1e-5).ports
     rolls = random.Random()
     taken = []
     for _ in range(count):
@@ -363,8 +363,8 @@ def test_the_forecast_for_other_kernels_and_for_pauses(release: str, version: tu
 
 
 def test_an_older_kernel_may_have_the_newer_rule() -> None:
-    assert check.caveat(Kernel("6.18.0", 32768, 60999)) is None
-    assert "rule of 5.18" in str(check.caveat(Kernel("5.4.0", 32768, 60999)))
+    assert findings.caveat(Kernel("6.18.0", 32768, 60999)) is None
+    assert "rule of 5.18" in str(findings.caveat(Kernel("5.4.0", 32768, 60999)))
 
 
 # -- settings --------------------------------------------------------------------------------------------------------
@@ -375,13 +375,13 @@ def test_an_older_kernel_may_have_the_newer_rule() -> None:
     [((), ""), ((8080,), "8080"), ((1, 2), "1-2"), ((9150, 8080, 9148, 9149), "8080,9148-9150"), ((5, 5, 7), "5,7")],
 )
 def test_ports_as_the_kernel_takes_them(ports: tuple[int, ...], text: str) -> None:
-    assert check.spans(set(ports)) == text
-    assert host._reserved(text) == frozenset(ports)
+    assert number_lists.spans(set(ports)) == text
+    assert number_lists.parsed(text) == frozenset(ports)
 
 
-def odd_range() -> check.Port:
+def odd_range() -> findings.Port:
     setting("ip_local_port_range", "50000 50004")
-    return check.look([50004]).ports[0]
+    return findings.look([50004]).ports[0]
 
 
 @live
@@ -416,7 +416,7 @@ def test_wrong_usage(arguments: list[str], words: str) -> None:
     assert "\x1b" not in said.stderr
 
 
-def measured(count: int) -> tuple[check.Findings, str]:
+def measured(count: int) -> tuple[findings.Findings, str]:
     """What is measured while so many attempts fail, and how it is told; then the same where none does."""
 
     def dial() -> None:
@@ -426,19 +426,19 @@ def measured(count: int) -> tuple[check.Findings, str]:
     setting("ip_local_port_range", "50000 50063")
     dialling = threading.Thread(target=dial)
     dialling.start()
-    found = check.look([50000], measured=check.measured(2))
+    found = findings.look([50000], measured=findings.measured(2))
     dialling.join()
-    quiet = check.look([50000], 7.0, measured=check.measured(0.1))
-    assert (quiet.every, quiet.measured) == (7.0, check.Measured(0.1, 0))
-    told = "".join(check_views.table(quiet, Style()))
+    quiet = findings.look([50000], 7.0, measured=findings.measured(0.1))
+    assert (quiet.every, quiet.measured) == (7.0, findings.Measured(0.1, 0))
+    told = "".join(views.table(quiet, Style()))
     assert "the pace is only assumed" in " ".join(told.split())
-    return found, "".join(check_views.table(found, Style()))
+    return found, "".join(views.table(found, Style()))
 
 
 @live
 def test_the_pace_is_measured() -> None:
     found, told = alone(measured, 150)
-    assert (found.measured, found.every) == (check.Measured(2, 150), 2 / 150)
+    assert (found.measured, found.every) == (findings.Measured(2, 150), 2 / 150)
     assert "Measured: 150 attempts to connect failed in 2" in " ".join(told.split())
 
 
@@ -448,7 +448,7 @@ def test_help_and_version() -> None:
 
 
 def test_where_it_is_not_linux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    monkeypatch.setattr(host, "_PROC", tmp_path)
+    monkeypatch.setattr(port_choice, "_PROC", tmp_path)
     monkeypatch.setattr(privilege, "give_up_root", lambda: None)  # the tests would go on without it
     assert check_cli.main([]) == 3
     assert "this needs Linux" in capsys.readouterr().err

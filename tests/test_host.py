@@ -16,8 +16,9 @@ from analysis.errors import UsageError
 from analysis.model import Endpoint
 from analysis.odds import Odds
 from analysis.states import State
-from capture.kernel import host
-from capture.kernel.host import Kernel, Outlook
+from capture.kernel import addresses, number_lists, port_choice, port_outlook, socket_table
+from capture.kernel.port_choice import Kernel
+from capture.kernel.port_outlook import Outlook
 
 NEW, OLD, OLDEST = "6.18.0", "4.19.0-21-amd64", "3.2.0"
 TARGET = Endpoint.parse("127.0.0.1", 50000)
@@ -193,9 +194,11 @@ def test_a_certain_hit() -> None:
 # -- what it says ----------------------------------------------------------------------------------------------------
 
 
-def sock(state: State, local: str = "127.0.0.1") -> host.TcpSocket:
+def sock(state: State, local: str = "127.0.0.1") -> socket_table.TcpSocket:
     here, nobody = Endpoint.parse(local, 50000), Endpoint.parse("0.0.0.0", 0)
-    return host.TcpSocket(here, nobody if state is State.LISTEN else here, state, seconds=42.0, uid=1000, inode=77)
+    return socket_table.TcpSocket(
+        here, nobody if state is State.LISTEN else here, state, seconds=42.0, uid=1000, inode=77
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,11 +242,11 @@ def test_a_server_of_the_other_family_does_not_serve() -> None:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "192.0.2.1", "fd00::1"])
 def test_an_address_is_a_target(address: str) -> None:
-    assert host.target(address, 50000) == Endpoint.parse(address, 50000)
+    assert addresses.target(address, 50000) == Endpoint.parse(address, 50000)
 
 
 def test_an_ipv4_address_in_ipv6_clothes_is_what_it_is_on_the_wire() -> None:
-    assert host.target("::ffff:127.0.0.1", 50000) == TARGET
+    assert addresses.target("::ffff:127.0.0.1", 50000) == TARGET
 
 
 @pytest.mark.parametrize(
@@ -264,7 +267,7 @@ def test_an_ipv4_address_in_ipv6_clothes_is_what_it_is_on_the_wire() -> None:
 )
 def test_what_is_no_target_is_refused(address: str, port: int, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        host.target(address, port)
+        addresses.target(address, port)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +275,7 @@ def test_what_is_no_target_is_refused(address: str, port: int, words: str) -> No
     [("", set()), ("8080", {8080}), ("8080,9148-9150", {8080, 9148, 9149, 9150}), ("1-1", {1})],
 )
 def test_reserved_ports_as_the_kernel_prints_them(text: str, ports: set[int]) -> None:
-    assert host._reserved(text) == ports
+    assert number_lists.parsed(text) == ports
 
 
 # -- the kernel that runs --------------------------------------------------------------------------------------------
@@ -304,7 +307,7 @@ def given(low: int, high: int, reserved: str, held: int | None, *, bound_first: 
     with socket.socket() as holder:
         if held:
             holder.bind(("127.0.0.1", held))
-        return walked(3000, bound_first=bound_first), host.kernel()
+        return walked(3000, bound_first=bound_first), port_choice.kernel()
 
 
 @live
@@ -335,12 +338,12 @@ def test_the_kernel_gives_what_the_rules_say(
         assert ports[port] / ports.total() == pytest.approx(share, rel=0.5)
 
 
-def looked_at() -> tuple[Kernel, list[host.TcpSocket]]:
+def looked_at() -> tuple[Kernel, list[socket_table.TcpSocket]]:
     with socket.create_server(("127.0.0.1", 50000)) as four, socket.socket(socket.AF_INET6) as six:
         six.bind(("::1", 50002))
         six.listen()
         with socket.create_connection(four.getsockname()):
-            return host.kernel(), host.tcp_sockets(50000)
+            return port_choice.kernel(), socket_table.tcp_sockets(50000)
 
 
 @live
@@ -356,7 +359,7 @@ def test_sockets_are_read_as_the_kernel_lists_them() -> None:
 
 def own(address: str) -> str:
     try:
-        host.check_own(host.target(address, 50000))
+        addresses.check_own(addresses.target(address, 50000))
     except UsageError as error:
         return str(error)
     return ""
@@ -374,7 +377,7 @@ def before(port: int, kind: str) -> Outlook:
             holder.bind(("127.0.0.1", port))
         if kind == "listening":
             holder.listen()
-        return host.outlook(Endpoint.parse("127.0.0.1", port))
+        return port_outlook.outlook(Endpoint.parse("127.0.0.1", port))
 
 
 @live

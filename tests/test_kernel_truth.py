@@ -29,7 +29,7 @@ from analysis.reader import analyze
 from analysis.replay import replay
 from analysis.states import State
 from capture.kernel import tracepoint
-from capture.kernel.kernel_states import Witness, compare
+from capture.kernel.kernel_states import KernelStates, compare
 from capture.kernel.tracepoint import KERNEL_SHOWS, RFC_NAMES, StateChange, StateTrace, tracefs
 
 sys.path.append(str(ROOT / "pcaps"))
@@ -265,18 +265,18 @@ def test_no_agreement_is_claimed_where_events_were_lost(port, monkeypatch):
     """A ring of one page holds some 37 events; a self-connect that is closed by RST makes four."""
     monkeypatch.setattr(tracepoint, "_PAGES", 1)
     end = Endpoint.parse("127.0.0.1", port)
-    with Witness(port) as witness:
-        assert witness.lost == 0
+    with KernelStates(port) as states:
+        assert states.lost == 0
         times = [connect_to_itself(port, reset=True) for _ in range(20)]
-        witness.hear(end=True)
-        first = witness.life(end, times[0])
-        assert witness.life(end, times[-1]) == []  # not that of another, which was just before
-        heard = len(witness._heard)
-        assert witness.lost == 20 * 4 - heard > 0
-        assert witness.lost_since(times[0])
-        witness.hear(end=True)
-        assert witness.lost == 20 * 4 - heard  # is not counted twice
-        assert not witness.lost_since(time.time_ns() + 2_000_000_000)
+        states.read(end=True)
+        first = states.life(end, times[0])
+        assert states.life(end, times[-1]) == []  # not that of another, which was just before
+        heard = len(states._changes)
+        assert states.lost == 20 * 4 - heard > 0
+        assert states.lost_since(times[0])
+        states.read(end=True)
+        assert states.lost == 20 * 4 - heard  # is not counted twice
+        assert not states.lost_since(time.time_ns() + 2_000_000_000)
     assert [change.new for change in first][-1] is State.CLOSED
     rebuilt = SimpleNamespace(sockets=[end], state_path=lambda _: [State.CLOSED, *(change.new for change in first)])
     # What was heard to its end agrees; what stops at some place may go on otherwise.

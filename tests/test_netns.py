@@ -12,8 +12,8 @@ from alone import alone
 
 from analysis.errors import CannotCapture
 from analysis.model import Endpoint
-from capture.kernel import host
-from capture.kernel import netns as namespace
+from capture.kernel import netns
+from capture.kernel.addresses import family
 
 SETTINGS = Path("/proc/sys/net/ipv4")
 
@@ -31,7 +31,7 @@ class Seen(NamedTuple):
 def look(*addresses: str, port: int = 0) -> Seen:
     bound = []
     for address in addresses:
-        with socket.socket(host.family(Endpoint.parse(address, port))) as one:
+        with socket.socket(family(Endpoint.parse(address, port))) as one:
             one.bind((address, port))
             bound.append(one.getsockname()[0])
     return Seen(
@@ -45,9 +45,9 @@ def look(*addresses: str, port: int = 0) -> Seen:
 
 @pytest.mark.parametrize("port", [1, 3, 7, 8, 80, 1023, 49999, 50000, 50001, 50007, 65528, 65535])
 def test_the_range_is_small_and_begins_even_where_it_can(port: int) -> None:
-    low, high = namespace.ephemeral_range(port)
+    low, high = netns.ephemeral_range(port)
     assert 1 <= low <= port <= high <= 65535
-    assert high - low + 1 == namespace.PORTS
+    assert high - low + 1 == netns.PORTS
     assert low % 2 == 0 or low == 1
 
 
@@ -55,13 +55,13 @@ def test_no_namespace_is_said_with_the_reason(monkeypatch: pytest.MonkeyPatch) -
     def refuse(_what: int) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(namespace, "_leave", refuse)
+    monkeypatch.setattr(netns, "_leave", refuse)
     with pytest.raises(CannotCapture, match="no private network namespace: Operation not permitted"):
-        namespace.enter(Endpoint.parse("127.0.0.1", 50000), (50000, 50007))
+        netns.enter(Endpoint.parse("127.0.0.1", 50000), (50000, 50007))
 
 
 def enter_and_look(address: str, ports: tuple[int, int], *bound: str, port: int = 0) -> Seen:
-    namespace.enter(Endpoint.parse(address, 50000), ports)
+    netns.enter(Endpoint.parse(address, 50000), ports)
     return look(*bound, port=port)
 
 

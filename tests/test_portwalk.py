@@ -22,7 +22,7 @@ from analysis.portwalk import LEAST, Walk, duration, look, walks
 from analysis.report import report
 from analysis.views import json as json_view
 from analysis.views import table
-from capture.kernel import host
+from capture.kernel import port_choice
 
 if TYPE_CHECKING:
     pass
@@ -193,7 +193,7 @@ def test_each_linux_is_named(release: tuple[int, int], algorithm: Algorithm, eve
     assert found.guess.sure > 0.9
     assert found.parity == (None if release < (4, 2) else 0)
     # What the kernel does is one table, which both sides read.
-    assert any(rule.selection is found.guess.selection for rule in host.RULES)
+    assert any(rule.selection is found.guess.selection for rule in port_choice.RULES)
 
 
 @pytest.mark.parametrize(
@@ -445,7 +445,7 @@ def test_the_table_tells_and_draws_the_longest_walks() -> None:
 # -- the kernel that runs --------------------------------------------------------------------------------------------
 
 
-def walked(count: int, *, bound_first: bool) -> tuple[list[tuple[int, int]], host.Kernel]:
+def walked(count: int, *, bound_first: bool) -> tuple[list[tuple[int, int]], port_choice.Kernel]:
     made = []
     for _ in range(count):
         with socket.socket() as one:
@@ -453,7 +453,7 @@ def walked(count: int, *, bound_first: bool) -> tuple[list[tuple[int, int]], hos
                 one.bind(("127.0.0.1", 0))
             assert one.connect_ex(("127.0.0.1", 9)) == errno.ECONNREFUSED
             made.append((time.monotonic_ns(), one.getsockname()[1]))
-    return made, host.kernel()
+    return made, port_choice.kernel()
 
 
 @pytest.mark.live

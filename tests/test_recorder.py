@@ -20,8 +20,8 @@ from test_pcapng_writer import blocks, tshark
 
 from analysis.errors import CannotCapture
 from analysis.formats import pcapng
-from capture.packets import capture_rings as taps
-from capture.packets.capture_rings import Taps
+from capture.packets import capture_rings
+from capture.packets.capture_rings import CaptureRings
 from capture.packets.recorder import PAGE, Recorder
 
 if TYPE_CHECKING:
@@ -262,11 +262,11 @@ def test_only_the_ends_of_connections() -> None:
 def test_a_clock_that_is_set_does_not_hold_packets_back(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def run() -> int:
         real = time.time_ns
-        with Taps("lo", PORT) as both, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
+        with CaptureRings("lo", PORT) as both, socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
             sender.bind(("lo", 0))
             sender.send(ethernet(ipv4(HERE, HERE, tcp(7, 7, 2, 0))))
             assert select.select(both.filenos(), [], [], 10)[0]
-            monkeypatch.setattr(taps.time, "time_ns", lambda: real() + step * 10**9)
+            monkeypatch.setattr(capture_rings.time, "time_ns", lambda: real() + step * 10**9)
             return len(both.read())
 
     assert alone(run) == 1

@@ -16,11 +16,11 @@ from alone import alone
 from analysis.errors import CannotCapture, UsageError
 from analysis.model import Endpoint
 from analysis.odds import Odds
-from capture.kernel import host, sockets
-from capture.kernel import netns as namespace
-from capture.kernel.host import Kernel, Outlook
+from capture.kernel import netns, port_choice, port_outlook, sockets
+from capture.kernel.port_choice import Kernel
+from capture.kernel.port_outlook import Outlook
 from capture.run import repro
-from capture.run.repro import Account, Repro
+from capture.run.repro import Progress, Repro
 
 # -- the choice of a way ---------------------------------------------------------------------------------------------
 
@@ -96,23 +96,23 @@ def run(
     attempts: int | None = None,
     seconds: float = 30,
     reset: bool = False,
-) -> list[Account]:
+) -> list[Progress]:
     """The accounts of repros one after the other, in one network."""
     target = Endpoint.parse(address, port)
-    namespace.enter(target, ports)
+    netns.enter(target, ports)
     return [followed(target, way, attempts, seconds, reset=reset) for way in ways]
 
 
-def followed(target: Endpoint, way: str, attempts: int | None, seconds: float, *, reset: bool) -> Account:
-    chosen = repro.plan(host.outlook(target), way, attempts=attempts, seconds=seconds, reset=reset)
+def followed(target: Endpoint, way: str, attempts: int | None, seconds: float, *, reset: bool) -> Progress:
+    chosen = repro.plan(port_outlook.outlook(target), way, attempts=attempts, seconds=seconds, reset=reset)
     child = Repro(chosen)
     while child.read():
         select.select([child], [], [], 60)
     child.stop()
-    return child.account
+    return child.progress
 
 
-def bound(account: Account, when: str) -> list[str | None]:
+def bound(account: Progress, when: str) -> list[str | None]:
     return [one["error"] for one in account["server"] if one["when"] == when]
 
 
@@ -135,7 +135,7 @@ def bound(account: Account, when: str) -> list[str | None]:
     ],
 )
 def test_every_way_leads_there(way: str, address: str, port: int, ports: tuple[int, int]) -> None:
-    if way == "range" and host.kernel().version < host.OWN_RANGE_SINCE:
+    if way == "range" and port_choice.kernel().version < port_choice.OWN_RANGE_SINCE:
         pytest.skip("needs Linux 6.3")
     (account,) = alone(run, address, port, ports, ways=(way,))
     assert account["outcome"] == "hit"
@@ -199,7 +199,7 @@ def test_the_limit_of_time_ends_it() -> None:
     assert account["attempts"] > 0
 
 
-def beside(kind: str, way: str) -> Account:
+def beside(kind: str, way: str) -> Progress:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 50000))
         if kind == "server":
@@ -215,13 +215,13 @@ def test_a_server_that_answers_is_no_self_connect(way: str) -> None:
     assert account["peer"] == ["127.0.0.1", 50000] != account["local"]
 
 
-def shared() -> Account:
+def shared() -> Progress:
     """Somebody's connection to elsewhere has the port; it is from connect()."""
     target = Endpoint.parse("127.0.0.1", 50000)
-    namespace.enter(target, (50000, 50001))
+    netns.enter(target, (50000, 50001))
     with socket.create_server(("127.0.0.1", 7)) as server, socket.create_connection(server.getsockname()) as one:
         assert one.getsockname() == ("127.0.0.1", 50000)
-        seen = host.outlook(target)
+        seen = port_outlook.outlook(target)
         assert (seen.held, seen.barred) == (True, False)
         return followed(target, "walk", None, 30, reset=False)
 
@@ -241,7 +241,7 @@ def test_a_bound_socket_keeps_the_port_from_everybody() -> None:
 
 def endless() -> Repro:
     target = Endpoint.parse("127.0.0.1", 60000)
-    return Repro(repro.plan(host.outlook(target), "walk", attempts=10**9))
+    return Repro(repro.plan(port_outlook.outlook(target), "walk", attempts=10**9))
 
 
 def refused_by_the_kernel() -> int:
@@ -252,17 +252,17 @@ def refused_by_the_kernel() -> int:
     return int(values[names.index("AttemptFails")])
 
 
-def stopped() -> tuple[Account, int]:
-    namespace.enter(Endpoint.parse("127.0.0.1", 60000), SMALL)
+def stopped() -> tuple[Progress, int]:
+    netns.enter(Endpoint.parse("127.0.0.1", 60000), SMALL)
     child = endless()
-    while not child.account["attempts"]:
+    while not child.progress["attempts"]:
         select.select([child], [], [], 60)
         child.read()
     child.stop()
     child.stop()  # once more does no harm
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
-    return child.account, refused_by_the_kernel()
+    return child.progress, refused_by_the_kernel()
 
 
 @live
@@ -272,14 +272,14 @@ def test_stopped_it_has_counted_every_attempt() -> None:
     assert account["attempts"] == refused > 0
 
 
-def killed() -> Account:
-    namespace.enter(Endpoint.parse("127.0.0.1", 60000), SMALL)
+def killed() -> Progress:
+    netns.enter(Endpoint.parse("127.0.0.1", 60000), SMALL)
     child = endless()
     os.kill(child._pid, signal.SIGKILL)
     while child.read():
         select.select([child], [], [], 60)
     child.stop()
-    return child.account
+    return child.progress
 
 
 @live
@@ -288,14 +288,14 @@ def test_ended_from_outside_it_is_no_success() -> None:
     assert (account["outcome"], account["error"]) == ("error", "the repro was ended from outside")
 
 
-def halted() -> tuple[Account, bool]:
+def halted() -> tuple[Progress, bool]:
     """A repro that does not listen any more is ended all the same."""
-    namespace.enter(Endpoint.parse("127.0.0.1", 60000), SMALL)
+    netns.enter(Endpoint.parse("127.0.0.1", 60000), SMALL)
     child = endless()
     pid = child._pid
     os.kill(pid, signal.SIGSTOP)
     child.stop()
-    return child.account, is_running(pid)
+    return child.progress, is_running(pid)
 
 
 @live
@@ -311,7 +311,7 @@ def orphaned() -> bool:
     parent = os.fork()
     if not parent:
         child = endless()
-        while not child.account["attempts"]:
+        while not child.progress["attempts"]:
             select.select([child], [], [], 60)
             child.read()
         os.write(writer, str(child._pid).encode())
@@ -338,21 +338,21 @@ def test_it_does_not_outlive_its_parent() -> None:
     assert not alone(orphaned)
 
 
-def interrupted() -> Account:
+def interrupted() -> Progress:
     """Ctrl-C in the terminal goes to the repro as well: it is the parent who decides."""
-    namespace.enter(Endpoint.parse("127.0.0.1", 60000), SMALL)
+    netns.enter(Endpoint.parse("127.0.0.1", 60000), SMALL)
     child = endless()
-    while not child.account["attempts"]:
+    while not child.progress["attempts"]:
         select.select([child], [], [], 60)
         child.read()
-    before = child.account["attempts"]
+    before = child.progress["attempts"]
     os.kill(child._pid, signal.SIGINT)
     os.kill(child._pid, signal.SIGHUP)
-    while child.account["attempts"] == before:
+    while child.progress["attempts"] == before:
         select.select([child], [], [], 60)
         assert child.read()
     child.stop()
-    return child.account
+    return child.progress
 
 
 @live

@@ -1,4 +1,4 @@
-"""The taps under scapy's own sniff()."""
+"""The rings under scapy's own sniff()."""
 
 # scapy is imported in children only, and after our door to it, which keeps it away from the home directory.
 # ruff: noqa: PLC0415
@@ -50,7 +50,7 @@ def test_sniff_gets_every_packet_once_and_in_order(interface: str) -> None:
             assert times == sorted(times)
             assert any(int(moment * 10**9) % 1000 for moment in times), "nanoseconds"
             assert all(packet.wirelen == len(packet) for packet in packets)
-            assert (heard.taps.received, heard.taps.dropped) == (2004, 0)
+            assert (heard.rings.received, heard.rings.dropped) == (2004, 0)
 
     alone(run)
 

@@ -14,7 +14,7 @@ import pytest
 from alone import alone
 
 from analysis.states import State
-from capture.kernel import host, sockets
+from capture.kernel import port_choice, socket_table, sockets
 
 if TYPE_CHECKING:
     pass
@@ -49,7 +49,7 @@ def seen(**cut: object) -> tuple[sockets.Table, sockets.Table]:
         return whole, sockets.table()
 
 
-def names(some: list[host.TcpSocket]) -> set[str]:
+def names(some: list[socket_table.TcpSocket]) -> set[str]:
     return {f"{one.local} {one.state}" for one in some}
 
 
@@ -70,7 +70,7 @@ def test_every_kind_of_socket_is_in_the_table() -> None:
     found, _ = alone(seen)
     assert names(found.sockets) == KINDS
     assert (found.missing, found.whole) == ([], True)
-    if host.kernel().version >= (6, 8):
+    if port_choice.kernel().version >= (6, 8):
         assert names(found.bound) == {"127.0.0.1:2002 CLOSED"}
 
 
@@ -98,7 +98,7 @@ def test_where_nothing_can_be_read_it_says_so() -> None:
     assert "sockets: no answer over netlink" in found.missing[1]
 
 
-def with_port() -> list[host.TcpSocket]:
+def with_port() -> list[socket_table.TcpSocket]:
     with socket.create_server(("127.0.0.1", 2000)) as server, socket.create_connection(server.getsockname()):
         return sockets.table([2000]).sockets
 
@@ -107,7 +107,7 @@ def test_sockets_with_an_asked_port_are_in_it_whatever_their_state() -> None:
     assert {str(one.state) for one in alone(with_port)} == {"LISTEN", "ESTABLISHED"}
 
 
-def left() -> host.TcpSocket:
+def left() -> socket_table.TcpSocket:
     with to_itself(50000) as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
     return next(one for one in sockets.table().sockets if one.local == one.remote)
@@ -209,7 +209,7 @@ def test_a_user_without_a_name_is_a_number() -> None:
 def reserve(ports: range) -> frozenset[int]:
     with Path("/proc/sys/net/ipv4/ip_local_reserved_ports").open("w") as setting:
         setting.write(",".join(map(str, ports)))
-    return host.kernel().reserved
+    return port_choice.kernel().reserved
 
 
 def test_a_long_list_of_reserved_ports_is_read_whole() -> None:

@@ -28,8 +28,7 @@ from analysis.model import CaptureResult, Damage, Verdict
 from analysis.report import report
 from analysis.views import rendered
 from analysis.views.table import Style
-from capture.check import findings as check
-from capture.check import views as check_views
+from capture.check import findings, views
 from capture.kernel import sockets
 
 if TYPE_CHECKING:
@@ -299,17 +298,17 @@ def test_a_process_by_that_name(own: socket.socket, text: str) -> None:
 
     def looked(name: str) -> Findings:
         process = sockets.Process(os.getpid(), name, f"user {name}", 1.0)
-        return check.look(owners=({os.fstat(own.fileno()).st_ino: [process]}, 0))
+        return findings.look(owners=({os.fstat(own.fileno()).st_ino: [process]}, 0))
 
     odd, plain = looked(text), looked(PLAIN)
-    table = "".join(check_views.table(odd, Style(verbose=True)))
+    table = "".join(views.table(odd, Style(verbose=True)))
     clean(table)
-    assert table.count("\n") >= "".join(check_views.table(plain, Style(verbose=True))).count("\n")
-    told = "".join(check_views.as_json(odd))
+    assert table.count("\n") >= "".join(views.table(plain, Style(verbose=True))).count("\n")
+    told = "".join(views.as_json(odd))
     clean(told)
     assert text in {process["name"] for one in json.loads(told)["self_connected"] for process in one["processes"]}
-    metrics = "".join(check_views.prometheus(odd))
+    metrics = "".join(views.prometheus(odd))
     clean(metrics)
-    assert metrics.count("\n") == "".join(check_views.prometheus(plain)).count("\n")
+    assert metrics.count("\n") == "".join(views.prometheus(plain)).count("\n")
     sample = r'[a-z_]+(\{[a-z]+="(?:[^"\\]|\\["\\n])*"(?:,[a-z]+="(?:[^"\\]|\\["\\n])*")*\})? [0-9.e+-]+|# .*'
     assert all(re.fullmatch(sample, line) for line in metrics.splitlines())

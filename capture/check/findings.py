@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from analysis.odds import LINUX_5_18, Odds
 from analysis.states import State
 
-from ..kernel import host, sockets
+from ..kernel import addresses, port_choice, sockets
+from ..kernel.number_lists import spans
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
-    from ..kernel.host import Kernel, TcpSocket
+    from ..kernel.port_choice import Kernel
+    from ..kernel.socket_table import TcpSocket
     from ..kernel.sockets import Process
 
 #: For each of these times (in seconds) the chance is reckoned that it has happened by then.
@@ -124,9 +126,9 @@ def measured(seconds: float) -> Measured:
 
     They may go anywhere, so that a client of one port is no faster than that.
     """
-    before = host.failed_attempts()
+    before = port_choice.failed_attempts()
     time.sleep(seconds)
-    return Measured(seconds, host.failed_attempts() - before)
+    return Measured(seconds, port_choice.failed_attempts() - before)
 
 
 def look(
@@ -143,8 +145,8 @@ def look(
     """
     if measured and measured.failed:
         every = measured.seconds / measured.failed
-    kernel, table = host.kernel(), sockets.table(ports)
-    to_itself = [one for one in table.sockets if one.local == one.remote]
+    kernel, table = port_choice.kernel(), sockets.table(ports)
+    to_itself = [one for one in table.sockets if one.to_itself]
     selves = [one for one in to_itself if one.state is not State.TIME_WAIT]
     listening = [one for one in table.sockets if one.state is State.LISTEN]
     wanted = {*ports, *(one.local.port for one in (*selves, *listening))}
@@ -187,13 +189,13 @@ _KINDS = ("even", "odd")
 
 def _port(kernel: Kernel, port: int, bound: Sequence[Held], every: float) -> Port:
     """What can happen to the port, given all that is *bound*."""
-    holders = [one for one in bound if one.socket.local.port == port]
-    listening = [one for one in holders if one.socket.state is State.LISTEN]
+    holding = [one for one in bound if one.socket.local.port == port]
+    listening = [one for one in holding if one.socket.state is State.LISTEN]
     taken = frozenset(one.socket.local.port for one in bound if one.socket.local.port != port)
     windows = kernel.windows(taken=taken)
     odds = kernel.odds(port, windows, every=every)
     if odds.catch:
-        verdict = _held(holders, listening) or _free(kernel, windows, odds, listening)
+        verdict = _held(holding, listening) or _free(kernel, windows, odds, listening)
     else:
         verdict = _never(kernel, port, other=kernel.windows(bound_first=True, taken=taken))
     return Port(port, False, listening, *verdict, odds if verdict.risk is Risk.AT_RISK else Odds(0.0))
@@ -213,14 +215,14 @@ def _never(kernel: Kernel, port: int, other: Collection[int]) -> _Verdict:
     return _Verdict(Risk.UNTIL, reason, f"a client calls bind() to port 0 before connect(), or no {own} one is free")
 
 
-def _held(holders: Sequence[Held], listening: Sequence[Held]) -> _Verdict | None:
+def _held(holding: Sequence[Held], listening: Sequence[Held]) -> _Verdict | None:
     """What keeps a port, which could be taken, from being taken or from being dialled from its own address."""
-    if holders and not listening:
-        whose = ", ".join(f"{one.name} ({one.pid})" for one in holders[0].processes) or "who holds it"
+    if holding and not listening:
+        whose = ", ".join(f"{one.name} ({one.pid})" for one in holding[0].processes) or "who holds it"
         reason = "bound by a socket that does not listen: source ports are not taken from such"
         return _Verdict(Risk.UNTIL, reason, f"{whose} closes that socket")
     ends = [one.socket.local for one in listening]
-    if ends and not any(map(host.dialled_from_itself, ends)):
+    if ends and not any(map(addresses.dialled_from_itself, ends)):
         reason = f"who dials {ends[0].address} does so from another address, unless told to"
         return _Verdict(Risk.UNTIL, reason, f"a client calls bind() to {ends[0].address} before connect()")
     return None
@@ -234,22 +236,12 @@ def _free(kernel: Kernel, windows: Collection[int], odds: Odds, listening: Seque
     return _Verdict(Risk.AT_RISK, reason)
 
 
-def spans(ports: Iterable[int]) -> str:
-    """The ports as ip_local_reserved_ports takes them: ``8080,9148-9150``."""
-    runs: list[list[int]] = []
-    for port in sorted(ports):
-        if runs and runs[-1][-1] == port - 1:
-            runs[-1][1:] = [port]
-        else:
-            runs.append([port])
-    return ",".join("-".join(map(str, run)) for run in runs)
-
-
 def caveat(kernel: Kernel) -> str | None:
     """What the release does not tell for sure of how its kernel chooses."""
     if kernel.rule.selection is LINUX_5_18:
         return None
     return (
-        f"Linux {kernel.release} is taken for one that goes through the ports {kernel.rule.told}. If it has the rule "
-        "of 5.18, which stable releases of older series took up, it takes about twice as long on average."
+        f"Linux {kernel.release} is taken for one that goes through the ports {kernel.rule.description}. "
+        "If it has the rule of 5.18, which stable releases of older series took up, it takes about twice as long "
+        "on average."
     )

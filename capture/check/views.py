@@ -316,8 +316,8 @@ def prometheus(findings: Findings) -> Iterator[str]:
     yield from _metric("check_timestamp_seconds", "When this was looked at.", [({}, round(time.time(), 3))])
 
 
-def _metric(name: str, told: str, samples: Iterable[tuple[dict[str, str], float]]) -> Iterator[str]:
-    yield f"# HELP selfconn_{name} {told}\n# TYPE selfconn_{name} gauge\n"
+def _metric(name: str, help_: str, samples: Iterable[tuple[dict[str, str], float]]) -> Iterator[str]:
+    yield f"# HELP selfconn_{name} {help_}\n# TYPE selfconn_{name} gauge\n"
     for labels, value in samples:
         text = ",".join(f'{label}="{_label(said)}"' for label, said in labels.items())
         yield f"selfconn_{name}{{{text}}} {value!r}\n" if text else f"selfconn_{name} {value!r}\n"

@@ -31,21 +31,21 @@ _MEMORY = 6000
 _APART = NANOSECONDS
 
 
-class Witness:
+class KernelStates:
     """Hears the kernel on the sockets that connect from *port* (None: from any port) to themselves.
 
-    Opening it needs root; where that is lacking, ``missing`` says so, and there is no testimony. Call hear() now and
+    Opening it needs root; where that is lacking, ``missing`` says so, and there is no testimony. Call read() now and
     then, and once more at the end.
 
-    ``lost`` counts the events that the kernel had no room for, as far as hear() has come; None where it is not asked.
+    ``lost`` counts the events that the kernel had no room for, as far as read() has come; None where it is not asked.
     """
 
     def __init__(self, port: int | None) -> None:
         self.missing: str | None = None
         self._trace: StateTrace | None = None
         self.lost: int | None = None
-        self._last_loss: int | None = None  # when hear() last found that more were lost, nanoseconds since the epoch
-        self._heard: deque[StateChange] = deque(maxlen=_MEMORY)
+        self._last_loss: int | None = None  # when read() last found that more were lost, nanoseconds since the epoch
+        self._changes: deque[StateChange] = deque(maxlen=_MEMORY)
         self._lives: list[list[StateChange]] | None = None  # what was heard, sorted by life(); None: not yet
         try:
             self._trace = StateTrace.simultaneous() if port is None else StateTrace.to_itself(port)
@@ -53,10 +53,10 @@ class Witness:
         except CannotCapture as error:
             self.missing = str(error)
 
-    def hear(self, *, end: bool = False) -> None:
+    def read(self, *, end: bool = False) -> None:
         """Take in what the kernel has told since the last time. *end*: and what became of all that it told of."""
         if self._trace:
-            self._heard += self._trace.read(whole=end)
+            self._changes += self._trace.read(whole=end)
             self._lives = None
             if self._trace.lost != self.lost:
                 self.lost, self._last_loss = self._trace.lost, time.time_ns()
@@ -73,7 +73,7 @@ class Witness:
         lack any change where events were lost.
         """
         if self._lives is None:
-            self._lives = list(_lives(self._heard))
+            self._lives = list(_lives(self._changes))
         found = [
             (abs(change.time - moment), life)
             for life in self._lives
@@ -114,18 +114,18 @@ def _lives(heard: Iterable[StateChange]) -> Iterator[list[StateChange]]:
         yield from lives
 
 
-def compare(told: Sequence[StateChange], rebuilt: Replay, *, lost: bool = False) -> bool | None:
+def compare(changes: Sequence[StateChange], rebuilt: Replay, *, lost: bool = False) -> bool | None:
     """Whether the kernel's account equals the rebuilt one, as far as both go and at least to ESTABLISHED.
 
     None where the kernel's is not whole: changes are missing in it or, where events were *lost*, may be missing at its
     end. One difference is none: see KERNEL_SHOWS.
     """
-    whole = told and told[0].old is State.CLOSED and all(one.new is other.old for one, other in pairwise(told))
+    whole = changes and changes[0].old is State.CLOSED and all(one.new is other.old for one, other in pairwise(changes))
     if not whole:
         return None
     (endpoint,) = rebuilt.sockets
     ours = [KERNEL_SHOWS.get(state, state) for state in rebuilt.state_path(endpoint)]
-    theirs = [told[0].old, *(change.new for change in told)]
+    theirs = [changes[0].old, *(change.new for change in changes)]
     both = min(len(ours), len(theirs))
     agrees = ours[:both] == theirs[:both] and State.ESTABLISHED in ours[:both]
     return None if agrees and lost and both < len(ours) else agrees

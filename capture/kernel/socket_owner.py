@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.states import State
 
-from . import host, sockets
+from . import socket_table, sockets
 
 if TYPE_CHECKING:
     from analysis.model import Endpoint
 
-    from ..packets.self_connect import SelfConnect
-    from .kernel_states import Witness
+    from .kernel_states import KernelStates
 
 
-class Holder(NamedTuple):
+class SocketOwner(NamedTuple):
     """A socket that has connected to itself, and whose it is. None is what could not be seen, or not any more.
 
     ``time`` is when it happened, in nanoseconds since the epoch. ``process`` is its name for itself: anything at all,
@@ -32,21 +31,23 @@ class Holder(NamedTuple):
     process: str | None = None
 
 
-def holder(hit: SelfConnect, witness: Witness) -> Holder:
-    """Look for the socket of *hit*: in the kernel's table, and for its process by the tracepoint's word as well.
+def find_owner(endpoint: Endpoint, moment: int, kernel_states: KernelStates) -> SocketOwner:
+    """Look for the socket that connected from *endpoint* to itself at this *moment* (nanoseconds since the epoch).
+
+    It is looked for in the kernel's table, its process by the tracepoint's word as well.
 
     The table shows only its own user's processes to a process without privilege; what the tracepoint told does not
     depend on that.
     """
-    found = Holder(hit.time, hit.endpoint)
-    line = next((one for one in host.tcp_sockets(hit.endpoint.port) if one.local == one.remote == hit.endpoint), None)
+    found = SocketOwner(moment, endpoint)
+    line = socket_table.to_itself(endpoint)
     processes = []
     if line:
         found = found._replace(state=line.state)
     if line and line.inode:  # a socket: TIME-WAIT is none, and nobody's
         found = found._replace(inode=line.inode, uid=line.uid, user=sockets.user(line.uid))
         processes = sockets.owners([line.inode])[0].get(line.inode, [])
-    if not processes and (pid := witness.caller(hit.endpoint, hit.time)):
+    if not processes and (pid := kernel_states.caller(endpoint, moment)):
         found = found._replace(pid=pid)
         processes = [process for process in [sockets.process(pid)] if process]
     if processes:

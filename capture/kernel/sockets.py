@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from analysis.model import Endpoint
 from analysis.states import State
 
-from .host import STATES, TcpSocket, tcp_sockets
+from .socket_table import STATES, TcpSocket, tcp_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -77,7 +77,7 @@ def table(ports: Collection[int] = ()) -> Table:
         sockets = [
             one
             for one in map(_tcp_socket, everything)
-            if one.state is State.LISTEN or one.local == one.remote or one.local.port in ports
+            if one.state is State.LISTEN or one.to_itself or one.local.port in ports
         ]
         if not everything:  # sock_diag says nothing rather than no
             missing.append(f"sockets: no answer over netlink, and /proc/net/tcp cannot be read ({error.strerror})")

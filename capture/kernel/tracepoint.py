@@ -35,6 +35,8 @@ from analysis.errors import CannotCapture
 from analysis.model import Endpoint
 from analysis.states import State
 
+from .number_lists import parsed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -177,24 +179,24 @@ class StateTrace:
 
         *whole*: also what the flight recorder has of sockets that were told of before and are not closed yet.
         """
-        told = self._changes(self._rings)
+        changes = self._changes(self._rings)
         if self._flight:
             shown = {change.socket: [change] for change in self._last.values()} if whole else {}
-            for change in told:
+            for change in changes:
                 shown.setdefault(change.socket, []).append(change)
             if shown:
-                told = list(self._around(shown))
-            for change in told:
+                changes = list(self._around(shown))
+            for change in changes:
                 self._last[change.socket] = change
                 if change.new is State.CLOSED or len(self._last) > _OPEN:
                     del self._last[change.socket if change.new is State.CLOSED else next(iter(self._last))]
         # One event is of one time as long as that is the kernel's own: the difference to ours is measured each time.
-        epoch = _epoch() if told else 0
-        return [replace(change, time=epoch + change.time) for change in sorted(told, key=_time)]
+        epoch = _epoch() if changes else 0
+        return [replace(change, time=epoch + change.time) for change in sorted(changes, key=_time)]
 
     def _around(self, shown: dict[int, list[StateChange]]) -> Iterator[StateChange]:
         """Fill up from the flight recorder the lives of the sockets *shown*, as far as they were not told before."""
-        place = self._fields["skaddr"].start
+        offset = self._fields["skaddr"].start
         addresses = {number: address for address, number in self._sockets.items() if number in shown}
         recorded = [ring.snapshot() for ring in self._flight]
         for number, changes in shown.items():
@@ -203,7 +205,7 @@ class StateTrace:
             first, newest = min(change.time for change in steps), max(change.time for change in steps)
             end = sys.maxsize
             for data in recorded:
-                for sample in _search(data, addresses[number], place):
+                for sample in _search(data, addresses[number], offset):
                     begins = self._states[self._number(sample, "oldstate")] is State.CLOSED
                     if begins and sample.time > newest:
                         end = min(end, sample.time)  # by then it was another's; a retry storm has thousands of those
@@ -314,11 +316,11 @@ class _Ring:
             return b"".join((ring[at : at + length], ring[:beyond]))
 
 
-def _search(data: bytes, octets: bytes, place: int) -> Iterator[_Sample]:
-    """Find in a flight recorder's *data* the events that have *octets* at *place* of theirs, the newest first."""
+def _search(data: bytes, octets: bytes, offset: int) -> Iterator[_Sample]:
+    """Find in a flight recorder's *data* the events that have *octets* at *offset* of theirs, the newest first."""
     found = data.find(octets)
     while found >= 0:
-        yield from _sample(data, found - place - _SAMPLE.size - _RECORD.size)
+        yield from _sample(data, found - offset - _SAMPLE.size - _RECORD.size)
         found = data.find(octets, found + 1)
 
 
@@ -373,10 +375,8 @@ def _power_of_two(number: int) -> int:
 
 
 def _processors() -> list[int]:
-    """List the processors in use; the kernel writes ``0-3,8``."""
-    ranges = Path("/sys/devices/system/cpu/online").read_text(encoding="ascii").split(",")
-    ends = [[int(end) for end in one.split("-")] for one in ranges]
-    return [cpu for first, *last in ends for cpu in range(first, (last or [first])[0] + 1)]
+    """List the processors in use."""
+    return sorted(parsed(Path("/sys/devices/system/cpu/online").read_text(encoding="ascii").strip()))
 
 
 def _perf_event_open() -> int:

@@ -29,14 +29,14 @@ MOST = 1000
 #: Nanoseconds that a packet may be on its way from being stamped to being visible in its ring.
 _ON_ITS_WAY = 1_000_000
 
-#: Seconds for which shut() leaves the taps open for what was sent just before, and the longest that it then waits for
+#: Seconds for which shut() goes on to take in what was sent just before, and the longest that it then waits for
 #: the kernel to hand over the last blocks.
 _LAST_CALL, _PATIENCE = 0.02, 1.0
 
 _by_time = itemgetter(0)
 
 
-class Taps:
+class CaptureRings:
     """Takes in the TCP segments of *port* (None: of all ports) on *interface* ("any": on all), and the proof.
 
     Armed when the constructor returns. *ends_only* leaves out of the context what neither begins nor ends a
@@ -97,7 +97,7 @@ class Taps:
         return settled
 
     def shut(self) -> list[Packet]:
-        """Shut the taps, wait (a second at most) until the kernel has handed over everything, return it."""
+        """Take in nothing more, wait (a second at most) until the kernel has handed over everything, return it."""
         packets = self._read_until(time.monotonic() + _LAST_CALL)
         for ring in self._rings:
             ring.replace(filters.NOTHING)
@@ -111,7 +111,7 @@ class Taps:
         self._held.clear()
         return packets
 
-    def account(self) -> str:
+    def counts(self) -> str:
         """Say ring by ring how many packets there were and how many were lost."""
         names = ("context", "proof (equal endpoints)")
         counts = zip(names, (ring.statistics() for ring in self._rings), strict=True)

@@ -38,7 +38,7 @@ SO_ATTACH_FILTER = 26
 # The operations in use: class, size, mode, source (linux/bpf_common.h).
 LD_W, LD_H, LD_B = 0x20, 0x28, 0x30  # A = packet[k]
 LD_H_X, LD_B_X = 0x48, 0x50  # A = packet[X + k]
-LD_MEM, LDX_MEM, ST, STX = 0x60, 0x61, 0x02, 0x03  # scratch memory
+LDX_MEM, ST, STX = 0x61, 0x02, 0x03  # scratch memory
 LDX_IMM, LDX_IHL = 0x01, 0xB1  # X = k; X = 4 * (packet[k] & 15)
 TAX, XOR_X, OR_X, AND = 0x07, 0xAC, 0x4C, 0x54
 JA, JEQ, JSET = 0x05, 0x15, 0x45
@@ -53,7 +53,7 @@ PACKET_OUTGOING = 4
 ARPHRD_LOOPBACK = 772
 ETH_P_IP, ETH_P_IPV6 = 0x0800, 0x86DD
 
-# Places in scratch memory.
+# Words of scratch memory.
 DIFFERENCE, HEADER, PORT = 0, 1, 2
 
 #: An instruction: operation and operand; a comparison also has the labels to go to when it holds and when it does
@@ -136,12 +136,12 @@ def assemble(lines: Iterable[Instruction | str]) -> bytes:
     """Make machine code (struct sock_filter, 8 octets each) of *lines*. Raises KeyError for a label that is nowhere."""
     lines = list(lines)
     labels: dict[str | None, int] = {}
-    place = 0
+    position = 0
     for line in lines:
         if isinstance(line, str):
-            labels[line] = place
+            labels[line] = position
         else:
-            place += 1
+            position += 1
     return b"".join(_encoded(lines, labels))
 
 

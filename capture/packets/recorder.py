@@ -1,4 +1,4 @@
-"""The recorder: what the taps take in, as one stream of pcapng bytes.
+"""The recorder: what the two rings take in, as one stream of pcapng bytes.
 
 The stream is ready to be written to a file as it comes; the same bytes are what the analysis reads.
 """
@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from analysis.formats import pcapng
 
 from . import filters
-from .capture_rings import RING_OCTETS, Taps
+from .capture_rings import RING_OCTETS, CaptureRings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .ring import Packet
-    from .self_connect import SelfConnect
 
 #: What the files say they were written by.
 APPLICATION = "selfconn-capture"
@@ -28,14 +27,21 @@ APPLICATION = "selfconn-capture"
 PAGE = 4096
 
 
-class Recorder:
+def head(interface: str, linktype: int, passes: str, *, comment: str = "") -> list[bytes]:
+    """The blocks that a file begins with: who wrote it where, and the interface with what its filter *passes*."""
+    machine = os.uname()
+    system = f"{machine.sysname} {machine.release}"
+    return [
+        pcapng.section(hardware=machine.machine, system=system, application=APPLICATION, comment=comment),
+        pcapng.interface(linktype, filters.SNAPLEN, name=interface, passes=passes, system=system),
+    ]
+
+
+class Recorder(CaptureRings):
     """Records the TCP segments of *port* (None: of all ports) on *interface* ("any": on all), and the proof.
 
     It is armed when the constructor returns. Then call poll() whenever a descriptor of filenos() is ready and at least
-    every 50 ms, then finish(), then close(). *ends_only* leaves out of the context what neither begins nor ends a
-    connection. *ring_octets* is the memory for the rings. *comment* goes into the file's header.
-
-    Opening needs CAP_NET_RAW, the rest no privilege at all. Raises CannotCapture with the reason.
+    every 50 ms, then finish(), then close(). *comment* goes into the file's header; for the rest see CaptureRings.
 
     ``packets`` counts what the stream holds so far. A signal handler must not raise while poll() or finish() runs:
     packets would be missing from the stream.
@@ -52,73 +58,32 @@ class Recorder:
     ) -> None:
         self.packets = 0
         self.ends_only = ends_only
-        self._taps = Taps(interface, port, ends_only=ends_only, ring_octets=ring_octets)
+        super().__init__(interface, port, ends_only=ends_only, ring_octets=ring_octets)
         self._began = time.time_ns()
         self._room = PAGE  # octets left in the page
-        machine = os.uname()
-        system = f"{machine.sysname} {machine.release}"
-        self._head = [
-            pcapng.section(hardware=machine.machine, system=system, application=APPLICATION, comment=comment),
-            pcapng.interface(
-                self._taps.linktype, filters.SNAPLEN, name=interface, passes=self._taps.passes, system=system
-            ),
-        ]
-
-    @property
-    def received(self) -> int:
-        """How many packets came into the rings, as the kernel counts them."""
-        return self._taps.received
-
-    @property
-    def dropped(self) -> int:
-        """How many packets found no room in the rings, as the kernel counts them."""
-        return self._taps.dropped
-
-    @property
-    def trouble(self) -> str | None:
-        """What became of the interface, if it went down or away."""
-        return self._taps.trouble
-
-    @property
-    def self_connects(self) -> list[SelfConnect]:
-        """What self-connects passed so far, at once; the first taps.MOST of them."""
-        return self._taps.self_connects
-
-    def filenos(self) -> tuple[int, int]:
-        """Return the descriptors to wait on; any of them ready to be read means that poll() has work."""
-        return self._taps.filenos()
+        self._head = head(interface, self.linktype, self.passes, comment=comment)
 
     def poll(self) -> bytes:
         """Return the part of the stream that is settled, in the order of time. Never waits.
 
         A packet is in it about 30 ms after it passed at the latest.
         """
-        return self._laid(self._blocks(self._taps.read()))
+        return self._laid(self._blocks(self.read()))
 
     def finish(self) -> bytes:
         """Stop taking in, wait (a second at most) for what the kernel still has, and return the end of the stream.
 
         Its last block holds the counts of packets received and dropped.
         """
-        blocks = self._blocks(self._taps.shut())
+        blocks = self._blocks(self.shut())
         counts = pcapng.statistics(
             time.time_ns(),
             began=self._began,
             received=self.received,
             dropped=self.dropped,
-            comment=self._taps.account(),
+            comment=self.counts(),
         )
         return self._laid([*blocks, counts])
-
-    def close(self) -> None:
-        """Let go of the rings. Calling it twice does no harm."""
-        self._taps.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _blocks(self, packets: list[Packet]) -> list[bytes]:
         head, self._head = self._head, []

@@ -277,8 +277,8 @@ class FlightRecorder(Ring):
         self._count()
         blocks: list[int] = []
         found = 0  # packets in them, but for the newest block, of which some may be too new
-        for place in reversed(range(self._kept)):
-            block = (self._next + place) % self._blocks
+        for position in reversed(range(self._kept)):
+            block = (self._next + position) % self._blocks
             if self._opened_at(block) <= until:
                 found += self._words[block * self._block_words + _BLOCK_PACKETS] if blocks else 0
                 blocks.append(block)

@@ -1,4 +1,4 @@
-"""The taps as a socket for scapy: ``sniff(opened_socket=SelfconnSocket("lo", 50000), prn=...)``.
+"""The two rings as a socket for scapy: ``sniff(opened_socket=SelfconnSocket("lo", 50000), prn=...)``.
 
 The kernel's filters, rings and counters stand behind it: scapy gets every packet once and in order, and where it is
 too slow the counters say so. Packets are what scapy makes of the link type, with ``time`` and ``wirelen`` set.
@@ -16,7 +16,7 @@ from importlib import metadata
 from select import epoll
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .capture_rings import RING_OCTETS, Taps
+from .capture_rings import RING_OCTETS, CaptureRings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ class SelfconnSocket(SuperSocket):
     """A scapy socket that hears the TCP segments of *port* (None: all) on *iface* ("any": all), and the proof.
 
     It hears from the moment of its making on, it cannot send, and ``recv()`` never waits. Needs CAP_NET_RAW. Raises
-    CannotCapture with the reason. ``taps`` has the kernel's counts of packets received and dropped.
+    CannotCapture with the reason. ``rings`` has the kernel's counts of packets received and dropped.
     """
 
     desc = "the TCP segments of one port, and every connection to itself, from two rings of the kernel"
@@ -74,12 +74,12 @@ class SelfconnSocket(SuperSocket):
     def __init__(self, iface: str = "lo", port: int | None = None, *, ring_octets: int = RING_OCTETS) -> None:
         self.closed = True
         self.iface = iface
-        self.taps = Taps(iface, port, ring_octets=ring_octets)
-        self._class = conf.l2types.num2layer.get(self.taps.linktype, conf.raw_layer)
+        self.rings = CaptureRings(iface, port, ring_octets=ring_octets)
+        self._class = conf.l2types.num2layer.get(self.rings.linktype, conf.raw_layer)
         self._waiting: deque[RawPacket] = deque()
         # scapy waits on one descriptor; this one is ready when a ring is.
         self._both = epoll()
-        for number in self.taps.filenos():
+        for number in self.rings.filenos():
             self._both.register(number)
         self.closed = False
 
@@ -90,7 +90,7 @@ class SelfconnSocket(SuperSocket):
     def fetch(self) -> bool:
         """Whether there is a packet for recv()."""
         if not self._waiting:
-            self._waiting.extend(self.taps.read())
+            self._waiting.extend(self.rings.read())
         return bool(self._waiting)
 
     def recv(self, x: int = 0, **kwargs: Any) -> Packet | None:  # noqa: ANN401, ARG002 - scapy's signature
@@ -124,4 +124,4 @@ class SelfconnSocket(SuperSocket):
         if not self.closed:
             self.closed = True
             self._both.close()
-            self.taps.close()
+            self.rings.close()

@@ -7,7 +7,6 @@ port. Nobody reads it; its oldest blocks go back to the kernel unread. When ther
 
 from __future__ import annotations
 
-import os
 import time
 from collections import deque
 from operator import itemgetter
@@ -15,8 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from analysis.formats import pcapng
 
-from . import filters
-from .recorder import APPLICATION
+from . import filters, recorder
 from .ring import FlightRecorder, Ring
 from .self_connect import SelfConnect, self_connect
 
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
 _OCTETS, _ANSWERS = 1 << 19, 1000
 
 
-class Lookout:
+class WatchRings:
     """The two rings. Opening them needs CAP_NET_RAW, nothing else does. Raises CannotCapture with the reason.
 
     *packets* is how many the flight recorder remembers, *port* the only one of interest (None: all).
@@ -86,14 +84,9 @@ class Lookout:
 
     def pcapng(self, packets: list[Packet]) -> bytes:
         """Make a file of *packets*."""
-        now, machine = time.time_ns(), os.uname()
-        system = f"{machine.sysname} {machine.release}"
-        described = pcapng.interface(
-            self._answers.linktype, filters.SNAPLEN, name=self.interface, passes=self.passes, system=system
-        )
-        counts = pcapng.statistics(now, began=packets[0][0], received=len(packets), dropped=self.dropped)
-        blocks = [pcapng.section(hardware=machine.machine, system=system, application=APPLICATION), described]
-        return b"".join([*blocks, *(pcapng.packet(*packet[:2], packet[2]) for packet in packets), counts])
+        counts = pcapng.statistics(time.time_ns(), began=packets[0][0], received=len(packets), dropped=self.dropped)
+        first = recorder.head(self.interface, self._answers.linktype, self.passes)
+        return b"".join([*first, *(pcapng.packet(*packet[:2], packet[2]) for packet in packets), counts])
 
     def close(self) -> None:
         """Let go of the rings."""

@@ -25,9 +25,6 @@ from analysis.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-#: What becomes of COMMAND when a self-connect was seen.
-THEN = ("stop", "wait", "leave")
-
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 #: Seconds to end in after SIGTERM, and to be gone in after SIGKILL; between two looks in between. With all that is
 #: left to do, a signal to us is obeyed within two seconds.
@@ -59,9 +56,7 @@ class Command:
         def before_exec() -> None:
             signal.set_wakeup_fd(-1)
             if not outlives:
-                _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-                if os.getppid() != ours:
-                    os._exit(1)
+                die_with(ours, signal.SIGTERM)
 
         try:
             self._process = subprocess.Popen(  # noqa: S603 - it is what the user asked for, with the user's rights
@@ -108,11 +103,11 @@ class Command:
             return True
         self.stopped |= self.poll()
         began = time.monotonic()
-        told: set[int] = set()
+        signalled: set[int] = set()
         while _has_children() and (passed := time.monotonic() - began) < _POLITE + _PATIENCE:
             for pid in _descendants(os.getpid()):  # again and again: a process may have made another since
-                if pid not in told or passed > _POLITE:
-                    told.add(pid)
+                if pid not in signalled or passed > _POLITE:
+                    signalled.add(pid)
                     with contextlib.suppress(ProcessLookupError, PermissionError):
                         os.kill(pid, signal.SIGTERM if passed < _POLITE else signal.SIGKILL)
                         os.kill(pid, signal.SIGCONT)
@@ -175,6 +170,13 @@ def _put_in_foreground(terminal: int, group: int) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def die_with(parent: int, number: signal.Signals) -> None:
+    """Have the kernel send this process a signal when its parent ends; end at once if that is *parent* no more."""
+    _prctl(_PR_SET_PDEATHSIG, number)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def _prctl(option: int, argument: int) -> None:
     ctypes.CDLL(None).prctl(option, ctypes.c_ulong(argument))
 
@@ -206,6 +208,6 @@ def _descendants(ancestor: int) -> Iterator[int]:
                 parent = int(stat.rpartition(b")")[2].split()[1])
                 children.setdefault(parent, []).append(int(entry.name))
     below = children.get(ancestor, [])
-    for pid in below:  # grows while it is walked
+    for pid in below:  # grows while we go through it
         below.extend(children.get(pid, []))
         yield pid

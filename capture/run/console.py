@@ -1,4 +1,4 @@
-"""How selfconn-capture tells it: what it is doing, while it walks, and the report.
+"""What selfconn-capture shows: what it is doing, how far the repro has come, and the report.
 
 Standard error takes what is said on the way, standard output (or -o) the report. With the capture itself on standard
 output the report, too, goes to standard error.
@@ -6,16 +6,16 @@ output the report, too, goes to standard error.
 
 from __future__ import annotations
 
-import os
 import sys
 import textwrap
 import time
 from typing import TYPE_CHECKING
 
+from analysis.commandline import colored, say
 from analysis.report import report
 from analysis.views import rendered
 
-from .messages import agreement, intended, shortcomings, side_by_side, to_run, told, unheard
+from .messages import agreement, intended, kernel_gaps, results, shortcomings, side_by_side, to_run
 from .output import Sink
 from .report_sections import comparisons, kernel, live
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from analysis.report import Report
 
     from .report_sections import Comparison
-    from .repro import Account, Plan
+    from .repro import Plan, Progress
     from .run_context import Options, Outcome
 
 _WIDTH = 100
@@ -34,7 +34,7 @@ _WIDTH = 100
 _SECONDS_BEFORE_A_BAR = 0.2
 
 
-class Teller:
+class Console:
     """Says what there is to say, as *options* want it; *plan* is the repro's, if there is one."""
 
     def __init__(self, options: Options, plan: Plan | None = None) -> None:
@@ -65,14 +65,14 @@ class Teller:
             for line in sentences:
                 _say("\n".join(textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)))
 
-    def progress(self, account: Account | None) -> None:
+    def show_progress(self, progress: Progress | None) -> None:
         """Show how far the walk has come; None: it is over."""
-        if account is None or "outcome" in account:
+        if progress is None or "outcome" in progress:
             if self._bar is not None:
                 self._bar.close()
             self._bar, self._shows_bar = None, False
             return
-        attempts, seconds = account["attempts"], account["seconds"]
+        attempts, seconds = progress["attempts"], progress["seconds"]
         late = time.monotonic() - self._began > _SECONDS_BEFORE_A_BAR
         if self._plan and self._shows_bar and late and attempts != self._shown:
             self._shown = attempts
@@ -81,23 +81,23 @@ class Teller:
 
                 layout = "{desc} |{bar:20}| odds so far {percentage:2.0f} %"
                 self._bar = bar(1.0, bar_format=layout)
-            rate, port = attempts / seconds if seconds else 0, account.get("source_port", 0)
+            rate, port = attempts / seconds if seconds else 0, progress.get("source_port", 0)
             self._bar.n = self._plan.outlook.odds.probability(attempts)
             self._bar.set_description_str(f"{attempts:,} attempts, {rate:,.0f}/s, now at port {port}")
 
     def after(self, outcome: Outcome) -> None:
         """Show the report; on standard error what was lost, if anything was."""
         whole = report([outcome.result])
-        compared = comparisons(whole, outcome.openings, outcome.scene.witness)
+        compared = comparisons(whole, outcome.openings, outcome.context.kernel_states)
         whole.live, whole.kernel = live(outcome), kernel(outcome, compared)
-        sentences = [*told(outcome), *unheard(compared, outcome.scene.witness)]
+        sentences = [*results(outcome), *kernel_gaps(compared, outcome.context.kernel_states)]
         self.show(whole, "The command" if outcome.command else "The repro", sentences, compared)
         for line in shortcomings(outcome):
             self.complain(line)
 
     def complain(self, line: str) -> None:
         """Say what went wrong; that is said to the quiet, too."""
-        _say(f"selfconn-capture: {line}")
+        say("selfconn-capture", line)
 
     def show(self, whole: Report, title: str, sentences: Iterable[str], compared: Sequence[Comparison]) -> None:
         """Show a report in the format that was asked for; the table has *sentences* and the kernel's account below."""
@@ -107,7 +107,10 @@ class Teller:
         self, whole: Report, title: str, sentences: Iterable[str], compared: Sequence[Comparison]
     ) -> Iterator[str]:
         options = self._options
-        form, color = options.format or "table", self._colored()
+        form, color = (
+            options.format or "table",
+            colored(options.color, None if options.output is not None else self._stream()),
+        )
         yield from rendered(whole, form, color=color, verbose=options.verbose, quiet=options.quiet)
         if form != "table" or options.quiet:
             return
@@ -117,12 +120,6 @@ class Teller:
             if one.changes:
                 yield "\n" + _title("What the kernel says", color=color) + side_by_side(one) + "\n"
                 yield from _bullets(agreement(one))
-
-    def _colored(self) -> bool:
-        if self._options.color == "auto":
-            terminal = self._options.output is None and self._stream().isatty()
-            return terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        return self._options.color == "always"
 
     def _stream(self) -> TextIO:
         return sys.stderr if self._options.write == "-" else sys.stdout

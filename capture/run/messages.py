@@ -22,22 +22,22 @@ from ..kernel import sockets
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..kernel.kernel_states import Witness
-    from ..kernel.socket_owner import Holder
+    from ..kernel.kernel_states import KernelStates
+    from ..kernel.socket_owner import SocketOwner
     from .command import Command
     from .report_sections import Comparison
-    from .repro import Account, Plan, Server
+    from .repro import Plan, Progress, Server
     from .run_context import Options, Outcome
 
 #: Sockets that get a sentence each.
-_MOST_HOLDERS = 5
+_MOST_OWNERS = 5
 
 # -- before it begins ----------------------------------------------------------------------------------------------
 
 
 def intended(plan: Plan) -> Iterator[str]:
     """Say what the repro is going to do, and where that leads."""
-    yield f"{plan.outlook.target} to itself: {plan.way.told}."
+    yield f"{plan.outlook.target} to itself: {plan.way.description}."
     yield from plan.outlook.sentences()
     if plan.why:
         yield plan.why
@@ -58,55 +58,55 @@ def to_run(options: Options) -> str:
 # -- what came of it -----------------------------------------------------------------------------------------------
 
 
-def told(outcome: Outcome) -> Iterator[str]:
+def results(outcome: Outcome) -> Iterator[str]:
     """Tell what the repro saw or the command came to, and what became of the capture."""
     if outcome.command:
         yield from _ran(outcome, outcome.command)
     elif outcome.plan:
-        yield from _repeated(outcome.account, outcome.plan.outlook.target)
+        yield from _repeated(outcome.progress, outcome.plan.outlook.target)
     if outcome.sink.name != os.devnull:
         name = "standard output" if outcome.sink.name == "-" else printable(outcome.sink.name)
-        only = ": SYN, FIN and RST, and all of what connected to itself" if outcome.scene.recorder.ends_only else ""
-        yield f"{count(outcome.packets, 'packet')} in {name}, {outcome.scene.recorder.dropped:,} lost{only}."
+        only = ": SYN, FIN and RST, and all of what connected to itself" if outcome.context.recorder.ends_only else ""
+        yield f"{count(outcome.packets, 'packet')} in {name}, {outcome.context.recorder.dropped:,} lost{only}."
 
 
-def _repeated(account: Account, target: Endpoint) -> Iterator[str]:
-    yield _became(account, target)
-    if socket := account.get("socket"):
+def _repeated(progress: Progress, target: Endpoint) -> Iterator[str]:
+    yield _became(progress, target)
+    if socket := progress.get("socket"):
         yield (
             f"The kernel has one line for both ends: {target} {target} {socket['state']}, "
             f"inode {socket['inode']}, {printable(str(socket['process']))} (pid {socket['pid']}, "
             f"user {printable(str(socket['user']))})."
         )
-    if "echo" in account:
-        yield f"It said 'hello' and read '{account['echo']}': its own words come back."
-    for when, tries in groupby(account.get("server", []), lambda one: one["when"]):
+    if "echo" in progress:
+        yield f"It said 'hello' and read '{progress['echo']}': its own words come back."
+    for when, tries in groupby(progress.get("server", []), lambda one: one["when"]):
         yield f"{_WHEN[when]}: bind() {_bound(list(tries))}."
-    if account.get("time_wait"):
-        yield f"It closed with FIN: TIME-WAIT keeps the port for {account['time_wait']:.0f} s."
-    elif "close" in account:
-        yield "It closed with RST: nothing is left." if account["close"] == "RST" else "It closed with FIN."
+    if progress.get("time_wait"):
+        yield f"It closed with FIN: TIME-WAIT keeps the port for {progress['time_wait']:.0f} s."
+    elif "close" in progress:
+        yield "It closed with RST: nothing is left." if progress["close"] == "RST" else "It closed with FIN."
 
 
-def _became(account: Account, target: Endpoint) -> str:
+def _became(progress: Progress, target: Endpoint) -> str:
     """Tell in one sentence what became of the attempts."""
-    attempts, seconds = account["attempts"], account["seconds"]
+    attempts, seconds = progress["attempts"], progress["seconds"]
     rate = f" ({attempts / seconds:,.0f} a second)" if attempts > 1000 and seconds else ""
     refused = f"{attempts:,} attempts were refused in {seconds:.3f} s{rate}"
-    match account["outcome"]:
+    match progress["outcome"]:
         case "hit":
             return f"{refused}; then connect() succeeded, though nobody serves {target}."
         case "server":
             return (
-                f"{refused}; then a server answered: the socket is {Endpoint.parse(*account['local'])} and not its own "
-                "peer. Nobody may serve the port: stop the server, use another --port, or --private."
+                f"{refused}; then a server answered: the socket is {Endpoint.parse(*progress['local'])} and not its "
+                "own peer. Nobody may serve the port: stop the server, use another --port, or --private."
             )
         case "limit":
             return f"{refused}, and none hit. That is the limit: --attempts and --timeout raise it."
         case "stopped":
             return f"{refused}, and none hit before it was stopped."
         case _:
-            return f"{refused}; then it failed: {account['error']}."
+            return f"{refused}; then it failed: {progress['error']}."
 
 
 _WHEN = {
@@ -122,13 +122,13 @@ def _bound(tries: list[Server]) -> str:
 
 
 def _ran(outcome: Outcome, command: Command) -> Iterator[str]:
-    name, refused = _named(command.argv), outcome.account["attempts"]
+    name, refused = _named(command.argv), outcome.progress["attempts"]
     yield f"{name} ran for {command.seconds:.3f} s as {_user()}; {count(refused, 'refused attempt')} meanwhile."
-    for one in outcome.holders[:_MOST_HOLDERS]:
-        yield held(one)
-    if more := outcome.holders[_MOST_HOLDERS:]:
+    for one in outcome.owners[:_MOST_OWNERS]:
+        yield whose_socket(one)
+    if more := outcome.owners[_MOST_OWNERS:]:
         yield f"And {len(more):,} more."
-    if outcome.account["outcome"] == "limit":
+    if outcome.progress["outcome"] == "limit":
         yield "Nothing connected to itself, and that is the limit: --attempts, --timeout or -c raise it."
     how = f"by {signal.Signals(command.signal).name}" if command.signal else f"with exit status {command.status}"
     if command.running:
@@ -148,7 +148,7 @@ def _user() -> str:
     return printable(sockets.user(os.getuid()))
 
 
-def held(one: Holder) -> str:
+def whose_socket(one: SocketOwner) -> str:
     """Say whose socket it was that connected to itself."""
     if one.process:
         who = f"{printable(one.process)} (pid {one.pid}, user {one.user})"
@@ -169,11 +169,11 @@ def shortcomings(outcome: Outcome) -> Iterator[str]:
     """Say what keeps a run from being a success, or its report from being whole, a sentence each."""
     if outcome.trouble:
         yield printable(outcome.trouble)
-    if outcome.scene.recorder.dropped:
-        yield f"{outcome.scene.recorder.dropped:,} packets were lost: the kernel had no room for them"
-    yield from lost_events(outcome.scene.witness)
-    interface = outcome.scene.options.interface
-    if outcome.account["outcome"] == "hit" and not outcome.openings and interface not in ("lo", "any"):
+    if outcome.context.recorder.dropped:
+        yield f"{outcome.context.recorder.dropped:,} packets were lost: the kernel had no room for them"
+    yield from lost_events(outcome.context.kernel_states)
+    interface = outcome.context.options.interface
+    if outcome.progress["outcome"] == "hit" and not outcome.openings and interface not in ("lo", "any"):
         yield (
             f"the socket was connected to itself, but nothing of that passed {printable(interface)}: "
             "it goes by way of lo, whatever the address"
@@ -193,22 +193,22 @@ def agreement(one: Comparison) -> Iterator[str]:
         yield "In TIME-WAIT the kernel keeps a smaller object in place of the socket, which itself is CLOSED to it."
 
 
-def unheard(compared: Sequence[Comparison], witness: Witness) -> Iterator[str]:
+def kernel_gaps(compared: Sequence[Comparison], kernel_states: KernelStates) -> Iterator[str]:
     """Say why there is no account of the kernel's of a self-connect, or not a whole one."""
-    if witness.missing and compared:
-        yield f"Not asked for its own account: {witness.missing}."
+    if kernel_states.missing and compared:
+        yield f"Not asked for its own account: {kernel_states.missing}."
     elif silent := sum(not one.changes for one in compared):
         yield f"The kernel told nothing of {count(silent, 'self-connect')}."
-    for line in lost_events(witness):
+    for line in lost_events(kernel_states):
         yield f"{line[0].upper()}{line[1:]}."
 
 
-def lost_events(witness: Witness) -> Iterator[str]:
+def lost_events(kernel_states: KernelStates) -> Iterator[str]:
     """Say how much the kernel's account of the states lacks; nothing where it lacks nothing, or was not asked for."""
-    if witness.lost:
+    if kernel_states.lost:
         yield (
-            f"the kernel's own account of the states is incomplete: {count(witness.lost, 'event')} lost, because they "
-            "came faster than they were read"
+            f"the kernel's own account of the states is incomplete: {count(kernel_states.lost, 'event')} lost, because "
+            "they came faster than they were read"
         )
 
 

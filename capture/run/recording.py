@@ -6,7 +6,6 @@ So whatever ends the run, there is a whole file and the analysis of what is in i
 from __future__ import annotations
 
 import selectors
-import struct
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Self
@@ -16,14 +15,11 @@ from analysis.formats import pcapng
 from analysis.model import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from analysis.model import CaptureResult
     from analysis.reader import Analysis
 
-    from ..kernel.kernel_states import Witness
-    from ..packets.recorder import Recorder
     from .output import Sink
+    from .run_context import RunContext
 
 #: Seconds between two looks at the rings when nothing happens.
 _TICK = 0.05
@@ -36,28 +32,27 @@ TOLD_BY_ENDS = frozenset(Verdict) - {Verdict.THREE_WAY, Verdict.HALF_OPEN, Verdi
 
 
 class Recording:
-    """Takes *recorder*'s stream into *sink* and an analysis, *count* packets of it at most, and hears the *witness*.
+    """Takes the recorder's stream into *sink* and an analysis, and reads what the kernel says of states.
 
-    turn() waits for what comes next, or for one of the descriptors *wakes*; call it until there is no more to record,
-    then finish(). ``trouble`` says what went wrong with the file or the interface, ``woken`` which of *wakes* were
-    ready in the last turn.
+    turn() waits for what comes next, for a signal, or for one of the descriptors *wakes*; call it until there is no
+    more to record, then finish(). ``trouble`` says what went wrong with the file or the interface, ``interrupted``
+    whether a signal to end the run came in the last turn.
     """
 
-    def __init__(
-        self, recorder: Recorder, witness: Witness, sink: Sink, wakes: Sequence[int], count: int | None = None
-    ) -> None:
+    def __init__(self, context: RunContext, sink: Sink, *wakes: int) -> None:
         from analysis.reader import Analysis  # noqa: PLC0415 - by now the work has begun, and the rings keep it
 
-        self.recorder, self.witness, self.sink = recorder, witness, sink
+        self.sink, self._recorder, self._kernel_states = sink, context.recorder, context.kernel_states
+        self._signalled, self._count = context.signalled, context.options.count
         name = "standard output" if sink.name == "-" else sink.name
-        self.analysis: Analysis = Analysis(name, only=TOLD_BY_ENDS if recorder.ends_only else ())
+        self.analysis: Analysis = Analysis(name, only=TOLD_BY_ENDS if context.recorder.ends_only else ())
         self.packets = 0
         self.trouble: str | None = None
-        self.woken: frozenset[int] = frozenset()
-        self._count, self._heard = count, 0
+        self.interrupted = False
+        self._noticed = 0  # self-connects
         self._behind: deque[memoryview] = deque()
         self._ready = selectors.DefaultSelector()
-        for one in (*recorder.filenos(), *wakes):
+        for one in (*context.recorder.filenos(), context.signalled, *wakes):
             self._ready.register(one, selectors.EVENT_READ)
 
     @property
@@ -72,20 +67,20 @@ class Recording:
 
     def turn(self) -> None:
         """Wait a moment for packets and record those that came."""
-        self.woken = frozenset(key.fd for key, _ in self._ready.select(_TICK))
+        self.interrupted = self._signalled in {key.fd for key, _ in self._ready.select(_TICK)}
         self.take()
 
     def take(self) -> None:
         """Record what has come. Never waits."""
-        self._take(self.recorder.poll())
-        if len(self.recorder.self_connects) > self._heard:  # soon, while the kernel remembers how it began
-            self._heard = len(self.recorder.self_connects)
-            self.witness.hear()
+        self._take(self._recorder.poll())
+        if len(self._recorder.self_connects) > self._noticed:  # soon, while the kernel remembers how it began
+            self._noticed = len(self._recorder.self_connects)
+            self._kernel_states.read()
 
     def finish(self) -> CaptureResult:
         """Record the rest, close the file and say what was in it."""
-        self._take(self.recorder.finish())
-        self.witness.hear(end=True)
+        self._take(self._recorder.finish())
+        self._kernel_states.read(end=True)
         try:
             self.sink.close()
         except Incomplete as error:
@@ -103,7 +98,7 @@ class Recording:
     def _take(self, stream: bytes) -> None:
         """Write what comes next, and analyse for a moment."""
         if self._count is None:
-            self.packets = self.recorder.packets
+            self.packets = self._recorder.packets
         else:
             stream, packets = _first(stream, self._count - self.packets)
             self.packets += packets
@@ -112,7 +107,7 @@ class Recording:
                 self.sink.write(stream)
             except Incomplete as error:
                 self.trouble = str(error)
-        self.trouble = self.trouble or self.recorder.trouble
+        self.trouble = self.trouble or self._recorder.trouble
         view = memoryview(stream)
         self._behind.extend(view[start : start + _PORTION] for start in range(0, len(view), _PORTION))
         until = time.monotonic() + _TURN
@@ -122,12 +117,10 @@ class Recording:
 
 def _first(stream: bytes, count: int) -> tuple[bytes, int]:
     """Leave out of whole pcapng blocks all packets after the first *count*: the rest, and how many there are."""
-    kept, packets, at = [], 0, 0
-    while at < len(stream):
-        kind, length = struct.unpack_from("<II", stream, at)
+    kept, packets = [], 0
+    for kind, block in pcapng.blocks(stream):
         packet = kind == pcapng.ENHANCED_PACKET
         if not packet or packets < count:
-            kept.append(stream[at : at + length])
+            kept.append(block)
             packets += packet
-        at += length
     return b"".join(kept), packets

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from analysis.replay import Replay
     from analysis.report import Entry, Json, Report
 
-    from ..kernel.host import Kernel
-    from ..kernel.kernel_states import Witness
-    from ..kernel.socket_owner import Holder
+    from ..kernel.kernel_states import KernelStates
+    from ..kernel.port_choice import Kernel
+    from ..kernel.socket_owner import SocketOwner
     from ..kernel.tracepoint import StateChange
     from ..packets.self_connect import SelfConnect
     from .command import Command
     from .run_context import Outcome
 
 _ENDS: tuple[Literal["local", "peer"], ...] = ("local", "peer")
-_TOLD: tuple[Literal["error", "echo", "server", "close", "time_wait"], ...] = (
+_REPRO_FIELDS: tuple[Literal["error", "echo", "server", "close", "time_wait"], ...] = (
     "error",
     "echo",
     "server",
@@ -42,7 +42,7 @@ _TOLD: tuple[Literal["error", "echo", "server", "close", "time_wait"], ...] = (
 class Comparison(NamedTuple):
     """A self-connect as it was rebuilt, and what the kernel told of it (nothing, perhaps).
 
-    ``place`` is the opening's in the report, ``agrees`` as witness.compare() says.
+    ``place`` is the opening's in the report, ``agrees`` as kernel_states.compare() says.
     """
 
     place: int
@@ -52,35 +52,35 @@ class Comparison(NamedTuple):
     agrees: bool | None
 
 
-def comparisons(whole: Report, openings: Collection[Opening], witness: Witness) -> list[Comparison]:
+def comparisons(whole: Report, openings: Collection[Opening], kernel_states: KernelStates) -> list[Comparison]:
     """Put the two accounts of each of these self-connects side by side."""
     wanted = {id(opening) for opening in openings}
     made = []
     for place, entry in enumerate(whole.entries):
         if id(entry.opening) in wanted:
-            changes = witness.life(entry.opening.source, entry.opening.time)
+            changes = kernel_states.life(entry.opening.source, entry.opening.time)
             rebuilt = entry.account().replay
-            agrees = compare(changes, rebuilt, lost=witness.lost_since(entry.opening.time))
+            agrees = compare(changes, rebuilt, lost=kernel_states.lost_since(entry.opening.time))
             made.append(Comparison(place, entry, rebuilt, changes, agrees))
     return made
 
 
 def live(outcome: Outcome) -> dict[str, Json]:
     """Make the section on the run."""
-    account, options = outcome.account, outcome.scene.options
+    progress, options = outcome.progress, outcome.context.options
     section: dict[str, Json] = {
         "interface": options.interface,
-        "namespace": "private" if outcome.scene.private else "host",
+        "namespace": "private" if outcome.context.private else "host",
         "repro": outcome.plan.repro if outcome.plan else "command",
-        "attempts": account["attempts"],
-        "seconds": round(account["seconds"], 6),
+        "attempts": progress["attempts"],
+        "seconds": round(progress["seconds"], 6),
         "packets": outcome.packets,
-        "dropped": outcome.scene.recorder.dropped,
+        "dropped": outcome.context.recorder.dropped,
         "file": outcome.sink.name,
         "target": outcome.plan and _endpoint(outcome.plan.outlook.target),
-        "outcome": account["outcome"],
-        **{end: _endpoint(Endpoint.parse(*account[end])) for end in _ENDS if end in account},
-        **{key: account[key] for key in _TOLD if key in account},
+        "outcome": progress["outcome"],
+        **{end: _endpoint(Endpoint.parse(*progress[end])) for end in _ENDS if end in progress},
+        **{key: progress[key] for key in _REPRO_FIELDS if key in progress},
     }
     if outcome.command:
         section["command"] = _command(outcome.command)
@@ -100,10 +100,10 @@ def _command(command: Command) -> dict[str, Json]:
 
 def kernel(outcome: Outcome, compared: Sequence[Comparison]) -> dict[str, Json]:
     """Make the section on the kernel: its rules before the run, its sockets and their states during it."""
-    section = of_kernel(outcome.kernel, outcome.holders, compared, outcome.scene.witness)
+    section = of_kernel(outcome.kernel, outcome.owners, compared, outcome.context.kernel_states)
     if outcome.plan:
         outlook = outcome.plan.outlook
-        if line := outcome.account.get("socket"):
+        if line := outcome.progress.get("socket"):
             end = _endpoint(outlook.target)
             section["sockets"] = [{"local": end, "peer": end, **line}]
         section["bound_first"] = outlook.bound_first
@@ -113,26 +113,26 @@ def kernel(outcome: Outcome, compared: Sequence[Comparison]) -> dict[str, Json]:
 
 
 def of_kernel(
-    asked: Kernel, holders: Sequence[Holder], compared: Sequence[Comparison], witness: Witness
+    asked: Kernel, owners: Sequence[SocketOwner], compared: Sequence[Comparison], kernel_states: KernelStates
 ) -> dict[str, Json]:
     """Make the part of that section that every kind of run has."""
     section: dict[str, Json] = {
         "release": asked.release,
         "range": [asked.low, asked.high],
         "reserved": sorted(asked.reserved),
-        "sockets": [_socket(one) for one in holders],
+        "sockets": [_socket(one) for one in owners],
         "transitions": [
             {"from": change.old.value, "to": change.new.value, "time": seconds(change.time), "opening": one.place}
             for one in compared
             for change in one.changes
         ],
         "agrees": _all_agree([one.agrees for one in compared]),
-        "lost_events": witness.lost,
+        "lost_events": kernel_states.lost,
         "tcp_tw_reuse": asked.tw_reuse,
         "ip_local_port_step_width": asked.step_width,
     }
-    if witness.missing:
-        section["missing"] = witness.missing
+    if kernel_states.missing:
+        section["missing"] = kernel_states.missing
     return section
 
 
@@ -160,7 +160,7 @@ def one_line(whole: Report, hit: SelfConnect) -> str:
     return json.dumps({"schema": SCHEMA, "version": VERSION, "type": "opening", **fields, **sections(whole)}) + "\n"
 
 
-def _socket(one: Holder) -> dict[str, Json]:
+def _socket(one: SocketOwner) -> dict[str, Json]:
     end = _endpoint(one.endpoint)
     found = {"state": one.state, "inode": one.inode, "uid": one.uid, "user": one.user}
     return {"local": end, "peer": end, **found, "pid": one.pid, "process": one.process}

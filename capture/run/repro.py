@@ -5,7 +5,7 @@ ECONNREFUSED. They differ in how the socket is prepared, ``WAYS``. ``walk`` is t
 client whose server is down; the others make the kernel's choice for it.
 
 The loop runs in a process of its own, ``Repro``, so that it does not share an interpreter with the recorder. It
-tells its parent what happens in lines of JSON; ``Account`` is all that they can say.
+tells its parent what happens in lines of JSON; ``Progress`` is all that they can say.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias, TypedDict
 
 from analysis.errors import CannotCapture, UsageError
 
-from ..kernel import host, sockets
+from ..kernel import addresses, port_choice, socket_table, sockets
+from .command import die_with
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from analysis.model import Endpoint
 
-    from ..kernel.host import Outlook, TcpSocket
+    from ..kernel.port_outlook import Outlook
 
 #: What the socket says to itself.
 GREETING = b"hello"
@@ -64,9 +65,9 @@ Prepare: TypeAlias = "Callable[[socket.socket, tuple[str, int]], None]"
 
 
 class Way(NamedTuple):
-    """One way to the target: how it is told, and what happens to each socket before it connects."""
+    """One way to the target: how it is described, and what happens to each socket before it connects."""
 
-    told: str
+    description: str
     prepare: Prepare | None = None
 
 
@@ -151,7 +152,7 @@ def plan(
     form = ""
     if repro == "walk" and outlook.bound_first:
         form = ", bound"
-    elif repro != "bind" and not host.dialled_from_itself(outlook.target):
+    elif repro != "bind" and not addresses.dialled_from_itself(outlook.target):
         form = ", addressed"
     return Plan(outlook, repro, WAYS[repro + form], why, attempts, seconds, reset)
 
@@ -172,7 +173,7 @@ def _hopeless(outlook: Outlook, repro: str) -> str | None:
         return f"{outlook.sentences()[-1]} Take another --port, or --private"
     if repro == "walk" and not outlook.odds.catch:
         return f"{outlook.sentences()[0]} --repro bind gets there, and so does --private, with a range of its own"
-    if repro == "range" and kernel.version < host.OWN_RANGE_SINCE:
+    if repro == "range" and kernel.version < port_choice.OWN_RANGE_SINCE:
         return f"--repro range needs Linux 6.3, this is {kernel.release}: --repro bind does the same"
     if repro == "range" and port in kernel.reserved:
         return f"port {port} is in ip_local_reserved_ports, for --repro range as well: --repro bind gets there"
@@ -187,8 +188,8 @@ class Server(TypedDict):
     error: str | None
 
 
-class Account(TypedDict, total=False):
-    """What the repro has to tell; what it has not come to is absent.
+class Progress(TypedDict, total=False):
+    """How far the repro has come, and in the end what became of it; what it has not come to is absent.
 
     ``attempts`` counts the connect() calls that were refused. ``outcome``: ``hit``, ``server`` (somebody serves the
     port), ``limit``, ``stopped`` or ``error``; ``error`` then says which.
@@ -215,9 +216,9 @@ class Repro:
     """
 
     def __init__(self, plan: Plan) -> None:
-        self.account: Account = {"attempts": 0, "seconds": 0.0}
+        self.progress: Progress = {"attempts": 0, "seconds": 0.0}
         self._rest = b""
-        self._without_a_word: Account = {"outcome": "error", "error": "the repro was ended from outside"}
+        self._without_a_word: Progress = {"outcome": "error", "error": "the repro was ended from outside"}
         self._pipe, writer = os.pipe()
         os.set_blocking(self._pipe, False)
         sys.stdout.flush()
@@ -236,19 +237,19 @@ class Repro:
         return self._pipe
 
     def read(self) -> bool:
-        """Take in what has been told; whether more can come."""
+        """Take in what the child has sent; whether more can come."""
         while True:
             try:
                 data = os.read(self._pipe, 1 << 16)
             except BlockingIOError:
                 return True
             if not data:
-                if "outcome" not in self.account:
-                    self.account |= self._without_a_word
+                if "outcome" not in self.progress:
+                    self.progress |= self._without_a_word
                 return False
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
-                self.account.update(json.loads(line))
+                self.progress.update(json.loads(line))
 
     def stop(self) -> None:
         """End the child, if it has not ended, and take in its last words. Takes 0.3 s where it does not listen."""
@@ -274,17 +275,17 @@ def _be_the_child(plan: Plan, writer: int, parent: int) -> NoReturn:
         signal.set_wakeup_fd(-1)
         for one in (signal.SIGINT, signal.SIGHUP):  # the terminal sends them to everybody; the parent decides
             signal.signal(one, signal.SIG_IGN)
-        _die_with(parent)
+        die_with(parent, signal.SIGKILL)
         os.closerange(3, writer)
         os.closerange(writer + 1, os.sysconf("SC_OPEN_MAX"))
 
-        def tell(news: Account) -> None:
+        def send(news: Progress) -> None:
             os.write(writer, json.dumps(news).encode() + b"\n")
 
         try:
-            run(plan, tell)
+            run(plan, send)
         except OSError as error:
-            tell({"outcome": "error", "error": f"the repro failed: {error}"})
+            send({"outcome": "error", "error": f"the repro failed: {error}"})
         status = 0
     except BrokenPipeError:
         pass
@@ -292,28 +293,20 @@ def _be_the_child(plan: Plan, writer: int, parent: int) -> NoReturn:
         os._exit(status)
 
 
-def _die_with(parent: int) -> None:
-    import ctypes  # noqa: PLC0415 - prctl(2) has no other door, and only the child needs it
-
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def run(plan: Plan, tell: Callable[[Account], None]) -> None:
-    """Try until the socket connects to itself or a limit is reached; *tell* what happens. SIGTERM ends it early."""
+def run(plan: Plan, send: Callable[[Progress], None]) -> None:
+    """Try until the socket connects to itself or a limit is reached; *send* what happens. SIGTERM ends it early."""
     target = plan.outlook.target
-    account: Account = {"attempts": 0, "seconds": 0.0}
-    connected = _connect(plan, account, tell)
+    progress: Progress = {"attempts": 0, "seconds": 0.0}
+    connected = _connect(plan, progress, send)
     if connected is None:
-        tell(account)
+        send(progress)
         return
     with connected:
         connected.settimeout(_PATIENCE)
         local, peer = connected.getsockname()[:2], connected.getpeername()[:2]
-        account |= {"local": local, "peer": peer, "outcome": "hit" if local == peer else "server"}
-        if line := _to_itself(target):
-            account["socket"] = {
+        progress |= {"local": local, "peer": peer, "outcome": "hit" if local == peer else "server"}
+        if line := socket_table.to_itself(target):
+            progress["socket"] = {
                 "state": line.state,
                 "inode": line.inode,
                 "uid": line.uid,
@@ -321,53 +314,53 @@ def run(plan: Plan, tell: Callable[[Account], None]) -> None:
                 "pid": os.getpid(),
                 "process": sockets.own_name(),
             }
-        tell(account)
+        send(progress)
         if local != peer:
             return
-        account |= {"echo": _talk(connected), "server": _serve("connected", target)}
-        tell(account)
+        progress |= {"echo": _talk(connected), "server": _serve("connected", target)}
+        send(progress)
         if plan.way.prepare in (_bind_any, _bind_target) or not plan.outlook.renewable:
             # No connect() gets past this TIME-WAIT. Let it at least share the port, or the next run waits for a minute.
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _close(connected, reset=plan.reset)
-    account |= {"close": "RST" if plan.reset else "FIN", "server": account["server"] + _serve("closed", target)}
-    left = _to_itself(target)
-    account["time_wait"] = left.seconds if left else 0.0
-    tell(account)
+    progress |= {"close": "RST" if plan.reset else "FIN", "server": progress["server"] + _serve("closed", target)}
+    left = socket_table.to_itself(target)
+    progress["time_wait"] = left.seconds if left else 0.0
+    send(progress)
 
 
-def _connect(plan: Plan, account: Account, tell: Callable[[Account], None]) -> socket.socket | None:
-    """Connect until it is not refused any more: the connected socket, or None and the outcome in *account*."""
+def _connect(plan: Plan, progress: Progress, send: Callable[[Progress], None]) -> socket.socket | None:
+    """Connect until it is not refused any more: the connected socket, or None and the outcome in *progress*."""
     stopped: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
     target = plan.outlook.target
-    address, family, prepare = (target.address, target.port), host.family(target), plan.way.prepare
+    address, family, prepare = (target.address, target.port), addresses.family(target), plan.way.prepare
     started = report = time.monotonic()
     end = started + plan.seconds
     outlook = plan.outlook
     if outlook.left and not outlook.gives_way and prepare in (None, _bind_any, _bind_address):
         # A walk would only walk past it.
-        while _to_itself(target) and not stopped and time.monotonic() < end:
+        while socket_table.to_itself(target) and not stopped and time.monotonic() < end:
             time.sleep(_SECONDS_A_REPORT)
     while True:
-        refused, answer, sock = _try(min(_A_LOOK, plan.attempts - account["attempts"]), family, prepare, address)
+        refused, answer, sock = _try(min(_A_LOOK, plan.attempts - progress["attempts"]), family, prepare, address)
         now = time.monotonic()
-        account["attempts"] += refused
-        account["seconds"] = round(now - started, 6)
+        progress["attempts"] += refused
+        progress["seconds"] = round(now - started, 6)
         if not answer:
             return sock
         if now >= report:
             report = now + _SECONDS_A_REPORT
-            account["source_port"] = sock.getsockname()[1]
-            tell(account)
+            progress["source_port"] = sock.getsockname()[1]
+            send(progress)
         sock.close()
         if answer in _TAKEN and outlook.left:
             time.sleep(_SECONDS_A_WAIT)
         elif answer != errno.ECONNREFUSED:
-            account |= {"outcome": "error", "error": _failure(answer, target)}
+            progress |= {"outcome": "error", "error": _failure(answer, target)}
             return None
-        if stopped or account["attempts"] >= plan.attempts or now >= end:
-            account["outcome"] = "stopped" if stopped else "limit"
+        if stopped or progress["attempts"] >= plan.attempts or now >= end:
+            progress["outcome"] = "stopped" if stopped else "limit"
             return None
 
 
@@ -400,11 +393,6 @@ def _failure(code: int, target: Endpoint) -> str:
     return f"{name} ({os.strerror(code)}) on the way to {target}{_HINTS.get(code, '')}"
 
 
-def _to_itself(target: Endpoint) -> TcpSocket | None:
-    """Look for the kernel's one line for a socket that is its own peer; an ordinary connection on loopback has two."""
-    return next((one for one in host.tcp_sockets(target.port) if one.local == one.remote == target), None)
-
-
 def _talk(sock: socket.socket) -> str:
     """Send a greeting and read what comes back."""
     sock.sendall(GREETING)
@@ -417,7 +405,7 @@ def _talk(sock: socket.socket) -> str:
 
 def _serve(when: str, target: Endpoint) -> list[Server]:
     """Try to have the port as a server would, without SO_REUSEADDR and with it."""
-    codes = ((reuse, host.server_error(target, reuse=reuse)) for reuse in (False, True))
+    codes = ((reuse, addresses.server_error(target, reuse=reuse)) for reuse in (False, True))
     return [{"when": when, "reuse": reuse, "error": errno.errorcode[code] if code else None} for reuse, code in codes]
 
 

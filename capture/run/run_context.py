@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
     from analysis.model import CaptureResult, Opening
 
-    from ..kernel.host import Kernel
-    from ..kernel.kernel_states import Witness
-    from ..kernel.socket_owner import Holder
+    from ..kernel.kernel_states import KernelStates
+    from ..kernel.port_choice import Kernel
+    from ..kernel.socket_owner import SocketOwner
     from ..packets.recorder import Recorder
     from .command import Command
     from .output import Sink
-    from .repro import Account, Plan
+    from .repro import Plan, Progress
 
 #: The port to dial unless another one is asked for.
 PORT = 50000
@@ -58,12 +58,12 @@ class Options:
         return self.port if self.command else self.port or PORT
 
 
-class Scene(NamedTuple):
+class RunContext(NamedTuple):
     """What is there when privilege has been given up. ``signalled`` becomes readable at a signal to end the run."""
 
     options: Options
     recorder: Recorder
-    witness: Witness
+    kernel_states: KernelStates
     private: bool
     signalled: int
 
@@ -72,25 +72,25 @@ class Scene(NamedTuple):
 class Outcome:
     """What a run came to. ``trouble`` says what is missing from it.
 
-    ``plan`` is the repro's, ``command`` what ran instead of one; the account is of either. ``holders`` are the sockets
+    ``plan`` is the repro's, ``command`` what ran instead of one; the progress is of either. ``owners`` are the sockets
     that were connected to themselves.
     """
 
-    scene: Scene
+    context: RunContext
     sink: Sink
     result: CaptureResult
     packets: int
     trouble: str | None
     kernel: Kernel
-    account: Account
+    progress: Progress
     plan: Plan | None = None
     command: Command | None = None
-    holders: Sequence[Holder] = ()
+    owners: Sequence[SocketOwner] = ()
 
     @property
     def openings(self) -> list[Opening]:
         """The self-connects in the capture that count."""
-        port = self.scene.options.only_port
+        port = self.context.options.only_port
         return [
             opening
             for opening in self.result.openings
@@ -101,6 +101,6 @@ class Outcome:
     @property
     def status(self) -> int:
         """The exit status."""
-        if self.trouble or self.scene.recorder.dropped:
+        if self.trouble or self.context.recorder.dropped:
             return Incomplete.status
         return 0 if self.openings else 1

@@ -24,24 +24,22 @@ from analysis.commandline import ending, waking
 from analysis.errors import CannotCapture, SelfconnError, UsageError
 from analysis.model import Verdict
 
-from ..kernel import host, privilege
-from ..kernel import netns as namespace
-from ..kernel.kernel_states import Witness
-from ..kernel.socket_owner import Holder, holder
+from ..kernel import addresses, netns, port_choice, port_outlook, privilege
+from ..kernel.kernel_states import KernelStates
+from ..kernel.socket_owner import SocketOwner, find_owner
 from ..packets.recorder import Recorder
 from .command import Command
 from .output import Sink
 from .recording import Recording
-from .repro import Account, Plan, Repro, plan
-from .run_context import PORT, Options, Outcome, Scene
+from .repro import Plan, Progress, Repro, plan
+from .run_context import PORT, Options, Outcome, RunContext
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
-    from analysis.model import CaptureResult, Endpoint
+    from analysis.model import Endpoint
 
-    from ..kernel.host import Kernel
-    from .console import Teller
+    from .console import Console
 
 #: Seconds that a repro may take unless asked otherwise.
 SECONDS = 90.0
@@ -55,20 +53,20 @@ _CAP_NET_RAW = 13
 
 def run(options: Options) -> int:
     """Do what *options* ask for; the exit status. Raises SelfconnError where there is nothing to show."""
-    target = host.target(options.host, options.port or PORT)
+    target = addresses.target(options.host, options.port or PORT)
     _check(options)
     notes: list[str] = []
-    recorder, witness, private = _privileged(options, target, notes)
-    with recorder, witness:
-        from .console import Teller  # noqa: PLC0415 - whatever it needs is imported without privilege
+    recorder, kernel_states, private = _privileged(options, target, notes)
+    with recorder, kernel_states:
+        from .console import Console  # noqa: PLC0415 - whatever it needs is imported without privilege
 
         chosen = None if options.command else _plan(options, target)
-        teller = Teller(options, chosen)
-        teller.before(notes)
-        with signals() as signalled, teller:
-            scene = Scene(options, recorder, witness, private, signalled)
-            outcome = _repro(scene, chosen, teller) if chosen else _command(scene)
-            teller.after(outcome)
+        console = Console(options, chosen)
+        console.before(notes)
+        with signals() as signalled, console:
+            context = RunContext(options, recorder, kernel_states, private, signalled)
+            outcome = _repro(context, chosen, console) if chosen else _command(context)
+            console.after(outcome)
     return outcome.status
 
 
@@ -81,9 +79,9 @@ def _check(options: Options) -> None:
 
 
 def _plan(options: Options, target: Endpoint) -> Plan:
-    host.check_own(target)
+    addresses.check_own(target)
     return plan(
-        host.outlook(target),
+        port_outlook.outlook(target),
         options.repro,
         attempts=options.attempts,
         seconds=options.timeout or SECONDS,
@@ -91,8 +89,8 @@ def _plan(options: Options, target: Endpoint) -> Plan:
     )
 
 
-def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[Recorder, Witness, bool]:
-    """Everything that needs privilege, and the end of it: recorder, witness, and whether the namespace is private."""
+def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[Recorder, KernelStates, bool]:
+    """Everything that needs privilege, and the end of it: recorder, kernel's states, is the namespace private."""
     asked = options.private or options.range is not None
     # An interface of the host's is not in a namespace of our own: then the recorder says what is missing.
     private = asked or (options.interface in ("lo", "any") and not _may_capture())
@@ -101,20 +99,20 @@ def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[R
         notes.append(f"{who}: in a private network namespace instead.")
     try:
         if private:
-            namespace.enter(target, options.range or namespace.ephemeral_range(target.port))
+            netns.enter(target, options.range or netns.ephemeral_range(target.port))
         port = options.only_port
         # Of a whole host's traffic only what begins and ends connections is of interest here.
         recorder = Recorder(options.interface, port, ends_only=port is None and not private)
     except CannotCapture as error:
         raise with_sudo(error, options) from error
-    witness = Witness(port)
+    kernel_states = KernelStates(port)
     try:
         privilege.give_up_root()
     except SelfconnError:
         recorder.close()
-        witness.close()
+        kernel_states.close()
         raise
-    return recorder, witness, private
+    return recorder, kernel_states, private
 
 
 def _may_capture() -> bool:
@@ -150,47 +148,57 @@ def signals() -> Iterator[int]:
             signal.alarm(0)
 
 
-def _repro(scene: Scene, chosen: Plan, teller: Teller) -> Outcome:
+def _repro(context: RunContext, chosen: Plan, console: Console) -> Outcome:
     """Record until the repro ends, a signal comes, the file cannot be written or a limit is reached."""
     with ExitStack() as opened:
-        sink = opened.enter_context(closing(Sink(scene.options.write)))
+        sink = opened.enter_context(closing(Sink(context.options.write)))
         repro = Repro(chosen)
         opened.callback(repro.stop)
-        recording = opened.enter_context(_recording(scene, sink, repro.fileno()))
+        recording = opened.enter_context(Recording(context, sink, repro.fileno()))
         deadline = time.monotonic() + chosen.seconds + _GRACE
-        while _goes_on(recording, scene, deadline) and repro.read():
-            teller.progress(repro.account)
-        teller.progress(None)
+        while _goes_on(recording, deadline) and repro.read():
+            console.show_progress(repro.progress)
+        console.show_progress(None)
         repro.stop()
-        return _outcome(scene, recording, recording.finish(), chosen.outlook.kernel, repro.account, plan=chosen)
+        return Outcome(
+            context=context,
+            sink=sink,
+            result=recording.finish(),
+            packets=recording.packets,
+            trouble=recording.trouble,
+            kernel=chosen.outlook.kernel,
+            progress=repro.progress,
+            plan=chosen,
+        )
 
 
-def _command(scene: Scene) -> Outcome:
+def _command(context: RunContext) -> Outcome:
     """Record until COMMAND has connected to itself or ended, or as above."""
-    options, recorder = scene.options, scene.recorder
-    kernel = host.kernel()
+    options, recorder = context.options, context.recorder
+    kernel = port_choice.kernel()
     if shutil.which(options.command[0]) is None:
         raise UsageError(f"cannot run {options.command[0]!r}: there is no such program")
-    holders: list[Holder] = []
+    owners: list[SocketOwner] = []
     seen = 0
 
     def look() -> None:
         nonlocal seen
         new = recorder.self_connects[seen:]
         seen += len(new)
-        holders.extend(holder(hit, scene.witness) for hit in new if options.only_port in (None, hit.endpoint.port))
+        mine = (hit for hit in new if options.only_port in (None, hit.endpoint.port))
+        owners.extend(find_owner(hit.endpoint, hit.time, context.kernel_states) for hit in mine)
 
     with ExitStack() as opened:
         sink = opened.enter_context(closing(Sink(options.write)))
         command = Command(options.command, output=_output(options), outlives=options.then == "leave")
         opened.callback(command.stop, lambda: None)  # whatever happens from here on, nothing of it stays
-        recording = opened.enter_context(_recording(scene, sink))
+        recording = opened.enter_context(Recording(context, sink))
         opened.callback(command.stop, recording.take)
         deadline = time.monotonic() + (options.timeout or math.inf)
         outcome = "limit"
-        while _goes_on(recording, scene, deadline):
+        while _goes_on(recording, deadline):
             look()
-            if holders and options.then != "wait":
+            if owners and options.then != "wait":
                 break
             if not command.poll():
                 outcome = "ended"
@@ -198,19 +206,29 @@ def _command(scene: Scene) -> Outcome:
             if recording.refused >= (options.attempts or math.inf):
                 break
         else:
-            outcome = "stopped" if scene.signalled in recording.woken else "limit"
-        if holders and options.then == "leave" and command.running:
+            outcome = "stopped" if recording.interrupted else "limit"
+        if owners and options.then == "leave" and command.running:
             command.leave()
         elif not command.stop(recording.take):
             recording.trouble = recording.trouble or "something that COMMAND started could not be ended"
         result = recording.finish()
         look()
-        account: Account = {
+        progress: Progress = {
             "attempts": result.verdicts[Verdict.REFUSED],
             "seconds": command.seconds,
-            "outcome": "hit" if holders else outcome,
+            "outcome": "hit" if owners else outcome,
         }
-        return _outcome(scene, recording, result, kernel, account, command=command, holders=holders)
+        return Outcome(
+            context=context,
+            sink=sink,
+            result=result,
+            packets=recording.packets,
+            trouble=recording.trouble,
+            kernel=kernel,
+            progress=progress,
+            command=command,
+            owners=owners,
+        )
 
 
 def _output(options: Options) -> int | None:
@@ -219,27 +237,7 @@ def _output(options: Options) -> int | None:
     return 2 if apart else None
 
 
-def _recording(scene: Scene, sink: Sink, *wakes: int) -> Recording:
-    return Recording(scene.recorder, scene.witness, sink, (*wakes, scene.signalled), scene.options.count)
-
-
-def _goes_on(recording: Recording, scene: Scene, deadline: float) -> bool:
+def _goes_on(recording: Recording, deadline: float) -> bool:
     """Record what comes next; whether there may be more."""
     recording.turn()
-    return not (recording.over or scene.signalled in recording.woken or time.monotonic() > deadline)
-
-
-def _outcome(  # noqa: PLR0913 - all that a run consists of
-    scene: Scene,
-    recording: Recording,
-    result: CaptureResult,
-    kernel: Kernel,
-    account: Account,
-    *,
-    plan: Plan | None = None,
-    command: Command | None = None,
-    holders: Sequence[Holder] = (),
-) -> Outcome:
-    return Outcome(
-        scene, recording.sink, result, recording.packets, recording.trouble, kernel, account, plan, command, holders
-    )
+    return not (recording.over or recording.interrupted or time.monotonic() > deadline)

@@ -1,7 +1,7 @@
-"""Watching a host for days: nothing is done until a socket connects to itself, and then it is told at once.
+"""Watching a host for days: nothing is done until a socket connects to itself, and then it is reported at once.
 
-One line of JSON each, with whose socket it was, and a saved capture of what came before it: see lookout.py for where
-that comes from. It is analysed by the code that reads any capture.
+One line of JSON each, with whose socket it was, and a saved capture of what came before it (packets/watch_rings.py).
+It is analysed by the code that reads any capture.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from analysis.report import report
 from analysis.text import printable
 from analysis.views.phrases import count
 
-from ..kernel import host, privilege
-from ..kernel.kernel_states import Witness
-from ..kernel.socket_owner import Holder, holder
+from ..kernel import port_choice, privilege
+from ..kernel.kernel_states import KernelStates
+from ..kernel.socket_owner import SocketOwner, find_owner
 from ..packets.self_connect import SelfConnect
-from ..packets.watch_rings import Lookout
-from .messages import held, unheard
+from ..packets.watch_rings import WatchRings
+from .messages import kernel_gaps, whose_socket
 from .output import Sink
 from .recording import TOLD_BY_ENDS
 from .report_sections import comparisons, of_kernel, one_line
@@ -40,34 +40,34 @@ if TYPE_CHECKING:
 
     from analysis.model import CaptureResult, Opening
 
-    from .console import Teller
+    from .console import Console
     from .run_context import Options
 
-#: Seconds between two looks at the flight recorder; while something waits to be told.
+#: Seconds between two looks at the flight recorder; while something waits to be reported.
 _TICK, _SOON = 0.1, 0.02
-#: Nanoseconds after a self-connect that belong to it, and within which others are told of along with it.
+#: Nanoseconds after a self-connect that belong to it, and within which others are reported along with it.
 _AFTER = NANOSECONDS // 100
-#: Seconds after it when it is told at the latest, even if the kernel has not handed over all that belongs to it.
+#: Seconds after it when it is reported at the latest, even if the kernel has not handed over all that belongs to it.
 _AT_LAST = 0.75
-#: Self-connects that can wait to be told; beyond that they are only counted.
+#: Self-connects that can wait to be reported; beyond that they are only counted.
 _WAITING = 1000
 
 
 def run(options: Options) -> int:
     """Watch as *options* ask for; the exit status. Raises SelfconnError where that cannot be."""
     _check(options)
-    lookout, witness = _privileged(options)
-    with lookout, witness:
-        from .console import Teller  # noqa: PLC0415 - whatever it needs is imported without privilege
+    rings, kernel_states = _privileged(options)
+    with rings, kernel_states:
+        from .console import Console  # noqa: PLC0415 - whatever it needs is imported without privilege
 
-        with signals() as signalled, Teller(options) as teller:
-            watch = Watch(options, lookout, witness, teller)
-            teller.remark(watch.intended())
+        with signals() as signalled, Console(options) as console:
+            watch = Watch(options, rings, kernel_states, console)
+            console.remark(watch.intended())
             watch.run(signalled)
-            teller.remark(watch.account())
+            console.remark(watch.summary())
     if watch.trouble:
         return Incomplete.status
-    return 0 if watch.told else 1
+    return 0 if watch.reported else 1
 
 
 def _check(options: Options) -> None:
@@ -80,40 +80,40 @@ def _check(options: Options) -> None:
         raise UsageError(f"--watch saves many captures: -w {options.write!r} has to be a directory, or {os.devnull}")
 
 
-def _privileged(options: Options) -> tuple[Lookout, Witness]:
+def _privileged(options: Options) -> tuple[WatchRings, KernelStates]:
     """Everything that needs privilege, and the end of it."""
     try:
-        lookout = Lookout(options.interface, options.port, packets=options.before)
+        rings = WatchRings(options.interface, options.port, packets=options.before)
     except CannotCapture as error:
         raise with_sudo(error, options) from error
-    witness = Witness(options.port)
+    kernel_states = KernelStates(options.port)
     try:
         privilege.give_up_root()
     except SelfconnError:
-        lookout.close()
-        witness.close()
+        rings.close()
+        kernel_states.close()
         raise
-    return lookout, witness
+    return rings, kernel_states
 
 
 class Waiting(NamedTuple):
-    """A self-connect that is not told yet: what was found of its socket at once, and when that was (monotonic)."""
+    """A self-connect that is not reported yet: what was found of its socket at once, and when that was (monotonic)."""
 
     hit: SelfConnect
-    found: Holder
+    found: SocketOwner
     since: float
 
 
 class Watch:
-    """Tells every self-connect that *lookout* sees, as *teller* does, and saves what came before it.
+    """Reports every self-connect that *rings* sees, as *console* does, and saves what came before it.
 
-    ``told`` counts them. ``trouble`` says what went wrong last, if something did.
+    ``reported`` counts them. ``trouble`` says what went wrong last, if something did.
     """
 
-    def __init__(self, options: Options, lookout: Lookout, witness: Witness, teller: Teller) -> None:
-        self.told = self._untold = self._saved = 0
+    def __init__(self, options: Options, rings: WatchRings, kernel_states: KernelStates, console: Console) -> None:
+        self.reported = self._unreported = self._saved = 0
         self.trouble: str | None = None
-        self._options, self._lookout, self._witness, self._teller = options, lookout, witness, teller
+        self._options, self._rings, self._kernel_states, self._console = options, rings, kernel_states, console
         self._waiting: deque[Waiting] = deque()
         self._began, self._worked = time.monotonic(), time.process_time()
 
@@ -125,20 +125,22 @@ class Watch:
             f"Watching {printable(options.interface)} for sockets that connect from {which} to themselves. The last "
             f"{options.before:,} segments with SYN, FIN or RST are kept for the moment when one does."
         )
-        if self._witness.missing:
-            yield f"Of other users' processes only the user can be told: {self._witness.missing}."
+        if self._kernel_states.missing:
+            yield f"Of other users' processes only the user can be told: {self._kernel_states.missing}."
 
-    def account(self) -> Iterator[str]:
+    def summary(self) -> Iterator[str]:
         """Say what it came to, and what it cost."""
         seconds, worked = time.monotonic() - self._began, time.process_time() - self._worked
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        more = f" and {self._untold:,} more that came too fast to be told" if self._untold else ""
+        more = f" and {self._unreported:,} more that came too fast to be told" if self._unreported else ""
         events = (
-            f", {count(self._witness.lost, 'event')} of the kernel's own account lost" if self._witness.lost else ""
+            f", {count(self._kernel_states.lost, 'event')} of the kernel's own account lost"
+            if self._kernel_states.lost
+            else ""
         )
         yield (
-            f"{count(self.told, 'self-connect')}{more} in {seconds:,.1f} s; {worked / seconds:.2%} of a processor, "
-            f"{memory / 1024:,.0f} MB of memory at most, {self._lookout.dropped:,} segments lost{events}."
+            f"{count(self.reported, 'self-connect')}{more} in {seconds:,.1f} s; {worked / seconds:.2%} of a processor, "
+            f"{memory / 1024:,.0f} MB of memory at most, {self._rings.dropped:,} segments lost{events}."
         )
 
     def run(self, signalled: int) -> None:
@@ -146,32 +148,34 @@ class Watch:
         end = self._began + (self._options.timeout or math.inf)
         while not (time.monotonic() > end or self._enough() or self._gone()):
             pause = _SOON if self._waiting else _TICK
-            if signalled in select.select([self._lookout.fileno(), signalled], [], [], pause)[0]:
+            if signalled in select.select([self._rings.fileno(), signalled], [], [], pause)[0]:
                 break
             self._look()
             while self._waiting and self._is_due(self._waiting[0]):
-                self._tell()
+                self._report_first()
         while self._waiting:
-            self._tell()
+            self._report_first()
 
     def _look(self) -> None:
-        for hit in self._lookout.look(hold=bool(self._waiting)):
+        for hit in self._rings.look(hold=bool(self._waiting)):
             if len(self._waiting) == _WAITING:
-                self._untold += 1
+                self._unreported += 1
                 self.trouble = "self-connects came too fast to be told"
                 continue
-            self._witness.hear()
-            self._waiting.append(Waiting(hit, holder(hit, self._witness), time.monotonic()))
+            self._kernel_states.read()
+            self._waiting.append(
+                Waiting(hit, find_owner(hit.endpoint, hit.time, self._kernel_states), time.monotonic())
+            )
 
     def _is_due(self, one: Waiting) -> bool:
-        return time.monotonic() > one.since + _AT_LAST or not self._lookout.waits_for(one.hit.time + _AFTER)
+        return time.monotonic() > one.since + _AT_LAST or not self._rings.waits_for(one.hit.time + _AFTER)
 
     def _enough(self) -> bool:
-        return self.told >= (self._options.count or math.inf)
+        return self.reported >= (self._options.count or math.inf)
 
     def _gone(self) -> bool:
         """Whether the interface is no more. One that went down may come up again, and the rings with it."""
-        trouble = self._lookout.trouble()
+        trouble = self._rings.trouble()
         if trouble:
             self._complain(trouble)
             interfaces = [name for _, name in socket.if_nameindex()]
@@ -180,28 +184,28 @@ class Watch:
 
     def _complain(self, trouble: str) -> None:
         self.trouble = trouble
-        self._teller.complain(trouble)
+        self._console.complain(trouble)
 
-    def _tell(self) -> None:
-        """Save what is kept for the first that waits, and tell of it and of those that came along with it."""
+    def _report_first(self) -> None:
+        """Save what is kept for the first that waits, and report it and those that came along with it."""
         from analysis.reader import Analysis  # noqa: PLC0415 - most of the time it is not needed
 
         until = self._waiting[0].hit.time + _AFTER
-        self._witness.hear(end=True)
-        packets = self._lookout.kept(until)
-        stream = self._lookout.pcapng(packets)
+        self._kernel_states.read(end=True)
+        packets = self._rings.kept(until)
+        stream = self._rings.pcapng(packets)
         name = self._save(stream)
         analysis = Analysis(name or "what was kept", collect={Verdict.SELF_CONNECT}, only=TOLD_BY_ENDS)
         analysis.feed(stream)
         result = analysis.finish()
         while self._waiting and self._waiting[0].hit.time <= until:
-            self._tell_one(self._waiting.popleft(), result, name, len(packets))
+            self._report_one(self._waiting.popleft(), result, name, len(packets))
 
-    def _tell_one(self, one: Waiting, result: CaptureResult, name: str | None, packets: int) -> None:
-        self.told += 1
+    def _report_one(self, one: Waiting, result: CaptureResult, name: str | None, packets: int) -> None:
+        self.reported += 1
         opening = _opening(result, one.hit)
         whole = report([replace(result, openings=[opening] if opening else [])])
-        compared = comparisons(whole, [opening] if opening else [], self._witness)
+        compared = comparisons(whole, [opening] if opening else [], self._kernel_states)
         whole.live = {
             "interface": self._options.interface,
             "namespace": "host",
@@ -210,16 +214,16 @@ class Watch:
             "attempts": opening.refused_before if opening else None,
             "seconds": round(time.monotonic() - self._began, 6),
             "packets": packets,
-            "dropped": self._lookout.dropped,
+            "dropped": self._rings.dropped,
             "file": name,
         }
-        whole.kernel = of_kernel(host.kernel(), [one.found], compared, self._witness)
+        whole.kernel = of_kernel(port_choice.kernel(), [one.found], compared, self._kernel_states)
         if self._options.format == "table":
             saved = [f"{packets:,} packets in {printable(name)}."] if name else []
-            sentences = [held(one.found), *saved, *unheard(compared, self._witness)]
-            self._teller.show(whole, "The watch", sentences, compared)
+            sentences = [whose_socket(one.found), *saved, *kernel_gaps(compared, self._kernel_states)]
+            self._console.show(whole, "The watch", sentences, compared)
         else:
-            self._teller.write(one_line(whole, one.hit))
+            self._console.write(one_line(whole, one.hit))
 
     def _save(self, stream: bytes) -> str | None:
         """Write the packets to a new file; its name, or None."""
@@ -227,7 +231,7 @@ class Watch:
             return None
         self._saved += 1
         if self._saved > self._options.keep:  # a program that connects to itself again and again fills no disk
-            self._teller.remark([f"{count(self._options.keep, 'capture')} saved, as many as --keep allows: no more."])
+            self._console.remark([f"{count(self._options.keep, 'capture')} saved, as many as --keep allows: no more."])
             return None
         try:
             with contextlib.closing(Sink(directory=self._options.write or "")) as sink:

@@ -1,0 +1,173 @@
+"""How this host's kernel chooses the source port of a connect(): the settings, the rule of its release, the odds.
+
+Needs no root. Everything is read in the network namespace that the process is in.
+
+A socket connects to itself when the kernel gives it, as its source port, the very port that it dials. The kernel does
+not look out for that. Which ports it gives, and in which order, is ``RULES``: a row for each change in a kernel.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from analysis.errors import CannotCapture
+from analysis.odds import LINUX_2_6, LINUX_5_12, LINUX_5_18, RANDOM, Odds, Selection
+
+from .number_lists import parsed
+
+_PROC = Path("/proc")
+
+
+class Rule(NamedTuple):
+    """How connect() chooses a source port, from one kernel release on.
+
+    ``halves``: it takes only ports of the parity of the range's low end while one is free, and bind() to port 0 takes
+    only the others. ``selection``: how it goes on from one attempt to the next; ``description`` is the middle of
+    a sentence about that.
+    """
+
+    since: tuple[int, int]
+    halves: bool
+    selection: Selection
+    description: str
+
+
+#: The newest first, with the commit that brought it. The code is __inet_hash_connect() in net/ipv4/inet_hashtables.c
+#: and, for bind() to port 0, inet_csk_find_open_port(). Stable kernels before 5.18 took up the newest rule, too.
+RULES = (
+    Rule((5, 18), True, LINUX_5_18, "moving on by 2 to 16 at random"),
+    Rule((5, 12), True, LINUX_5_12, "moving on by 2, seldom by 4"),
+    Rule((4, 2), True, LINUX_2_6, "moving on by 2"),  # 07f4c90062f8
+    Rule((0, 0), False, LINUX_2_6, "moving on by 1"),
+)
+
+#: From this release on, a socket can have a range of its own: setsockopt(IP_LOCAL_PORT_RANGE).
+OWN_RANGE_SINCE = (6, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What the kernel says of its ephemeral ports: ``low`` to ``high``, both included, without ``reserved``.
+
+    ``tw_reuse`` and ``tw_reuse_delay`` (milliseconds): when connect() may take over a 4-tuple that is in TIME-WAIT
+    (0 never, 1 always, 2 on loopback). ``step_width``: 0 where unset or not known to this kernel.
+    ``unprivileged_from``: the first port that everybody may bind().
+    """
+
+    release: str
+    low: int
+    high: int
+    reserved: frozenset[int] = frozenset()
+    tw_reuse: int = 2
+    tw_reuse_delay: int = 1000
+    step_width: int = 0
+    unprivileged_from: int = 1024
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """The release as two numbers, ``(6, 18)``."""
+        found = re.match(r"(\d+)\.(\d+)", self.release)
+        return (int(found[1]), int(found[2])) if found else (0, 0)
+
+    @property
+    def rule(self) -> Rule:
+        """How this kernel's connect() chooses."""
+        return next(rule for rule in RULES if self.version >= rule.since)
+
+    def candidates(self, *, bound_first: bool = False, taken: frozenset[int] = frozenset()) -> tuple[range, list[int]]:
+        """The ports that an attempt starts its search at, and those of them that it can end with.
+
+        *bound_first*: bind() to port 0 comes before connect(). *taken* ports are held by somebody's bind().
+        """
+        count = self.high - self.low + 1
+        if not self.rule.halves:
+            ports = range(self.low, self.low + count)
+            return ports, self._free(ports, taken)
+        count -= count % 2 if count > 1 else 0  # the kernel rounds down: the last port of an odd range is never given
+        own, other = range(self.low, self.low + count, 2), range(self.low + 1, self.low + count, 2)
+        if bound_first and other:
+            own, other = other, own
+        free = self._free(own, taken)
+        return (own, free) if free else (other, self._free(other, taken))
+
+    def _free(self, ports: range, taken: frozenset[int]) -> list[int]:
+        return [port for port in ports if port not in self.reserved and port not in taken]
+
+    def windows(self, *, bound_first: bool = False, taken: frozenset[int] = frozenset()) -> dict[int, int]:
+        """The ports that an attempt can end with, each with the number of ports to start at that lead there.
+
+        An attempt that starts at a port it cannot have goes on to the next one it can, so a port behind
+        a reserved block gets what starts in the block, too; with ip_local_port_step_width that spreads evenly.
+        """
+        ports, free = self.candidates(bound_first=bound_first, taken=taken)
+        if self.step_width or not free:
+            return dict.fromkeys(free, 1)
+        positions = [ports.index(port) for port in free]
+        before = [positions[-1] - len(ports), *positions]
+        return {port: position - last for port, position, last in zip(free, positions, before, strict=False)}
+
+    def share(self, port: int, *, bound_first: bool = False, taken: frozenset[int] = frozenset()) -> float:
+        """The chance that an attempt gets *port* as its source, if it may start anywhere."""
+        windows = self.windows(bound_first=bound_first, taken=taken)
+        return windows.get(port, 0) / max(1, sum(windows.values()))
+
+    def odds(self, port: int, windows: dict[int, int], *, bound_first: bool = False, every: float = 0.0) -> Odds:
+        """The odds of getting *port* with an attempt *every* so many seconds; 0: as quickly as may be.
+
+        *windows* are those of ``windows()``, *bound_first* as there.
+        """
+        if port not in windows:
+            return Odds(0.0)
+        way = RANDOM if bound_first else self.rule.selection
+        return way.odds(Counter(windows.values()), windows[port], every=every)
+
+
+def kernel() -> Kernel:
+    """Ask the running kernel. Raises CannotCapture where it is not Linux."""
+    try:
+        low, high = map(int, _setting("ip_local_port_range").split())
+    except (OSError, ValueError) as error:
+        raise CannotCapture(f"this needs Linux with /proc/sys/net ({error})") from error
+    return Kernel(
+        release=os.uname().release,
+        low=low,
+        high=high,
+        reserved=parsed(_setting("ip_local_reserved_ports", "")),
+        tw_reuse=int(_setting("tcp_tw_reuse", "0")),
+        tw_reuse_delay=int(_setting("tcp_tw_reuse_delay", "1000")),
+        step_width=int(_setting("ip_local_port_step_width", "0")),
+        unprivileged_from=int(_setting("ip_unprivileged_port_start", "1024")),
+    )
+
+
+def failed_attempts() -> int:
+    """How many attempts to connect have failed in this network namespace so far (RFC 4022, tcpAttemptFails).
+
+    Raises CannotCapture where the kernel does not tell.
+    """
+    try:
+        lines = (_PROC / "net/snmp").read_text(encoding="ascii").splitlines()
+        names, values = (line.split() for line in lines if line.startswith("Tcp:"))
+        return int(values[names.index("AttemptFails")])
+    except (OSError, ValueError) as error:
+        raise CannotCapture(f"/proc/net/snmp does not count the attempts that fail ({error}): use --every") from error
+
+
+def _setting(name: str, default: str | None = None) -> str:
+    """One of net.ipv4, which serve IPv6 as well. *default* where this kernel does not have it."""
+    try:
+        setting = os.open(_PROC / "sys/net/ipv4" / name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # In one read: the kernel cuts a long list (of reserved ports) to the room there is, and says no more.
+            return os.read(setting, 1 << 20).decode("ascii").strip()
+        finally:
+            os.close(setting)
+    except FileNotFoundError:
+        if default is None:
+            raise
+        return default
