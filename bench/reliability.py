@@ -221,7 +221,7 @@ def first() -> None:
 WIDE = ["--range", "1024-65535"]
 TINY = """
 import functools, sys
-from capture import recorder
+from capture.packets import recorder
 recorder.Recorder = functools.partial(recorder.Recorder, ring_octets=1 << 17)
 from capture.cli import main
 sys.exit(main())

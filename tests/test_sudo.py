@@ -175,7 +175,8 @@ def test_before_root_is_given_up_only_pythons_library_is_imported(desk: Desk, wo
     probe = f"""
 import sys
 before = set(sys.modules)  # the interpreter's own start
-from capture import cli, privilege
+from capture import cli
+from capture.kernel import privilege
 def stop():
     roots = {{name.partition(".")[0] for name in sys.modules.keys() - before}}
     print(*sorted(roots - sys.stdlib_module_names), flush=True)
