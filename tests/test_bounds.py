@@ -27,7 +27,7 @@ SELF = Endpoint.parse("127.0.0.1", 50_000)
 SYN, ACK = 2, 16
 
 #: The engine's numbers; compiled, it has no names for them.
-NUMBERS = interpreted()
+NUMBERS = interpreted().layout
 FULL, ALL = NUMBERS.FULL, NUMBERS.ALL
 
 
