@@ -91,7 +91,7 @@ def test_its_self_connect_is_caught_and_it_is_stopped(tmp_path: Path) -> None:
 STORM = """
 import os, signal, socket, struct
 os.kill(os.getppid(), signal.SIGSTOP)
-for _ in range(400):
+for _ in range(950):
     with socket.socket() as me:
         me.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         me.bind(("127.0.0.1", 50000))
