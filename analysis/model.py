@@ -192,6 +192,37 @@ class Verdict(enum.StrEnum):
     ODD = "odd"
 
 
+class Evidence(enum.StrEnum):
+    """On what grounds an opening is a self-connect; the rules are in docs/verdicts.md."""
+
+    HANDSHAKE = "handshake"
+    SYN_ACK = "syn-ack"
+    ACKNOWLEDGED = "acknowledged"
+    STANDING = "standing"
+
+
+#: The kinds of evidence in order; the engine knows them by their place here.
+EVIDENCE = tuple(Evidence)
+
+
+class Unreachable(NamedTuple):
+    """An ICMP or ICMPv6 error that quotes the SYN of an opening: nobody took it.
+
+    Frame number, time (nanoseconds since the epoch), ``sender`` (packed address), type and code (RFC 792, RFC 4443).
+    """
+
+    frame: int
+    time: int
+    sender: bytes
+    type: int
+    code: int
+
+    @property
+    def address(self) -> str:
+        """The sender's address as text."""
+        return Endpoint(self.sender, 0).address
+
+
 #: The verdicts that are shown opening by opening unless the user asks otherwise.
 REMARKABLE = frozenset(
     {
@@ -215,12 +246,18 @@ class Opening:
     ``refused_before`` counts the openings to the same destination that were refused since the capture
     began, the first of them at ``refused_since`` (nanoseconds, None where there was none). ``over_a_link`` is True
     where both ends are equal and the SYN came in an Ethernet frame with addresses, so not over loopback.
+
+    ``evidence`` says on what grounds a self-connect is one, None for every other verdict. Of ``standing`` evidence
+    the ISN is None, and ``first_frame`` and ``time`` are those of the first of the two proving segments.
+    ``answered_by`` is the endpoint of another 4-tuple whose SYN-ACK or RST answered the SYN (an address was
+    translated), ``translated_with`` the first frame of the opening on the other side of a translation, ``refused_by``
+    the ICMP error that refused it.
     """
 
     verdict: Verdict
     source: Endpoint
     destination: Endpoint
-    isn: int
+    isn: int | None
     first_frame: int
     time: int
     segments: list[Segment]
@@ -229,6 +266,10 @@ class Opening:
     refused_before: int = 0
     refused_since: int | None = None
     over_a_link: bool = False
+    evidence: Evidence | None = None
+    answered_by: Endpoint | None = None
+    translated_with: int | None = None
+    refused_by: Unreachable | None = None
 
     @property
     def to_itself(self) -> bool:
@@ -309,5 +350,18 @@ class CaptureResult:
     attempts: list[Attempts] = field(default_factory=list)
     #: The files of a capture that was cut into several, in order.
     parts: tuple[Piece, ...] = ()
+    #: Frames that carry no TCP, by the name of what they carry.
+    other: dict[str, int] = field(default_factory=dict)
+    #: Frames of which nobody here knows what they carry, by name (link type, EtherType, IP protocol, tunnel).
+    unknown: dict[str, int] = field(default_factory=dict)
+    #: Packets that the recorder dropped, as the file itself says; None where it says nothing.
+    recorded_drops: int | None = None
+    #: The capture filters that the file names.
+    filters: tuple[str, ...] = ()
+    #: Frames from a socket to itself whose TCP header is cut before its flags, and the snap length that would keep them.
+    cut_to_itself: int = 0
+    needed_snaplen: int = 0
+    #: Pairs of openings that are the two sides of one translated connection.
+    translated: int = 0
     #: Whether it was put together from parts, and may differ from what the whole gives (analysis.partial says when).
     unsure: bool = False

@@ -50,6 +50,8 @@ cdef class Conversations:
     @cython.locals(two=u64)
     cdef bint acknowledges(self, Slot* s, Segment* segment) noexcept nogil
     @cython.final
+    cdef int unreachable(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil
+    @cython.final
     @cython.locals(s=SlotAt, after=u64, two=u64, acknowledged=u64, apart=u64, time=u64, joined=bint)
     cdef int open(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final

@@ -350,6 +350,16 @@ class Conversations:
             s.early_end - two
         ) & LOW32
 
+    # -- errors ------------------------------------------------------------------------------------------------------
+
+    def unreachable(self, quoted: Segment, sender: bytes, kind: int, code: int) -> int:
+        """Take an ICMP error of this type and code from *sender* (a packed address).
+
+        *quoted* has the frame and the time of the error, and the 4-tuple and sequence number of the SYN that it quotes.
+        What waits in the batch was handed over before.
+        """
+        return 0
+
     # -- openings ------------------------------------------------------------------------------------------------------
 
     def open(self, slot: int, segment: Segment, d: Octets) -> None:

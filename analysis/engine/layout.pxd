@@ -31,6 +31,8 @@ cdef struct Segment:
     u64 tag
     u64 digest
     i64 slot
+    uint32_t place
+    uint32_t identification
 
 cdef struct Cursor:
     Py_ssize_t p
@@ -40,6 +42,7 @@ cdef struct Cursor:
     Py_ssize_t ip
     u64 six
     u64 protocol
+    u64 place
 
 # 128 octets, two cache lines, and the header of the first SYN.
 cdef struct Slot:

@@ -246,12 +246,15 @@ class Segment:
     endpoints came in a frame with Ethernet addresses. An address is two 64-bit words; of IPv4 the first is zero, and
     ``six`` tells it from IPv6. ``tag`` and ``digest`` are hashes, of the 4-tuple and of the headers; ``slot`` is
     where the conversation most probably is, ``duplicate`` whether the packet was captured before.
+
+    ``place`` is a 32-bit hash of where the packet was seen (interface, direction, link addresses, headers around it,
+    TTL), ``identification`` the IPv4 identification, 0 where there is none.
     """
 
     __slots__ = (
         *("a_high", "a_low", "b_high", "b_low", "a_port", "b_port", "six"),
         *("ip", "at", "size", "data", "time", "frame", "seq", "ack", "flags", "window"),
-        *("from_a", "equal", "wired", "duplicate", "tag", "digest", "slot"),
+        *("from_a", "equal", "wired", "duplicate", "tag", "digest", "slot", "place", "identification"),
     )
     a_high: int
     a_low: int
@@ -277,19 +280,22 @@ class Segment:
     tag: int
     digest: int
     slot: int
+    place: int
+    identification: int
 
     def __init__(self) -> None:
-        self.tag = self.digest = 0  # a dict makes its own
+        self.tag = self.digest = self.place = self.identification = 0  # a dict makes its own hashes
 
 
 class Cursor:
     """How far a frame's headers are read: the next one begins at ``p``, the captured octets end before ``end``.
 
     On the wire the packet ended before ``stop``. ``kind`` is what comes next, as an EtherType; ``ip`` is the place of
-    the innermost IP header so far, ``six`` tells its version, ``protocol`` what it carries.
+    the innermost IP header so far, ``six`` tells its version, ``protocol`` what it carries. ``place`` becomes a hash of
+    where the packet was seen (see Segment), as the headers are read.
     """
 
-    __slots__ = ("end", "ip", "kind", "p", "protocol", "six", "stop")
+    __slots__ = ("end", "ip", "kind", "p", "place", "protocol", "six", "stop")
     p: int
     end: int
     stop: int
@@ -297,6 +303,7 @@ class Cursor:
     ip: int
     six: int
     protocol: int
+    place: int
 
 
 class Slot:

@@ -17,7 +17,9 @@ cdef class Engine:
     cdef Py_ssize_t room, waiting
     cdef readonly object reasons
     cdef words counted_reasons
-    cdef public dict unknown_links
+    cdef public dict unknown_links, other, unknown
+    cdef public i64 recorded_drops, cut_to_itself, needed_snaplen
+    cdef public list filters
     cdef public u64 packets, passed_over
     cdef public Py_ssize_t position, need
     cdef i64 broken, claimed
@@ -48,12 +50,12 @@ cdef class Engine:
     cdef int describe(self, bytes_at d, Py_ssize_t p, Py_ssize_t end) except -1 nogil
     cdef int make_room(self) except -1 with gil
     cdef inline int frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
-    @cython.locals(size=Py_ssize_t, total=Py_ssize_t, wired=u64)
+    @cython.locals(size=Py_ssize_t, total=Py_ssize_t, wired=u64, place=u64)
     cdef int common_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 time) except -1 nogil
     @cython.locals(c=CursorAt, found=i64, size=Py_ssize_t, data=Py_ssize_t, wired=bint)
     cdef int odd_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
     cdef int note_link(self, i64 link) except -1 with gil
     @cython.locals(one=SegmentAt)
     cdef inline int segment(
-        self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t size, Py_ssize_t data, i64 time, bint wired) except -1 nogil
+        self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t size, Py_ssize_t data, i64 time, bint wired, u64 place) except -1 nogil
     cdef inline int hand_over(self, bytes_at d) except -1 nogil

@@ -51,6 +51,7 @@ if not cython.compiled:
         MAX_INTERFACES,
         MAX_LINKS,
         MAX_RECORD,
+        MIX1,
         R_TCP_BAD,
         R_TCP_CUT,
         SECOND,
@@ -95,6 +96,14 @@ class Engine:
         self.reasons = memoryview(bytearray(8 * len(REASONS))).cast("Q")
         self.counted_reasons = words_in(self.reasons)
         self.unknown_links: dict[int, int] = {}
+        #: Frames that carry no TCP, and frames of which nobody here knows what they carry, by name.
+        self.other: dict[str, int] = {}
+        self.unknown: dict[str, int] = {}
+        #: Packets that the recorder dropped, -1 where the file does not say; the capture filters that it names.
+        self.recorded_drops = -1
+        self.filters: list[str] = []
+        #: Frames from a socket to itself that are cut before the TCP flags, and the snap length that would keep them.
+        self.cut_to_itself = self.needed_snaplen = 0
         #: Frames so far, and segments that were passed over since they are not from or to where they were asked for.
         self.packets = self.passed_over = 0
         # Where the last walk stopped, how many octets it wants from there, and what broke there.
@@ -376,12 +385,13 @@ class Engine:
         total = u16(d, p + 16)
         end = min(end, p + 14 + total)
         wired = u32(d, p) | u32(d, p + 4) | u32(d, p + 8)  # loopback leaves the addresses zero
-        return self.segment(d, p + 14, 0, p + 34, min(size, end - p - 34), total - 20 - size, time, wired != 0)
+        place = (u32(d, p) ^ u32(d, p + 4) * 3 ^ u32(d, p + 8) * 5 ^ d[p + 22] * MIX1) >> 8
+        return self.segment(d, p + 14, 0, p + 34, min(size, end - p - 34), total - 20 - size, time, wired != 0, place)
 
     def odd_frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
         """Take a frame of any other kind: header after header."""
         c = self.cursor
-        c.p, c.end, c.stop = p, end, stop
+        c.p, c.end, c.stop, c.place = p, end, stop, 0
         found = self.headers.find(d, c, link)
         if found == FOUND:
             if c.end - c.p < 20:
@@ -393,7 +403,7 @@ class Engine:
                 else:
                     wired = link == 1 and (u32(d, p) | u32(d, p + 4) | u32(d, p + 8)) != 0
                     data = c.stop - c.p - size
-                    self.segment(d, c.ip, c.six, c.p, min(size, c.end - c.p), data, time, wired)
+                    self.segment(d, c.ip, c.six, c.p, min(size, c.end - c.p), data, time, wired, c.place)
         if found >= 0:
             self.counted_reasons[found] += 1
         elif found == UNKNOWN_LINK:
@@ -406,10 +416,13 @@ class Engine:
             link = -1
         self.unknown_links[link] = self.unknown_links.get(link, 0) + 1
 
-    def segment(self, d: Octets, ip: int, six: int, p: int, size: int, data: int, time: int, wired: bool) -> int:
+    def segment(  # noqa: PLR0913 - inlined into the two places that call it
+        self, d: Octets, ip: int, six: int, p: int, size: int, data: int, time: int, wired: bool, place: int
+    ) -> int:
         """Put the segment with the TCP header d[p:p+size] into the batch, if it was asked for.
 
-        *ip* is where its IP header begins, *data* the octets of its payload. A is the lower endpoint, whoever sent it.
+        *ip* is where its IP header begins, *data* the octets of its payload, *place* where the packet was seen (see
+        layout.Segment). A is the lower endpoint, whoever sent it.
         """
         one = segment_at(self.batch, self.waiting)
         if six:
@@ -443,6 +456,8 @@ class Engine:
             one.a_low, one.b_low = one.b_low, one.a_low
             one.a_port, one.b_port = one.b_port, one.a_port
         one.six = six
+        one.place = place & LOW32
+        one.identification = 0 if six else u16(d, ip + 4)
         one.wired = wired and one.equal
         one.ip = ip
         one.at = p
