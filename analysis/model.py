@@ -249,8 +249,8 @@ class Opening:
 
     ``evidence`` says on what grounds a self-connect is one, None for every other verdict. Of ``standing`` evidence
     the ISN is None, and ``first_frame`` and ``time`` are those of the first of the two proving segments.
-    ``answered_by`` is the endpoint of another 4-tuple whose SYN-ACK or RST answered the SYN (an address was
-    translated), ``translated_with`` the first frame of the opening on the other side of a translation, ``refused_by``
+    ``answered_by`` is the endpoint of another 4-tuple whose SYN-ACK or RST answered the SYN in the frame ``answered_in``
+    (an address was translated), ``translated_with`` the first frame of the opening on the other side of a translation, ``refused_by``
     the ICMP error that refused it.
     """
 
@@ -268,6 +268,7 @@ class Opening:
     over_a_link: bool = False
     evidence: Evidence | None = None
     answered_by: Endpoint | None = None
+    answered_in: int | None = None
     translated_with: int | None = None
     refused_by: Unreachable | None = None
 
@@ -358,7 +359,7 @@ class CaptureResult:
     recorded_drops: int | None = None
     #: The capture filters that the file names.
     filters: tuple[str, ...] = ()
-    #: Frames from a socket to itself whose TCP header is cut before its flags, and the snap length that would keep them.
+    #: Frames from a socket to itself whose TCP header is cut before its flags, and the snap length that would do.
     cut_to_itself: int = 0
     needed_snaplen: int = 0
     #: Pairs of openings that are the two sides of one translated connection.

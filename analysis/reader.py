@@ -19,7 +19,19 @@ from .formats.compression import Cut, read, unpacked
 from .formats.recognise import ENOUGH, not_a_capture, recognised
 from .formats.remote import blocks as remote_blocks
 from .formats.remote import is_remote
-from .model import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets, Opening, Piece, Verdict
+from .model import (
+    EVIDENCE,
+    REMARKABLE,
+    Attempts,
+    CaptureResult,
+    Damage,
+    Endpoint,
+    Octets,
+    Opening,
+    Piece,
+    Unreachable,
+    Verdict,
+)
 from .segments import decode
 from .verdicts import VERDICTS, keep_from
 
@@ -58,7 +70,7 @@ class Asked(TypedDict, total=False):
 
 def equal_ends(only: Collection[Verdict]) -> bool:
     """Whether it takes no more than the segments whose two endpoints are equal to tell these verdicts."""
-    return bool(only) and frozenset(only) <= {Verdict.SELF_CONNECT, Verdict.SELF_SYN}
+    return bool(only) and frozenset(only) == {Verdict.SELF_CONNECT}
 
 
 class Analysis:
@@ -245,6 +257,7 @@ class Analysis:
             midstream=table.midstream,
             midstream_to_itself=table.midstream_to_itself,
             evicted=table.evicted,
+            translated=table.answers.translated,
             other=dict(engine.other),
             unknown=dict(engine.unknown),
             recorded_drops=engine.recorded_drops if engine.recorded_drops >= 0 else None,
@@ -278,7 +291,7 @@ def _opening(one: Finished) -> Opening:
         verdict=VERDICTS[one.verdict],
         source=source,
         destination=destination,
-        isn=one.isn,
+        isn=None if one.isn < 0 else one.isn,
         first_frame=one.frame,
         time=one.time,
         segments=[
@@ -290,6 +303,11 @@ def _opening(one: Finished) -> Opening:
         over_a_link=one.wired,
         refused_before=one.refused,
         refused_since=one.since if one.refused else None,
+        evidence=None if one.evidence < 0 else EVIDENCE[one.evidence],
+        answered_by=Endpoint(one.other, one.other_port) if one.answer else None,
+        answered_in=one.answer or None,
+        translated_with=one.translated or None,
+        refused_by=Unreachable(*one.error) if one.error else None,
     )
 
 

@@ -1,12 +1,12 @@
 import cython
-from .conversations cimport Conversations
+from .translations cimport AllConversations
 from .headers cimport Headers
 from .layout cimport *
 from .octets cimport *
 
 @cython.final
 cdef class Engine:
-    cdef public Conversations table
+    cdef public AllConversations table
     cdef tuple of_table
     cdef bint equal_only, big, host_set
     cdef u64 port, host_high, host_low

@@ -13,7 +13,6 @@ from ..memory import mapping
 from .layout import DAMAGES, REASONS
 
 if not cython.compiled:
-    from .conversations import Conversations
     from .headers import Headers
     from .interpreted import (
         cursor_in,
@@ -58,6 +57,7 @@ if not cython.compiled:
         UNKNOWN_LINK,
         WORDS_OF_INTERFACE,
     )
+    from .translations import AllConversations
 
 if TYPE_CHECKING:
     from ..model import Octets
@@ -78,7 +78,7 @@ class Engine:
         self, capacity: int, collect: int, most: int, keep: int, equal_only: bool, port: int, host: bytes
     ) -> None:
         self.of_table = (capacity, collect, most, keep, not equal_only)
-        self.table = Conversations(*self.of_table)
+        self.table = AllConversations(*self.of_table)
         self.equal_only = equal_only
         self.port = port
         self.host_set = len(host) > 0
@@ -416,7 +416,7 @@ class Engine:
             link = -1
         self.unknown_links[link] = self.unknown_links.get(link, 0) + 1
 
-    def segment(  # noqa: PLR0913 - inlined into the two places that call it
+    def segment(
         self, d: Octets, ip: int, six: int, p: int, size: int, data: int, time: int, wired: bool, place: int
     ) -> int:
         """Put the segment with the TCP header d[p:p+size] into the batch, if it was asked for.
