@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import frames
 import pytest
 import writers
+from dissected import facts
 from frames import LINKS, Link
-from oracle import facts, judge
+from oracle import judge
 from test_conversations import judgement
 
 from analysis.model import NANOSECONDS, CaptureResult, Endpoint, Flag, Options, Segment, SequenceNumber, Verdict
