@@ -249,9 +249,9 @@ class Opening:
 
     ``evidence`` says on what grounds a self-connect is one, None for every other verdict. Of ``standing`` evidence
     the ISN is None, and ``first_frame`` and ``time`` are those of the first of the two proving segments.
-    ``answered_by`` is the endpoint of another 4-tuple whose SYN-ACK or RST answered the SYN in the frame ``answered_in``
-    (an address was translated), ``translated_with`` the first frame of the opening on the other side of a translation, ``refused_by``
-    the ICMP error that refused it.
+    ``answered_by`` is the endpoint of another 4-tuple whose SYN-ACK or RST answered the SYN, in the frame
+    ``answered_in`` (an address was translated), ``translated_with`` the first frame of the opening on the other side of
+    a translation, ``refused_by`` the ICMP error that refused it.
     """
 
     verdict: Verdict

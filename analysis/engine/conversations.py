@@ -60,7 +60,6 @@ if not cython.compiled:
         ENDED,
         EQUAL,
         EVENTS,
-        EVIDENCE,
         FIN,
         FIN_A,
         FIN_B,
@@ -382,7 +381,9 @@ class Conversations:
     def expect(self, slot: int, segment: Segment, d: Octets) -> None:
         """Remember a SYN-ACK that fits no SYN so far."""
         s = slot_at(self.slots, slot)
-        s.flags = (s.flags & ~(EARLIES | (FINS if s.phase < P_SYN else 0))) | EARLY | (EARLY_FROM_A if segment.from_a else 0)
+        s.flags = (s.flags & ~EARLIES) | EARLY | (EARLY_FROM_A if segment.from_a else 0)
+        if s.phase < P_SYN:
+            s.flags &= ~FINS
         s.before = s.phase
         s.early_isn = (segment.ack - 1) & LOW32
         s.early_seq = segment.seq
@@ -442,6 +443,8 @@ class Conversations:
         s.before = 0
         s.retransmissions = 0
         s.flags = (s.flags & (EQUAL | TOUCHED)) | fins
+        if fins and s.flags & EQUAL:
+            s.flags |= ENDED
         if not segment.from_a:
             s.flags |= FIRST_IS_B
         if segment.wired:
@@ -640,7 +643,7 @@ class Conversations:
         self.index.remove(slot, self.slots)
         return slot
 
-    # -- what is seldom needed: sockets to themselves (self_connects.py), answers from elsewhere (translations.py) --------
+    # -- what is seldom needed (self_connects.py, translations.py) ------------------------------------------------------
 
     def step_with_itself(self, slot: int, segment: Segment, d: Octets) -> int:
         """Step the conversation of a socket with itself."""

@@ -8,7 +8,20 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from .layout import ELSEWHERE, EVIDENCE, HALF32, LOW16, LOW32, LOW64, MILLISECOND, NEAR, Cursor, Destination, Segment, Slot
+from .layout import (
+    ELSEWHERE,
+    EVIDENCE,
+    HALF32,
+    LOW16,
+    LOW32,
+    LOW64,
+    MILLISECOND,
+    NEAR,
+    Cursor,
+    Destination,
+    Segment,
+    Slot,
+)
 
 if TYPE_CHECKING:
     from array import array

@@ -73,8 +73,13 @@ class Engine(EngineAsWritten):
         one.place, one.identification = place, number_of
         one.frame, one.time, one.ip, one.at, one.size, one.data = number, time, p + 14, p + 34, size, data
         one.seq, one.ack, one.flags, one.window, one.from_a, one.wired = seq, ack, flags, window, way & 1 != 0, False
+        slot = way >> 2
+        if flags & 6 or table.heads:  # SYN, RST: which openings they concern, both endpoints tell
+            s = table.slots[slot]
+            one.a_high, one.a_low, one.b_high, one.b_low = s.a_high, s.a_low, s.b_high, s.b_low
+            one.a_port, one.b_port, one.six, one.equal = s.a_port, s.b_port, s.six, False
         if table.heads:
             table.remember_packet(one, d)
         table.segments += 1
-        table.step(way >> 2, one, d)
+        table.step(slot, one, d)
         return 0

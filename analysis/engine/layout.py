@@ -361,9 +361,10 @@ class Slot:
     offered, the ``scale_`` fields the window scale option of its SYN and 1, 0 where that has none (RFC 7323).
     Where both ends are one, the first end's fields are the socket's, and ``next_second`` is the number up to which all
     that it sent was captured. ``another`` is the ISN of another SYN-ACK of the second end.
-    ``reach`` is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges and offers. ``time`` (nanoseconds) and ``frame`` are those of the first SYN, ``header`` the first
-    ``size`` octets of its TCP header, ``syn_data`` and ``syn_data_second`` the octets of data in the SYNs. ``refused``
-    attempts at the same destination came before it, the first at ``since``.
+    ``reach`` is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges and offers.
+    ``time`` (nanoseconds) and ``frame`` are those of the first SYN, ``header`` the first ``size`` octets of its TCP
+    header, ``syn_data`` and ``syn_data_second`` the octets of data in the SYNs. ``refused`` attempts at the same
+    destination came before it, the first at ``since``.
 
     The ``early`` fields hold a SYN-ACK that fits nothing yet, since its SYN may have been captured late: the ISN that
     it acknowledges (with the data in that SYN), its own number, its time, and ``end`` and ``reach`` as above;
@@ -454,11 +455,11 @@ class Finished(NamedTuple):
 
     ``verdict`` is a place in VERDICTS; ``one`` and ``two`` are the packed addresses of the first and the second end.
     Of the attempts refused ``before`` it the first was at ``since``. ``omitted`` segments were left out of ``kept``.
-    ``wired`` says whether it came over a real link (known of those to itself only). ``evidence`` is a place in EVIDENCE,
-    -1 for whatever is no self-connect; of a standing one the ISN is -1. A segment of another 4-tuple, from the endpoint
-    ``other`` and ``other_port`` in frame ``answer``, answered its SYN, where ``answer`` is not 0. ``translated`` is the
-    first frame of the opening on the other side of a translation, or 0; ``error`` the ICMP error that refused it: frame,
-    time, sender, type, code.
+    ``wired`` says whether it came over a real link (known of those to itself only). ``evidence`` is a place in
+    EVIDENCE, -1 for whatever is no self-connect; of a standing one the ISN is -1. Where ``answer`` is not 0, a segment
+    of another 4-tuple answered its SYN, in that frame and from the endpoint ``other`` and ``other_port``.
+    ``translated`` is the first frame of the opening on the other side of a translation, or 0; ``error`` the ICMP error
+    that refused it: frame, time, sender, type, code.
     """
 
     verdict: int

@@ -167,8 +167,8 @@ class PartialConversations(AllConversations):
     """The table of a part, or (without *heads*) of a whole that is absorbed part by part.
 
     ``unsure`` says that the result may differ from that of the whole read in one go. ``ring`` has the last NEAR
-    packets, by frame, as log entries: a copy of one may come in the next part. ``refusals`` are the refused attempts by destination,
-    ``fresh`` those that were added since analysis/partial.py asked for them.
+    packets, by frame, as log entries: a copy of one may come in the next part. ``refusals`` are the refused attempts by
+    destination, ``fresh`` those that were added since analysis/partial.py asked for them.
     """
 
     def __init__(self, capacity: int, collect: int, most: int, keep: int, count_refusals: bool) -> None:
@@ -292,7 +292,7 @@ class PartialConversations(AllConversations):
             return 0
         return AllConversations.link(self, slot, twin)
 
-    def miss(self, slot: int, segment: Segment, d: Octets) -> int:
+    def miss(self, slot: int, segment: Segment, d: Octets) -> int:  # noqa: ARG002 - as its base class
         """Log a SYN-ACK or RST that answers nothing here: it may answer a SYN in the part before."""
         if self.heads:
             self.write_log(self.entry(segment, bytes(d[segment.at : segment.at + 20]), -2))
@@ -420,7 +420,7 @@ class PartialConversations(AllConversations):
         return 0
 
     def read_header(self, d: Octets, at: int, size: int) -> int:
-        """Read the TCP header d[at:at+size] into the segment in hand; where *at* is not 0, an IP header is before it."""
+        """Read the TCP header d[at:at+size] into the segment in hand; an IP header is before it if *at* is not 0."""
         segment = segment_at(self.again_batch, 0)
         segment.at, segment.size = at, size
         segment.seq, segment.ack = u32(d, at + 4), u32(d, at + 8)

@@ -16,7 +16,6 @@ if not cython.compiled:
         ACKED_SECOND,
         CONTROL,
         FIN,
-        HALF32,
         LOW32,
         P_SELF_SYN,
         SYN,

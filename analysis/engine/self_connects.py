@@ -29,7 +29,6 @@ if not cython.compiled:
         BY_SYN_ACK,
         CANDIDATE,
         CONTROL,
-        EARLY,
         ENDED,
         EQUAL,
         EVIDENCE,
@@ -151,7 +150,7 @@ class SelfConnects(Conversations):
         self.hold(s, segment, d)
         s.another = end_of_candidate(segment)
         s.isn = (segment.seq - 1) & LOW32
-        s.flags = (s.flags & ~(PAST | EARLY | WIRED)) | CANDIDATE
+        s.flags = (s.flags & ~(PAST | WIRED)) | CANDIDATE
         if segment.wired:
             s.flags |= WIRED
         return 0
@@ -168,9 +167,11 @@ class SelfConnects(Conversations):
         if s.flags & KEPT:
             self.kept.put_first(slot, s)
 
-        # What a segment is to such a conversation. These functions look at a slot and a segment, keep the slot's sequence
-        # numbers, and return what the table has to do (layout.A_...); they begin and end nothing.
         return 0
+
+
+# What a segment is to such a conversation. These functions look at a slot and a segment, keep the slot's sequence
+# numbers, and return what the table has to do (layout.A_...); they begin and end nothing.
 
 
 def with_itself(s: Slot, segment: Segment) -> int:
@@ -200,6 +201,8 @@ def to_opening(s: Slot, segment: Segment) -> int:
             if (segment.ack - s.isn - 1) & LOW32 > s.syn_data:
                 return A_EARLY
             action = A_PROOF
+        elif (segment.ack - s.isn - 1) & LOW32 <= s.syn_data and evidence_of(s) == BY_ACK:
+            s.flags &= ~EVIDENCES
     elif s.phase == P_SELF_SYN and control & ACK and not control & SYN and acknowledges_itself(s, segment):
         s.flags |= BY_ACK << EVIDENCE
         action = A_PROOF
