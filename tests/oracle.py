@@ -92,7 +92,7 @@ class Fact:
     """One TCP segment; ``packet`` is the outermost IP packet that carried it.
 
     ``header`` is the TCP header, ``scale`` its window scale option, ``place`` whatever tells where it was captured, and
-    ``identification`` that of the outermost IPv4 header, 0 where there is none.
+    ``identification`` that of the IPv4 header before it, 0 where there is none.
     """
 
     frame: int
@@ -630,11 +630,10 @@ def fact(frame: int, time: int, packet: bytes, place: object = None, outer: byte
     header = packet[start : start + 4 * (offset >> 4)]
     length = len(packet) - start - len(header)
     numbers = (SequenceNumber(seq), SequenceNumber(ack), flags, window, length)
-    around = outer or packet
-    identification = int.from_bytes(around[4:6], "big") if around[0] >> 4 == 4 else 0
-    where = (place, packet[8] if four else packet[7], len(around) - len(packet))
+    identification = int.from_bytes(packet[4:6], "big") if four else 0
+    where = (place, packet[8] if four else packet[7])
     return Fact(
-        *(frame, time, source, destination, *numbers, around, header),
+        *(frame, time, source, destination, *numbers, outer or packet, header),
         *(_scale(header[20:]), where, identification),
     )
 
