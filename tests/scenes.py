@@ -256,6 +256,17 @@ def handshakes() -> Iterator[Scene]:
 
 # -- RST --------------------------------------------------------------------------------------------------------------
 
+
+def _established(
+    scene: Scene, a: Endpoint, b: Endpoint, *, window: int = 1000, scale: int | None = None, scales: int = 2
+) -> Scene:
+    """A three-way handshake, and an ACK from each end with its window."""
+    first = {} if scale is None else {"scale": scale}
+    second = first if scales == 2 else {}
+    scene.tcp(a, b, "S", X, window=900, **first).tcp(b, a, "S.", Y, X + 1, window=900, **second)
+    return scene.tcp(a, b, ".", X + 1, Y + 1, window=window).tcp(b, a, ".", Y + 1, X + 1, window=window)
+
+
 _Setting = tuple[str, "Callable[[Scene, Endpoint, Endpoint], object]", bool]
 
 _SETTINGS: tuple[_Setting, ...] = (
@@ -296,16 +307,6 @@ _SETTINGS: tuple[_Setting, ...] = (
     ),
     ("self syn-ack", lambda s, a, b: s.tcp(a, b, "S.", X, X + 1, window=1000), True),
 )
-
-
-def _established(
-    scene: Scene, a: Endpoint, b: Endpoint, *, window: int = 1000, scale: int | None = None, scales: int = 2
-) -> Scene:
-    """A three-way handshake, and an ACK from each end with its window."""
-    first = {} if scale is None else {"scale": scale}
-    second = first if scales == 2 else {}
-    scene.tcp(a, b, "S", X, window=900, **first).tcp(b, a, "S.", Y, X + 1, window=900, **second)
-    return scene.tcp(a, b, ".", X + 1, Y + 1, window=window).tcp(b, a, ".", Y + 1, X + 1, window=window)
 
 
 def _numbers(sender_isn: int) -> Iterator[int]:
