@@ -29,7 +29,7 @@ Where the definitions leave room, the most literal reading was taken. Those deci
  8. A conversation is a pair of endpoints. It counts once as midstream when it has a segment before its first
     opening that 4. does not give to that one, unless that opening is a standing one or all that was captured of the
     conversation answers another 4-tuple (17.); what follows an ended opening is its tail, never midstream.
-    It was connected to itself when both ends are one and the first such segment has the ACK bit.
+    It was connected to itself when both ends are one and the first such segment has ACK and no RST.
  9. A duplicate is a packet whose bytes, from the outermost IP header on, equal those of an earlier packet at most one
     millisecond away; or one with the same addresses, ports, TCP header (its checksum aside) and payload length at most
     20 milliseconds away, captured at another place, if not both have an IPv4 identification and these differ. Both are
@@ -404,7 +404,8 @@ def judge(capture: Iterable[Fact | Quote]) -> Judgement:
         if before and not lent.issuperset(conversation.segments):
             result.midstream += 1
             first = before[0]
-            result.midstream_to_itself += first.source == first.destination and bool(first.flags & Flag.ACK)
+            acking = first.flags & (Flag.ACK | Flag.RST) == Flag.ACK
+            result.midstream_to_itself += first.source == first.destination and acking
     result.openings = [opening.ruling() for opening in openings]
     return result
 
