@@ -3,8 +3,8 @@
 tests/reported/ has them. Where each comes from:
 
 - encap-*: what other programs were asked to read (sipcapture/heplify#120, arkime/arkime#1917, phaag/nfdump#366,
-  Security-Onion-Solutions/security-onion#1068, seladb/PcapPlusPlus#966, the-tcpdump-group/tcpdump#1188). Inside each four
-  refused attempts and a self-connect.
+  Security-Onion-Solutions/security-onion#1068, seladb/PcapPlusPlus#966, the-tcpdump-group/tcpdump#1188). Inside each
+  four refused attempts and a self-connect.
 - icmp-reject: kubernetes/kubernetes#97360, #78994. istio-redirect-lo: istio/istio#22915, envoyproxy/envoy#15625.
   node-any-routed: antrea-io/antrea#4271. nodeport-halfopen: kubernetes/kubernetes#111682.
 - midstream-keepalives-only: the first and the last keepalives of 24 days of a self-connect like nats.net.v1's.
