@@ -97,7 +97,7 @@ def _segment(column: dict[str, str], layers: list[tuple[str, Any]]) -> Fact | No
         _tcp_header(layers),
         _first(column["tcp.options.wscale.shift"]) if column["tcp.options.wscale.shift"] else None,
         (carriers, *(column[name] for name in _PLACE), *(column[name].split(",")[-1] for name in _HOPS)),
-        _first(column["ip.id"]) if packet[0] >> 4 == 4 else 0,
+        int(column["ip.id"].split(",")[-1], 0) if _innermost(carriers) == "ip" else 0,
     )
 
 
@@ -137,8 +137,12 @@ def _end(column: dict[str, str], carriers: list[str], which: str) -> Endpoint:
 
 
 def _address(column: dict[str, str], carriers: list[str], which: str) -> str:
-    version = next(name for name in reversed(carriers) if name in {"ip", "ipv6"})
+    version = _innermost(carriers)
     return column[f"{version}.{which}"].split(",")[carriers.count(version) - 1]
+
+
+def _innermost(carriers: list[str]) -> str:
+    return next(name for name in reversed(carriers) if name in {"ip", "ipv6"})
 
 
 def _first(numbers: str) -> int:

@@ -29,7 +29,7 @@ Where the definitions leave room, the most literal reading was taken. Those deci
  8. A conversation is a pair of endpoints. It counts once as midstream when it has a segment before its first
     opening that 4. does not give to that one, unless that opening is a standing one or all that was captured of the
     conversation answers another 4-tuple (17.); what follows an ended opening is its tail, never midstream.
-    It was connected to itself when both ends are one and the first such segment has the ACK bit.
+    It was connected to itself when both ends are one and the first such segment has ACK and no RST.
  9. A duplicate is a packet whose bytes, from the outermost IP header on, equal those of an earlier packet at most one
     millisecond away; or one with the same addresses, ports, TCP header (its checksum aside) and payload length at most
     20 milliseconds away, captured at another place, if not both have an IPv4 identification and these differ. Both are
@@ -92,7 +92,7 @@ class Fact:
     """One TCP segment; ``packet`` is the outermost IP packet that carried it.
 
     ``header`` is the TCP header, ``scale`` its window scale option, ``place`` whatever tells where it was captured, and
-    ``identification`` that of the outermost IPv4 header, 0 where there is none.
+    ``identification`` that of the IPv4 header before it, 0 where there is none.
     """
 
     frame: int
@@ -404,7 +404,8 @@ def judge(capture: Iterable[Fact | Quote]) -> Judgement:
         if before and not lent.issuperset(conversation.segments):
             result.midstream += 1
             first = before[0]
-            result.midstream_to_itself += first.source == first.destination and bool(first.flags & Flag.ACK)
+            acking = first.flags & (Flag.ACK | Flag.RST) == Flag.ACK
+            result.midstream_to_itself += first.source == first.destination and acking
     result.openings = [opening.ruling() for opening in openings]
     return result
 
@@ -630,11 +631,10 @@ def fact(frame: int, time: int, packet: bytes, place: object = None, outer: byte
     header = packet[start : start + 4 * (offset >> 4)]
     length = len(packet) - start - len(header)
     numbers = (SequenceNumber(seq), SequenceNumber(ack), flags, window, length)
-    around = outer or packet
-    identification = int.from_bytes(around[4:6], "big") if around[0] >> 4 == 4 else 0
-    where = (place, packet[8] if four else packet[7], len(around) - len(packet))
+    identification = int.from_bytes(packet[4:6], "big") if four else 0
+    where = (place, packet[8] if four else packet[7])
     return Fact(
-        *(frame, time, source, destination, *numbers, around, header),
+        *(frame, time, source, destination, *numbers, outer or packet, header),
         *(_scale(header[20:]), where, identification),
     )
 
