@@ -56,6 +56,8 @@ if not cython.compiled:
         EARLIES,
         EARLY,
         EARLY_ACKED,
+        EARLY_FIN_A,
+        EARLY_FIN_B,
         EARLY_FROM_A,
         ENDED,
         EQUAL,
@@ -259,9 +261,11 @@ class Conversations:
             self.lend(slot, segment, d)
             flags = s.flags
         elif flags & EARLY:
-            if control != ACK:
+            if control & ~FIN != ACK:
                 flags &= ~EARLY
             else:
+                if control & FIN:
+                    flags |= EARLY_FIN_A if segment.from_a else EARLY_FIN_B
                 s.before = self.rules[s.before * EVENTS + event]
 
         after = self.rules[phase * EVENTS + event]
@@ -368,8 +372,10 @@ class Conversations:
         elif control & ~FIN != ACK:
             s.flags &= ~(EARLY | MID)
         elif s.flags & EARLY:
-            if control & FIN and s.phase < P_SYN:
-                s.flags |= FIN_A if segment.from_a else FIN_B
+            if control & FIN and not s.flags & EQUAL:
+                s.flags |= EARLY_FIN_A if segment.from_a else EARLY_FIN_B
+            elif control & FIN:
+                s.flags |= FIN_A
             if self.acknowledges(s, segment):
                 s.flags |= EARLY_ACKED
                 self.kept.add_early(slot, segment, d, True)
@@ -382,7 +388,9 @@ class Conversations:
         """Remember a SYN-ACK that fits no SYN so far."""
         s = slot_at(self.slots, slot)
         s.flags = (s.flags & ~EARLIES) | EARLY | (EARLY_FROM_A if segment.from_a else 0)
-        if s.phase < P_SYN:
+        if not s.flags & EQUAL:
+            s.flags &= ~(EARLY_FIN_A | EARLY_FIN_B)
+        elif s.phase < P_SYN:
             s.flags &= ~FINS
         s.before = s.phase
         s.early_isn = (segment.ack - 1) & LOW32
@@ -424,7 +432,12 @@ class Conversations:
                 elif segment.from_a != ((s.flags & EARLY_FROM_A) != 0):
                     after = P_THREE_WAY if s.flags & EARLY_ACKED else P_SYN_ACKED
         joined = after not in (P_SYN, P_SELF_SYN)
-        fins = s.flags & FINS if joined and s.phase < P_SYN else 0
+        fins = 0
+        if joined:
+            if not s.flags & EQUAL:
+                fins = (FIN_A if s.flags & EARLY_FIN_A else 0) | (FIN_B if s.flags & EARLY_FIN_B else 0)
+            elif s.phase < P_SYN:
+                fins = s.flags & FINS
         if joined:
             self.uncount_midstream(s, MID)
             if s.flags & LENDER:
@@ -443,7 +456,7 @@ class Conversations:
         s.before = 0
         s.retransmissions = 0
         s.flags = (s.flags & (EQUAL | TOUCHED)) | fins
-        if fins and s.flags & EQUAL:
+        if fins == FINS or (fins and s.flags & EQUAL):
             s.flags |= ENDED
         if not segment.from_a:
             s.flags |= FIRST_IS_B
@@ -485,7 +498,7 @@ class Conversations:
         """The conversation was counted as midstream for the sake of what proved to be an opening."""
         if s.flags & counted:
             self.midstream -= 1
-            if s.flags & MID_ITSELF:
+            if s.flags & EQUAL and s.flags & MID_ITSELF:
                 self.midstream_to_itself -= 1
         s.flags &= ~(MID | MID_COUNTED | MID_ITSELF)
 
@@ -643,7 +656,7 @@ class Conversations:
         self.index.remove(slot, self.slots)
         return slot
 
-    # -- what is seldom needed (self_connects.py, translations.py) ------------------------------------------------------
+    # -- what is seldom needed (self_connects.py, translations.py) -----------------------------------------------------
 
     def step_with_itself(self, slot: int, segment: Segment, d: Octets) -> int:
         """Step the conversation of a socket with itself."""

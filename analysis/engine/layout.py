@@ -192,10 +192,12 @@ UNTRACKED = 1 << 23  # segments went by that were not looked at: no RST is beyon
 LEFT_OUT = 1 << 24  # ... since a part of the capture did not log them
 PAST = 1 << 25  # isn and next_first are those of an opening that has ended: both ends are one
 CANDIDATE = 1 << 26  # ``another`` holds the end of what its own segment will acknowledge, if it is one socket
-MID_ITSELF = 1 << 27  # counted as midstream to itself
+MID_ITSELF = 1 << 27  # counted as midstream to itself: both ends are one
 EVIDENCE = 28  # two bits: on what grounds it is a self-connect, as a place in EVIDENCE
 EVIDENCES = 3 << EVIDENCE
 MID_COUNTED = 1 << 30  # counted as midstream: both ends are one
+EARLY_FIN_A = MID_ITSELF  # a FIN of A after the early SYN-ACK: there are two ends
+EARLY_FIN_B = MID_COUNTED
 FINS = 0x0C  # FIN_A | FIN_B
 EARLIES = 0x0E00  # EARLY | EARLY_FROM_A | EARLY_ACKED
 

@@ -70,7 +70,7 @@ def begin_tracking(s: Slot, segment: Segment, d: Octets) -> None:
 def track(s: Slot, segment: Segment, first: bool) -> None:
     """Note the numbers of a segment without RST: what its end has sent and acknowledged, what it offers."""
     control = segment.flags & CONTROL
-    stop = (segment.seq + segment.data + (control & FIN) + (control >> 1 & 1)) & LOW32
+    stop = (segment.seq + segment.data + (1 if control & SYN else control & FIN)) & LOW32
     shift = 0
     if not control & SYN and s.scale_first and s.scale_second:
         shift = (s.scale_first if first else s.scale_second) - 1
@@ -105,17 +105,15 @@ def reset_fits(s: Slot, segment: Segment, first: bool) -> bool:
             return inside and not (s.flags & ACKED_SECOND and seq == s.acked_second)
         return answers and (ack - s.isn - 1) & LOW32 <= s.syn_data
     if first:
-        if s.flags & ACKED_SECOND:
-            if ahead(s.acked_second, seq):
-                return False
-        elif answers and (ack - s.isn_second - 1) & LOW32 <= s.syn_data_second:
+        if not s.flags & ACKED_SECOND and answers and (ack - s.isn_second - 1) & LOW32 <= s.syn_data_second:
             return True
-        return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_first) or ahead(s.edge_second, seq)
-    if s.flags & ACKED_FIRST:
-        if ahead(s.acked_first, seq):
+        if ahead(s.acked_second if s.flags & ACKED_SECOND else s.isn + 1, seq):
             return False
-    elif answers and (ack - s.isn - 1) & LOW32 <= s.syn_data:
+        return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_first) or ahead(s.edge_second, seq)
+    if not s.flags & ACKED_FIRST and answers and (ack - s.isn - 1) & LOW32 <= s.syn_data:
         return True
+    if ahead(s.acked_first if s.flags & ACKED_FIRST else s.isn_second + 1, seq):
+        return False
     return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_second) or ahead(s.edge_first, seq)
 
 

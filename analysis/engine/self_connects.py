@@ -25,6 +25,7 @@ if not cython.compiled:
         A_STRAY,
         A_SYN_ACK,
         ACK,
+        ACKED_FIRST,
         BY_ACK,
         BY_SYN_ACK,
         CANDIDATE,
@@ -196,9 +197,11 @@ def to_opening(s: Slot, segment: Segment) -> int:
         if not own or segment.seq != s.isn:
             if segment.ack == (segment.seq + 1) & LOW32:
                 return A_SYN_ACK
+            refuse_ack(s, segment)
             return A_EARLY
         if s.phase == P_SELF_SYN:
             if (segment.ack - s.isn - 1) & LOW32 > s.syn_data:
+                refuse_ack(s, segment)
                 return A_EARLY
             action = A_PROOF
         elif (segment.ack - s.isn - 1) & LOW32 <= s.syn_data and evidence_of(s) == BY_ACK:
@@ -207,8 +210,21 @@ def to_opening(s: Slot, segment: Segment) -> int:
         s.flags |= BY_ACK << EVIDENCE
         action = A_PROOF
     advance(s, segment)
-    track(s, segment, True)
+    if action == A_PROOF:
+        s.flags &= ~ACKED_FIRST
+    if s.phase == P_SELF_CONNECT or action == A_PROOF:
+        track(s, segment, True)
+    else:
+        refuse_ack(s, segment)
     return action
+
+
+def refuse_ack(s: Slot, segment: Segment) -> int:
+    """Note the ACK field of a segment that acknowledges no SYN: an RST with this number refuses it (figure 9)."""
+    if segment.flags & ACK:
+        s.acked_first = segment.ack
+        s.flags |= ACKED_FIRST
+    return 0
 
 
 def acknowledges_itself(s: Slot, segment: Segment) -> bool:
