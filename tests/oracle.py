@@ -37,6 +37,7 @@ Where the definitions leave room, the most literal reading was taken. Those deci
 10. RST before any SYN-ACK (and in a self-connect before any proof): one ends that has ACK and acknowledges the SYN of
     the end that it goes to, ISN+1 up to ISN+1+payload; and one from an end that sent a SYN, whose SEQ lies from ISN+1
     up to what that end sent next, unless it equals an ACK field that the other end sent before (RFC 9293, figure 9).
+    After crossed SYNs, when the other end may be in SYN-RECEIVED, also one that ends by 11.
 11. RST after that: it ends unless it is provably outside: its SEQ lies before the highest ACK field of the end that it
     goes to, or behind both what its sender sent and every window that this end offered. An end that acknowledged
     nothing expects the other's ISN+1, and takes by 10. what acknowledges its SYN. Nothing is provable of an end that
@@ -216,6 +217,8 @@ class _Opening:
         """Whether a RST that comes now ends the opening (decisions 10 and 11)."""
         if self.standing or not self.syns or self.answers() or (self.to_itself and self.acknowledged()):
             return not self.provably_outside(rst)
+        if len(self.syns) == 2 and not self.provably_outside(rst):
+            return True
         return self.refuses(rst) or self.aborts(rst)
 
     def refuses(self, rst: Fact) -> bool:
