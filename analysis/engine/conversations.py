@@ -486,6 +486,10 @@ class Conversations:
             s.next_second = s.next_first
             s.scale_first = s.scale_second = scale_in(d, segment.at, segment.size)
             s.edge_first = (segment.seq + 1 + segment.window) & LOW32
+            if joined:
+                s.flags |= ACKED_FIRST
+                s.acked_first = (s.early_isn + 1) & LOW32
+                s.edge_first = (s.acked_first + s.early_reach) & LOW32
         else:
             s.next_second = s.early_end
             s.scale_first = s.scale_second = 0

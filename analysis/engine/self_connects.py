@@ -30,6 +30,7 @@ if not cython.compiled:
         BY_SYN_ACK,
         CANDIDATE,
         CONTROL,
+        EARLY,
         ENDED,
         EQUAL,
         EVIDENCE,
@@ -71,6 +72,8 @@ class SelfConnects(Conversations):
         if action == A_OPEN:
             self.open(slot, segment, d)
             return 0
+        if segment.flags & (SYN | RST) and action != A_EARLY:
+            s.flags &= ~EARLY
         if action in (A_SYN_ACK, A_STANDING):
             self.begin_without_syn(slot, segment, d, action)
             return 0
@@ -87,7 +90,7 @@ class SelfConnects(Conversations):
             if s.phase < P_SYN:
                 return 0
         elif action == A_PROOF:
-            s.phase = P_SELF_CONNECT
+            s.phase = s.before = P_SELF_CONNECT
             self.decide(s)
         if s.flags & KEPT or (s.phase >= P_SYN and self.keep_phases >> s.phase & 1):
             self.keep(slot, segment, d, True)
@@ -113,6 +116,7 @@ class SelfConnects(Conversations):
             s.syn_data = 0
         else:
             self.uncount_midstream(s, MID_COUNTED)
+            s.isn = s.isn_second
             s.flags = (s.flags & (EQUAL | TOUCHED | WIRED)) | UNTRACKED | STANDING << EVIDENCE
         s.next_second = s.next_first = (segment.seq + (segment.flags >> 1 & 1)) & LOW32
         s.scale_first = s.scale_second = scale_in(d, segment.at, segment.size)
@@ -150,8 +154,8 @@ class SelfConnects(Conversations):
         self.stray(slot, segment, d)
         self.hold(s, segment, d)
         s.another = end_of_candidate(segment)
-        s.isn = (segment.seq - 1) & LOW32
-        s.flags = (s.flags & ~(PAST | WIRED)) | CANDIDATE
+        s.isn_second = (segment.seq - 1) & LOW32
+        s.flags = (s.flags & ~WIRED) | CANDIDATE
         if segment.wired:
             s.flags |= WIRED
         return 0
@@ -221,7 +225,7 @@ def to_opening(s: Slot, segment: Segment) -> int:
 
 def refuse_ack(s: Slot, segment: Segment) -> int:
     """Note the ACK field of a segment that acknowledges no SYN: an RST with this number refuses it (figure 9)."""
-    if segment.flags & ACK:
+    if segment.flags & ACK and s.phase == P_SELF_SYN:
         s.acked_first = segment.ack
         s.flags |= ACKED_FIRST
     return 0
@@ -245,14 +249,10 @@ def to_no_opening(s: Slot, segment: Segment) -> int:
     control = segment.flags & CONTROL
     past = s.phase >= P_SYN or s.flags & PAST != 0
     if control == SYN:
-        if s.phase == P_SELF_CONNECT and evidence_of(s) == BY_SYN_ACK and segment.seq == s.isn:
-            apart = segment.time - s.early_time if segment.time > s.early_time else s.early_time - segment.time
-            if apart <= SECOND:
-                return A_JOIN
-        return A_OPEN
+        return A_JOIN if lacks_its_syn(s, segment) and segment.seq == s.isn else A_OPEN
     if control == SYN | ACK:
         if past and segment.seq == s.isn:
-            return A_NOTHING
+            return A_EARLY
         return A_SYN_ACK if segment.ack == (segment.seq + 1) & LOW32 else A_EARLY
     if control & (SYN | RST) or not control & ACK:
         return A_STRAY
@@ -261,9 +261,16 @@ def to_no_opening(s: Slot, segment: Segment) -> int:
     if s.flags & CANDIDATE and segment.ack == s.another and segment.seq == s.another and s.another:
         return A_STANDING
     # A keepalive repeats the number before the next one, and has no payload (RFC 9293 3.8.4).
-    if segment.data or control & FIN or segment.ack == (segment.seq + 1) & LOW32:
-        return A_CANDIDATE
-    return A_STRAY
+    octets = segment.data or control & FIN or segment.ack == (segment.seq + 1) & LOW32
+    return A_CANDIDATE if octets and not lacks_its_syn(s, segment) else A_STRAY
+
+
+def lacks_its_syn(s: Slot, segment: Segment) -> bool:
+    """Whether the opening in this slot, which ended less than a second ago, began with its SYN-ACK."""
+    if s.phase != P_SELF_CONNECT or evidence_of(s) != BY_SYN_ACK:
+        return False
+    apart = segment.time - s.early_time if segment.time > s.early_time else s.early_time - segment.time
+    return apart <= SECOND
 
 
 def end_of_candidate(segment: Segment) -> int:
