@@ -227,10 +227,6 @@ class Analysis:
         table = engine.table
         self._hand_on()
         undecoded = {reason: engine.reasons[place] for place, reason in enumerate(REASONS) if engine.reasons[place]}
-        undecoded |= {
-            f"link type {link} is not supported" if link >= 0 else "other link types are not supported": n
-            for link, n in sorted(engine.unknown_links.items(), key=lambda item: (item[0] < 0, item[0]))
-        }
         openings = [_opening(finished) for finished in table.finished]
         openings.sort(key=lambda opening: opening.first_frame)
         return CaptureResult(
