@@ -168,7 +168,7 @@ class Analysis:
             self._need = pcapng.SMALLEST
             return
         self.format = "pcap"
-        self.engine.begin_pcap(header.order == "big", header.record, header.scale, header.link)
+        self.engine.begin_pcap(header.order == "big", header.record, header.scale, header.link, header.lengths)
         self._read = self.engine.pcap
         self._need = header.record
         self._offset = pcap.LENGTH

@@ -136,7 +136,7 @@ class Headers:
         if reader in (H_SKIP, H_SEEN):
             return skip(d, c, size, self.rows[row * 3 + 2], reader == H_SEEN)
         if reader == H_TYPED:
-            return typed(d, c, size)
+            return typed(d, c, size, self.rows[row * 3 + 2])
         if reader == H_BY_NIBBLE:
             if c.end <= c.p:
                 return R_LINK

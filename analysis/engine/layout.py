@@ -26,7 +26,7 @@ WORDS_OF_INTERFACE = 6
 MAX_DROPS = 1 << 48
 #: Capture filters that are remembered, and octets of each.
 MAX_FILTERS = 16
-LONGEST_FILTER = 240
+LONGEST_FILTER = 1024
 #: Seconds since the epoch: the year 2255. Times beyond it count as 0.
 LAST_SECOND = 9_000_000_000
 SECOND = 1_000_000_000

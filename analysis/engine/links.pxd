@@ -5,7 +5,7 @@ from .octets cimport *
 cdef i64 seen(Cursor* c, u64 value) noexcept nogil
 cdef i64 skip(bytes_at d, Cursor* c, Py_ssize_t size, u64 kind, bint telling) noexcept nogil
 cdef i64 hash_octets(bytes_at d, Cursor* c, Py_ssize_t p, Py_ssize_t end) noexcept nogil
-cdef i64 typed(bytes_at d, Cursor* c, Py_ssize_t size) noexcept nogil
+cdef i64 typed(bytes_at d, Cursor* c, Py_ssize_t size, Py_ssize_t after) noexcept nogil
 cdef i64 ethernet(bytes_at d, Cursor* c) noexcept nogil
 @cython.locals(p=Py_ssize_t)
 cdef i64 tagged(bytes_at d, Cursor* c, Py_ssize_t size) noexcept nogil

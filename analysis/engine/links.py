@@ -89,12 +89,15 @@ def hash_octets(d: Octets, c: Cursor, p: int, end: int) -> int:
     return 0
 
 
-def typed(d: Octets, c: Cursor, size: int) -> int:
-    """A header of *size* octets, the last two of which are an EtherType."""
+def typed(d: Octets, c: Cursor, size: int, after: int) -> int:
+    """A header of *size* octets, with an EtherType before the last *after* of them."""
     if c.end - c.p < size:
         return R_LINK if c.kind >= LINK_TYPE else R_TAG
     seen(c, c.kind)
-    c.kind = u16(d, c.p + size - 2)
+    after = c.p + size - after - 2
+    if c.kind >= LINK_TYPE:  # addresses are before it
+        hash_octets(d, c, c.p, after)
+    c.kind = u16(d, after)
     c.p += size
     return GO_ON
 

@@ -170,7 +170,7 @@ LINK_TYPES = (
     Protocol(239, "Linux netfilter log", H_NFLOG),
     Protocol(240, "netANALYZER", H_SKIP, ETHERNET, 4),
     Protocol(241, "netANALYZER with preamble", H_SKIP, ETHERNET, 12),
-    Protocol(242, "IP over InfiniBand", H_TYPED, size=44),
+    Protocol(242, "IP over InfiniBand", H_TYPED, 2, 44),
     Protocol(258, "PKTAP", H_PKTAP),
     Protocol(276, "Linux cooked v2", H_SLL2),
     Protocol(281, "Ethernet with a Broadcom tag", H_TAGGED, size=4),

@@ -26,17 +26,18 @@ cdef class Engine:
     cdef public Py_ssize_t position, need
     cdef i64 broken, claimed
     cdef Py_ssize_t record_header
-    cdef i64 scale, link
+    cdef i64 scale, link, lengths
     cdef object interface_memory
     cdef i64* interfaces
     cdef i64 interface_count, interface_room
     cdef u64 where
 
     cpdef next_file(self)
-    cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link)
+    cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link, i64 lengths)
     @cython.locals(d=bytes_at)
     cpdef pcap(self, object octets, Py_ssize_t i, Py_ssize_t end)
     @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t, header=Py_ssize_t, link=i64)
+    cdef inline int records(self, bytes_at d, Py_ssize_t i, Py_ssize_t end, i64 lengths) except -1 nogil
     cdef int read_records(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) except -1 nogil
     @cython.locals(d=bytes_at)
     cpdef pcapng(self, object octets, Py_ssize_t i, Py_ssize_t end)

@@ -126,6 +126,7 @@ class Engine:
         self.record_header = 16
         self.scale = 1000
         self.link = 1
+        self.lengths = 0
         self.interface_memory = memoryview(bytearray(8 * WORDS_OF_INTERFACE)).cast("q")
         self.interfaces = signed_words_in(self.interface_memory)
         self.interface_count = 0
@@ -177,22 +178,33 @@ class Engine:
         self.broken = 0
         self.interface_count = 0
 
-    def begin_pcap(self, big: bool, header: int, scale: int, link: int) -> None:
-        """Expect pcap records: byte order, octets of a record header, nanoseconds to a tick, link type."""
+    def begin_pcap(self, big: bool, header: int, scale: int, link: int, lengths: int) -> None:
+        """Expect pcap records: byte order, octets of a record header, nanoseconds to a tick, link type.
+
+        *lengths* says how the two lengths of a record stand (formats/pcap.py).
+        """
         self.big = big
         self.record_header = header
         self.scale = scale
         self.link = link
+        self.lengths = lengths
         self.where = MIX2
 
     def pcap(self, octets: Octets, i: int, end: int) -> None:
         """Read the whole pcap records in octets[i:end], which is not empty."""
         d = octets_of(octets)
         with cython.nogil:
-            self.read_records(d, i, end)
+            if self.lengths:
+                self.records(d, i, end, self.lengths)
+            else:
+                self.read_records(d, i, end)
             self.hand_over(d)
 
     def read_records(self, d: Octets, i: int, end: int) -> None:
+        """Read pcap records whose lengths stand as they should."""
+        self.records(d, i, end, 0)
+
+    def records(self, d: Octets, i: int, end: int, lengths: int) -> None:
         """Read pcap records; the interpreter's lock is not held, so other threads run meanwhile."""
         header = self.record_header
         link = self.link
@@ -202,6 +214,8 @@ class Engine:
                 seconds, ticks, size, wire = u32(d, i), u32(d, i + 4), u32(d, i + 8), u32(d, i + 12)
             else:
                 seconds, ticks, size, wire = l32(d, i), l32(d, i + 4), l32(d, i + 8), l32(d, i + 12)
+            if lengths == 2 or (lengths == 1 and size > wire):
+                size, wire = wire, size
             if size > MAX_RECORD:
                 self.broken = D_RECORD
                 self.claimed = size
