@@ -254,6 +254,7 @@ ETHER_TYPES = (
     Protocol(0x892F, "HSR", H_TYPED, size=6),
     Protocol(0x893F, "E-TAG (802.1BR)", H_TYPED, size=8),
     Protocol(NSH, "network service header", H_NSH),
+    Protocol(0xF1C1, "R-TAG (802.1CB)", H_TYPED, size=6),
     Protocol(0x9100, "VLAN (QinQ)", H_VLAN),
     Protocol(0x9200, "VLAN (QinQ)", H_VLAN),
     *(

@@ -158,6 +158,13 @@ def is_frame(d: Octets, c: Cursor, p: int) -> bool:
     return kind < 0x600 and kind <= c.stop - p and u32(d, p) >> 8 == 0x424203
 
 
+def is_tagged(d: Octets, c: Cursor, p: int) -> bool:
+    """Whether at *p* there may be an Ethernet frame with a header that announces another one."""
+    return c.end - p >= 16 and u16(d, p + 12) in (
+        *(0x22F3, 0x4305, 0x8847, 0x8864, 0x88E5, 0x88E7, 0x8903, 0x8909, 0x8926, 0x892F, 0x893F, 0x894F, 0xF1C1),
+    )
+
+
 # -- what is called by its number --------------------------------------------------------------------------------------
 
 
@@ -182,6 +189,10 @@ def mpls_payload(d: Octets, c: Cursor) -> int:
         return GO_ON
     if nibble == 0 and is_frame(d, c, p + 4):  # behind a control word
         c.p += 4
+        return GO_ON
+    if not is_ipv4(d, c, p) and not is_ipv6(d, c, p) and (is_tagged(d, c, p) or (nibble == 0 and is_tagged(d, c, p + 4))):
+        c.p += 0 if is_tagged(d, c, p) else 4
+        c.guess = c.guess or MPLS_UNKNOWN
         return GO_ON
     if nibble in (4, 6):
         c.kind = BY_NIBBLE
@@ -226,7 +237,7 @@ def gre_payload(d: Octets, c: Cursor, kind: int, sequence: int) -> int:
     if kind == 0x883E:  # WCCP: perhaps with a redirect header
         c.p += 0 if d[c.p] >> 4 == 4 else 4
         return IPV4
-    if 0x8200 <= kind <= 0x83F0 and kind & 15 == 0:  # Aruba
+    if 0x8200 <= kind <= 0x8370 and kind & 15 == 0:  # Aruba
         return WIFI
     if kind < 0x600:
         return LLC_OTHER if kind == 0xFE else GRE_UNKNOWN
@@ -255,6 +266,8 @@ def macsec(d: Octets, c: Cursor) -> int:
         return R_TAG
     c.kind = u16(d, c.p + size)
     c.p += size + 2
+    c.stop = max(c.stop - 16, c.p)  # what proves that it is unchanged
+    c.end = min(c.end, c.stop)
     return GO_ON
 
 
@@ -425,6 +438,14 @@ def l2tp_3(d: Octets, c: Cursor) -> int:
         if c.end - p >= 4 and u16(d, p) == 0xFF03 and (is_ipv4(d, c, p + 4) or is_ipv6(d, c, p + 4)):
             c.p = p
             c.kind = PPP
+            return GO_ON
+        tries += 1
+    tries = 0
+    while tries < 4:
+        if is_tagged(d, c, c.p + tries * 4):
+            c.p += tries * 4
+            c.kind = ETHERNET
+            c.guess = c.guess or IP_PROTOCOL + 115
             return GO_ON
         tries += 1
     return R_TUNNEL if c.cut and c.end - c.p < 70 else OTHER
