@@ -62,6 +62,11 @@ def macsec(what: Typed, *, sci: bool) -> bytes:
     return (b"\x20\0" if sci else b"\0\0") + bytes(4) + (MAC + b"\0\1" if sci else b"") + octets(what[0]) + what[1] + bytes(16)
 
 
+def of_vendors(frame: bytes) -> bytes:
+    """An Ethernet frame with addresses by whose vendors Wireshark tells it from a control word."""
+    return b"\0\x1b\x21\0\0\2\0\x1b\x21\0\0\1" + frame[12:]
+
+
 TAGS: dict[str, Callable[[Typed], Typed]] = {
     "802.1Q": lambda t: (0x8100, vlan(t[1], t[0])),
     "802.1ad": lambda t: (0x88A8, vlan(t[1], t[0])),
@@ -84,9 +89,9 @@ TAGS: dict[str, Callable[[Typed], Typed]] = {
 #: Of these IP alone follows.
 IP_TAGS: dict[str, Callable[[bytes], Typed]] = {
     "MPLS": lambda p: (0x8847, mpls(p, 16, 17)),
-    "MPLS pseudowire": lambda p: (0x8847, mpls(ethernet(p), 16)),
-    "MPLS pseudowire, VLAN": lambda p: (0x8847, mpls(ethernet(vlan(p, ethertype_of(p)), 0x8100), 16)),
-    "MPLS pseudowire with control word": lambda p: (0x8847, mpls(bytes(4) + ethernet(p), 16)),
+    "MPLS pseudowire": lambda p: (0x8847, mpls(of_vendors(ethernet(p)), 16)),
+    "MPLS pseudowire, VLAN": lambda p: (0x8847, mpls(of_vendors(ethernet(vlan(p, ethertype_of(p)), 0x8100)), 16)),
+    "MPLS pseudowire with control word": lambda p: (0x8847, mpls(bytes(4) + of_vendors(ethernet(p)), 16)),
     "PPPoE": lambda p: (0x8864, frames.pppoe(p)),
 }
 
@@ -99,6 +104,12 @@ class Tunnel:
     wrap: Callable[[bytes], bytes]
     ethernet: bool = False
     versions: tuple[int, ...] = (4, 6)
+
+    @property
+    def guess(self) -> bool:
+        """Whether it stands in UDP, or what is in it has to be guessed."""
+        frame = self.wrap(frames.ethernet(frames.in_ipv4(b"\x45")) if self.ethernet else frames.in_ipv4(b"\x45"))
+        return frame[9] == frames.UDP or self.name.startswith("L2TP")
 
 
 def erspan(frame: bytes) -> bytes:
@@ -352,12 +363,19 @@ CARRIERS = (
 
 @dataclass(frozen=True)
 class Case:
-    """One way from a frame to an IP packet of these versions."""
+    """One way from a frame to an IP packet of these versions, innermost part first."""
 
-    name: str
+    parts: tuple[str, ...]
     number: int
     wrap: Callable[[bytes], bytes]
     versions: tuple[int, ...] = (4, 6)
+
+    def __str__(self) -> str:
+        return " in ".join(self.parts)
+
+
+#: What is put into one of these is IPv6 outside.
+_OUTSIDE_6 = ("IP in IPv6", "GRE in IPv6", "Ethernet in IPv6")
 
 
 def _wraps(tunnel: Tunnel, packet: bytes) -> bytes:
@@ -366,60 +384,36 @@ def _wraps(tunnel: Tunnel, packet: bytes) -> bytes:
 
 def single() -> list[Case]:
     """Each carrier, tag and tunnel by itself."""
-    cases = [Case(carrier.name, carrier.number, carrier.carry) for carrier in CARRIERS]
-    cases += [Case(name, 1, lambda p, t=tag: _frame(t(typed(p)))) for name, tag in TAGS.items()]  # type: ignore[misc]
-    cases += [Case(name, 1, lambda p, t=tag: _frame(t(p))) for name, tag in IP_TAGS.items()]  # type: ignore[misc]
-    cases += [Case(t.name, 1, lambda p, t=t: ethernet(_wraps(t, p)), t.versions) for t in TUNNELS]  # type: ignore[misc]
+    cases = [Case((carrier.name,), carrier.number, carrier.carry) for carrier in CARRIERS]
+    cases += [Case((name,), 1, lambda p, t=tag: _frame(t(typed(p)))) for name, tag in TAGS.items()]
+    cases += [Case((name,), 1, lambda p, t=tag: _frame(t(p))) for name, tag in IP_TAGS.items()]
+    cases += [Case((t.name,), 1, lambda p, t=t: ethernet(_wraps(t, p)), t.versions) for t in TUNNELS]
     return cases
 
 
 def combined() -> list[Case]:
     """Each tag and tunnel in each carrier, each tag in each tag, each tunnel in each tag and tunnel, and so on."""
     cases: list[Case] = []
-
-    def add(name: str, number: int, wrap: Callable[[bytes], bytes], versions: tuple[int, ...] = (4, 6)) -> None:
-        cases.append(Case(name, number, wrap, versions))
-
-    for carrier in CARRIERS:
-        for tunnel in TUNNELS:
-            add(
-                f"{tunnel.name} in {carrier.name}",
-                carrier.number,
-                lambda p, c=carrier, t=tunnel: c.carry(_wraps(t, p)),  # type: ignore[misc]
-                tunnel.versions,
-            )
-        if wrap := carrier.wrap:
-            for name, tag in TAGS.items():
-                add(f"{name} in {carrier.name}", carrier.number, lambda p, w=wrap, t=tag: w(t(typed(p))))  # type: ignore[misc]
-            for name, ip_tag in IP_TAGS.items():
-                add(f"{name} in {carrier.name}", carrier.number, lambda p, w=wrap, t=ip_tag: w(t(p)))  # type: ignore[misc]
-    for outer_name, outer in TAGS.items():
-        for name, tag in TAGS.items():
-            add(f"{name} in {outer_name}", 1, lambda p, o=outer, t=tag: _frame(o(t(typed(p)))))  # type: ignore[misc]
-        for name, ip_tag in IP_TAGS.items():
-            add(f"{name} in {outer_name}", 1, lambda p, o=outer, t=ip_tag: _frame(o(t(p))))  # type: ignore[misc]
-        for tunnel in TUNNELS:
-            add(
-                f"{tunnel.name} in {outer_name}",
-                1,
-                lambda p, o=outer, t=tunnel: _frame(o(typed(_wraps(t, p)))),  # type: ignore[misc]
-                tunnel.versions,
-            )
+    for c in CARRIERS:
+        cases += [Case((t.name, c.name), c.number, lambda p, c=c, t=t: c.carry(_wraps(t, p)), t.versions) for t in TUNNELS]
+        if w := c.wrap:
+            cases += [Case((name, c.name), c.number, lambda p, w=w, t=t: w(t(typed(p)))) for name, t in TAGS.items()]
+            cases += [Case((name, c.name), c.number, lambda p, w=w, t=t: w(t(p))) for name, t in IP_TAGS.items()]
+    for outer, o in TAGS.items():
+        cases += [Case((name, outer), 1, lambda p, o=o, t=t: _frame(o(t(typed(p))))) for name, t in TAGS.items()]
+        cases += [Case((name, outer), 1, lambda p, o=o, t=t: _frame(o(t(p)))) for name, t in IP_TAGS.items()]
+        cases += [
+            Case((t.name, outer), 1, lambda p, o=o, t=t: _frame(o(typed(_wraps(t, p)))), t.versions) for t in TUNNELS
+        ]
     for around in TUNNELS:
-        for tunnel in TUNNELS:
-            # What is put into a tunnel is IPv4 but for these two.
-            if (6 if tunnel.name in {"IP in IPv6", "GRE in IPv6", "Ethernet in IPv6"} else 4) in around.versions:
-                add(
-                    f"{tunnel.name} in {around.name}",
-                    1,
-                    lambda p, o=around, t=tunnel: ethernet(_wraps(o, _wraps(t, p))),  # type: ignore[misc]
-                    tunnel.versions,
-                )
+        cases += [
+            Case((t.name, around.name), 1, lambda p, o=around, t=t: ethernet(_wraps(o, _wraps(t, p))), t.versions)
+            for t in TUNNELS
+            if (6 if t.name in _OUTSIDE_6 else 4) in around.versions
+        ]
         if around.ethernet:
-            for name, tag in TAGS.items():
-                add(
-                    f"{name} in {around.name}",
-                    1,
-                    lambda p, o=around, t=tag: ethernet(o.wrap(_frame(t(typed(p))))),  # type: ignore[misc]
-                )
+            cases += [
+                Case((name, around.name), 1, lambda p, o=around, t=t: ethernet(o.wrap(_frame(t(typed(p))))))
+                for name, t in TAGS.items()
+            ]
     return cases

@@ -543,7 +543,7 @@ def is_known(kind: int) -> bool:
 def name_of(kind: int) -> str:
     """Return the name of what is counted under this kind."""
     row = _named().get(kind)
-    if row and (row.reader != H_NONE or IP_PROTOCOL > kind >= BY_NIBBLE):
+    if row and (is_known(kind) or BY_NIBBLE <= kind < IP_PROTOCOL):
         return row.name
     if kind >= PPP_PROTOCOL:
         what = f"PPP protocol 0x{kind - PPP_PROTOCOL:04x}"

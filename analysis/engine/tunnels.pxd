@@ -10,6 +10,8 @@ cdef bint is_ipv4(bytes_at d, Cursor* c, Py_ssize_t p) noexcept nogil
 cdef bint is_ipv6(bytes_at d, Cursor* c, Py_ssize_t p) noexcept nogil
 @cython.locals(tags=u64, kind=u64)
 cdef bint is_frame(bytes_at d, Cursor* c, Py_ssize_t p) noexcept nogil
+@cython.locals(kind=u64)
+cdef bint is_tagged(bytes_at d, Cursor* c, Py_ssize_t p) noexcept nogil
 @cython.locals(bottom=u64)
 cdef i64 mpls(bytes_at d, Cursor* c) noexcept nogil
 @cython.locals(p=Py_ssize_t, nibble=u64)

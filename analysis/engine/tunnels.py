@@ -41,6 +41,7 @@ if not cython.compiled:
         H_VXLAN_GPE,
         IPV4,
         IPV6,
+        IP_PROTOCOL,
         LINK_TYPE,
         LLC_OTHER,
         MACSEC_CLOSED,
@@ -51,6 +52,7 @@ if not cython.compiled:
         NSH_UNKNOWN,
         OTHER,
         PPP,
+        PPPOE,
         R_FRAGMENT,
         R_GRE,
         R_TAG,
@@ -129,8 +131,11 @@ def is_ipv4(d: Octets, c: Cursor, p: int) -> bool:
 
 
 def is_ipv6(d: Octets, c: Cursor, p: int) -> bool:
-    """Whether at *p* there is an IPv6 header with a right version, and a length to which all but a checksum belongs."""
-    if c.end - p < 40 or d[p] >> 4 != 6:
+    """Whether at *p* there is an IPv6 header with a right version, and a length to which all but a checksum belongs.
+
+    An answer of a name server whose number begins with 6 claims a length of 1.
+    """
+    if c.end - p < 40 or d[p] >> 4 != 6 or u16(d, p + 4) < 8:
         return False
     rest = c.stop - p - 40 - u16(d, p + 4)
     return (rest >= 0 or c.fragment != 0) and rest <= 8
@@ -160,8 +165,14 @@ def is_frame(d: Octets, c: Cursor, p: int) -> bool:
 
 def is_tagged(d: Octets, c: Cursor, p: int) -> bool:
     """Whether at *p* there may be an Ethernet frame with a header that announces another one."""
-    return c.end - p >= 16 and u16(d, p + 12) in (
-        *(0x22F3, 0x4305, 0x8847, 0x8864, 0x88E5, 0x88E7, 0x8903, 0x8909, 0x8926, 0x892F, 0x893F, 0x894F, 0xF1C1),
+    if c.end - p < 16:
+        return False
+    kind = u16(d, p + 12)
+    # Those of protocols.ETHER_TYPES.
+    return (
+        kind in (0x22F3, 0x4305, MPLS, PPPOE, NSH, 0xF1C1)
+        or kind in (0x88E5, 0x88E7, 0x8903, 0x8909)
+        or kind in (0x8926, 0x892F, 0x893F)
     )
 
 
