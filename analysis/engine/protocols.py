@@ -87,6 +87,7 @@ from .layout import (
     LLC,
     LLC_OTHER,
     MACSEC_CLOSED,
+    MAX_DEPTH,
     MPLS,
     MPLS_CONTROL,
     MPLS_UNKNOWN,
@@ -568,3 +569,79 @@ def accounted(counts: Mapping[int, int], *, unknown: bool) -> dict[str, int]:
 
 
 # -- docs/protocols.md -------------------------------------------------------------------------------------------------
+
+_DOCUMENT = """\
+# What is read
+
+Written by `python -m analysis.engine.protocols > docs/protocols.md`; a test keeps it current.
+
+A frame is read header by header, at most {depth} of them, to the innermost IP packet. Each frame of a capture is counted
+once: as a TCP segment, as a duplicate of one, by the name of what it carries instead of TCP, by the name of what nobody
+here reads (it may carry TCP: a report says so, and never "none" beside it), or with the reason why it could not be
+decoded (cut short, malformed, a fragment after the first).
+
+- **read**: what is in it is looked into.
+- **no TCP**: known to carry none that can be seen. What is encrypted or compressed is here, and named so.
+- **not read**: known by name. What has no row at all is counted by its number.
+
+## Link types
+
+By the numbers of [tcpdump.org](https://www.tcpdump.org/linktypes.html). PPI, PKTAP and ERF name another one inside.
+
+{links}
+
+## EtherTypes
+
+Behind Ethernet, VLAN tags, Linux cooked headers, SNAP, GRE and Geneve. Of MACsec what is not encrypted is read, of 802.11
+data frames that are neither encrypted nor hold several packets, of B.A.T.M.A.N. version 15.
+
+{types}
+
+## IP protocols
+
+{protocols}
+
+A source route (LSRR, SSRR) or an IPv6 routing header with hops left: the last address is the destination. GRE also carries
+ERSPAN I to III, WCCP, PPTP's PPP, and Aruba's 802.11; MPLS also Ethernet, with or without a control word (a pseudowire).
+
+## Tunnels in UDP
+
+A port proves nothing (37008 is a port that Linux gives to clients), so a tunnel counts only if an IP header in it proves
+it: version, lengths, and in IPv4 the checksum. So does a pseudowire behind MPLS labels, and L2TPv3, whose headers do not
+tell how long they are. Else the frame is UDP, as it is on all other ports: tunnels there are not looked into.
+
+| port | tunnel |
+|---|---|
+{tunnels}
+
+## What has no number
+
+{others}
+"""
+
+
+def document() -> str:
+    """docs/protocols.md: what is read, what carries no TCP, and what is known by name only."""
+    either = {row.number: "" if row.size == 0 else ", also as the source port" for row in TUNNELS}
+    return _DOCUMENT.format(
+        depth=MAX_DEPTH,
+        links=_table("link type", LINK_TYPES, str),
+        types=_table("EtherType", ETHER_TYPES, "0x{:04x}".format),
+        protocols=_table("protocol", IP_PROTOCOLS, str),
+        tunnels="\n".join(f"| {row.number}{either[row.number]} | {row.name} |" for row in TUNNELS),
+        others=_table("", [row for row in UNNUMBERED if row.reader <= H_OTHER], lambda _: ""),
+    )
+
+
+def _table(title: str, table: Iterable[Protocol], number: Callable[[int], str]) -> str:
+    """A table in Markdown of the rows of one here, by their numbers."""
+    said = {H_NONE: "not read", H_OTHER: "no TCP"}
+    lines = [
+        f"| {number(row.number)} | {row.name} | {said.get(row.reader, 'read')} |".replace("|  | ", "| ")
+        for row in sorted(table)
+    ]
+    return "\n".join([f"| {title} | name | |".replace("|  | ", "| "), "|---|---|---|" if title else "|---|---|", *lines])
+
+
+if __name__ == "__main__":
+    print(document(), end="")  # noqa: T201 - it writes a document here

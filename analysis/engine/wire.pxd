@@ -4,6 +4,8 @@ from .headers cimport Headers
 from .layout cimport *
 from .octets cimport *
 
+cdef inline u64 place_of(bytes_at d, Py_ssize_t p, u64 where) noexcept nogil
+
 @cython.final
 cdef class Engine:
     cdef public Conversations table

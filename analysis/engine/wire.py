@@ -78,6 +78,11 @@ if TYPE_CHECKING:
 COMPILED: bool = cython.compiled
 
 
+def place_of(d: Octets, p: int, where: int) -> int:
+    """Return where a common frame was seen: what links.tagged() and then headers.ipv4() make of *where*."""
+    return (folded(load_u64(d, p) ^ where, load_u64(d, p + 4) ^ MIX1) ^ d[p + 22] * MIX_TTL) & LOW32
+
+
 class Engine:
     """Reads the octets of one capture, and steps the conversation table with its segments.
 
@@ -483,8 +488,7 @@ class Engine:
         one.data = total - 20 - size
         one.time = time
         one.wired = (u32(d, p) | u32(d, p + 4) | u32(d, p + 8)) != 0  # loopback leaves the addresses zero
-        # As headers.py has it: ethernet(), then ipv4().
-        one.place = (folded(load_u64(d, p) ^ self.where, load_u64(d, p + 4) ^ MIX1) ^ d[p + 22] * MIX_TTL) & LOW32
+        one.place = place_of(d, p, self.where)
         one.six = 0
         return self.segment(d, one, p + 14, p + 26, p + 30, p + 34)
 

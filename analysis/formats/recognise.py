@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import struct
+
 from ..errors import NotACapture
 from . import pcap, pcapng
 
@@ -14,8 +17,18 @@ _HINTS = (
     (b"\x7fELF", "it is a program"),
     (b"%PDF", "it is a PDF document"),
     (b"PK\x03\x04", "it is a zip archive: unpack it first"),
-    (b"snoop\0", "it is a snoop capture: convert it with editcap"),
     (b"{", "it looks like JSON"),
+)
+
+#: Captures of other programs, by their first octets (as Wireshark's wiretap tells them): editcap converts each.
+_FOREIGN = (
+    (b"snoop\0\0\0", "a snoop capture"),
+    (b"RTSS", "a Network Monitor 1 capture"),
+    (b"GMBU", "a Network Monitor 2 capture"),
+    (b"iptrace 1.0", "an iptrace capture"),
+    (b"iptrace 2.0", "an iptrace capture"),
+    (b"TRSNIFF data    \x1a", "a Sniffer capture"),
+    (b"XCP\0", "a Sniffer (Windows) capture"),
 )
 
 
@@ -39,8 +52,22 @@ def not_a_capture(name: str, head: bytes) -> str:
     for magic, hint in _HINTS:
         if head.startswith(magic):
             return f"{name} is not a capture: {hint}"
+    foreign = "an Endace ERF capture" if _is_erf(head) else ""
+    foreign = next((what for magic, what in _FOREIGN if head.startswith(magic)), foreign)
+    if foreign:
+        return f"{name} is {foreign}: convert it first, with `editcap -F pcap {shlex.quote(name)} converted.pcap`"
     if len(head) < ENOUGH and (head[:4] == pcapng.SECTION[: len(head)] or pcap.byte_order(head[:4])):
         return f"{name} is cut off inside the file header: capture it again"
     if head and all(32 <= octet < 127 or octet in b"\t\r\n" for octet in head):
         return f"{name} is not a capture: it is text"
     return f"{name} is not a capture: it begins neither as pcap nor as pcapng"
+
+
+def _is_erf(head: bytes) -> bool:
+    """Whether a file begins as one record of ERF after the other does, which has no magic number: a time since 1996,
+    flags, a type that is known, lengths that fit each other.
+    """
+    if len(head) < ENOUGH:
+        return False
+    seconds, kind, flags, size, wire = struct.unpack_from("<4xIBB", head) + struct.unpack_from(">HxxH", head, 10)
+    return seconds > 820_000_000 and 0 < kind & 0x7F < 49 and flags < 64 and 16 < size <= wire + 64
