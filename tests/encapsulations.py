@@ -59,7 +59,14 @@ def batman(kind: int, frame: bytes) -> bytes:
 
 def macsec(what: Typed, *, sci: bool) -> bytes:
     """MACsec that protects without encryption, with what checks it."""
-    return (b"\x20\0" if sci else b"\0\0") + bytes(4) + (MAC + b"\0\1" if sci else b"") + octets(what[0]) + what[1] + bytes(16)
+    return (
+        (b"\x20\0" if sci else b"\0\0")
+        + bytes(4)
+        + (MAC + b"\0\1" if sci else b"")
+        + octets(what[0])
+        + what[1]
+        + bytes(16)
+    )
 
 
 def of_vendors(frame: bytes) -> bytes:
@@ -325,7 +332,9 @@ CARRIERS = (
     Carrier("IP over IEEE 1394", 138, lambda t: bytes(16) + octets(t[0]) + t[1]),
     Carrier("IP over InfiniBand", 242, lambda t: bytes(40) + octets(t[0]) + b"\0\0" + t[1]),
     Carrier("ARCnet", 7, None, lambda p: b"\1\2" + (b"\xd4" if p[0] >> 4 == 4 else b"\xc4") + b"\0\0\1" + p),
-    Carrier("ARCnet of Linux", 129, None, lambda p: b"\1\2\0\0" + (b"\xd4" if p[0] >> 4 == 4 else b"\xc4") + b"\0\0\1" + p),
+    Carrier(
+        "ARCnet of Linux", 129, None, lambda p: b"\1\2\0\0" + (b"\xd4" if p[0] >> 4 == 4 else b"\xc4") + b"\0\0\1" + p
+    ),
     Carrier("Frame Relay", 107, None, frame_relay),
     Carrier("Frame Relay with SNAP", 107, lambda t: b"\x18\x41\3\0\x80\0\0\0" + octets(t[0]) + t[1]),
     Carrier("Frame Relay of Cisco", 107, lambda t: b"\x18\x41" + octets(t[0]) + t[1]),
@@ -340,7 +349,9 @@ CARRIERS = (
     Carrier("802.11 with radiotap", 127, lambda t: radiotap(_data(t))),
     Carrier("802.11 with radiotap and time", 127, lambda t: radiotap(_data(t), time=True, flags=0)),
     Carrier("802.11 padded", 127, lambda t: radiotap(_data(t, qos=True, padded=True), time=True, flags=0x20)),
-    Carrier("802.11 with Prism", 119, lambda t: struct.pack("<II16s", 0x44, 144, b"wlan0").ljust(144, b"\0") + _data(t)),
+    Carrier(
+        "802.11 with Prism", 119, lambda t: struct.pack("<II16s", 0x44, 144, b"wlan0").ljust(144, b"\0") + _data(t)
+    ),
     Carrier("802.11 with AVS", 163, lambda t: struct.pack(">II", 0x80211001, 64).ljust(64, b"\0") + _data(t)),
     Carrier("PPI with Ethernet", 192, lambda t: struct.pack("<BBHI", 0, 0, 8, 1) + _frame(t)),
     Carrier("PPI with 802.11", 192, lambda t: struct.pack("<BBHI", 0, 0, 8, 105) + _data(t)),
@@ -353,11 +364,15 @@ CARRIERS = (
     Carrier("ERF with more headers", 197, lambda t: erf(b"\0\0" + _frame(t), 2, more=2)),
     Carrier("ERF with IP", 197, None, lambda p: erf(p, 22 if p[0] >> 4 == 4 else 23)),
     Carrier("netANALYZER", 240, lambda t: b"\0\0\0\0" + _frame(t)),
-    Carrier("netANALYZER with preamble", 241, lambda t: b"\0\0\0\0" + b"\x55" * 7 + b"\xd5" + _frame(t)),
+    Carrier("TZSP as a link type", 128, lambda t: b"\1\0\0\1\1" + _frame(t)),
+    Carrier("MPLS as a link type", 219, None, lambda p: mpls(p, 16)),
+    Carrier("Solaris ipnet", 226, None, lambda p: b"\2\2\0\0" + bytes(20) + p),
+    Carrier("Linux cooked, PPP", 113, None, lambda p: frames.sll(ppp(p), protocol=7)),
+    Carrier("Linux cooked, HDLC", 113, lambda t: frames.sll(b"\x0f\0" + octets(t[0]) + t[1], protocol=0x19)),
     Carrier("Broadcom tag", 281, lambda t: MAC + MAC + b"\0\0\0\1" + octets(t[0]) + t[1]),
     Carrier("Broadcom tag in front", 282, lambda t: b"\0\0\0\1" + _frame(t)),
-    Carrier("Marvell DSA tag", 283, lambda t: MAC + MAC + b"\xc0\0\0\1" + octets(t[0]) + t[1]),
-    Carrier("Marvell EDSA tag", 284, lambda t: MAC + MAC + b"\xda\xda\0\0\xc0\0\0\1" + octets(t[0]) + t[1]),
+    Carrier("Marvell DSA tag", 284, lambda t: MAC + MAC + b"\xc0\0\0\1" + octets(t[0]) + t[1]),
+    Carrier("Marvell EDSA tag", 285, lambda t: MAC + MAC + b"\xda\xda\0\0\xc0\0\0\1" + octets(t[0]) + t[1]),
 )
 
 
@@ -395,7 +410,9 @@ def combined() -> list[Case]:
     """Each tag and tunnel in each carrier, each tag in each tag, each tunnel in each tag and tunnel, and so on."""
     cases: list[Case] = []
     for c in CARRIERS:
-        cases += [Case((t.name, c.name), c.number, lambda p, c=c, t=t: c.carry(_wraps(t, p)), t.versions) for t in TUNNELS]
+        cases += [
+            Case((t.name, c.name), c.number, lambda p, c=c, t=t: c.carry(_wraps(t, p)), t.versions) for t in TUNNELS
+        ]
         if w := c.wrap:
             cases += [Case((name, c.name), c.number, lambda p, w=w, t=t: w(t(typed(p)))) for name, t in TAGS.items()]
             cases += [Case((name, c.name), c.number, lambda p, w=w, t=t: w(t(p))) for name, t in IP_TAGS.items()]

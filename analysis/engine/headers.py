@@ -41,18 +41,16 @@ if not cython.compiled:
         H_TYPED,
         H_UDP,
         H_VLAN,
+        IP_PROTOCOL,
         IPV4,
         IPV6,
-        IP_PROTOCOL,
-        LINKS,
         LINK_TYPE,
+        LINKS,
         MAX_DEPTH,
         MIX_TTL,
         NOT_IP,
         OTHER,
         QUOTED,
-        READ_KINDS,
-        ROUTE_UNKNOWN,
         R_DEPTH,
         R_FRAGMENT,
         R_IP4_BAD,
@@ -62,6 +60,8 @@ if not cython.compiled:
         R_IP6_EXT,
         R_LINK,
         R_TUNNEL,
+        READ_KINDS,
+        ROUTE_UNKNOWN,
         Cursor,
     )
     from .links import (
@@ -122,7 +122,7 @@ class Headers:
             return self.read(d, c, self.by_link[c.kind - LINK_TYPE])
         return OTHER
 
-    def read(self, d: Octets, c: Cursor, row: int) -> int:  # noqa: PLR0912 - an arm a header
+    def read(self, d: Octets, c: Cursor, row: int) -> int:
         """Read the header that this row of the tables is about."""
         reader, size = self.rows[row * 3], self.rows[row * 3 + 1]
         if reader == H_IPV4:

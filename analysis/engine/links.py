@@ -45,11 +45,11 @@ if not cython.compiled:
         PPP_CLOSED,
         PPP_CONTROL,
         PPP_PROTOCOL,
-        RADIOTAP,
-        RECORD_UNKNOWN,
         R_FRAGMENT,
         R_LINK,
         R_TAG,
+        RADIOTAP,
+        RECORD_UNKNOWN,
         SNAP_OTHER,
         SNAP_UNKNOWN,
         WIFI,
@@ -151,7 +151,7 @@ def cooked_2(d: Octets, c: Cursor) -> int:
 
 
 def cooked_protocol(c: Cursor, hardware: int, protocol: int) -> int:
-    """What a cooked header says comes next: an EtherType, unless the hardware has none (Linux: if_arp.h, if_ether.h)."""
+    """What a cooked header says comes next: an EtherType, unless the hardware has none (Linux: if_arp.h)."""
     c.kind = protocol
     if hardware == 803:
         c.kind = RADIOTAP
@@ -159,6 +159,10 @@ def cooked_protocol(c: Cursor, hardware: int, protocol: int) -> int:
         c.kind = WIFI
     elif protocol == 4:
         c.kind = LLC
+    elif protocol == 7:
+        c.kind = PPP
+    elif protocol == 0x19:
+        c.kind = LINK_TYPE + 104  # Cisco HDLC
     elif protocol < 0x600 or hardware == 824:  # 824: netlink
         c.kind = COOKED_OTHER
         return OTHER
@@ -245,10 +249,10 @@ def llc(d: Octets, c: Cursor) -> int:
     return OTHER
 
 
-# -- further link types, and what is carried like one -------------------------------------------------------------------
+# -- further link types, and what is carried like one ------------------------------------------------------------------
 
 
-def link(d: Octets, c: Cursor, reader: int) -> int:  # noqa: C901, PLR0911 - an arm a header
+def link(d: Octets, c: Cursor, reader: int) -> int:
     """Read a link header by the number of its reader."""
     seen(c, c.kind)
     if reader == H_RADIOTAP:

@@ -79,11 +79,11 @@ from .layout import (
     H_VXLAN,
     H_VXLAN_GPE,
     H_WIFI,
+    IP_PROTOCOL,
     IPV4,
     IPV6,
-    IP_PROTOCOL,
-    LINKS,
     LINK_TYPE,
+    LINKS,
     LLC,
     LLC_OTHER,
     MACSEC_CLOSED,
@@ -95,10 +95,10 @@ from .layout import (
     NSH,
     NSH_UNKNOWN,
     PPP,
-    PPPOE,
     PPP_CLOSED,
     PPP_CONTROL,
     PPP_PROTOCOL,
+    PPPOE,
     RADIOTAP,
     READ_KINDS,
     RECORD_UNKNOWN,
@@ -113,7 +113,7 @@ from .layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 class Protocol(NamedTuple):
@@ -155,29 +155,32 @@ LINK_TYPES = (
     Protocol(119, "802.11 with a Prism header", H_AVS),
     Protocol(122, "IP over Fibre Channel", H_SEEN, LLC, 16),
     Protocol(127, "802.11 with radiotap", H_RADIOTAP),
+    Protocol(128, "TZSP", H_TZSP),
     Protocol(129, "ARCnet (Linux)", H_ARCNET),
     Protocol(138, "IP over IEEE 1394 (Apple)", H_TYPED, size=18),
     Protocol(149, "PKTAP (as user type 2)", H_PKTAP),
     Protocol(163, "802.11 with an AVS header", H_AVS),
     Protocol(166, "PPP of pppd with direction", H_SEEN, PPP, 2),
+    Protocol(175, "Endace ERF with Ethernet", H_ERF),
     Protocol(178, "Juniper Ethernet", H_JUNIPER),
     Protocol(192, "PPI", H_PPI),
     Protocol(197, "Endace ERF", H_ERF),
     Protocol(204, "PPP with direction", H_SEEN, PPP, 1),
     Protocol(205, "Cisco HDLC with direction", H_SEEN, LINK_TYPE + 104, 1),
     Protocol(206, "Frame Relay with direction", H_SEEN, LINK_TYPE + 107, 1),
+    Protocol(219, "MPLS", H_SKIP, MPLS),
+    Protocol(226, "Solaris ipnet", H_SEEN, BY_NIBBLE, 24),
     Protocol(228, "raw IPv4", H_SKIP, IPV4),
     Protocol(229, "raw IPv6", H_SKIP, IPV6),
     Protocol(239, "Linux netfilter log", H_NFLOG),
     Protocol(240, "netANALYZER", H_SKIP, ETHERNET, 4),
-    Protocol(241, "netANALYZER with preamble", H_SKIP, ETHERNET, 12),
     Protocol(242, "IP over InfiniBand", H_TYPED, 2, 44),
     Protocol(258, "PKTAP", H_PKTAP),
     Protocol(276, "Linux cooked v2", H_SLL2),
     Protocol(281, "Ethernet with a Broadcom tag", H_TAGGED, size=4),
     Protocol(282, "Ethernet behind a Broadcom tag", H_SEEN, ETHERNET, 4),
-    Protocol(283, "Ethernet with a Marvell DSA tag", H_TAGGED, size=4),
-    Protocol(284, "Ethernet with a Marvell EDSA tag", H_TAGGED, size=8),
+    Protocol(284, "Ethernet with a Marvell DSA tag", H_TAGGED, size=4),
+    Protocol(285, "Ethernet with a Marvell EDSA tag", H_TAGGED, size=8),
     *(
         Protocol(number, name, H_OTHER)
         for number, name in {
@@ -185,18 +188,33 @@ LINK_TYPES = (
             140: "SS7 MTP2",
             141: "SS7 MTP3",
             142: "SS7 SCCP",
-            144: "IrDA",
             165: "BACnet MS/TP",
+            184: "ARINC 429",
             190: "CAN 2.0B",
-            195: "802.15.4",
+            199: "IPMB (Kontron)",
+            209: "IPMB (Linux)",
+            210: "FlexRay",
+            212: "LIN",
+            216: "Linux input events",
             227: "CAN",
-            230: "802.15.4 without FCS",
             231: "D-Bus",
-            251: "Bluetooth Low Energy",
+            235: "DVB-CI",
+            245: "NFC LLCP",
+            246: "pfsync",
+            248: "SCTP",
+            250: "RTAC serial line",
             253: "Linux netlink",
-            254: "LIN",
+            257: "PROFIBUS",
+            260: "IPMI",
+            261: "Z-Wave R1, R2",
+            262: "Z-Wave R3",
             264: "ISO 14443",
-            273: "MIL-STD-1553",
+            265: "radio data system",
+            268: "SDLC",
+            270: "LoRaTap",
+            271: "VSOCK",
+            275: "DisplayPort AUX",
+            287: "Z-Wave serial",
         }.items()
     ),
     *(
@@ -204,30 +222,92 @@ LINK_TYPES = (
         for number, name in {
             2: "experimental Ethernet",
             3: "AX.25",
+            4: "ProNET",
+            5: "Chaosnet",
             8: "SLIP",
             99: "Symantec firewall",
-            106: "Classical IP over ATM (Linux)",
+            102: "SLIP of BSD/OS",
+            103: "PPP of BSD/OS",
+            106: "classical IP over ATM (Linux)",
             114: "LocalTalk",
+            120: "802.11 with an Aironet header",
+            121: "HDLC of HiPath",
             123: "ATM (SunATM)",
-            130: "Juniper multilink PPP",
-            137: "Juniper ATM1",
+            **{
+                number: f"Juniper {name}"
+                for number, name in {
+                    130: "multilink PPP",
+                    131: "multilink Frame Relay",
+                    132: "ES",
+                    133: "GGSN",
+                    134: "MFR",
+                    135: "ATM2",
+                    136: "services",
+                    137: "ATM1",
+                    164: "monitor",
+                    167: "PPPoE",
+                    168: "PPPoE over ATM",
+                    174: "PIC peer",
+                    179: "PPP",
+                    180: "Frame Relay",
+                    181: "Cisco HDLC",
+                    183: "voice",
+                    194: "ISM",
+                    200: "secure tunnel",
+                    232: "virtual system",
+                    233: "SRX",
+                    234: "Fibre Channel",
+                    238: "ATM CE",
+                }.items()
+            },
             143: "DOCSIS",
-            **{147 + n: f"user type {n}" for n in range(16) if n not in (2,)},
-            182: "Juniper Frame Relay",
-            181: "Juniper Cisco HDLC",
-            179: "Juniper PPP",
-            180: "Juniper Frame Relay",
+            144: "IrDA",
+            **{147 + place: f"user type {place}" for place in range(16) if place != 2},
+            169: "GPRS LLC",
+            182: "multilink Frame Relay",
+            186: "USB (FreeBSD)",
             187: "Bluetooth HCI",
+            188: "802.16",
             189: "USB (Linux)",
+            191: "802.15.4 (Linux)",
+            195: "802.15.4",
+            196: "SITA",
             201: "Bluetooth HCI with direction",
             202: "AX.25 with KISS",
+            203: "LAPD",
+            207: "LAPB with direction",
+            211: "MOST",
+            215: "802.15.4 with PHY",
+            217: "GSM Um",
+            218: "GSM Abis",
             220: "USB (Linux, padded)",
+            221: "DECT",
             224: "Fibre Channel",
+            225: "Fibre Channel with delimiters",
+            230: "802.15.4 without FCS",
+            236: "3GPP multiplexing",
+            237: "STANAG 5066",
+            241: "netANALYZER with preamble",
+            243: "MPEG-2 transport stream",
+            247: "InfiniBand",
             249: "USBPcap",
+            251: "Bluetooth Low Energy",
             252: "Wireshark upper PDU",
+            254: "Bluetooth (Linux monitor)",
+            255: "Bluetooth baseband",
+            256: "Bluetooth Low Energy with a pseudo-header",
             259: "EPON",
+            266: "USB (macOS)",
+            267: "OpenFlow",
+            272: "Bluetooth Low Energy (Nordic)",
+            273: "DOCSIS 3.1",
             274: "Ethernet with preamble (mPacket)",
-            292: "ETW",
+            280: "VPP graph dispatch",
+            283: "802.15.4 with metadata",
+            286: "ELEE",
+            288: "USB 2.0",
+            289: "ATSC link layer",
+            290: "Windows event trace",
         }.items()
     ),
 )
@@ -277,11 +357,14 @@ ETHER_TYPES = (
             0x6003: "DECnet",
             0x6004: "LAT",
             0x8035: "RARP",
-            0x809B: "AppleTalk",
+            0x8038: "DEC spanning tree",
             0x80F3: "AppleTalk ARP",
             0x8137: "IPX",
             0x8138: "IPX",
             0x8204: "QNX Qnet",
+            0x8102: "Wellfleet BOFL",
+            0x8181: "STP (Avaya)",
+            0x814C: "SNMP over Ethernet",
             0x8808: "Ethernet flow control",
             0x8809: "slow protocols (LACP)",
             0x8819: "CobraNet",
@@ -294,21 +377,23 @@ ETHER_TYPES = (
             0x8899: "Realtek remote control",
             0x889A: "HyperSCSI",
             0x88A2: "ATA over Ethernet",
-            0x88A4: "EtherCAT",
             0x88AB: "POWERLINK",
             0x88B8: "GOOSE",
             0x88B9: "GSE management",
             0x88BA: "sampled values",
+            0x88B4: "WAI",
             0x88C7: "EAPOL pre-authentication",
             0x88CA: "TIPC",
             0x88CC: "LLDP",
             0x88CD: "SERCOS III",
             0x88D9: "LLTD",
+            0x88DC: "WSMP",
             0x88E1: "HomePlug AV",
             0x88E3: "MRP",
             0x88F5: "MVRP",
             0x88F6: "MMRP",
             0x88F7: "PTP",
+            0x88F8: "NC-SI",
             0x88FB: "PRP",
             0x8902: "connectivity fault management",
             0x8906: "FCoE",
@@ -324,6 +409,8 @@ ETHER_TYPES = (
         Protocol(number, name)
         for number, name in {
             0x0805: "X.25",
+            0x809B: "AppleTalk",
+            0x88A4: "EtherCAT",
             0x0808: "Frame Relay ARP",
             0x876B: "compressed TCP/IP",
             0x880C: "GSMP",
@@ -331,7 +418,9 @@ ETHER_TYPES = (
             0x88B6: "local experimental",
             0x88B7: "local extended",
             0x890D: "802.11 encapsulation",
-            0x8911: "802.11 mesh",
+            0x88BB: "LWAPP",
+            0x88D2: "CDMA2000 A10",
+            0x8881: "CDMA2000 A10",
             0x8947: "GeoNetworking",
             0xA0ED: "6LoWPAN",
         }.items()
@@ -575,10 +664,10 @@ _DOCUMENT = """\
 
 Written by `python -m analysis.engine.protocols > docs/protocols.md`; a test keeps it current.
 
-A frame is read header by header, at most {depth} of them, to the innermost IP packet. Each frame of a capture is counted
-once: as a TCP segment, as a duplicate of one, by the name of what it carries instead of TCP, by the name of what nobody
-here reads (it may carry TCP: a report says so, and never "none" beside it), or with the reason why it could not be
-decoded (cut short, malformed, a fragment after the first).
+A frame is read header by header, at most {depth} of them, to the innermost IP packet. Each frame of a capture
+is counted once: as a TCP segment, as a duplicate of one, by the name of what it carries instead of TCP, by
+the name of what nobody here reads (it may carry TCP: a report says so, and never "none" beside it), or with
+the reason why it could not be decoded (cut short, malformed, a fragment after the first).
 
 - **read**: what is in it is looked into.
 - **no TCP**: known to carry none that can be seen. What is encrypted or compressed is here, and named so.
@@ -592,8 +681,8 @@ By the numbers of [tcpdump.org](https://www.tcpdump.org/linktypes.html). PPI, PK
 
 ## EtherTypes
 
-Behind Ethernet, VLAN tags, Linux cooked headers, SNAP, GRE and Geneve. Of MACsec what is not encrypted is read, of 802.11
-data frames that are neither encrypted nor hold several packets, of B.A.T.M.A.N. version 15.
+Behind Ethernet, VLAN tags, Linux cooked headers, SNAP, GRE and Geneve. Of MACsec what is not encrypted is
+read, of 802.11 data frames that are neither encrypted nor hold several packets, of B.A.T.M.A.N. version 15.
 
 {types}
 
@@ -601,14 +690,16 @@ data frames that are neither encrypted nor hold several packets, of B.A.T.M.A.N.
 
 {protocols}
 
-A source route (LSRR, SSRR) or an IPv6 routing header with hops left: the last address is the destination. GRE also carries
-ERSPAN I to III, WCCP, PPTP's PPP, and Aruba's 802.11; MPLS also Ethernet, with or without a control word (a pseudowire).
+A source route (LSRR, SSRR) or an IPv6 routing header with hops left: the last address is the destination.
+GRE also carries ERSPAN I to III, WCCP, PPTP's PPP, and Aruba's 802.11; MPLS also Ethernet, with or without a
+control word (a pseudowire).
 
 ## Tunnels in UDP
 
-A port proves nothing (37008 is a port that Linux gives to clients), so a tunnel counts only if an IP header in it proves
-it: version, lengths, and in IPv4 the checksum. So does a pseudowire behind MPLS labels, and L2TPv3, whose headers do not
-tell how long they are. Else the frame is UDP, as it is on all other ports: tunnels there are not looked into.
+A port proves nothing (37008 is a port that Linux gives to clients), so a tunnel counts only if an IP header
+in it proves it: version, lengths, and in IPv4 the checksum. The same goes for a pseudowire behind MPLS
+labels, and for L2TPv3, whose header does not tell how long it is. Else the frame is UDP, as it is on all other
+ports: tunnels there are not looked into.
 
 | port | tunnel |
 |---|---|
@@ -636,11 +727,11 @@ def document() -> str:
 def _table(title: str, table: Iterable[Protocol], number: Callable[[int], str]) -> str:
     """A table in Markdown of the rows of one here, by their numbers."""
     said = {H_NONE: "not read", H_OTHER: "no TCP"}
-    lines = [
-        f"| {number(row.number)} | {row.name} | {said.get(row.reader, 'read')} |".replace("|  | ", "| ")
-        for row in sorted(table)
-    ]
-    return "\n".join([f"| {title} | name | |".replace("|  | ", "| "), "|---|---|---|" if title else "|---|---|", *lines])
+    head = [f"| {title} | name | |", "|---|---|---|"] if title else ["| name | |", "|---|---|"]
+    for row in sorted(table):
+        first = f"| {number(row.number)} " if title else ""
+        head.append(f"{first}| {row.name} | {said.get(row.reader, 'read')} |")
+    return "\n".join(head)
 
 
 if __name__ == "__main__":

@@ -39,9 +39,9 @@ if not cython.compiled:
         H_TZSP,
         H_VXLAN,
         H_VXLAN_GPE,
+        IP_PROTOCOL,
         IPV4,
         IPV6,
-        IP_PROTOCOL,
         LINK_TYPE,
         LLC_OTHER,
         MACSEC_CLOSED,
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from ..model import Octets
 
 
-def tunnel(d: Octets, c: Cursor, reader: int) -> int:  # noqa: C901, PLR0911, PLR0912 - an arm a header
+def tunnel(d: Octets, c: Cursor, reader: int) -> int:
     """Read a tunnel's header by the number of its reader."""
     seen(c, reader)
     if reader == H_GRE:
@@ -201,7 +201,10 @@ def mpls_payload(d: Octets, c: Cursor) -> int:
     if nibble == 0 and is_frame(d, c, p + 4):  # behind a control word
         c.p += 4
         return GO_ON
-    if not is_ipv4(d, c, p) and not is_ipv6(d, c, p) and (is_tagged(d, c, p) or (nibble == 0 and is_tagged(d, c, p + 4))):
+    if is_ipv4(d, c, p) or is_ipv6(d, c, p):
+        c.kind = BY_NIBBLE
+        return GO_ON
+    if is_tagged(d, c, p) or (nibble == 0 and is_tagged(d, c, p + 4)):
         c.p += 0 if is_tagged(d, c, p) else 4
         c.guess = c.guess or MPLS_UNKNOWN
         return GO_ON
@@ -464,6 +467,8 @@ def l2tp_3(d: Octets, c: Cursor) -> int:
 
 def tzsp(d: Octets, c: Cursor) -> int:
     """TZSP, as MikroTik's sniffer sends it: what is in it, then fields up to the one that ends them."""
+    if c.end - c.p < 5:
+        return R_TUNNEL
     if d[c.p] != 1 or d[c.p + 1] > 1:
         return OTHER
     protocol = u16(d, c.p + 2)

@@ -46,8 +46,8 @@ if not cython.compiled:
         D_UNKNOWN_INTERFACE,
         D_VERSION,
         FOUND,
-        IPV4,
         IP_PROTOCOL,
+        IPV4,
         KINDS,
         LAST_SECOND,
         LONGEST_FILTER,
@@ -353,7 +353,7 @@ class Engine:
             p += 4
             if code == 0 or size > end - p:
                 break
-            if (code == 5 or code == 7) and size == 8:  # noqa: PLR1714 - C has no set
+            if code in (5, 7) and size == 8:
                 self.dropped(base, 4, self.order64(d, p))
             p += (size + 3) & ~3
         return 0

@@ -67,10 +67,11 @@ def file_header(head: bytes) -> FileHeader | None:
         return None
     magic, major, minor, _, _, snaplen, link = struct.unpack(f"{_sign(order)}IHHIIII", head[:LENGTH])
     record, scale = MAGIC[magic]
+    lengths = _VERSIONS.get((major, minor), IN_ORDER)
     known = (major, minor) in _VERSIONS and not link & _RESERVED
     # The upper bits of the link type's word may tell the length of the frame check sequence, in words of 16 bits.
     checked = (link >> 28) * 16 if link & 0x0400_0000 else 0
-    return FileHeader(order, record, scale, snaplen, link & 0xFFFF, checked, known, _VERSIONS.get((major, minor), IN_ORDER))
+    return FileHeader(order, record, scale, snaplen, link & 0xFFFF, checked, known, lengths)
 
 
 def record_header(order: Order) -> struct.Struct:

@@ -64,10 +64,9 @@ def not_a_capture(name: str, head: bytes) -> str:
 
 
 def _is_erf(head: bytes) -> bool:
-    """Whether a file begins as one record of ERF after the other does, which has no magic number: a time since 1996,
-    flags, a type that is known, lengths that fit each other.
-    """
+    """Whether a file begins as a record of ERF does, which has no magic number: a time since 1996, type, lengths."""
     if len(head) < ENOUGH:
         return False
-    seconds, kind, flags, size, wire = struct.unpack_from("<4xIBB", head) + struct.unpack_from(">HxxH", head, 10)
-    return seconds > 820_000_000 and 0 < kind & 0x7F < 49 and flags < 64 and 16 < size <= wire + 64
+    seconds, kind, flags = struct.unpack_from("<4xIBB", head)
+    size, wire = struct.unpack_from(">HxxH", head, 10)
+    return bool(seconds > 820_000_000 and 0 < kind & 0x7F < 49 and flags < 64 and 16 < size <= wire + 64)
