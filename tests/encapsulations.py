@@ -366,7 +366,9 @@ CARRIERS = (
     Carrier("netANALYZER", 240, lambda t: b"\0\0\0\0" + _frame(t)),
     Carrier("TZSP as a link type", 128, lambda t: b"\1\0\0\1\1" + _frame(t)),
     Carrier("MPLS as a link type", 219, None, lambda p: mpls(p, 16)),
-    Carrier("Solaris ipnet", 226, None, lambda p: b"\2\2\0\0" + bytes(20) + p),
+    Carrier(
+        "Solaris ipnet", 226, None, lambda p: struct.pack(">BBHI16x", 2, 2 if p[0] >> 4 == 4 else 26, 0, len(p)) + p
+    ),
     Carrier("Linux cooked, PPP", 113, None, lambda p: frames.sll(ppp(p), protocol=7)),
     Carrier("Linux cooked, HDLC", 113, lambda t: frames.sll(b"\x0f\0" + octets(t[0]) + t[1], protocol=0x19)),
     Carrier("Broadcom tag", 281, lambda t: MAC + MAC + b"\0\0\0\1" + octets(t[0]) + t[1]),

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import random
+import shlex
 import struct
 import subprocess
 from typing import TYPE_CHECKING
 
+import encapsulations
 import frames
 import pytest
 import writers
+from conftest import ROOT, program
 from encapsulations import IP_TAGS, TAGS, TUNNELS, Case, Tunnel, combined, single
 
+from analysis import partial
 from analysis.engine import protocols
+from analysis.errors import NotACapture
 from analysis.model import NANOSECONDS, CaptureResult, Flag, Verdict
-from analysis.reader import Analysis
+from analysis.reader import Analysis, analyze, analyze_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+CASES = ROOT / "tests" / "cases"
+#: One capture that other programs' formats can hold.
+PCAP = CASES / "rfc-v22.pcap"
 EPOCH = 1_700_000_000 * NANOSECONDS
 MILLISECOND = NANOSECONDS // 1000
 HOST = {4: b"\x0a\0\0\1", 6: b"\x20\1\x0d\xb8" + bytes(11) + b"\1"}
@@ -87,11 +95,8 @@ NO_WITNESS = {
     "Frame Relay with direction": "no pseudo-header in pcapng",
     "netfilter log, big-endian": "it goes by the byte order of the file",
     "netANALYZER": "it wants the fields of that header",
-    "TZSP as a link type": "not in pcapng",
-    "Solaris ipnet": "not known",
-    "MPLS as a link type": "?",
-    "Linux cooked, PPP": "?",
-    "Linux cooked, HDLC": "?",
+    "MPLS as a link type": "not at all",
+    "Linux cooked, HDLC": "not at all",
     "Broadcom tag": "from 4.2 on",
     "Broadcom tag in front": "from 4.2 on",
     "Marvell DSA tag": "not at all",
@@ -262,3 +267,127 @@ def test_a_wrong_checksum_inside_makes_no_tunnel(tunnel: Tunnel) -> None:
     result = analysed(writers.pcap([(EPOCH, frames.ethernet(tunnel.wrap(inside)))]))
     assert (result.segments, result.undecoded) == (0, {})
     assert [*result.other, *result.unknown] in (["UDP"], ["IP protocol 115 (L2TPv3)"])
+
+
+# -- captures that were taken ------------------------------------------------------------------------------------------
+
+#: Each has four attempts that were refused, and then a self-connect.
+WRAPPED = sorted(path.stem for path in CASES.glob("encap-*.pcap"))
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_a_self_connect_that_was_captured_in_it(name: str) -> None:
+    result = analysed((CASES / f"{name}.pcap").read_bytes())
+    assert {verdict: count for verdict, count in result.verdicts.items() if count} == {
+        Verdict.SELF_CONNECT: 1,
+        Verdict.REFUSED: 4,
+    }
+    assert (result.packets, result.segments) == (15, 15)
+    opening = next(opening for opening in result.openings if opening.verdict is Verdict.SELF_CONNECT)
+    assert (str(opening.source), opening.first_frame) == ("127.0.0.1:50000", 9)
+
+
+def test_a_source_route_that_was_captured() -> None:
+    result = analysed((CASES / "rfc-lsrr.pcap").read_bytes())
+    assert [(opening.verdict, str(opening.destination)) for opening in result.openings] == [
+        (Verdict.THREE_WAY, "10.0.0.2:80")
+    ]
+
+
+def test_a_first_fragment_that_cuts_options_counts() -> None:
+    result = analysed((CASES / "rfc-tinyfrag.pcap").read_bytes())
+    assert (result.verdicts[Verdict.THREE_WAY], result.segments) == (1, 3)
+    assert result.undecoded == {"IP fragment after the first": 1}
+
+
+def test_an_old_file_with_its_lengths_the_other_way_round() -> None:
+    result = analysed((CASES / "rfc-v22.pcap").read_bytes())
+    assert (result.packets, result.verdicts[Verdict.THREE_WAY], result.damage) == (3, 1, None)
+
+
+def test_a_capture_that_is_cut_before_the_flags() -> None:
+    result = analysed((CASES / "snap40-v4.pcap").read_bytes())
+    assert (result.cut_to_itself, result.needed_snaplen) == (7, 54)
+    assert result.undecoded == {"TCP header cut short": 15}
+
+
+# -- parts ---------------------------------------------------------------------------------------------------------
+
+
+def test_parts_add_up_what_they_did_not_look_into(tmp_path: Path) -> None:
+    """What is read as one, and as parts that are merged in either order of merging, says the same."""
+    unread = [frames.ethernet(bytes(40), 0x7000 + kind) for kind in range(100) for _ in range(kind % 7 + 1)]
+    other = [frames.ethernet(bytes(40), kind) for kind in (0x0806, 0x88CC, 0x0806)]
+    filters = [b"\0port %d" % number for number in range(20)]
+    lost = [writers.option(5, struct.pack("<Q", count)) for count in (3, 4, 5)]
+    files = []
+    for place, drops in enumerate(lost):
+        data = writers.section()
+        for text in filters[place * 6 : place * 6 + 8]:
+            data += writers.block(1, struct.pack("<HHI", 1, 0, 0) + writers.option(11, text))
+        for frame in (*unread[place::3], *other[: place + 1], *wrapped_and_cut()):
+            data += writers.enhanced(EPOCH, frame, original=100)
+        files.append(data + writers.block(5, struct.pack("<III", 0, 0, 0) + drops))
+    one, two, three = (partial.part([data]) for data in files)
+    whole = partial.result(partial.merge(partial.merge(one, two), three))
+    paths = []
+    for place, data in enumerate(files):
+        paths.append(tmp_path / str(place))
+        paths[-1].write_bytes(data)
+    in_one = analyze_set([str(path) for path in paths])
+    for result in (in_one, whole, partial.result(partial.merge(one, partial.merge(two, three)))):
+        assert result.recorded_drops == 12
+        assert (result.cut_to_itself, result.needed_snaplen) == (3, 54)
+        assert result.other == {"ARP": 4, "LLDP": 2}
+        assert len(result.unknown) == 65
+        assert sum(result.unknown.values()) == len(unread)
+        assert len(result.filters) == 16
+        assert result.filters == tuple(sorted(text[1:].decode() for text in filters)[:16])
+
+
+def wrapped_and_cut() -> list[bytes]:
+    """A frame from a socket to itself, cut before its flags."""
+    return [frames.ethernet(next(self_connect(4, 5000)))[:44]]
+
+
+@pytest.mark.parametrize("written", ["snoop", "netmon1", "netmon2", "ngsniffer", "ngwsniffer_1_1", "ngwsniffer_2_0"])
+def test_captures_of_other_programs_are_named_and_the_command_converts_them(written: str, tmp_path: Path) -> None:
+    foreign = tmp_path / "a foreign capture"
+    subprocess.run([program("editcap", "wireshark-common"), "-F", written, PCAP, foreign], check=True)
+    assert analyze(str(convert(foreign))).verdicts == analyze(str(PCAP)).verdicts
+
+
+def test_iptrace_and_erf_are_named_and_the_command_converts_them(tmp_path: Path) -> None:
+    packets = [frames.ethernet(packet) for packet in self_connect(4, 5000)]
+    head = struct.Struct(">III16sIII")
+    iptrace = b"".join(
+        head.pack(len(frame) + 32, 0, 0, b"en0", 6 << 24, 1_700_000_000 + place, 0) + frame
+        for place, frame in enumerate(packets)
+    )
+    erf = b"".join(encapsulations.erf(b"\0\0" + frame, 2) for frame in packets)
+    for name, octets in (("iptrace", b"iptrace 2.0" + iptrace), ("erf", erf)):
+        path = tmp_path / name
+        path.write_bytes(octets)
+        assert analyze(str(convert(path))).verdicts[Verdict.SELF_CONNECT] == 1
+
+
+def convert(path: Path) -> Path:
+    """Convert a capture by the command that the message names."""
+    with pytest.raises(NotACapture, match=r"convert it first, with `.* converted\.pcapng`") as caught:
+        analyze(str(path))
+    command = shlex.split(str(caught.value).partition("`")[2].partition("`")[0])
+    command[0] = program(command[0], {"editcap": "wireshark-common", "tshark": "tshark"}[command[0]])
+    subprocess.run(command, check=True, capture_output=True, cwd=path.parent)
+    return path.parent / command[-1]
+
+
+def test_docs_protocols_is_written_from_the_tables() -> None:
+    written = (ROOT / "docs" / "protocols.md").read_text()
+    assert written == protocols.document(), "run: python -m analysis.engine.protocols > docs/protocols.md"
+
+
+def test_no_number_stands_twice_in_a_table() -> None:
+    tables = (protocols.LINK_TYPES, protocols.ETHER_TYPES, protocols.UNNUMBERED, protocols.IP_PROTOCOLS)
+    for table in (*tables, protocols.TUNNELS):
+        numbers = [row.number for row in table]
+        assert len(numbers) == len(set(numbers))

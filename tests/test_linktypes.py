@@ -553,7 +553,7 @@ def test_old_files_have_the_lengths_the_other_way_round(version: int, minor: int
     whole = frames.ethernet(syn_packet(payload=b"x" * 400))
     data = struct.pack("<IHHiIII", 0xA1B2C3D4, version, minor, 0, 0, 96, 1)
     for place in range(3):
-        data += struct.pack("<IIII", 1_700_000_000, place, len(whole), 96) + whole[:96]
+        data += struct.pack("<IIII", 1_700_000_000 + place, 0, len(whole), 96) + whole[:96]
     result = analysed(data)
     assert (result.packets, result.segments, result.damage) == (3, 3, None)
     assert result.openings[0].segments[0].payload == 400

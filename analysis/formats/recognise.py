@@ -20,15 +20,17 @@ _HINTS = (
     (b"{", "it looks like JSON"),
 )
 
-#: Captures of other programs, by their first octets (as Wireshark's wiretap tells them): editcap converts each.
+_EDITCAP = "editcap -F pcapng {name} converted.pcapng"
+#: Captures of other programs, by their first octets (as Wireshark's wiretap tells them), and what converts each.
+#: (Each packet of iptrace has a link type of its own, and that editcap does not write.)
 _FOREIGN = (
-    (b"snoop\0\0\0", "a snoop capture"),
-    (b"RTSS", "a Network Monitor 1 capture"),
-    (b"GMBU", "a Network Monitor 2 capture"),
-    (b"iptrace 1.0", "an iptrace capture"),
-    (b"iptrace 2.0", "an iptrace capture"),
-    (b"TRSNIFF data    \x1a", "a Sniffer capture"),
-    (b"XCP\0", "a Sniffer (Windows) capture"),
+    (b"snoop\0\0\0", "a snoop capture", _EDITCAP),
+    (b"RTSS", "a Network Monitor 1 capture", _EDITCAP),
+    (b"GMBU", "a Network Monitor 2 capture", _EDITCAP),
+    (b"iptrace 1.0", "an iptrace capture", "tshark -r {name} -w converted.pcapng"),
+    (b"iptrace 2.0", "an iptrace capture", "tshark -r {name} -w converted.pcapng"),
+    (b"TRSNIFF data    \x1a", "a Sniffer capture", _EDITCAP),
+    (b"XCP\0", "a Sniffer (Windows) capture", _EDITCAP),
 )
 
 
@@ -52,10 +54,11 @@ def not_a_capture(name: str, head: bytes) -> str:
     for magic, hint in _HINTS:
         if head.startswith(magic):
             return f"{name} is not a capture: {hint}"
-    foreign = "an Endace ERF capture" if _is_erf(head) else ""
-    foreign = next((what for magic, what in _FOREIGN if head.startswith(magic)), foreign)
-    if foreign:
-        return f"{name} is {foreign}: convert it first, with `editcap -F pcap {shlex.quote(name)} converted.pcap`"
+    foreign = [(what, command) for magic, what, command in _FOREIGN if head.startswith(magic)]
+    if not foreign and _is_erf(head):
+        foreign = [("an Endace ERF capture", _EDITCAP)]
+    for what, command in foreign:
+        return f"{name} is {what}: convert it first, with `{command.format(name=shlex.quote(name))}`"
     if len(head) < ENOUGH and (head[:4] == pcapng.SECTION[: len(head)] or pcap.byte_order(head[:4])):
         return f"{name} is cut off inside the file header: capture it again"
     if head and all(32 <= octet < 127 or octet in b"\t\r\n" for octet in head):
