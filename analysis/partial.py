@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .engine import NEAR, WALK
-from .engine.layout import FIRST_IS_B, KEPT
+from .engine.layout import FIRST_IS_B, KEPT, MAX_FILTERS
 from .engine.partial import PartialConversations, destination, key_of
 from .model import Refusals
 from .reader import Analysis, read_file
@@ -55,7 +55,11 @@ class Part:
     unsure: bool = False
     counts: tuple[int, ...] = ()
     reasons: tuple[int, ...] = ()
-    unknown_links: dict[int, int] = field(default_factory=dict)
+    accounted: dict[int, int] = field(default_factory=dict)
+    recorded_drops: int = -1
+    filters: list[str] = field(default_factory=list)
+    cut_to_itself: int = 0
+    needed_snaplen: int = 0
     finished: list[Finished] = field(default_factory=list)
     finished_at: list[int] = field(default_factory=list)
     log: list[Logged] = field(default_factory=list)
@@ -149,7 +153,11 @@ def exported(analysis: Analysis, asked: Asked, pieces: list[Piece]) -> Part:
         unsure=bool(table.unsure),
         counts=tuple(table.counted),
         reasons=tuple(engine.reasons),
-        unknown_links=dict(engine.unknown_links),
+        accounted=engine.accounted,
+        recorded_drops=engine.recorded_drops,
+        filters=list(engine.filters),
+        cut_to_itself=engine.cut_to_itself,
+        needed_snaplen=engine.needed_snaplen,
         finished=list(table.finished),
         finished_at=list(table.finished_at),
         log=list(table.log),
@@ -195,8 +203,13 @@ def absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop 
         table.counted[place] += count
     for place, count in enumerate(following.reasons):
         engine.reasons[place] += count
-    for link, count in following.unknown_links.items():
-        engine.unknown_links[link] = engine.unknown_links.get(link, 0) + count
+    for kind, count in following.accounted.items():
+        engine.add_accounted(kind, count)
+    if following.recorded_drops >= 0:
+        engine.recorded_drops = max(engine.recorded_drops, 0) + following.recorded_drops
+    engine.filters = sorted({*engine.filters, *following.filters})[:MAX_FILTERS]
+    engine.cut_to_itself += following.cut_to_itself
+    engine.needed_snaplen = max(engine.needed_snaplen, following.needed_snaplen)
     analysis.format = following.format
 
 

@@ -180,7 +180,7 @@ class Analysis:
             self._need = pcapng.SMALLEST
             return
         self.format = "pcap"
-        self.engine.begin_pcap(header.order == "big", header.record, header.scale, header.link)
+        self.engine.begin_pcap(header.order == "big", header.record, header.scale, header.link, header.lengths)
         self._read = self.engine.pcap
         self._need = header.record
         self._offset = pcap.LENGTH
@@ -239,10 +239,6 @@ class Analysis:
         table = engine.table
         self._hand_on()
         undecoded = {reason: engine.reasons[place] for place, reason in enumerate(REASONS) if engine.reasons[place]}
-        undecoded |= {
-            f"link type {link} is not supported" if link >= 0 else "other link types are not supported": n
-            for link, n in sorted(engine.unknown_links.items(), key=lambda item: (item[0] < 0, item[0]))
-        }
         openings = [_opening(finished) for finished in table.finished]
         openings.sort(key=lambda opening: opening.first_frame)
         return CaptureResult(

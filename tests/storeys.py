@@ -18,6 +18,8 @@ STOREYS = (
     ("odds", "states", "verdicts", "segments", "formats.compression", "inputs"),
     ("engine.layout", "replay", "wireshark", "portwalk"),
     ("engine.interpreted", "engine.protocols", "notes", "result_spill"),
+    ("engine.links",),
+    ("engine.tunnels",),
     ("engine.destinations", "engine.duplicates", "engine.headers", "engine.index", "engine.kept"),
     ("engine.conversations",),
     ("engine.partial",),

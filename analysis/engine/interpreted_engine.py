@@ -5,16 +5,17 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from .layout import D_RECORD, LOW16, LOW32, MAX_RECORD, MIX1, SECOND
+from .layout import D_RECORD, LOW16, MAX_RECORD, SECOND
 from .wire import Engine as EngineAsWritten
+from .wire import place_of
 
 if TYPE_CHECKING:
     from ..model import Octets
 
 _RECORD = {False: struct.Struct("<4I").unpack_from, True: struct.Struct(">4I").unpack_from}
-#: Ethernet addresses; EtherType, IP version and header length; traffic class; total length; identification; fragment,
+#: EtherType, IP version and header length; traffic class; total length; identification; fragment,
 #: TTL, protocol; both addresses and ports; the TCP header from the sequence number to the checksum.
-_COMMON = struct.Struct(">III3sBHHI2x12sIIBBHH").unpack_from
+_COMMON = struct.Struct(">12x3sBHHI2x12sIIBBHH").unpack_from
 
 
 class Engine(EngineAsWritten):
@@ -45,7 +46,7 @@ class Engine(EngineAsWritten):
             self.packets += 1
             self.odd_frame(d, p, end, stop, link, time)
             return 0
-        a, b, c, kind, traffic, total, number_of, protocol, there, seq, ack, size, flags, window, check = _COMMON(d, p)
+        kind, traffic, total, number_of, protocol, there, seq, ack, size, flags, window, check = _COMMON(d, p)
         size = size >> 4 << 2
         data = total - 20 - size
         # EtherType, IP version and header length; no fragment after the first, TCP.
@@ -63,7 +64,7 @@ class Engine(EngineAsWritten):
                 self.common_frame(d, p, end, time)
             return 0
         table.frame = number
-        place = ((a ^ b * 3 ^ c * 5 ^ (protocol >> 8 & 0xFF) * MIX1) >> 8) & LOW32
+        place = place_of(d, p, self.where)
         key = b"".join((d[p + 26 : p + 50], d[p + 52 : p + 34 + size], data.to_bytes(4, "big")))
         trace = (0x4500 ^ traffic ^ check * 5 ^ (protocol >> 16) * 3) & LOW16
         if table.duplicates_seen.is_copy(key, (number, time, place & LOW16, number_of, trace)):

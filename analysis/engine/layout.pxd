@@ -43,6 +43,11 @@ cdef struct Cursor:
     u64 six
     u64 protocol
     u64 place
+    Py_ssize_t source
+    Py_ssize_t target
+    u64 fragment
+    u64 guess
+    u64 cut
 
 # 132 octets, and the header of the first SYN.
 cdef struct Slot:

@@ -17,13 +17,18 @@ from ..verdicts import Event, Phase
 #: A longer record is damage, as it is for libpcap (MAXIMUM_SNAPLEN), and so is a longer pcapng block. Octets.
 MAX_RECORD = 262_144
 MAX_BLOCK = 16 << 20
-#: Interfaces of a pcapng section, and link types that are counted by their number, at most.
+#: Interfaces of a pcapng section.
 MAX_INTERFACES = 65_536
-MAX_LINKS = 16
 #: Link types below this one are looked up; none beyond it is known here.
 LINKS = 512
-#: Words of an interface: link type, snap length, if_tsresol, if_tsoffset.
-WORDS_OF_INTERFACE = 4
+#: Words of an interface: link type, snap length, if_tsresol, if_tsoffset, packets dropped by the interface statistics,
+#: and by what stands beside the packets.
+WORDS_OF_INTERFACE = 6
+#: A pcapng file that claims more dropped packets than this makes no sense.
+MAX_DROPS = 1 << 48
+#: Capture filters that are remembered, and octets of each.
+MAX_FILTERS = 16
+LONGEST_FILTER = 1024
 #: Seconds since the epoch: the year 2255. Times beyond it count as 0.
 LAST_SECOND = 9_000_000_000
 SECOND = 1_000_000_000
@@ -75,9 +80,10 @@ R_GRE = 8
 R_DEPTH = 9
 R_TCP_CUT = 10
 R_TCP_BAD = 11
-OTHER = -1  # a sound frame without a TCP segment
+R_TUNNEL = 12
+OTHER = -1  # a sound frame without a TCP segment, or one that nobody here can read: the cursor's kind says what it is
 FOUND = -2
-UNKNOWN_LINK = -3
+QUOTED = -3  # an ICMP error that may quote a TCP segment
 GO_ON = -4  # another header follows
 
 #: Why a frame gave no segment. Counted by place; none of them ends the run.
@@ -90,50 +96,126 @@ REASONS = (
     "IPv6 header malformed",
     "IPv6 extension headers cut short",
     "IP fragment after the first",
-    "GRE header cut short or of an unknown kind",
+    "GRE header cut short",
     "too many headers inside each other",
     "TCP header cut short",
     "TCP header malformed",
+    "UDP or tunnel header cut short",
 )
 
 #: How many headers may be stacked before the TCP header.
 MAX_DEPTH = 32
 
-# What follows a header, as an EtherType; the last three stand for headers that have none.
+# What follows a header, as an EtherType ...
 IPV4 = 0x0800
 IPV6 = 0x86DD
 MPLS = 0x8847
 ETHERNET = 0x6558  # transparent Ethernet bridging
 PPP = 0x880B
 PPPOE = 0x8864
-ERSPAN = 0x88BE
+NSH = 0x894F
+# ... and what has none.
 BY_NIBBLE = 0x10000  # IP of the version that its first four bits give
 NOT_IP = 0x10001
 LLC = 0x10002
+WIFI = 0x10003
+RADIOTAP = 0x10004
+FRAME_RELAY = 0x10005
+ERSPAN = 0x10006  # types I and II
+ERSPAN_3 = 0x10007
+LLC_OTHER = 0x10010
+SNAP_OTHER = 0x10011
+SNAP_UNKNOWN = 0x10012
+COOKED_OTHER = 0x10013
+PPP_CONTROL = 0x10014
+PPP_CLOSED = 0x10015
+MPLS_CONTROL = 0x10016
+MPLS_UNKNOWN = 0x10017
+MACSEC_CLOSED = 0x10018
+WIFI_OTHER = 0x10019
+WIFI_CLOSED = 0x1001A
+WIFI_SEVERAL = 0x1001B
+FDDI_OTHER = 0x1001C
+BATMAN_OTHER = 0x1001D
+BATMAN_UNKNOWN = 0x1001E
+GRE_EMPTY = 0x1001F
+GRE_UNKNOWN = 0x10020
+NSH_UNKNOWN = 0x10021
+ROUTE_UNKNOWN = 0x10022
+TUNNEL_CONTROL = 0x10023
+ARCNET_OTHER = 0x10024
+FRAME_RELAY_OTHER = 0x10025
+FRAME_RELAY_UNKNOWN = 0x10026
+RECORD_UNKNOWN = 0x10027
+IP_PROTOCOL = 0x10100  # and an IP protocol's number
+LINK_TYPE = 0x20000  # and a link type's number
+PPP_PROTOCOL = 0x30000  # and a PPP protocol's number
+#: Kinds that are counted.
+KINDS = 0x40000
+#: Kinds by which a header is looked up.
+READ_KINDS = IP_PROTOCOL + 256
 
-# What reads a header: numbers of the short functions in headers.py, by which protocols.py names them.
+# What reads a header: numbers of the short functions in headers.py, links.py and tunnels.py, by which protocols.py
+# names them. The first two read nothing: what nobody here reads, and what carries no TCP.
 H_NONE = 0
-H_ETHERNET = 1
-H_BY_NIBBLE = 2
-H_SLL = 3
-H_SLL2 = 4
-H_NULL = 5
-H_IPV4 = 6
-H_IPV6 = 7
-H_PPP_LINK = 8
-H_PPPOE_LINK = 9
-H_HDLC = 10
-H_VLAN = 11
-H_MPLS = 12
-H_PPPOE = 13
+H_OTHER = 1
+H_SKIP = 2  # the row says how many octets, and what follows
+H_SEEN = 3  # the same; the octets tell where the packet was seen
+H_TYPED = 4  # the row says how many octets; an EtherType is the last two of them
+H_VLAN = 5
+H_ETHERNET = 6
+H_IPV4 = 7
+H_IPV6 = 8
+H_BY_NIBBLE = 9
+H_SLL = 10
+H_SLL2 = 11
+H_NULL = 12
+H_PPP_LINK = 13
 H_PPP = 14
 H_LLC = 15
-H_GRE = 16
-H_UDP = 17
-H_TCP = 18
-H_OPTIONS = 19  # an IPv6 extension header
-H_OPTIONS_6 = 20  # one that is none in IPv4
-
+H_MPLS = 16
+H_TCP = 17
+H_UDP = 18
+H_ICMP = 19
+H_ICMP_6 = 20
+H_OPTIONS = 21  # an extension header of either version of IP
+H_OPTIONS_6 = 22  # one that is none in IPv4
+# In links.py.
+H_LINKS = 32
+H_RADIOTAP = 32
+H_WIFI = 33
+H_PPI = 34
+H_PKTAP = 35
+H_NFLOG = 36
+H_PFLOG = 37
+H_FDDI = 38
+H_FRAME_RELAY = 39
+H_JUNIPER = 40
+H_ARCNET = 41
+H_TOKEN_RING = 42
+H_ERF = 43
+H_AVS = 44
+H_TAGGED = 45  # Ethernet with a tag behind its addresses, as long as the row says
+# In tunnels.py.
+H_TUNNELS = 64
+H_GRE = 64
+H_ERSPAN_3 = 65
+H_MACSEC = 66
+H_METADATA = 67
+H_NSH = 68
+H_BATMAN = 69
+H_TRILL = 70
+H_VXLAN = 71
+H_VXLAN_GPE = 72
+H_GENEVE = 73
+H_GTP = 74
+H_TEREDO = 75
+H_L2TP = 76
+H_L2TP_3 = 77
+H_TZSP = 78
+H_CAPWAP = 79
+H_AYIYA = 80
+H_LISP = 81
 FIN = 0x01
 SYN = 0x02
 RST = 0x04
@@ -163,6 +245,8 @@ LOW48 = 0xFFFFFFFFFFFF
 LOW64 = 0xFFFFFFFFFFFFFFFF
 MIX1 = 0x9E3779B97F4A7C15
 MIX2 = 0xC2B2AE3D27D4EB4F
+#: A TTL times this one fits 64 bits.
+MIX_TTL = 0x9E3779B97F4A7D
 
 # Flags of a slot.
 FIRST_IS_B = 1
@@ -338,12 +422,18 @@ class Segment:
 class Cursor:
     """How far a frame's headers are read: the next one begins at ``p``, the captured octets end before ``end``.
 
-    On the wire the packet ended before ``stop``. ``kind`` is what comes next, as an EtherType; ``ip`` is the place of
-    the innermost IP header so far, ``six`` tells its version, ``protocol`` what it carries. ``place`` becomes a hash of
-    where the packet was seen (see Segment), as the headers are read.
+    On the wire the packet ended before ``stop``; ``cut`` tells that the frame was not captured to its end. ``kind`` is
+    what comes next, as an EtherType. ``ip`` is the place of the innermost IP header so far, ``six`` tells its version,
+    ``protocol`` what it carries, ``source`` and ``target`` are the places of its addresses (of a source route the last
+    one), ``fragment`` tells a first fragment. ``guess`` is the kind of a header of which it is only guessed that a
+    tunnel follows, until an IP header proves it; 0 where nothing is guessed. ``place`` becomes a hash of where the
+    packet was seen (see Segment), as the headers are read.
     """
 
-    __slots__ = ("end", "ip", "kind", "p", "place", "protocol", "six", "stop")
+    __slots__ = (
+        *("end", "ip", "kind", "p", "place", "protocol", "six", "stop"),
+        *("source", "target", "fragment", "guess", "cut"),
+    )
     p: int
     end: int
     stop: int
@@ -352,6 +442,11 @@ class Cursor:
     six: int
     protocol: int
     place: int
+    source: int
+    target: int
+    fragment: int
+    guess: int
+    cut: int
 
 
 class Slot:

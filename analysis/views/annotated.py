@@ -152,7 +152,8 @@ class _Copy:
         record = pcap.record_header(header.order)
         frame = 0
         while len(head := stream.take(header.record)) == header.record:
-            seconds, ticks, size, length = record.unpack_from(head)
+            seconds, ticks, *lengths = record.unpack_from(head)
+            size, length = header.ordered(*lengths)
             data = stream.take(size)
             if len(data) < size:
                 return
