@@ -10,7 +10,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .commandline import Formatter, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
+from .commandline import Failing, Formatter, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
 from .errors import SelfconnError, UsageError
 from .inputs import STANDARD_INPUT, inputs
 from .model import Endpoint, Verdict
@@ -52,11 +52,13 @@ verdicts:
   odd                  SYN answered by something else
 
 exit status:
-  0  all captures were read to their end
+  0  all captures were read to their end; with --expect: something matched (what was not seen is said all the same)
   1  --expect was given, and nothing matched
   2  the command line cannot be
   3  not a capture, or not readable (the others are analysed all the same)
-  4  damaged or cut short: the part before is analysed, the byte offset is named
+  4  a capture is not complete: damaged, cut, or with frames that could not be looked into; what is known is shown,
+     and how much is not. With --expect: nothing matched in what could be seen
+  70 the program failed, which is an error in it: -v, or SELFCONN_TRACEBACK in the environment, shows where
   128 + N after signal N (INT, TERM, HUP): what was read until then is analysed and printed first
 """
 
@@ -179,7 +181,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process, if None); return its exit status."""
-    options = parser().parse_args(argv)
+    with Failing(PROGRAM) as failing:
+        options = parser().parse_args(argv)
+        failing.verbose = options.verbose
+        return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
     stop = Stop()
     with stop.listening(), ending_by_pipe():
         try:
@@ -190,8 +198,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return error.status
         except KeyboardInterrupt:
             return stop.status
-        for damage in outcome.damages:
-            _say(damage)
+        for shortcoming in outcome.shortcomings:
+            _say(shortcoming)
         return outcome.status
 
 

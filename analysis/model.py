@@ -315,6 +315,11 @@ class Damage:
     reason: str
 
 
+#: Reasons for which a frame gives no segment, and yet hides no opening. Of fragments the first has the TCP header
+#: (RFC 791 3.2, RFC 8200 4.5); every other reason means octets that were cut off or make no sense, and may be a SYN's.
+HIDING_NOTHING = frozenset({"IP fragment after the first"})
+
+
 class Piece(NamedTuple):
     """One file of a capture that was cut into several."""
 
@@ -328,6 +333,7 @@ class CaptureResult:
     """What one capture held.
 
     ``segments`` counts TCP segments without the ``duplicates``; ``undecoded`` maps a reason to a number of frames.
+    ``complete`` says whether every opening that there was can be among those that were found.
     """
 
     name: str
@@ -365,3 +371,18 @@ class CaptureResult:
     translated: int = 0
     #: Whether it was put together from parts, and may differ from what the whole gives (analysis.partial says when).
     unsure: bool = False
+
+    @property
+    def unread(self) -> int:
+        """How many frames could not be looked into, and may hold a segment that opens a connection."""
+        hiding = sum(frames for reason, frames in self.undecoded.items() if reason not in HIDING_NOTHING)
+        return hiding + sum(self.unknown.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing hides an opening: no frame that could not be read, no loss, no damage, nothing forgotten.
+
+        Frames that carry no TCP, encrypted ones among them, and what a capture filter kept out do not count.
+        """
+        missing = self.unread, self.recorded_drops, self.cut_to_itself, self.evicted, self.damage, self.unsure
+        return not any(missing) and not any(part.damage for part in self.parts)

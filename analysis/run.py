@@ -84,19 +84,24 @@ class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
 class Outcome(NamedTuple):
     """What became of a run.
 
-    ``unread``: something was no capture or could not be read. ``damages``: where captures break off, a sentence each.
-    ``missed``: nothing had the verdict that was expected. ``signalled``: the exit status after a signal, 0 without.
+    ``unread``: something was no capture or could not be read. ``shortcomings``: what was not seen of which capture, a
+    sentence each. ``matched``: whether something had the verdict that was expected, None where none was.
+    ``signalled``: the exit status after a signal, 0 without.
     """
 
     unread: bool = False
-    damages: tuple[str, ...] = ()
-    missed: bool = False
+    shortcomings: tuple[str, ...] = ()
+    matched: bool | None = None
     signalled: int = 0
 
     @property
     def status(self) -> int:
-        """The exit status."""
-        return self.signalled or (3 if self.unread else 4 if self.damages else 1 if self.missed else 0)
+        """The exit status. Where what was expected is there, what else was not seen does not matter."""
+        if self.signalled or self.unread:
+            return self.signalled or 3
+        if self.matched:
+            return 0
+        return 4 if self.shortcomings else 0 if self.matched is None else 1
 
 
 class Refusal(NamedTuple):
@@ -123,7 +128,7 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
 
         tshark = Tshark()
     unread = False
-    damages: list[str] = []
+    shortcomings: list[str] = []
     whole: CaptureResult | None = None
     with closing(Shelf(ROOM)) as shelf:
         made = Report(shelf)
@@ -137,16 +142,16 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
                 if wanted.annotate:
                     whole = result
                 made.add(_shown(result, wanted), walks)  # what there is when a signal comes is kept
-                damages += _damages(result)
+                shortcomings += _shortcomings(result)
         if tshark:
             with suppress(KeyboardInterrupt):
                 unread |= not _question(tshark, made, say)
         if shelf:
             _show(made, wanted, stop)
-        missed = wanted.expect is not None and not made.count(wanted.expect)
+        matched = None if wanted.expect is None else made.count(wanted.expect) > 0
     if whole and not stop:
         _annotate(whole, wanted, say)
-    return Outcome(signalled=stop.status) if stop else Outcome(unread, tuple(damages), missed)
+    return Outcome(signalled=stop.status) if stop else Outcome(unread, tuple(shortcomings), matched)
 
 
 def _tell(refusal: Refusal, wanted: Wanted, say: Say) -> None:
@@ -154,13 +159,19 @@ def _tell(refusal: Refusal, wanted: Wanted, say: Say) -> None:
         say(refusal.why)
 
 
-def _damages(result: CaptureResult) -> Iterator[str]:
-    """Say where a capture, or the files that it was cut into, break off."""
+def _shortcomings(result: CaptureResult) -> Iterator[str]:
+    """Say where a capture, or the files that it was cut into, break off, and what else of it was not seen."""
+    if result.complete:
+        return
     if result.damage:
         yield f"{result.name} {_early(result.damage)}; the part before is analysed"
     for part in result.parts:
         if part.damage:
             yield f"{part.name} {_early(part.damage)}; what comes after it is a gap"
+    from .views.phrases import unseen
+
+    if reasons := "; ".join(unseen(result)):
+        yield f"{result.name} is not complete: {reasons}"
 
 
 def _early(damage: Damage) -> str:

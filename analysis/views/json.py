@@ -9,9 +9,9 @@ from .. import VERSION
 from ..model import NANOSECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from ..model import CaptureResult, Damage, Endpoint
+    from ..model import CaptureResult, Damage, Endpoint, Unreachable
     from ..portwalk import Walk
     from ..replay import Step
     from ..report import Entry, Json, Report
@@ -92,16 +92,30 @@ def capture_as_json(result: CaptureResult) -> dict[str, Json]:
         "packets": result.packets,
         "segments": result.segments,
         "duplicates": result.duplicates,
+        "complete": result.complete,
         "undecoded": dict(result.undecoded),
+        "other": dict(result.other),
+        "unknown": dict(result.unknown),
+        "cut_to_itself": result.cut_to_itself,
+        "recorded_drops": result.recorded_drops,
+        "filter": one_filter(result.filters),
         "damage": _damage(result.damage),
         "verdicts": {verdict.value: count for verdict, count in result.verdicts.items()},
         "midstream": result.midstream,
         "midstream_to_itself": result.midstream_to_itself,
+        "translated": result.translated,
         "evicted": result.evicted,
         "left_out": result.left_out,
         **({"parts": parts} if parts else {}),
         **({"unsure": True} if result.unsure else {}),
     }
+
+
+def one_filter(filters: Sequence[str]) -> str | None:
+    """The filters of all interfaces as one: what it passes, one of them passes. None where there is none."""
+    if len(filters) < 2:
+        return filters[0] if filters else None
+    return " or ".join(f"({text})" for text in filters)
 
 
 def walks_as_json(result: CaptureResult) -> list[Json]:
@@ -155,13 +169,17 @@ def entry_as_json(entry: Entry, said: dict[int, Witness] | None = None) -> dict[
         "verdict": opening.verdict.value,
         "source": endpoint_as_json(opening.source),
         "destination": endpoint_as_json(opening.destination),
-        "isn": int(opening.isn),
+        "evidence": opening.evidence and opening.evidence.value,
+        "isn": None if opening.isn is None else int(opening.isn),
         "first_frame": opening.first_frame,
         "frames": list(replayed.handshake),
         "time": seconds(opening.time),
         "duration_us": None if duration is None else duration / 1000,
         "syn_retransmissions": opening.syn_retransmissions,
         "established": replayed.established,
+        "answered_by": opening.answered_by and endpoint_as_json(opening.answered_by),
+        "translated_with": opening.translated_with,
+        "refused_by": opening.refused_by and _unreachable(opening.refused_by),
         "refused_before": opening.refused_before,
         "refused_since": None if since is None else seconds(since),
         "omitted": opening.omitted,
@@ -179,6 +197,10 @@ def entry_as_json(entry: Entry, said: dict[int, Witness] | None = None) -> dict[
         ],
         **({} if said is None else {"witness": [_said(witness) for witness in said.values()]}),
     }
+
+
+def _unreachable(error: Unreachable) -> dict[str, Json]:
+    return {"type": error.type, "code": error.code, "sender": error.address}
 
 
 def _said(witness: Witness) -> dict[str, Json]:

@@ -1,22 +1,26 @@
 """What every view says in the same words: spans of time, names of sockets, segments, reasons, how a connection closed.
 
-Plain text without markup. Nothing here comes from a capture or a file name but numbers and addresses; what does
-(names of files, above all) each view escapes in its own way.
+Plain text without markup. What comes from a capture is numbers and addresses, and the text of capture filters, which
+is made safe here; names of files each view escapes in its own way.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..model import Flag, SequenceNumber, Verdict, spoken
+from ..model import HIDING_NOTHING, Flag, SequenceNumber, Verdict, spoken
 from ..replay import octets
 from ..states import State
+from ..text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ..model import CaptureResult, Endpoint, Segment
     from ..replay import Replay, Step
+    from ..report import Report
     from ..wireshark import Witness
 
 #: Openings shown in full unless more are asked for; the others get a line each.
@@ -45,23 +49,75 @@ def span(nanoseconds: int) -> str:
 def facts(result: CaptureResult) -> Iterator[str]:
     """What the capture is and holds besides openings, one fact a text."""
     yield f"{result.format}, {count(result.packets, 'packet')}, {count(result.segments, 'TCP segment')}"
-    if result.duplicates:
-        yield f"{count(result.duplicates, 'duplicate')} left out (one packet captured twice)"
-    for why_not, frames in result.undecoded.items():
-        yield f"{count(frames, 'frame')} not decoded: {why_not}"
-    if result.midstream:
-        yield f"{count(result.midstream, 'conversation')} without a SYN in the capture"
-    if result.midstream_to_itself:
-        yield f"{count(result.midstream_to_itself, 'conversation')} with itself that began before the capture"
-    if result.evicted:
-        yield f"{count(result.evicted, 'opening')} forgotten before decided: --table was too small"
+    yield from _without_segments(result)
+    yield from _recorded(result)
+    if 2 * result.unread < result.packets:  # where half was not read, what a SYN is missing of may be in there
+        if result.midstream:
+            yield f"{count(result.midstream, 'conversation')} without a SYN in the capture"
+        if result.midstream_to_itself:
+            equal = count(result.midstream_to_itself, "conversation")
+            yield f"{equal} with equal ends, and no proof that a socket connected to itself"
+    if result.translated:
+        yield f"{count(result.translated, 'pair')} of openings that are two sides of one translated connection"
     if result.left_out:
         yield f"{count(result.left_out, 'opening')} more than are shown are only counted; --all shows every one"
-    if result.unsure:
-        yield "put together from parts of which some could not be decided: read it in one go to be sure"
     for part in result.parts:
         if part.damage:
             yield f"a gap: {part.name} ends early, at byte {part.damage.offset:,}: {part.damage.reason}"
+
+
+def _without_segments(result: CaptureResult) -> Iterator[str]:
+    """The frames that are no segment of their own, each kind with how many there are."""
+    if result.duplicates:
+        yield f"{count(result.duplicates, 'duplicate')} left out (one packet captured twice)"
+    if result.other:
+        frames = sum(result.other.values())
+        yield f"{count(frames, 'frame')} without TCP: {_counted(result.other)}"
+    for why_not, frames in result.undecoded.items():
+        yield f"{count(frames, 'frame')} not decoded: {why_not}"
+    for name, frames in result.unknown.items():
+        yield f"{count(frames, 'frame')} not looked into: {name}, which is not known here"
+    if result.cut_to_itself:
+        yield _cut_to_itself(result)
+
+
+def _recorded(result: CaptureResult) -> Iterator[str]:
+    """What became of packets before they were in the file, and of openings before they were decided."""
+    if result.recorded_drops:
+        yield _dropped(result.recorded_drops)
+    if result.filters:
+        yield f"recorded with a filter: {_filters(result)}"
+    if result.evicted:
+        yield f"{count(result.evicted, 'opening')} forgotten before decided: --table was too small"
+    if result.unsure:
+        yield "put together from parts of which some could not be decided: read it in one go to be sure"
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    """Kinds with their numbers, the most frequent first."""
+    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{frames:,} {name}" for name, frames in ordered)
+
+
+def _cut_to_itself(result: CaptureResult) -> str:
+    enough = f": with -s {result.needed_snaplen} the recorder keeps them" if result.needed_snaplen else ""
+    frames = count(result.cut_to_itself, "frame")
+    be = "is" if result.cut_to_itself == 1 else "are"
+    return f"{frames} from a socket to itself {be} cut off before the TCP flags{enough}"
+
+
+def _dropped(packets: int) -> str:
+    return f"{count(packets, 'packet')} dropped by the recorder, as the file says"
+
+
+#: Characters of a capture filter that are shown, and how many filters of many captures.
+_FILTER, _FILTERS = 200, 3
+
+
+def _filters(result: CaptureResult) -> str:
+    """The capture filters, quoted; they are a stranger's text."""
+    safe = (printable(text) for text in result.filters)
+    return " or ".join(f'"{text if len(text) <= _FILTER else text[:_FILTER] + "..."}"' for text in safe)
 
 
 def damage(result: CaptureResult) -> str:
@@ -71,10 +127,91 @@ def damage(result: CaptureResult) -> str:
     return f"Ends early, at byte {result.damage.offset:,}: {result.damage.reason}. The part before is here."
 
 
+def unseen(result: CaptureResult) -> Iterator[str]:
+    """Why not every opening can have been seen, apart from damage; nothing where the capture is complete."""
+    if result.unread:
+        missing = {name: frames for name, frames in result.undecoded.items() if name not in HIDING_NOTHING}
+        yield (
+            f"{result.unread:,} of {count(result.packets, 'frame')} could not be looked into "
+            f"({_counted(missing | result.unknown)})"
+        )
+    if result.cut_to_itself:
+        yield _cut_to_itself(result)
+    if result.recorded_drops:
+        yield _dropped(result.recorded_drops)
+    if result.evicted:
+        yield f"{count(result.evicted, 'opening')} forgotten before decided"
+    if result.unsure:
+        yield "put together from parts of which some could not be decided"
+
+
+def _hidden(result: CaptureResult) -> str:
+    """All that an opening may have been lost by: what was not seen, damage, and what a filter left out."""
+    reasons = list(unseen(result))
+    if result.damage:
+        reasons.append(f"it ends early, at byte {result.damage.offset:,}")
+    if any(part.damage for part in result.parts):
+        reasons.append("there are gaps in it")
+    if result.filters:
+        reasons.append(f"only what its filter lets through was recorded: {_filters(result)}")
+    return "; ".join(reasons)
+
+
+def incomplete(result: CaptureResult) -> str:
+    """What an opening may be hidden in, as a sentence; "" where the capture is complete, or damage() says it all."""
+    reasons = "; ".join(unseen(result))
+    return reasons and f"Not everything was seen: {reasons}."
+
+
+@dataclass(slots=True)
+class PassedOver:
+    """Of many captures those that get no page, for want of openings; ``hiding`` has a line for each that may hide one.
+
+    ``filters`` counts the others that were recorded with a filter, by its text.
+    """
+
+    captures: int = 0
+    hiding: list[str] = field(default_factory=list)
+    filters: Counter[str] = field(default_factory=Counter)
+
+    def add(self, result: CaptureResult) -> None:
+        """Pass over one more."""
+        self.captures += 1
+        if not result.complete:
+            self.hiding.append(f"{printable(result.name)}: {_hidden(result)}")
+        elif result.filters:
+            self.filters[_filters(result)] += 1
+
+    def sentences(self) -> Iterator[str]:
+        """How many there are of which kind; the last sentence introduces ``hiding``, if there are any."""
+        if sound := self.captures - len(self.hiding):
+            text = f"{sound:,} of them without such an opening; -v names them."
+            if filtered := self.filters.total():
+                kinds = [f"{times:,} with {one}" for one, times in self.filters.most_common(_FILTERS)]
+                text += f" {filtered:,} of these were recorded with a filter, which may have kept one out: "
+                text += ", ".join(kinds) + (" and others." if len(self.filters) > _FILTERS else ".")
+            yield text
+        if self.hiding:
+            yield f"{len(self.hiding):,} of them without such an opening in what was seen, which is not everything:"
+
+
 def nothing(result: CaptureResult) -> str:
     """What there is to say of a capture without any opening of those that were asked for."""
     asked = ", ".join(verdict.value for verdict in result.verdicts)
-    return "No opening of a TCP connection" + (f" ({asked})" if len(result.verdicts) < len(Verdict) else "") + "."
+    what = "opening of a TCP connection" + (f" ({asked})" if len(result.verdicts) < len(Verdict) else "")
+    hidden = _hidden(result)
+    if not hidden:
+        return f"No {what}."
+    if result.unread and result.unread >= result.packets:
+        return f"Whether there is an {what} is not known: {hidden}."
+    return f"No {what} in what was seen, which is not everything: {hidden}."
+
+
+def remark(report: Report) -> str:
+    """What has to be said once under all captures; "" for nothing."""
+    if not any(name.startswith("UDP") for name in report.other):
+        return ""
+    return "Tunnels in UDP are looked into on the ports of the known ones only, not in the UDP that is counted here."
 
 
 # -- an opening ----------------------------------------------------------------------------------------------------
