@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import VERSION
-from ..model import NANOSECONDS, Flag, Verdict, spoken
+from ..model import NANOSECONDS, Evidence, Flag, Verdict, spoken
 from ..odds import Odds
 from ..portwalk import look
 from ..report import entries
@@ -39,9 +39,12 @@ from .phrases import (
     count,
     damage,
     facts,
+    incomplete,
+    kind,
     names,
     nothing,
     relative,
+    remark,
     remarks,
     segment_details,
     span,
@@ -156,7 +159,7 @@ class Capture(NamedTuple):
 
     name: str
     facts: list[str]
-    damage: str
+    shortcomings: list[str]
     verdicts: list[tuple[str, int]]
     nothing: str
     pages: list[tuple[int, str, Markup]]
@@ -176,6 +179,7 @@ def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
         verdict=report.entries[0].opening.verdict.value if len(report.entries) == 1 else "",
         version=VERSION,
         captures=captures,
+        remark=remark(report),
         live=_live(report),
         style=Markup(style),  # noqa: S704 -- our own file
         script=Markup(script),  # noqa: S704 -- our own file
@@ -194,7 +198,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    made.globals.update(nodes=machine.nodes(), edges=machine.drawn(), sizes=ladders.sizes, machine=machine, walk=walk)
+    made.globals.update(
+        kind=kind, nodes=machine.nodes(), edges=machine.drawn(), sizes=ladders.sizes, machine=machine, walk=walk
+    )
     return made
 
 
@@ -212,10 +218,16 @@ def _title(report: Report) -> str:
     if report.entries:
         return f"{count(len(report.entries), 'opening')} of TCP connections"
     refused = report.count(Verdict.REFUSED)
-    return f"{count(refused, 'attempt')} to connect refused" if refused else "No opening to show"
+    if refused:
+        return f"{count(refused, 'attempt')} to connect refused"
+    if all(result.complete and not result.filters for result in report.captures):
+        return "No opening to show"
+    return "No opening to show in what was seen, which is not everything"
 
 
 def _headline(opening: Opening) -> str:
+    if opening.evidence is Evidence.STANDING:
+        return f"{opening.source} is connected to itself, since before frame 1"
     return _HEADLINES[opening.verdict].format(opening.source, opening.destination)
 
 
@@ -260,7 +272,7 @@ def _captures(report: Report, environment: Environment, *, verbose: bool) -> Ite
         yield Capture(
             result.name,
             list(facts(result)),
-            damage(result),
+            [text for text in (damage(result), incomplete(result) if verdicts else "") if text],
             verdicts,
             "" if verdicts else nothing(result),
             pages,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..replay import replay
 from ..text import printable
-from .phrases import TIMELINES, Fold, names, nothing, segment_lines, timeline
+from .phrases import TIMELINES, Fold, grounds, incomplete, kind, names, nothing, segment_lines, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,10 +41,11 @@ def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
     for result in report.captures:
         if len(report.captures) > 1:
             yield f"{note}{_safe(result.name)}\n"
-        if not result.openings:
-            yield f"{note}{_safe(_ordinary(result))}\n"
+        for text in (incomplete(result) if any(result.verdicts.values()) else "", _ordinary(result)):
+            if text:
+                yield f"{note}{_safe(text)}\n"
         for opening, number in zip(result.openings[:most], numbers, strict=False):
-            yield f"{note}{number}. {opening.verdict}\n"
+            yield f"{note}{number}. {kind(opening)}\n"
             yield from _opening(replay(opening), letters)
 
 
@@ -66,6 +67,8 @@ def _opening(replayed: Replay, letters: Mapping[Endpoint, str]) -> Iterator[str]
     folds = {row.frames[0]: row.text for row in rows if isinstance(row, Fold)}
     unknown = {step.frame for step in replayed.steps if _is_unknown(step)}
     ends = ",".join(letters[endpoint] for endpoint in replayed.sockets)
+    for ground in grounds(replayed.opening):
+        yield f"    Note over {ends}: {'<br/>'.join(map(_safe, textwrap.wrap(ground, _NOTE)))}\n"
     for step in replayed.steps:
         name = letters[step.endpoint]
         segment = segments.get(step.frame)
@@ -101,6 +104,9 @@ def _note(step: Step) -> str:
 
 
 def _ordinary(result: CaptureResult) -> str:
+    """What there is to say of a capture without any opening to show; "" of others."""
+    if result.openings:
+        return ""
     counts = ", ".join(f"{number:,} {verdict}" for verdict, number in result.verdicts.items() if number)
     return f"{counts}. --all shows ordinary openings" if counts else nothing(result)
 

@@ -48,6 +48,13 @@ class Rows:
                 ("first_frame", pa.uint64()),
                 ("time", moment),
                 ("syn_retransmissions", pa.uint32()),
+                ("evidence", text),
+                ("answered_by_address", pa.string()),
+                ("answered_by_port", pa.uint16()),
+                ("translated_with", pa.uint64()),
+                ("refused_by_sender", pa.string()),
+                ("refused_by_type", pa.uint8()),
+                ("refused_by_code", pa.uint8()),
                 ("refused_before", pa.uint64()),
                 ("refused_since", moment),
                 ("established", pa.bool_()),
@@ -81,6 +88,7 @@ class Rows:
             replay, notes, duration = Entry(0, opening).account()
             refused = (opening.refused_before, opening.refused_since)
             more = (*refused, replay.established, duration, list(replay.handshake), notes)
+        answered, error = opening.answered_by, opening.refused_by
         self._rows.append(
             (
                 capture.encode(errors="backslashreplace").decode(),
@@ -89,10 +97,17 @@ class Rows:
                 opening.source.port,
                 opening.destination.address,
                 opening.destination.port,
-                int(opening.isn),
+                None if opening.isn is None else int(opening.isn),
                 opening.first_frame,
                 opening.time,
                 opening.syn_retransmissions,
+                opening.evidence and opening.evidence.value,
+                answered and answered.address,
+                answered and answered.port,
+                opening.translated_with,
+                error and error.address,
+                error and error.type,
+                error and error.code,
                 *more,
             )
         )

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..model import HIDING_NOTHING, Flag, SequenceNumber, Verdict, spoken
+from ..model import HIDING_NOTHING, Evidence, Flag, SequenceNumber, Verdict, spoken
 from ..replay import octets
 from ..states import State
 from ..text import printable
@@ -18,7 +18,7 @@ from ..text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ..model import CaptureResult, Endpoint, Segment
+    from ..model import CaptureResult, Endpoint, Opening, Segment, Unreachable
     from ..replay import Replay, Step
     from ..report import Report
     from ..wireshark import Witness
@@ -222,8 +222,84 @@ def names(replayed: Replay) -> dict[Endpoint, str]:
     return dict(zip(replayed.sockets, "AB", strict=False))
 
 
+def kind(opening: Opening) -> str:
+    """What an opening is, as a title: its verdict, and that it is older than the capture, where it is."""
+    return opening.verdict.value + (" since before frame 1" if opening.evidence is Evidence.STANDING else "")
+
+
+#: Why something is a self-connect of which the handshake is not whole.
+_GROUNDS = {
+    Evidence.SYN_ACK: "Its SYN was not captured; its SYN-ACK to itself proves it",
+    Evidence.ACKNOWLEDGED: "Its SYN-ACK was not captured; it acknowledges its own SYN, which proves it",
+    Evidence.STANDING: "It is connected since before frame 1; it acknowledges what it sent itself, which proves it",
+}
+
+#: What an ICMP error says, by type and code: RFC 792, RFC 1122 3.2.2.1, RFC 1812 5.2.7.1; RFC 4443 3.1.
+_UNREACHABLE = {
+    (3, 0): "network unreachable",
+    (3, 1): "host unreachable",
+    (3, 2): "protocol unreachable",
+    (3, 3): "port unreachable",
+    (3, 5): "source route failed",
+    (3, 6): "network unknown",
+    (3, 7): "host unknown",
+    (3, 8): "source host isolated",
+    (3, 9): "network administratively prohibited",
+    (3, 10): "host administratively prohibited",
+    (3, 11): "network unreachable for this type of service",
+    (3, 12): "host unreachable for this type of service",
+    (3, 13): "communication administratively prohibited",
+    (3, 14): "host precedence violation",
+    (3, 15): "precedence cutoff in effect",
+    (1, 0): "no route to the destination",
+    (1, 1): "communication administratively prohibited",
+    (1, 2): "beyond the scope of the source address",
+    (1, 3): "address unreachable",
+    (1, 4): "port unreachable",
+    (1, 5): "source address failed the policy",
+    (1, 6): "reject route to the destination",
+}
+
+
+def unreachable(error: Unreachable) -> str:
+    """What an ICMP error says, in words and by its numbers: ``port unreachable (ICMP type 3, code 3)``."""
+    protocol = "ICMP" if len(error.sender) == 4 else "ICMPv6"
+    said = _UNREACHABLE.get((error.type, error.code), "unreachable")
+    return f"{said} ({protocol} type {error.type}, code {error.code})"
+
+
+def grounds(opening: Opening) -> Iterator[str]:
+    """What the verdict rests on besides the handshake between the two ends: a sentence each, without its full stop."""
+    if opening.evidence in _GROUNDS:
+        frames = proof(opening)
+        word = "frame" if len(frames) == 1 else "frames"
+        yield f"{_GROUNDS[opening.evidence]} ({word} {', '.join(map(str, frames))})"
+    if opening.answered_by:
+        yield f"The answer came from {opening.answered_by}: an address was translated on the way"
+    if opening.translated_with:
+        yield f"Translated: the opening of frame {opening.translated_with} is the other side of the same connection"
+    if opening.refused_by:
+        error = opening.refused_by
+        yield f"Refused by {error.address} in frame {error.frame}: {unreachable(error)}"
+
+
+def proof(opening: Opening) -> tuple[int, ...]:
+    """The frames that prove a self-connect whose handshake is not whole.
+
+    Of a standing one: a segment that ends at a number, or is a keepalive for it, and a later one that acknowledges
+    that number and goes on from it.
+    """
+    frames = [opening.first_frame]
+    first = next((one for one in opening.segments if one.frame == opening.first_frame), None)
+    if first and opening.evidence is Evidence.STANDING:
+        ends = {first.end, first.seq + 1}
+        later = (one for one in opening.segments if one.frame > first.frame and not one.flags & Flag.RST)
+        frames += [one.frame for one in later if one.seq == one.ack and one.ack in ends][:1]
+    return tuple(frames)
+
+
 def before(replayed: Replay, duration: int | None) -> str:
-    """Who the ends are, what was tried before, how long the handshake took."""
+    """Who the ends are, what was tried before, what the verdict rests on, how long the handshake took."""
     opening = replayed.opening
     who = ", ".join(f"{name} is {endpoint}" for endpoint, name in names(replayed).items())
     if opening.to_itself:
@@ -234,6 +310,9 @@ def before(replayed: Replay, duration: int | None) -> str:
         if opening.refused_since is not None:
             text += f", in {span(opening.time - opening.refused_since)}"
         text += ". "
+    text += "".join(f"{ground}. " for ground in grounds(opening))
+    if opening.evidence is Evidence.STANDING:
+        return text.rstrip()
     frames = ", ".join(map(str, replayed.handshake))
     done = "Handshake" if replayed.established else "Not completed:"
     word = "frame" if len(replayed.handshake) == 1 else "frames"

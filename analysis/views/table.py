@@ -27,6 +27,7 @@ from .phrases import (
     facts,
     incomplete,
     is_dull,
+    kind,
     names,
     nothing,
     remark,
@@ -190,7 +191,7 @@ def _list(entries: Sequence[tuple[int, Entry]], style: Style) -> str:
         ends = f"{opening.source} > {opening.destination}"
         if len(ends) > _ENDS:
             ends = f"{opening.source}\n> {opening.destination}"
-        rows.append((f"{number}.", opening.verdict.value, str(opening.first_frame), ends))
+        rows.append((f"{number}.", kind(opening), str(opening.first_frame), ends))
     headers = ("", "verdict", "frame", "from and to")
     title = style.paint("title", f"{count(len(rows), 'more opening')}") + " (-v shows each in full)"
     return f"{title}\n{grid(rows, headers, ('right', 'left', 'right', 'left'))}\n"
@@ -205,7 +206,7 @@ _ENDS = 58
 def _opening(number: int, entry: Entry, style: Style, *, legend: bool) -> str:
     opening = entry.opening
     replayed, notes, duration = entry.account()
-    title = f"{number}. {opening.verdict}: {opening.source} > {opening.destination}"
+    title = f"{number}. {kind(opening)}: {opening.source} > {opening.destination}"
     parts = [
         *(style.paint("title", line) for line in _wrap(title, WIDTH)),
         *_wrap(before(replayed, duration), WIDTH),
