@@ -56,6 +56,7 @@ def test_the_whole_shape():
         "other": {},
         "unknown": {},
         "cut_to_itself": 0,
+        "needed_snaplen": None,
         "recorded_drops": None,
         "filter": None,
         "damage": {"offset": 1234, "reason": "cut"},

@@ -134,7 +134,15 @@ def results() -> dict[str, list[CaptureResult]]:
         talk = Talk(SELF, None).a("S").a("S.", 0, 1).a("P.", 1, 1, 20)
         openings = [talk.opening(Verdict.SELF_CONNECT), simultaneous_open()]
         made[text] = [
-            CaptureResult(text, openings=openings, undecoded={text: 1}, damage=Damage(7, text), format=text)
+            CaptureResult(
+                text,
+                openings=openings,
+                undecoded={text: 1},
+                unknown={text: 1},
+                filters=(text,),
+                damage=Damage(7, text),
+                format=text,
+            )
             for openings in (openings, [])
         ]
     return made

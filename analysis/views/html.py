@@ -38,6 +38,7 @@ from .phrases import (
     close,
     count,
     damage,
+    everything_seen,
     facts,
     incomplete,
     kind,
@@ -220,7 +221,7 @@ def _title(report: Report) -> str:
     refused = report.count(Verdict.REFUSED)
     if refused:
         return f"{count(refused, 'attempt')} to connect refused"
-    if all(result.complete and not result.filters for result in report.captures):
+    if everything_seen(report):
         return "No opening to show"
     return "No opening to show in what was seen, which is not everything"
 

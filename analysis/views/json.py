@@ -97,6 +97,7 @@ def capture_as_json(result: CaptureResult) -> dict[str, Json]:
         "other": dict(result.other),
         "unknown": dict(result.unknown),
         "cut_to_itself": result.cut_to_itself,
+        "needed_snaplen": result.needed_snaplen or None,
         "recorded_drops": result.recorded_drops,
         "filter": one_filter(result.filters),
         "damage": _damage(result.damage),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
     """One diagram of all openings, one below the other: of the first few of a capture, unless *verbose*."""
     most = None if verbose else TIMELINES
-    if len(report.captures) == 1 and len(report.captures[0].openings[:most]) == 1:
+    if len(report.captures) == len(report.entries[:most]) == 1 and report.captures[0].complete:
         yield diagram(report.entries[0].account().replay)
         return
     shown = (opening for result in report.captures for opening in result.openings[:most])

@@ -149,7 +149,7 @@ def _hidden(result: CaptureResult) -> str:
     """All that an opening may have been lost by: what was not seen, damage, and what a filter left out."""
     reasons = list(unseen(result))
     if result.damage:
-        reasons.append(f"it ends early, at byte {result.damage.offset:,}")
+        reasons.append(f"it ends early, at byte {result.damage.offset:,}: {result.damage.reason}")
     if any(part.damage for part in result.parts):
         reasons.append("there are gaps in it")
     if result.filters:
@@ -205,6 +205,11 @@ def nothing(result: CaptureResult) -> str:
     if result.unread and result.unread >= result.packets:
         return f"Whether there is an {what} is not known: {hidden}."
     return f"No {what} in what was seen, which is not everything: {hidden}."
+
+
+def everything_seen(report: Report) -> bool:
+    """Whether what is not in the report was not in the network traffic, either, as far as its captures tell."""
+    return all(result.complete and not result.filters for result in report.captures)
 
 
 def remark(report: Report) -> str:
