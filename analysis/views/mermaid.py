@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..replay import replay
 from ..text import printable
-from .phrases import TIMELINES, Fold, grounds, incomplete, kind, names, nothing, segment_lines, timeline
+from .phrases import TIMELINES, Fold, damage, grounds, incomplete, kind, names, nothing, segment_lines, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,7 +41,8 @@ def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
     for result in report.captures:
         if len(report.captures) > 1:
             yield f"{note}{_safe(result.name)}\n"
-        for text in (incomplete(result) if any(result.verdicts.values()) else "", _ordinary(result)):
+        known = [damage(result), incomplete(result)] if any(result.verdicts.values()) else []
+        for text in (*known, _ordinary(result)):
             if text:
                 yield f"{note}{_safe(text)}\n"
         for opening, number in zip(result.openings[:most], numbers, strict=False):
