@@ -163,15 +163,16 @@ def _shortcomings(result: CaptureResult) -> Iterator[str]:
     """Say where a capture, or the files that it was cut into, break off, and what else of it was not seen."""
     if result.complete:
         return
-    if result.damage:
-        yield f"{result.name} {_early(result.damage)}; the part before is analysed"
+    from .views.phrases import unseen
+
+    reasons = [f"{_early(result.damage)}; the part before is analysed"] if result.damage else []
+    if others := "; ".join(unseen(result)):
+        reasons.append(f"is not complete: {others}")
+    if reasons:
+        yield f"{result.name} {', and '.join(reasons)}"
     for part in result.parts:
         if part.damage:
             yield f"{part.name} {_early(part.damage)}; what comes after it is a gap"
-    from .views.phrases import unseen
-
-    if reasons := "; ".join(unseen(result)):
-        yield f"{result.name} is not complete: {reasons}"
 
 
 def _early(damage: Damage) -> str:
