@@ -166,7 +166,7 @@ def test_counts_and_shortcomings_of_a_capture():
         "1 duplicate left out",
         "2 frames not decoded: TCP header cut short",
         "3 conversations without a SYN",
-        "1 conversation with equal ends, and no proof that a socket connected to itself",
+        "1 conversation with equal ends, without a SYN and without proof",
         "5 openings forgotten before decided: --table was too small",
         "at byte 1,234,567: cut short",
         "No opening of a TCP connection in what was seen, which is not everything: 2 of 7 frames could not be looked",

@@ -93,7 +93,7 @@ def _first(opening: Opening) -> int:
 def _refusal(opening: Opening) -> Iterator[tuple[int, str]]:
     """The comment on the ICMP error that refused an opening."""
     if error := opening.refused_by:
-        yield error.frame, f"selfconn: {opening.verdict}, the SYN of frame {opening.first_frame}: {unreachable(error)}"
+        yield error.frame, f"selfconn: {opening.verdict}, the SYN of frame {opening.first_frame} ({unreachable(error)})"
 
 
 def _handshake(entry: Entry) -> Iterator[tuple[int, str]]:

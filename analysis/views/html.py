@@ -229,6 +229,8 @@ def _title(report: Report) -> str:
 def _headline(opening: Opening) -> str:
     if opening.evidence is Evidence.STANDING:
         return f"{opening.source} is connected to itself, since before frame 1"
+    if error := opening.refused_by:
+        return f"{error.address} refused {opening.source} a connection to {opening.destination}"
     return _HEADLINES[opening.verdict].format(opening.source, opening.destination)
 
 

@@ -118,8 +118,7 @@ def _opening(number: int, entry: Entry, report: Report, legend: str) -> Iterator
     opening = entry.opening
     replayed, notes, duration = entry.account()
     yield f"\n### {number}. {kind(opening)}: {code(str(opening.source))} > {code(str(opening.destination))}\n\n"
-    ends = [*replayed.sockets, *([opening.answered_by] if opening.answered_by else [])]
-    yield _sentence(before(replayed, duration), ends) + "\n\n"
+    yield _sentence(before(replayed, duration), filter(None, (*replayed.sockets, opening.answered_by))) + "\n\n"
     headers = ("frame", "time", "segment", "the sending socket", "the receiving socket")
     yield from _table(headers, "rr---", _timeline(replayed))
     if legend:

@@ -55,8 +55,10 @@ def facts(result: CaptureResult) -> Iterator[str]:
         if result.midstream:
             yield f"{count(result.midstream, 'conversation')} without a SYN in the capture"
         if result.midstream_to_itself:
-            equal = count(result.midstream_to_itself, "conversation")
-            yield f"{equal} with equal ends, and no proof that a socket connected to itself"
+            yield (
+                f"{count(result.midstream_to_itself, 'conversation')} with equal ends, without a SYN and without "
+                "proof: such segments alone prove nothing"
+            )
     if result.translated:
         yield f"{count(result.translated, 'pair')} of openings that are two sides of one translated connection"
     if result.left_out:
@@ -232,60 +234,32 @@ def kind(opening: Opening) -> str:
     return opening.verdict.value + (" since before frame 1" if opening.evidence is Evidence.STANDING else "")
 
 
-#: Why something is a self-connect of which the handshake is not whole.
-_GROUNDS = {
-    Evidence.SYN_ACK: "Its SYN was not captured; its SYN-ACK to itself proves it",
-    Evidence.ACKNOWLEDGED: "Its SYN-ACK was not captured; it acknowledges its own SYN, which proves it",
-    Evidence.STANDING: "It is connected since before frame 1; it acknowledges what it sent itself, which proves it",
-}
-
-#: What an ICMP error says, by type and code: RFC 792, RFC 1122 3.2.2.1, RFC 1812 5.2.7.1; RFC 4443 3.1.
-_UNREACHABLE = {
-    (3, 0): "network unreachable",
-    (3, 1): "host unreachable",
-    (3, 2): "protocol unreachable",
-    (3, 3): "port unreachable",
-    (3, 5): "source route failed",
-    (3, 6): "network unknown",
-    (3, 7): "host unknown",
-    (3, 8): "source host isolated",
-    (3, 9): "network administratively prohibited",
-    (3, 10): "host administratively prohibited",
-    (3, 11): "network unreachable for this type of service",
-    (3, 12): "host unreachable for this type of service",
-    (3, 13): "communication administratively prohibited",
-    (3, 14): "host precedence violation",
-    (3, 15): "precedence cutoff in effect",
-    (1, 0): "no route to the destination",
-    (1, 1): "communication administratively prohibited",
-    (1, 2): "beyond the scope of the source address",
-    (1, 3): "address unreachable",
-    (1, 4): "port unreachable",
-    (1, 5): "source address failed the policy",
-    (1, 6): "reject route to the destination",
+#: What is missing of a self-connect's handshake.
+_MISSING = {
+    Evidence.SYN_ACK: "its SYN was not captured",
+    Evidence.ACKNOWLEDGED: "its SYN-ACK was not captured",
+    Evidence.STANDING: "connected since before frame 1",
 }
 
 
 def unreachable(error: Unreachable) -> str:
-    """What an ICMP error says, in words and by its numbers: ``port unreachable (ICMP type 3, code 3)``."""
-    protocol = "ICMP" if len(error.sender) == 4 else "ICMPv6"
-    said = _UNREACHABLE.get((error.type, error.code), "unreachable")
-    return f"{said} ({protocol} type {error.type}, code {error.code})"
+    """An ICMP error by its numbers: ``ICMP type 3, code 13``."""
+    return f"{'ICMP' if len(error.sender) == 4 else 'ICMPv6'} type {error.type}, code {error.code}"
 
 
 def grounds(opening: Opening) -> Iterator[str]:
-    """What the verdict rests on besides the handshake between the two ends: a sentence each, without its full stop."""
-    if opening.evidence in _GROUNDS:
+    """In a few words what the verdict rests on besides the handshake between the two ends; the notes explain it."""
+    if opening.evidence in _MISSING:
         frames = proof(opening)
         word = "frame" if len(frames) == 1 else "frames"
-        yield f"{_GROUNDS[opening.evidence]} ({word} {', '.join(map(str, frames))})"
+        proves = f"{word} {' and '.join(map(str, frames))} prove{'s' * (len(frames) == 1)} it"
+        yield f"{_MISSING[opening.evidence]}, {proves}"
     if opening.answered_by:
-        yield f"The answer came from {opening.answered_by}: an address was translated on the way"
+        yield f"answered by {opening.answered_by}, as an address was translated"
     if opening.translated_with:
-        yield f"Translated: the opening of frame {opening.translated_with} is the other side of the same connection"
-    if opening.refused_by:
-        error = opening.refused_by
-        yield f"Refused by {error.address} in frame {error.frame}: {unreachable(error)}"
+        yield f"the other side of its translation is the opening of frame {opening.translated_with}"
+    if error := opening.refused_by:
+        yield f"refused by {error.address} in frame {error.frame} ({unreachable(error)})"
 
 
 def proof(opening: Opening) -> tuple[int, ...]:
@@ -304,7 +278,7 @@ def proof(opening: Opening) -> tuple[int, ...]:
 
 
 def before(replayed: Replay, duration: int | None) -> str:
-    """Who the ends are, what was tried before, what the verdict rests on, how long the handshake took."""
+    """Who the ends are, what was tried before, how long the handshake took."""
     opening = replayed.opening
     who = ", ".join(f"{name} is {endpoint}" for endpoint, name in names(replayed).items())
     if opening.to_itself:
@@ -315,9 +289,8 @@ def before(replayed: Replay, duration: int | None) -> str:
         if opening.refused_since is not None:
             text += f", in {span(opening.time - opening.refused_since)}"
         text += ". "
-    text += "".join(f"{ground}. " for ground in grounds(opening))
     if opening.evidence is Evidence.STANDING:
-        return text.rstrip()
+        return f"{text}Connected since before frame 1."
     frames = ", ".join(map(str, replayed.handshake))
     done = "Handshake" if replayed.established else "Not completed:"
     word = "frame" if len(replayed.handshake) == 1 else "frames"
