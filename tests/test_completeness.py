@@ -225,7 +225,10 @@ GROUNDS = {
     "answered": (translated(), "answered by 10.0.0.5:15001, as an address was translated"),
     "translated": (translated(), "the other side of its translation is the opening of frame 44"),
     "no SYN": (self_connect(evidence=Evidence.SYN_ACK), "its SYN was not captured, frame 1 proves it"),
-    "no SYN-ACK": (self_connect(evidence=Evidence.ACKNOWLEDGED), "its SYN-ACK was not captured, frame 1 proves it"),
+    "no SYN-ACK": (
+        self_connect(evidence=Evidence.ACKNOWLEDGED),
+        "its SYN-ACK was not captured, frames 1 and 3 prove it",
+    ),
 }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..model import HIDING_NOTHING, Evidence, Flag, SequenceNumber, Verdict, spoken
@@ -265,16 +266,22 @@ def grounds(opening: Opening) -> Iterator[str]:
 def proof(opening: Opening) -> tuple[int, ...]:
     """The frames that prove a self-connect whose handshake is not whole.
 
-    Of a standing one: a segment that ends at a number, or is a keepalive for it, and a later one that acknowledges
-    that number and goes on from it.
+    A SYN-ACK alone does. Else it takes a segment, and a later one that acknowledges it and goes on from there: any that
+    acknowledges the SYN; of a standing one that which acknowledges the very end of the first (data, FIN or a keepalive).
     """
-    frames = [opening.first_frame]
     first = next((one for one in opening.segments if one.frame == opening.first_frame), None)
-    if first and opening.evidence is Evidence.STANDING:
-        ends = {first.end, first.seq + 1}
-        later = (one for one in opening.segments if one.frame > first.frame and not one.flags & Flag.RST)
-        frames += [one.frame for one in later if one.seq == one.ack and one.ack in ends][:1]
-    return tuple(frames)
+    if first is None or opening.evidence not in (Evidence.ACKNOWLEDGED, Evidence.STANDING):
+        return (opening.first_frame,)
+    ends = {first.end, first.seq + 1}
+    later = (
+        one.frame
+        for one in opening.segments
+        if one.frame > first.frame
+        and one.flags & (Flag.ACK | Flag.SYN | Flag.RST) == Flag.ACK
+        and one.seq == one.ack
+        and (first.bare_syn or one.ack in ends)
+    )
+    return (opening.first_frame, *islice(later, 1))
 
 
 def before(replayed: Replay, duration: int | None) -> str:
