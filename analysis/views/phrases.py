@@ -266,8 +266,8 @@ def grounds(opening: Opening) -> Iterator[str]:
 def proof(opening: Opening) -> tuple[int, ...]:
     """The frames that prove a self-connect whose handshake is not whole.
 
-    A SYN-ACK alone does. Else it takes a segment, and a later one that acknowledges it and goes on from there: any that
-    acknowledges the SYN; of a standing one that which acknowledges the very end of the first (data, FIN or a keepalive).
+    A SYN-ACK alone does. Else it takes a segment, and a later one that acknowledges it and goes on from there: any one
+    that acknowledges the SYN; of a standing one that which acknowledges the very end of data, FIN or a keepalive.
     """
     first = next((one for one in opening.segments if one.frame == opening.first_frame), None)
     if first is None or opening.evidence not in (Evidence.ACKNOWLEDGED, Evidence.STANDING):
