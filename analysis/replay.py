@@ -8,6 +8,9 @@ first segment by which the other end acknowledges it, and after each one by whic
 that crossed are told from those that did not, wherever on the path the capture was made. Segments of one
 direction stay in order. What nothing acknowledges is taken to have arrived where nothing speaks against it.
 
+Whether a RST ends the opening is the rule of resets.py, which the verdict follows, too. A SYN-ACK that reaches a socket
+in SYN-RECEIVED opens it (figure 7), unless the socket answers as one that dropped it (states.CONTRADICTION).
+
 Marked ``inferred`` is what the capture does not prove: an arrival that nothing acknowledges (a pure ACK, a RST),
 and what the table itself marks so.
 """
@@ -17,11 +20,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from .model import Flag, spoken
+from . import resets
+from .model import Flag, Verdict, spoken
+from .resets import Ruling
 from .states import TABLE, Event, State, absent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .model import Endpoint, Opening, Segment, SequenceNumber
 
@@ -52,6 +57,11 @@ class Step(NamedTuple):
         """Whether the socket changed its state."""
         return self.before is not self.after
 
+    @property
+    def by_itself(self) -> bool:
+        """Whether no segment did it: the program listens, or gives up. ``frame`` is then what follows."""
+        return self.event in (Event.PASSIVE_OPEN, Event.DELETE)
+
 
 @dataclass(slots=True)
 class Replay:
@@ -60,6 +70,7 @@ class Replay:
     ``segments`` are in the order of cause and effect, which is capture order but for a SYN captured after its
     SYN-ACK. ``sockets`` are the distinct endpoints, the opener first. ``isn`` holds the initial sequence number
     of each endpoint whose SYN was seen. ``handshake`` are the frames that belong to the open, to the last ACK.
+    ``resets`` says for the frame of each RST whether it ends the opening.
     """
 
     opening: Opening
@@ -68,6 +79,7 @@ class Replay:
     steps: list[Step] = field(default_factory=list)
     isn: dict[Endpoint, SequenceNumber] = field(default_factory=dict)
     handshake: list[int] = field(default_factory=list)
+    resets: dict[int, Ruling] = field(default_factory=dict)
 
     @property
     def transitions(self) -> list[Step]:
@@ -151,6 +163,9 @@ class _Socket:
     owed_state: State = State.CLOSED
     #: Whether it has acknowledged the other end's SYN by an ACK of its own.
     greeted: bool = False
+    had_fin: bool = False
+    #: The frame that made it CLOSED.
+    closed_by: int | None = None
 
     def sending(self, segment: _Seg) -> Event:  # noqa: PLR0911 -- one return an event
         """Which event it is that *segment* leaves this socket."""
@@ -191,11 +206,8 @@ class _Socket:
             self.snd_nxt = segment.end
 
     def receiving(self, segment: _Seg) -> list[Event]:  # noqa: PLR0911 -- one return a step of the RFC
-        """Which events it is, in turn, that *segment* reaches this socket (RFC 9293 3.10.7)."""
-        acknowledges_syn = self._acknowledges_syn(segment)
-        if segment.rst:
-            fits = acknowledges_syn if self.irs is None else self.rcv_nxt is None or segment.seq >= self.rcv_nxt
-            return [Event.RECEIVE_RST if fits else Event.RECEIVE_BAD_RST]
+        """Which events it is, in turn, that *segment*, which is no RST, reaches this socket (RFC 9293 3.10.7)."""
+        acknowledges_syn = self.acknowledged_by(segment)
         if segment.acks and not self.syn_acknowledged and not acknowledges_syn:
             return [Event.RECEIVE_BAD_ACK]
         if segment.syn:
@@ -205,11 +217,14 @@ class _Socket:
                 return [Event.RECEIVE_SYN]
             return [Event.RECEIVE_UNACCEPTABLE if self.irs == segment.seq else Event.RECEIVE_OTHER_SYN]
         if self._is_outside(segment):
-            return [Event.RECEIVE_UNACCEPTABLE]
+            again = self.had_fin and segment.fin and segment.end == self.rcv_nxt
+            return [Event.RECEIVE_FIN_AGAIN if again else Event.RECEIVE_UNACCEPTABLE]
+        if not segment.acks:
+            return [Event.RECEIVE_NO_ACK]
         events = []
         if acknowledges_syn:
             events.append(Event.RECEIVE_ACK_OF_SYN)
-        if self.fin_end is not None and not self.fin_acknowledged and segment.acks and segment.ack >= self.fin_end:
+        if self.fin_end is not None and not self.fin_acknowledged and segment.ack >= self.fin_end:
             events.append(Event.RECEIVE_ACK_OF_FIN)
         if segment.fin:
             events.append(Event.RECEIVE_FIN)
@@ -222,7 +237,7 @@ class _Socket:
         beyond = not self.syn_acknowledged and segment.seq - self.rcv_nxt >= max(self.first_window, 1)
         return beyond or (segment.end <= self.rcv_nxt if segment.length else segment.seq < self.rcv_nxt)
 
-    def _acknowledges_syn(self, segment: _Seg) -> bool:
+    def acknowledged_by(self, segment: _Seg) -> bool:
         """Whether *segment* acknowledges this socket's SYN for the first time: SND.UNA < SEG.ACK =< SND.NXT."""
         return (
             segment.acks
@@ -238,6 +253,7 @@ class _Socket:
             self.syn_acknowledged = True  # an ACK that comes before any SYN is dropped, and counts for nothing
         if Event.RECEIVE_ACK_OF_FIN in events:
             self.fin_acknowledged = True
+        self.had_fin |= Event.RECEIVE_FIN in events and self.irs is not None
         if Event.RECEIVE_BAD_ACK in events:
             self.refused_ack = segment.ack
             return
@@ -246,7 +262,7 @@ class _Socket:
         if segment.syn:
             if self.irs is None:  # data in a SYN is taken for new when it comes again: not every receiver takes it
                 self.irs, self.rcv_nxt = segment.seq, segment.seq + 1
-        elif self.rcv_nxt is not None and segment.end > self.rcv_nxt:
+        elif segment.acks and self.rcv_nxt is not None and segment.end > self.rcv_nxt:
             self.rcv_nxt = segment.end
 
 
@@ -263,12 +279,18 @@ class _Player:
     """Plays one opening: first the plan (what arrived when), then the table."""
 
     def __init__(self, opening: Opening) -> None:
-        segments = _in_order(opening)
+        whole = _in_order(opening)
         ends = dict.fromkeys((opening.source, opening.destination))
-        self.replay = Replay(opening, segments, tuple(ends))
+        self.replay = Replay(opening, whole, tuple(ends))
         self.sockets = {endpoint: _Socket(endpoint) for endpoint in ends}
-        self.segments = [_Seg(segment) for segment in segments]
-        self.plan = _plan(self.segments)
+        self.segments = [_Seg(segment) for segment in whole]
+        self.rulings = self.replay.resets
+        for place, segment in enumerate(whole):
+            if segment.flags & Flag.RST:
+                self.rulings[segment.frame] = _goes_on(self.segments, place, opening) or resets.rule(
+                    opening, whole[:place], segment
+                )
+        self.plan = _plan(self.segments, self.rulings)
         self.whose = "its own" if opening.to_itself else "the peer's"
 
     def play(self) -> Replay:
@@ -277,53 +299,106 @@ class _Player:
         due: dict[int, list[int]] = {}
         for place, arrival in enumerate(self.plan):
             due.setdefault(arrival.after, []).append(place)
+        listener = self._listener()
         for place, segment in enumerate(segments):
-            self.send(segment, goes_on=_goes_on(segments, place))
+            if listener and segment.destination == listener.endpoint:
+                self._listen(listener, segment)
+                listener = None
+            self.send(segment)
             for arrived in due.get(place, ()):
-                self.arrive(segments[arrived], self.plan[arrived], segment.frame if arrived != place else None)
+                self.arrive(segments[arrived], self.plan[arrived], place)
         return self.replay
 
-    def send(self, segment: _Seg, *, goes_on: bool) -> None:
+    def _listener(self) -> _Socket | None:
+        """The socket that listens from the start: it takes a SYN before it has sent anything itself."""
+        if self.replay.opening.to_itself:
+            return None
+        end = self.replay.opening.destination
+        spoken_at = next((place for place, one in enumerate(self.segments) if one.source == end), len(self.segments))
+        for one, arrival in zip(self.segments, self.plan, strict=True):
+            if one.destination == end and _opens_a_listener(one, arrival) and arrival.after < spoken_at:
+                return self.sockets[end]
+        return None
+
+    def _listen(self, socket: _Socket, segment: _Seg) -> None:
+        self._step(socket, segment, Event.PASSIVE_OPEN)
+        socket.passive = True
+
+    def send(self, segment: _Seg) -> None:
         """The segment leaves its source."""
         socket = self.sockets[segment.source]
         event = socket.sending(segment)
+        ruling = self.rulings.get(segment.frame)
         if segment.syn:
             self.replay.isn.setdefault(segment.source, segment.seq)
-        if event is Event.SEND_RST and goes_on:
-            self._stay(
-                socket, segment, "the connection goes on after this RST: forged, or not meant for it", finding=True
-            )
+        if ruling and ruling.refuses:
+            event = Event.ANSWER_RST
+        if ruling and ruling.ends:
+            event = Event.SEND_RST
+        elif ruling and event is not Event.ANSWER_RST:
+            self._stay(socket, segment, f"this RST ends nothing: {ruling.why}", finding=True)
             return
         greets = self._greets(socket, segment, event)
-        if segment.syn or greets or segment.rst:
+        if segment.syn or greets or (ruling and ruling.ends):
             self._into_handshake(segment, even_when_open=greets)
-        allowed = self._step(socket, segment, event, reason=_why_sent(socket, segment, event))
+        allowed = self._step(socket, segment, event, reason=_why_sent(socket, segment, event, ruling))
         if allowed or socket.state is not State.CLOSED:  # what no socket can have sent says nothing of one
             socket.greeted |= greets
             socket.note_sent(segment, event)
 
-    def arrive(self, segment: _Seg, arrival: _Arrival, crossed: int | None) -> None:
-        """The segment reaches its destination."""
+    def arrive(self, segment: _Seg, arrival: _Arrival, now: int) -> None:
+        """The segment reaches its destination, once the segment at place *now* was sent."""
         socket = self.sockets[segment.destination]
         if arrival.unknown:
             self._stay(socket, segment, arrival.unknown)
             return
-        listens = socket.state is State.CLOSED and socket.iss is None and segment.bare_syn
-        if listens and arrival.proof and not arrival.proof.rst:
-            self._step(socket, segment, Event.PASSIVE_OPEN)
-            socket.passive = True
+        if socket.state is State.CLOSED and socket.iss is None and _opens_a_listener(segment, arrival):
+            self._listen(socket, segment)
         if gone := socket.state is State.SYN_SENT and segment.syn_ack and _answers_from_nowhere(arrival.proof):
             self._step(socket, segment, Event.DELETE)
-        events = socket.receiving(segment)
+        events = self._events(socket, segment, now)
         if segment.length and not gone:
             socket.owed, socket.owed_state = segment, socket.state
+        crossed = self.segments[now].frame if self.segments[now] is not segment else None
         for event in events:
             was = socket.state
-            reason = _why_received(segment, event, self.replay.opening.to_itself)
+            reason = _why_received(socket, segment, event, self.replay)
             self._step(socket, segment, event, reason=reason, inferred=arrival.proof is None, after_frame=crossed)
             if socket.state is State.ESTABLISHED and was is not State.ESTABLISHED:
                 self._into_handshake(segment, even_when_open=True)
         socket.note_received(segment, events)
+
+    def _events(self, socket: _Socket, segment: _Seg, now: int) -> list[Event]:
+        """Which events it is that *segment* reaches *socket*."""
+        if ruling := self.rulings.get(segment.frame):
+            return [Event.RECEIVE_RST if ruling.ends else Event.RECEIVE_BAD_RST]
+        events = socket.receiving(segment)
+        if events == [Event.RECEIVE_SYN_ACK] and socket.irs is not None and self._drops_syn_ack(socket, now):
+            return [Event.RECEIVE_UNACCEPTABLE]
+        return events
+
+    def _drops_syn_ack(self, socket: _Socket, now: int) -> bool:
+        """Whether the socket answers this SYN-ACK as one that cannot use it: by an ACK without D-SACK, where SACK is on.
+
+        An ACK that opens the socket must follow, which may be this very one.
+        """
+        segments, end = self.segments, socket.endpoint
+        syns = [one.whole for one in segments if one.syn]
+        if not all(syn.options.sack_permitted for syn in syns):
+            return False
+        sent = [(place, one) for place, one in enumerate(segments[now + 1 :]) if one.source == end and not one.syn]
+        if not sent or not _is_pure_ack(sent[0][1]) or any(one.whole.dsack for _, one in sent[:2]):
+            return False
+        used = next((place for place, one in sent if not _is_pure_ack(one)), len(segments))
+        return any(
+            one.destination == end
+            and one.acks
+            and not (one.syn or one.rst)
+            and socket.iss is not None
+            and one.ack > socket.iss
+            and place < used
+            for place, one in enumerate(segments[now + 1 :])
+        )
 
     def _step(  # noqa: PLR0913 -- the fields of a step
         self,
@@ -340,6 +415,10 @@ class _Player:
         before = socket.state
         if row:
             socket.state = row.passive if row.passive and socket.passive else row.to
+        if socket.state is not before and socket.state is State.CLOSED:
+            socket.closed_by = segment.frame
+        if socket.state is not before and before is State.SYN_RECEIVED and socket.state is State.LISTEN:
+            self.sockets[socket.endpoint] = _Socket(socket.endpoint, State.LISTEN, passive=True)
         text = f"{event} {spoken(segment.whole.flags & ~Flag.PSH)}" if event is Event.RETRANSMIT else event.value
         self.replay.steps.append(
             Step(
@@ -349,7 +428,7 @@ class _Player:
                 before,
                 socket.state,
                 row.section if row else "",
-                (reason or row.reason).format(whose=self.whose) if row else absent(before, event),
+                (reason or row.reason).format(whose=self.whose) if row else _why_not(socket, before, event),
                 event.is_send,
                 inferred or (row is not None and row.inferred),
                 row is None,
@@ -402,12 +481,24 @@ def _in_order(opening: Opening) -> list[Segment]:
     return segments
 
 
-def _plan(segments: Sequence[_Seg]) -> list[_Arrival]:
+def _opens_a_listener(segment: _Seg, arrival: _Arrival) -> bool:
+    """Whether *segment* is a SYN that was taken by a socket which has sent none itself, if that listens."""
+    return segment.bare_syn and arrival.proof is not None and not arrival.proof.rst
+
+
+def _is_pure_ack(segment: _Seg) -> bool:
+    return segment.acks and not segment.length and not segment.rst
+
+
+def _plan(segments: Sequence[_Seg], rulings: Mapping[int, Ruling]) -> list[_Arrival]:
     """When each of *segments* reaches its destination, or why that is not known."""
     plan = []
     latest: dict[Endpoint, int] = {}
     for place, segment in enumerate(segments):
-        arrival = _arrival(segments, place) if segment.length else _arrival_of_ack(segments, place)
+        if ruling := rulings.get(segment.frame):
+            arrival = _arrival_of_rst(segments, place) if ruling.ends else _Arrival(place)
+        else:
+            arrival = _arrival(segments, place) if segment.length else _arrival_of_ack(segments, place)
         if not arrival.unknown:  # segments of one direction do not overtake each other
             after = latest[segment.source] = max(arrival.after, latest.get(segment.source, 0))
             arrival = _Arrival(after, arrival.proof)
@@ -473,23 +564,25 @@ def _acknowledges(answer: _Seg, segment: _Seg, sent: SequenceNumber) -> bool:
 
 
 def _arrival_of_ack(segments: Sequence[_Seg], place: int) -> _Arrival:
-    """When a segment arrives that nothing acknowledges: at once; a RST once the other end has fallen silent."""
+    """When a segment arrives that takes no sequence space: at once, if nothing speaks against it."""
     segment = segments[place]
-    if not segment.rst:
-        acknowledged = [
-            other
-            for other in segments[:place]
-            if other.control
-            and other.source == segment.destination
-            and other.seq < segment.ack
-            and other.end <= segment.ack
-        ]
-        for other in segments[place + 1 :] if acknowledged else ():
-            if any(_repeats(other, earlier) for earlier in acknowledged):
-                return _unknown(place, f"lost, or late: frame {other.frame} repeats what it acknowledges")
-        return _Arrival(place)
-    if _goes_on(segments, place):
-        return _unknown(place, "the connection goes on: not obeyed, or forged")
+    acknowledged = [
+        other
+        for other in segments[:place]
+        if other.control
+        and other.source == segment.destination
+        and other.seq < segment.ack
+        and other.end <= segment.ack
+    ]
+    for other in segments[place + 1 :] if acknowledged else ():
+        if any(_repeats(other, earlier) for earlier in acknowledged):
+            return _unknown(place, f"lost, or late: frame {other.frame} repeats what it acknowledges")
+    return _Arrival(place)
+
+
+def _arrival_of_rst(segments: Sequence[_Seg], place: int) -> _Arrival:
+    """When a RST arrives that ends the opening: once the other end has fallen silent."""
+    segment = segments[place]
     after = place
     for other_place in range(place + 1, len(segments)):
         other = segments[other_place]
@@ -498,12 +591,17 @@ def _arrival_of_ack(segments: Sequence[_Seg], place: int) -> _Arrival:
     return _Arrival(after)
 
 
-def _goes_on(segments: Sequence[_Seg], place: int) -> bool:
-    """Whether the sender of the RST at *place* goes on as if it had not sent it."""
-    segment = segments[place]
-    return segment.rst and any(
-        other.source == segment.source and not other.rst and not other.syn for other in segments[place + 1 :]
-    )
+#: Verdicts that no RST can have prevented: whatever comes of it, they stand.
+_COMPLETED = frozenset({Verdict.SELF_CONNECT, Verdict.SIMULTANEOUS_OPEN, Verdict.THREE_WAY})
+
+
+def _goes_on(segments: Sequence[_Seg], place: int, opening: Opening) -> Ruling | None:
+    """The ruling on a RST of a completed open whose sender goes on as if it had not sent it; None where it does not."""
+    sender = segments[place].source
+    later = (other for other in segments[place + 1 :] if other.source == sender)
+    if opening.verdict not in _COMPLETED or all(other.rst or other.syn for other in later):
+        return None
+    return Ruling(ends=False, why="the connection goes on after it, so it is forged or not meant for it")
 
 
 def _answers_from_nowhere(answer: _Seg | None) -> bool:
@@ -511,10 +609,14 @@ def _answers_from_nowhere(answer: _Seg | None) -> bool:
     return answer is not None and answer.rst and not answer.acks
 
 
-def _why_sent(socket: _Socket, segment: _Seg, event: Event) -> str:
+def _why_sent(socket: _Socket, segment: _Seg, event: Event, ruling: Ruling | None) -> str:
     """A better reason than the table's for some sends; "" for none."""
     if event is Event.SEND_DATA:
         return f"sends {octets(segment.payload)}"
+    if ruling and ruling.refuses and segment.seq != socket.refused_ack:
+        return ruling.why
+    if event is Event.SEND_RST and socket.state is State.SYN_SENT and socket.acknowledged_by(segment):
+        return "a RST that acknowledges the SYN, as where no socket is (3.10.7.1)"
     owed = socket.owed
     if event is not Event.SEND_ACK or owed is None:
         return ""
@@ -525,14 +627,26 @@ def _why_sent(socket: _Socket, segment: _Seg, event: Event) -> str:
     return f"acknowledges {{whose}} {what}"
 
 
-def _why_received(segment: _Seg, event: Event, to_itself: bool) -> str:
+def _why_received(socket: _Socket, segment: _Seg, event: Event, replayed: Replay) -> str:
     """A better reason than the table's for some arrivals; "" for none."""
+    ruling = replayed.resets.get(segment.frame)
+    if ruling and ruling.refuses and socket.state is State.CLOSED:
+        return "{whose} RST ends the older connection that it answers (figure 9)"
+    if event is Event.RECEIVE_UNACCEPTABLE and segment.syn_ack and socket.state is State.SYN_RECEIVED:
+        return "{whose} SYN-ACK repeats a SYN that it has: dropped, and answered by an ACK"
     if event is not Event.RECEIVE_ACK:
         return ""
     if not segment.payload:
         return "{whose} ACK"
     arrived = f"{octets(segment.payload)} arrive{'s' * (segment.payload == 1)}"
-    return f"its own {arrived}: the socket reads what it wrote" if to_itself else arrived
+    return f"its own {arrived}: the socket reads what it wrote" if replayed.opening.to_itself else arrived
+
+
+def _why_not(socket: _Socket, state: State, event: Event) -> str:
+    """Why it is a finding that *event* happened in *state*."""
+    if state is State.CLOSED and socket.closed_by is not None:
+        return f"this socket was closed by frame {socket.closed_by}: from another connection, or it was not"
+    return absent(state, event)
 
 
 def octets(number: int) -> str:

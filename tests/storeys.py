@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STOREYS = (
     ("model", "errors", "text", "progress", "memory", "formats.pcap", "formats.pcapng"),
     ("commandline", "output", "formats.recognise", "formats.remote"),
-    ("odds", "states", "verdicts", "segments", "formats.compression", "inputs"),
+    ("odds", "resets", "states", "verdicts", "segments", "formats.compression", "inputs"),
     ("engine.layout", "replay", "wireshark", "portwalk"),
     ("engine.interpreted", "engine.protocols", "notes", "result_spill"),
     ("engine.destinations", "engine.duplicates", "engine.headers", "engine.index", "engine.kept"),

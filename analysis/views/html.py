@@ -338,6 +338,8 @@ def _steps(replayed: Replay, steps: list[Step], said: dict[int, Witness], confir
 
 def _step_title(step: Step, segment: Segment, letters: dict[Endpoint, str]) -> str:
     flags, letter = spoken(segment.flags & ~Flag.PSH), letters[step.endpoint]
+    if step.by_itself:
+        return f"{letter}: {step.event}"
     if step.sends:
         return f"{flags} leaves {letter}"
     return f"{flags} arrives at {letter}" if step.section or step.finding else f"{flags} on its way to {letter}"

@@ -92,7 +92,7 @@ def _is_unknown(step: Step) -> bool:
 
 def _note(step: Step) -> str:
     """What a step did to a socket; "" for nothing worth a note."""
-    arrived = "" if step.sends else f"{step.frame} arrives. "
+    arrived = "" if step.sends or step.by_itself else f"{step.frame} arrives. "
     if step.changes:
         return f"{arrived}{step.before} > {step.after}{'*' if step.inferred else ''} ({step.section})"
     if step.finding:
