@@ -378,7 +378,7 @@ class _Player:
         return events
 
     def _drops_syn_ack(self, socket: _Socket, now: int) -> bool:
-        """Whether the socket answers this SYN-ACK as one that cannot use it: by an ACK without D-SACK, where SACK is on.
+        """Whether the socket answers a SYN-ACK as one that cannot use it: by an ACK without D-SACK, where SACK is on.
 
         An ACK that opens the socket must follow, which may be this very one.
         """
@@ -415,7 +415,7 @@ class _Player:
         before = socket.state
         if row:
             socket.state = row.passive if row.passive and socket.passive else row.to
-        if socket.state is not before and socket.state is State.CLOSED:
+        if socket.state is State.CLOSED and (socket.state is not before or event is Event.SEND_RST):
             socket.closed_by = segment.frame
         if socket.state is not before and before is State.SYN_RECEIVED and socket.state is State.LISTEN:
             self.sockets[socket.endpoint] = _Socket(socket.endpoint, State.LISTEN, passive=True)

@@ -110,7 +110,8 @@ def _later(sender: _End, receiver: _End, rst: Segment, *, gaps: bool) -> Ruling:
     edges = _edges(sender, receiver)
     if any(rst.seq < edge for edge in edges):
         return Ruling(ends=True)
-    if gaps or not edges:
+    missing = gaps or not edges or any(sender.next is not None and one.ack > sender.next for one in receiver.acks)
+    if missing:
         return Ruling(ends=True, why="whether its receiver could accept it the capture does not show", unproven=True)
     return Ruling(ends=False, why="its sequence number lies behind every receive window (3.10.7.4)")
 

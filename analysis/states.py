@@ -293,14 +293,15 @@ def mermaid() -> str:
 CONTRADICTION = """\
 ## Where RFC 9293 contradicts itself
 
-The SYN-ACK of a simultaneous open, and so that of a self-connect, repeats a SYN that its receiver has had. In figure 7 (3.5)
-it opens the socket. By 3.10.7.4 it cannot: its sequence number is RCV.NXT - 1, left of the window, so it is dropped and
-answered by an ACK; whoever receives *that* ACK in SYN-RECEIVED is ESTABLISHED. In a self-connect it is the same socket, one
-segment later.
+The SYN-ACK of a simultaneous open, and so that of a self-connect, repeats a SYN that its receiver has had. In figure 7
+(3.5) it opens the socket. By 3.10.7.4 it cannot: its sequence number is RCV.NXT - 1, left of the window, so it is
+dropped and answered by an ACK; whoever receives *that* ACK in SYN-RECEIVED is ESTABLISHED. In a self-connect it is the
+same socket, one segment later.
 
-Linux follows 3.10.7.4 since it sends challenge ACKs (commit 0c24604b68fc, Linux 3.6), and figure 7 from 6.11, 6.10.10 and
-6.1.110 on (commit 23e89e8ee7be). In both cases an ACK follows the SYN-ACK. Where SACK is on, D-SACK in it says that the
-SYN-ACK was used, its absence that it was dropped; where SACK is off nothing tells them apart, and the table is followed.
+Linux has done as 3.10.7.4 says since it sends challenge ACKs (commit 0c24604b68fc, Linux 3.6), and does as figure 7
+says since 6.11, 6.10.10 and 6.1.110 (commit 23e89e8ee7be). An ACK follows the SYN-ACK in both cases. Where SACK is on,
+D-SACK in it says that the SYN-ACK was used, its absence that it was dropped; where SACK is off nothing tells the two
+apart, and figure 7 is followed here.
 """
 
 
