@@ -164,6 +164,10 @@ class _Socket:
     #: Whether it has acknowledged the other end's SYN by an ACK of its own.
     greeted: bool = False
     had_fin: bool = False
+    #: Its SYN-ACKs with another sequence number than ``iss``: the other end takes one of them.
+    rivals: list[_Seg] = field(default_factory=list)
+    #: The octets in the SYN that it received: not every receiver takes them.
+    in_syn: int = 0
     #: The frame that made it CLOSED.
     closed_by: int | None = None
 
@@ -191,6 +195,8 @@ class _Socket:
             self.refused_ack = None
             return
         if segment.syn and self.iss not in (None, segment.seq):
+            if segment.syn_ack:
+                self.rivals.append(segment)
             return  # somebody else's, or of another connection
         if segment.syn:
             self.iss = segment.seq
@@ -239,18 +245,20 @@ class _Socket:
 
     def acknowledged_by(self, segment: _Seg) -> bool:
         """Whether *segment* acknowledges this socket's SYN for the first time: SND.UNA < SEG.ACK =< SND.NXT."""
-        return (
-            segment.acks
-            and not self.syn_acknowledged
-            and self.iss is not None
-            and self.snd_nxt is not None
-            and self.iss < segment.ack <= self.snd_nxt
-        )
+        if self.syn_acknowledged or not segment.acks or self.iss is None or self.snd_nxt is None:
+            return False
+        return self.iss < segment.ack <= self.snd_nxt or self._rival(segment) is not None
+
+    def _rival(self, segment: _Seg) -> _Seg | None:
+        """The SYN-ACK with another sequence number that *segment* acknowledges."""
+        return next((one for one in self.rivals if one.seq < segment.ack <= one.end), None)
 
     def note_received(self, segment: _Seg, events: Sequence[Event]) -> None:
         """Remember what *segment* tells of the other end."""
         if Event.RECEIVE_SYN_ACK in events or (Event.RECEIVE_ACK_OF_SYN in events and self.irs is not None):
             self.syn_acknowledged = True  # an ACK that comes before any SYN is dropped, and counts for nothing
+            if taken := self._rival(segment):
+                self.iss, self.snd_nxt = taken.seq, taken.end
         if Event.RECEIVE_ACK_OF_FIN in events:
             self.fin_acknowledged = True
         self.had_fin |= Event.RECEIVE_FIN in events and self.irs is not None
@@ -261,8 +269,8 @@ class _Socket:
             return
         if segment.syn:
             if self.irs is None:  # data in a SYN is taken for new when it comes again: not every receiver takes it
-                self.irs, self.rcv_nxt = segment.seq, segment.seq + 1
-        elif segment.acks and self.rcv_nxt is not None and segment.end > self.rcv_nxt:
+                self.irs, self.rcv_nxt, self.in_syn = segment.seq, segment.seq + 1, segment.payload
+        elif segment.acks and segment.length and self.rcv_nxt is not None and segment.end > self.rcv_nxt:
             self.rcv_nxt = segment.end
 
 
@@ -367,6 +375,8 @@ class _Player:
             if socket.state is State.ESTABLISHED and was is not State.ESTABLISHED:
                 self._into_handshake(segment, even_when_open=True)
         socket.note_received(segment, events)
+        if socket.rivals and socket.syn_acknowledged and socket.iss is not None:
+            self.replay.isn[socket.endpoint] = socket.iss
 
     def _events(self, socket: _Socket, segment: _Seg, now: int) -> list[Event]:
         """Which events it is that *segment* reaches *socket*."""
@@ -512,16 +522,20 @@ def _arrival(segments: Sequence[_Seg], place: int) -> _Arrival:
     silent = place  # the last segment by which the other end has not acknowledged it
     missing = False  # whether one of those would have shown it
     sent = segment.end  # the number after all that its sender has sent by then
+    rivals = _rivals(segments, segment)
+    limit = next((other.seq for other in rivals if other.seq > segment.seq), None)
     again = None
     for other_place in range(place + 1, len(segments)):
         other = segments[other_place]
         if other.source == segment.destination:
-            if _acknowledges(other, segment, sent):
+            if _acknowledges(other, segment, sent if limit is None else min(sent, limit)):
                 # A SYN that reaches a socket is answered by a SYN-ACK or a RST. Where an ACK answers the SYN-ACK that
                 # repeated the SYN, the SYN-ACK is what arrived.
                 if again and not (other.syn_ack or other.rst):
                     return _unknown(place, f"lost, or overtaken by frame {again.frame}, which is what was answered")
                 return _Arrival(silent, proof=other)
+            if why := _against(segments, place, other, rivals):
+                return _unknown(place, why)
             silent = other_place
             # A SYN-ACK answers a SYN; whether a SYN-ACK has arrived it cannot show.
             missing = missing or not (segment.syn_ack and other.syn)
@@ -531,11 +545,41 @@ def _arrival(segments: Sequence[_Seg], place: int) -> _Arrival:
                 again = again or other
             elif _repeats(other, segment):
                 return _unknown(place, f"unanswered when frame {other.frame} repeated it: lost, or late")
-    if segment.bare_syn and missing and segments[silent].acks:
-        return _unknown(place, f"frame {segments[silent].frame} answers, but does not acknowledge it")
+    why = _unanswered(segments, place, segments[silent] if missing else None)
+    return _unknown(place, why) if why else _Arrival(silent)
+
+
+def _against(segments: Sequence[_Seg], place: int, other: _Seg, rivals: Sequence[_Seg]) -> str:
+    """Why *other*, from the other end and no proof, says that a SYN-ACK did not arrive; "" where it does not."""
+    taken = next((one for one in rivals if other.acks and one.seq < other.ack <= one.end), None)
+    if taken:
+        return f"frame {other.frame} acknowledges another SYN-ACK, that in frame {taken.frame}"
+    if segments[place].syn_ack and other.bare_syn and any(_repeats(other, one) for one in segments[:place]):
+        return f"frame {other.frame} sends the SYN again: lost, late, or not passed to the socket"
+    return ""
+
+
+def _unanswered(segments: Sequence[_Seg], place: int, silent: _Seg | None) -> str:
+    """Why a segment that nothing acknowledges is not taken to have arrived; "" where nothing speaks against it.
+
+    *silent* is the last segment of the other end that would have acknowledged it.
+    """
+    segment = segments[place]
     if segment.bare_syn:
-        return _unknown(place, "no answer to it was captured: lost, dropped or ignored")
-    return _unknown(place, "never acknowledged: lost, or the capture ends too early") if missing else _Arrival(silent)
+        if silent and silent.acks:
+            return f"frame {silent.frame} answers, but does not acknowledge it"
+        return "no answer to it was captured: lost, dropped or ignored"
+    if silent:
+        return "never acknowledged: lost, or the capture ends too early"
+    earlier = next((one for one in segments[:place] if _repeats(segment, one)), None)
+    return f"frame {earlier.frame}, which it repeats, was not answered, and nothing answers it" if earlier else ""
+
+
+def _rivals(segments: Sequence[_Seg], segment: _Seg) -> list[_Seg]:
+    """The SYN-ACKs of the same end that have another sequence number than *segment*, which is one."""
+    if not segment.syn_ack:
+        return []
+    return [one for one in segments if one.syn_ack and one.source == segment.source and one.seq != segment.seq]
 
 
 def _unknown(place: int, why: str) -> _Arrival:
@@ -609,18 +653,22 @@ def _answers_from_nowhere(answer: _Seg | None) -> bool:
     return answer is not None and answer.rst and not answer.acks
 
 
-def _why_sent(socket: _Socket, segment: _Seg, event: Event, ruling: Ruling | None) -> str:
+def _why_sent(  # noqa: PLR0911 -- one return a reason
+    socket: _Socket, segment: _Seg, event: Event, ruling: Ruling | None
+) -> str:
     """A better reason than the table's for some sends; "" for none."""
     if event is Event.SEND_DATA:
         return f"sends {octets(segment.payload)}"
     if ruling and ruling.refuses and segment.seq != socket.refused_ack:
         return ruling.why
+    if event is Event.SEND_SYN_ACK and socket.syn_ack_sent:
+        return "answers {whose} SYN once more, with another sequence number"
     if event is Event.SEND_RST and socket.state is State.SYN_SENT and socket.acknowledged_by(segment):
         return "a RST that acknowledges the SYN, as where no socket is (3.10.7.1)"
     owed = socket.owed
     if event is not Event.SEND_ACK or owed is None:
         return ""
-    if owed.syn and socket.owed_state is not State.SYN_SENT:
+    if owed.syn and socket.owed_state is not State.SYN_SENT and owed.syn_ack:
         how = "an ACK with D-SACK" if segment.whole.dsack else "an ACK"
         return f"{{whose}} SYN-ACK repeats a SYN that it has: answered by {how}"
     what = "SYN" if owed.syn else "FIN" if owed.fin else "data"
@@ -639,6 +687,8 @@ def _why_received(socket: _Socket, segment: _Seg, event: Event, replayed: Replay
     if not segment.payload:
         return "{whose} ACK"
     arrived = f"{octets(segment.payload)} arrive{'s' * (segment.payload == 1)}"
+    if socket.in_syn and socket.irs is not None and socket.rcv_nxt == socket.irs + 1 == segment.seq:
+        return f"{arrived}, as for the first time: those in the SYN were not acknowledged"
     return f"its own {arrived}: the socket reads what it wrote" if replayed.opening.to_itself else arrived
 
 

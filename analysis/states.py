@@ -253,7 +253,7 @@ ABSENT: dict[tuple[State, Event], str] = {
     (
         _S.CLOSED,
         _E.SEND_EARLY_ACK,
-    ): "an ACK from no connection in this capture: from an older one, as a challenge ACK is",
+    ): "an ACK before any SYN: of an older connection between these ends (one that stands, or waits in TIME-WAIT)",
     (_S.CLOSED, _E.SEND_SYN_ACK): "a SYN-ACK that acknowledges no captured SYN",
     (_S.SYN_SENT, _E.SEND_SYN_ACK): "a SYN-ACK that acknowledges no captured SYN",
     **{

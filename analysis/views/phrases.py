@@ -15,7 +15,7 @@ from ..states import State
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ..model import CaptureResult, Endpoint, Segment
+    from ..model import CaptureResult, Endpoint, Opening, Segment
     from ..replay import Replay, Step
     from ..wireshark import Witness
 
@@ -94,14 +94,20 @@ def before(replayed: Replay, duration: int | None) -> str:
     text = f"{who}. "
     if opening.refused_before:
         text += f"{count(opening.refused_before, 'attempt')} to the same destination refused before it"
-        if opening.refused_since is not None:
-            text += f", in {span(opening.time - opening.refused_since)}"
+        text += first_of_them(opening)
         text += ". "
     frames = ", ".join(map(str, replayed.handshake))
     done = "Handshake" if replayed.established else "Not completed:"
     word = "frame" if len(replayed.handshake) == 1 else "frames"
     took = "" if duration is None else f" in {span(duration)}"
     return text + f"{done} {word} {frames}{took}."
+
+
+def first_of_them(opening: Opening) -> str:
+    """How long before an opening the first refused attempt was; "" where nobody knows, or the clock went back."""
+    if opening.refused_since is None or opening.refused_since > opening.time:
+        return ""
+    return f", the first {span(opening.time - opening.refused_since)} earlier"
 
 
 class Row(NamedTuple):
