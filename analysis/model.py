@@ -273,8 +273,8 @@ class Opening:
 
     @property
     def to_itself(self) -> bool:
-        """Whether both ends are one and the same endpoint."""
-        return self.source == self.destination
+        """Whether both ends are one and the same endpoint, and not only after an address was translated."""
+        return self.source == self.destination and self.answered_by is None
 
 
 @dataclass(frozen=True, slots=True)

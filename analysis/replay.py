@@ -17,18 +17,21 @@ and what the table itself marks so.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import resets
-from .model import Flag, Verdict, spoken
+from .arrivals import Seg, answers_from_nowhere, in_order, is_pure_ack, opens_a_listener, plan
+from .model import Evidence, Flag, SequenceNumber, Verdict, spoken
 from .resets import Ruling
-from .states import TABLE, Event, State, absent
+from .states import TABLE, Event, Row, State, absent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from .model import Endpoint, Opening, Segment, SequenceNumber
+    from .arrivals import Arrival
+    from .model import Endpoint, Opening, Segment
 
 
 class Step(NamedTuple):
@@ -37,7 +40,8 @@ class Step(NamedTuple):
     ``frame`` is the segment's. ``sends`` says whether it left the socket (else it reached it). ``after_frame`` is
     the frame that this socket had sent last when the segment reached it, where that was captured later than the
     segment itself (they crossed). ``section`` is one of RFC 9293, or empty where nothing happened that the RFC
-    speaks of. ``finding`` marks what the RFC does not allow.
+    speaks of. ``finding`` marks what the RFC does not allow, ``implied`` what another segment did, which was not
+    captured and must have been before this one.
     """
 
     frame: int
@@ -51,6 +55,7 @@ class Step(NamedTuple):
     inferred: bool = False
     finding: bool = False
     after_frame: int | None = None
+    implied: bool = False
 
     @property
     def changes(self) -> bool:
@@ -59,8 +64,11 @@ class Step(NamedTuple):
 
     @property
     def by_itself(self) -> bool:
-        """Whether no segment did it: the program listens, or gives up. ``frame`` is then what follows."""
-        return self.event in (Event.PASSIVE_OPEN, Event.DELETE)
+        """Whether no segment in the capture did it: the program listens or gives up, or the segment was not captured.
+
+        ``frame`` is then what follows.
+        """
+        return self.implied or self.event in (Event.PASSIVE_OPEN, Event.DELETE)
 
 
 @dataclass(slots=True)
@@ -109,34 +117,31 @@ _OPEN = frozenset({State.ESTABLISHED, State.FIN_WAIT_2, State.TIME_WAIT})
 
 
 def replay(opening: Opening) -> Replay:
-    """Replay *opening*. Any segments give a replay; what does not fit is in its findings."""
-    return _Player(opening).play()
+    """Replay *opening*. Any segments give a replay; what does not fit is in its findings.
+
+    An answer with a translated address (``answered_by``) is that of the other end. What belongs to neither end is left
+    out.
+    """
+    server = opening.destination if opening.destination != opening.source else opening.answered_by or opening.source
+    theirs = {server, opening.destination, opening.answered_by}
+    plain = []
+    for segment in opening.segments:
+        if segment.source == opening.source and segment.destination in theirs:
+            plain.append(_between(segment, opening.source, server))
+        elif segment.destination == opening.source and segment.source in theirs:
+            plain.append(_between(segment, server, opening.source))
+    account = _Player(dataclasses.replace(opening, destination=server, answered_by=None, segments=plain)).play()
+    account.opening = opening
+    if opening.answered_by:
+        whole = {segment.frame: segment for segment in opening.segments}
+        account.segments = [whole[segment.frame] for segment in account.segments]
+    return account
 
 
-class _Seg:
-    """A segment taken apart, once: its control bits as truth values, SEG.LEN, and the number after it."""
-
-    __slots__ = (
-        *("whole", "frame", "source", "destination", "seq", "ack", "payload", "length", "end"),
-        *("syn", "fin", "rst", "acks", "control", "bare_syn", "syn_ack"),
-    )
-
-    def __init__(self, segment: Segment) -> None:
-        flags = int(segment.flags)  # enum's own arithmetic takes longer than all the rest
-        self.whole = segment
-        self.frame, self.payload = segment.frame, segment.payload
-        self.source, self.destination = segment.source, segment.destination
-        self.seq, self.ack = segment.seq, segment.ack
-        self.syn, self.fin = bool(flags & _SYN), bool(flags & _FIN)
-        self.rst, self.acks = bool(flags & _RST), bool(flags & _ACK)
-        self.control = self.syn or self.fin
-        self.bare_syn = self.syn and not (self.acks or self.rst or self.fin)
-        self.syn_ack = self.syn and self.acks and not (self.rst or self.fin)
-        self.length = self.payload + self.syn + self.fin
-        self.end = self.seq + self.length
-
-
-_FIN, _SYN, _RST, _ACK = int(Flag.FIN), int(Flag.SYN), int(Flag.RST), int(Flag.ACK)
+def _between(segment: Segment, source: Endpoint, destination: Endpoint) -> Segment:
+    if (segment.source, segment.destination) == (source, destination):
+        return segment
+    return dataclasses.replace(segment, source=source, destination=destination)
 
 
 @dataclass(slots=True)
@@ -159,19 +164,19 @@ class _Socket:
     #: The ACK field that it could not accept, while it has not answered.
     refused_ack: SequenceNumber | None = None
     #: The last segment with SYN, FIN or data that it has not answered yet, and the state in which it arrived.
-    owed: _Seg | None = None
+    owed: Seg | None = None
     owed_state: State = State.CLOSED
     #: Whether it has acknowledged the other end's SYN by an ACK of its own.
     greeted: bool = False
     had_fin: bool = False
     #: Its SYN-ACKs with another sequence number than ``iss``: the other end takes one of them.
-    rivals: list[_Seg] = field(default_factory=list)
+    rivals: list[Seg] = field(default_factory=list)
     #: The octets in the SYN that it received: not every receiver takes them.
     in_syn: int = 0
     #: The frame that made it CLOSED.
     closed_by: int | None = None
 
-    def sending(self, segment: _Seg) -> Event:  # noqa: PLR0911 -- one return an event
+    def sending(self, segment: Seg) -> Event:  # noqa: PLR0911 -- one return an event
         """Which event it is that *segment* leaves this socket."""
         if segment.rst:
             answers = not segment.acks and segment.seq == self.refused_ack
@@ -189,7 +194,13 @@ class _Socket:
             return Event.SEND_FIN
         return Event.SEND_DATA if segment.payload else Event.SEND_ACK
 
-    def note_sent(self, segment: _Seg, event: Event) -> None:
+    def stands(self, first: Seg) -> None:
+        """Take what *first* tells of a connection to itself that stands already, as if its SYN had come just before."""
+        self.state, self.syn_acknowledged, self.greeted = State.ESTABLISHED, True, True
+        self.iss = self.irs = first.seq + -1
+        self.snd_nxt, self.rcv_nxt = first.end, first.ack if first.acks else None
+
+    def note_sent(self, segment: Seg, event: Event) -> None:
         """Remember what *segment* tells of this socket, which sent it."""
         if segment.rst:
             self.refused_ack = None
@@ -211,7 +222,7 @@ class _Socket:
         if self.snd_nxt is None or segment.end > self.snd_nxt:
             self.snd_nxt = segment.end
 
-    def receiving(self, segment: _Seg) -> list[Event]:  # noqa: PLR0911 -- one return a step of the RFC
+    def receiving(self, segment: Seg) -> list[Event]:  # noqa: PLR0911 -- one return a step of the RFC
         """Which events it is, in turn, that *segment*, which is no RST, reaches this socket (RFC 9293 3.10.7)."""
         acknowledges_syn = self.acknowledged_by(segment)
         if segment.acks and not self.syn_acknowledged and not acknowledges_syn:
@@ -236,24 +247,24 @@ class _Socket:
             events.append(Event.RECEIVE_FIN)
         return events or [Event.RECEIVE_ACK]
 
-    def _is_outside(self, segment: _Seg) -> bool:
+    def _is_outside(self, segment: Seg) -> bool:
         """Whether no part of *segment* lies in the window (RFC 9293 table 6), as far as a capture tells the window."""
         if self.rcv_nxt is None:
             return False
         beyond = not self.syn_acknowledged and segment.seq - self.rcv_nxt >= max(self.first_window, 1)
         return beyond or (segment.end <= self.rcv_nxt if segment.length else segment.seq < self.rcv_nxt)
 
-    def acknowledged_by(self, segment: _Seg) -> bool:
+    def acknowledged_by(self, segment: Seg) -> bool:
         """Whether *segment* acknowledges this socket's SYN for the first time: SND.UNA < SEG.ACK =< SND.NXT."""
         if self.syn_acknowledged or not segment.acks or self.iss is None or self.snd_nxt is None:
             return False
         return self.iss < segment.ack <= self.snd_nxt or self._rival(segment) is not None
 
-    def _rival(self, segment: _Seg) -> _Seg | None:
+    def _rival(self, segment: Seg) -> Seg | None:
         """The SYN-ACK with another sequence number that *segment* acknowledges."""
         return next((one for one in self.rivals if one.seq < segment.ack <= one.end), None)
 
-    def note_received(self, segment: _Seg, events: Sequence[Event]) -> None:
+    def note_received(self, segment: Seg, events: Sequence[Event]) -> None:
         """Remember what *segment* tells of the other end."""
         if Event.RECEIVE_SYN_ACK in events or (Event.RECEIVE_ACK_OF_SYN in events and self.irs is not None):
             self.syn_acknowledged = True  # an ACK that comes before any SYN is dropped, and counts for nothing
@@ -274,32 +285,24 @@ class _Socket:
             self.rcv_nxt = segment.end
 
 
-class _Arrival(NamedTuple):
-    """When a segment reaches its destination: after the send at place ``after``. ``proof`` acknowledges it."""
-
-    after: int
-    proof: _Seg | None = None
-    #: Why it is not taken to have arrived.
-    unknown: str = ""
-
-
 class _Player:
     """Plays one opening: first the plan (what arrived when), then the table."""
 
     def __init__(self, opening: Opening) -> None:
-        whole = _in_order(opening)
+        whole = in_order(opening)
         ends = dict.fromkeys((opening.source, opening.destination))
         self.replay = Replay(opening, whole, tuple(ends))
         self.sockets = {endpoint: _Socket(endpoint) for endpoint in ends}
-        self.segments = [_Seg(segment) for segment in whole]
+        self.segments = [Seg(segment) for segment in whole]
         self.rulings = self.replay.resets
         for place, segment in enumerate(whole):
             if segment.flags & Flag.RST:
                 self.rulings[segment.frame] = _goes_on(self.segments, place, opening) or resets.rule(
                     opening, whole[:place], segment
                 )
-        self.plan = _plan(self.segments, self.rulings)
+        self.plan = plan(self.segments, self.rulings)
         self.whose = "its own" if opening.to_itself else "the peer's"
+        self.missing = opening.evidence
 
     def play(self) -> Replay:
         """Send each segment, then let arrive what arrives before the next one is sent."""
@@ -308,14 +311,49 @@ class _Player:
         for place, arrival in enumerate(self.plan):
             due.setdefault(arrival.after, []).append(place)
         listener = self._listener()
+        if segments:
+            self._begin(segments[0])
         for place, segment in enumerate(segments):
             if listener and segment.destination == listener.endpoint:
                 self._listen(listener, segment)
                 listener = None
+            if self.missing is Evidence.ACKNOWLEDGED and not segment.bare_syn and not segment.rst:
+                self._imply_syn_ack(segment, place)
             self.send(segment)
             for arrived in due.get(place, ()):
                 self.arrive(segments[arrived], self.plan[arrived], place)
         return self.replay
+
+    def _begin(self, first: Seg) -> None:
+        """Put the socket of a self-connect whose SYN was not captured into the state that its first segment shows."""
+        socket = self.sockets[first.source]
+        if self.missing is Evidence.STANDING:
+            why = "its handshake was not captured: it stands already"
+            self._imply(socket, first, "opened before", Row(State.ESTABLISHED, "", "", why))
+            socket.stands(first)
+        elif self.missing is Evidence.SYN_ACK and first.syn_ack:
+            syn = Seg(dataclasses.replace(first.whole, flags=Flag.SYN, ack=SequenceNumber(0), payload=0))
+            for event in (Event.SEND_SYN, Event.RECEIVE_SYN):
+                row = TABLE[socket.state, event]
+                why = "its SYN was not captured: the SYN-ACK implies it"
+                self._imply(socket, first, event, row._replace(reason=why))
+            socket.note_sent(syn, Event.SEND_SYN)
+            socket.note_received(syn, [Event.RECEIVE_SYN])
+
+    def _imply_syn_ack(self, segment: Seg, place: int) -> None:
+        """The SYN-ACK that was not captured: what acknowledges the socket's own SYN came after it."""
+        socket = self.sockets[segment.source]
+        if socket.state is State.SYN_RECEIVED and not self._drops_syn_ack(socket, place - 1):
+            why = "its SYN-ACK was not captured: this segment implies it"
+            event = Event.RECEIVE_SYN_ACK
+            self._imply(socket, segment, event, TABLE[socket.state, event]._replace(reason=why))
+            socket.syn_acknowledged = socket.syn_ack_sent = True
+        self.missing = None
+
+    def _imply(self, socket: _Socket, segment: Seg, event: str, row: Row) -> None:
+        before, socket.state = socket.state, row.to
+        step = Step(segment.frame, str(event), socket.endpoint, before, row.to, row.section, row.reason, sends=True)
+        self.replay.steps.append(step._replace(inferred=True, implied=True))
 
     def _listener(self) -> _Socket | None:
         """The socket that listens from the start: it takes a SYN before it has sent anything itself."""
@@ -324,15 +362,15 @@ class _Player:
         end = self.replay.opening.destination
         spoken_at = next((place for place, one in enumerate(self.segments) if one.source == end), len(self.segments))
         for one, arrival in zip(self.segments, self.plan, strict=True):
-            if one.destination == end and _opens_a_listener(one, arrival) and arrival.after < spoken_at:
+            if one.destination == end and opens_a_listener(one, arrival) and arrival.after < spoken_at:
                 return self.sockets[end]
         return None
 
-    def _listen(self, socket: _Socket, segment: _Seg) -> None:
+    def _listen(self, socket: _Socket, segment: Seg) -> None:
         self._step(socket, segment, Event.PASSIVE_OPEN)
         socket.passive = True
 
-    def send(self, segment: _Seg) -> None:
+    def send(self, segment: Seg) -> None:
         """The segment leaves its source."""
         socket = self.sockets[segment.source]
         event = socket.sending(segment)
@@ -354,15 +392,15 @@ class _Player:
             socket.greeted |= greets
             socket.note_sent(segment, event)
 
-    def arrive(self, segment: _Seg, arrival: _Arrival, now: int) -> None:
+    def arrive(self, segment: Seg, arrival: Arrival, now: int) -> None:
         """The segment reaches its destination, once the segment at place *now* was sent."""
         socket = self.sockets[segment.destination]
         if arrival.unknown:
             self._stay(socket, segment, arrival.unknown)
             return
-        if socket.state is State.CLOSED and socket.iss is None and _opens_a_listener(segment, arrival):
+        if socket.state is State.CLOSED and socket.iss is None and opens_a_listener(segment, arrival):
             self._listen(socket, segment)
-        if gone := socket.state is State.SYN_SENT and segment.syn_ack and _answers_from_nowhere(arrival.proof):
+        if gone := socket.state is State.SYN_SENT and segment.syn_ack and answers_from_nowhere(arrival.proof):
             self._step(socket, segment, Event.DELETE)
         events = self._events(socket, segment, now)
         if segment.length and not gone:
@@ -378,7 +416,7 @@ class _Player:
         if socket.rivals and socket.syn_acknowledged and socket.iss is not None:
             self.replay.isn[socket.endpoint] = socket.iss
 
-    def _events(self, socket: _Socket, segment: _Seg, now: int) -> list[Event]:
+    def _events(self, socket: _Socket, segment: Seg, now: int) -> list[Event]:
         """Which events it is that *segment* reaches *socket*."""
         if ruling := self.rulings.get(segment.frame):
             return [Event.RECEIVE_RST if ruling.ends else Event.RECEIVE_BAD_RST]
@@ -397,9 +435,9 @@ class _Player:
         if not all(syn.options.sack_permitted for syn in syns):
             return False
         sent = [(place, one) for place, one in enumerate(segments[now + 1 :]) if one.source == end and not one.syn]
-        if not sent or not _is_pure_ack(sent[0][1]) or any(one.whole.dsack for _, one in sent[:2]):
+        if not sent or not is_pure_ack(sent[0][1]) or any(one.whole.dsack for _, one in sent[:2]):
             return False
-        used = next((place for place, one in sent if not _is_pure_ack(one)), len(segments))
+        used = next((place for place, one in sent if not is_pure_ack(one)), len(segments))
         return any(
             one.destination == end
             and one.acks
@@ -413,7 +451,7 @@ class _Player:
     def _step(  # noqa: PLR0913 -- the fields of a step
         self,
         socket: _Socket,
-        segment: _Seg,
+        segment: Seg,
         event: Event,
         *,
         reason: str = "",
@@ -447,7 +485,7 @@ class _Player:
         )
         return row is not None
 
-    def _stay(self, socket: _Socket, segment: _Seg, reason: str, *, finding: bool = False) -> None:
+    def _stay(self, socket: _Socket, segment: Seg, reason: str, *, finding: bool = False) -> None:
         """Record that nothing is known to have happened."""
         event = f"{'send' if finding else 'receive'} {spoken(segment.whole.flags & ~Flag.PSH)}"
         self.replay.steps.append(
@@ -465,181 +503,22 @@ class _Player:
             )
         )
 
-    def _greets(self, socket: _Socket, segment: _Seg, event: Event) -> bool:
+    def _greets(self, socket: _Socket, segment: Seg, event: Event) -> bool:
         """Whether this is the ACK by which a socket answers the other end's SYN: the handshake's last word."""
         pure = event in (Event.SEND_ACK, Event.SEND_EARLY_ACK) and not segment.length
         return pure and not socket.greeted and socket.owed is not None and socket.owed.syn
 
-    def _into_handshake(self, segment: _Seg, *, even_when_open: bool) -> None:
+    def _into_handshake(self, segment: Seg, *, even_when_open: bool) -> None:
         frames = self.replay.handshake
         if segment.frame not in frames and (even_when_open or not self.replay.established):
             frames.append(segment.frame)
-
-
-def _in_order(opening: Opening) -> list[Segment]:
-    """The segments in capture order, but a SYN that was captured after its acknowledgment comes before that."""
-    segments = list(opening.segments)
-    for place, syn in enumerate(opening.segments):
-        if not syn.bare_syn:
-            continue
-        for earlier_place, earlier in enumerate(segments[:place]):
-            if earlier.source == syn.source and earlier.flags & Flag.SYN and earlier.seq == syn.seq:
-                break  # it is sent again
-            if earlier.source == syn.destination and earlier.flags & Flag.ACK and syn.seq < earlier.ack <= syn.end:
-                segments.insert(earlier_place, segments.pop(place))
-                break
-    return segments
-
-
-def _opens_a_listener(segment: _Seg, arrival: _Arrival) -> bool:
-    """Whether *segment* is a SYN that was taken by a socket which has sent none itself, if that listens."""
-    return segment.bare_syn and arrival.proof is not None and not arrival.proof.rst
-
-
-def _is_pure_ack(segment: _Seg) -> bool:
-    return segment.acks and not segment.length and not segment.rst
-
-
-def _plan(segments: Sequence[_Seg], rulings: Mapping[int, Ruling]) -> list[_Arrival]:
-    """When each of *segments* reaches its destination, or why that is not known."""
-    plan = []
-    latest: dict[Endpoint, int] = {}
-    for place, segment in enumerate(segments):
-        if ruling := rulings.get(segment.frame):
-            arrival = _arrival_of_rst(segments, place) if ruling.ends else _Arrival(place)
-        else:
-            arrival = _arrival(segments, place) if segment.length else _arrival_of_ack(segments, place)
-        if not arrival.unknown:  # segments of one direction do not overtake each other
-            after = latest[segment.source] = max(arrival.after, latest.get(segment.source, 0))
-            arrival = _Arrival(after, arrival.proof)
-        plan.append(arrival)
-    return plan
-
-
-def _arrival(segments: Sequence[_Seg], place: int) -> _Arrival:
-    """When a segment arrives that takes sequence space: before the other end first acknowledges it."""
-    segment = segments[place]
-    silent = place  # the last segment by which the other end has not acknowledged it
-    missing = False  # whether one of those would have shown it
-    sent = segment.end  # the number after all that its sender has sent by then
-    rivals = _rivals(segments, segment)
-    limit = next((other.seq for other in rivals if other.seq > segment.seq), None)
-    again = None
-    for other_place in range(place + 1, len(segments)):
-        other = segments[other_place]
-        if other.source == segment.destination:
-            if _acknowledges(other, segment, sent if limit is None else min(sent, limit)):
-                # A SYN that reaches a socket is answered by a SYN-ACK or a RST. Where an ACK answers the SYN-ACK that
-                # repeated the SYN, the SYN-ACK is what arrived.
-                if again and not (other.syn_ack or other.rst):
-                    return _unknown(place, f"lost, or overtaken by frame {again.frame}, which is what was answered")
-                return _Arrival(silent, proof=other)
-            if why := _against(segments, place, other, rivals):
-                return _unknown(place, why)
-            silent = other_place
-            # A SYN-ACK answers a SYN; whether a SYN-ACK has arrived it cannot show.
-            missing = missing or not (segment.syn_ack and other.syn)
-        if other.source == segment.source:
-            sent = max(sent, other.end)
-            if segment.bare_syn and other.syn_ack and other.seq == segment.seq:
-                again = again or other
-            elif _repeats(other, segment):
-                return _unknown(place, f"unanswered when frame {other.frame} repeated it: lost, or late")
-    why = _unanswered(segments, place, segments[silent] if missing else None)
-    return _unknown(place, why) if why else _Arrival(silent)
-
-
-def _against(segments: Sequence[_Seg], place: int, other: _Seg, rivals: Sequence[_Seg]) -> str:
-    """Why *other*, from the other end and no proof, says that a SYN-ACK did not arrive; "" where it does not."""
-    taken = next((one for one in rivals if other.acks and one.seq < other.ack <= one.end), None)
-    if taken:
-        return f"frame {other.frame} acknowledges another SYN-ACK, that in frame {taken.frame}"
-    if segments[place].syn_ack and other.bare_syn and any(_repeats(other, one) for one in segments[:place]):
-        return f"frame {other.frame} sends the SYN again: lost, late, or not passed to the socket"
-    return ""
-
-
-def _unanswered(segments: Sequence[_Seg], place: int, silent: _Seg | None) -> str:
-    """Why a segment that nothing acknowledges is not taken to have arrived; "" where nothing speaks against it.
-
-    *silent* is the last segment of the other end that would have acknowledged it.
-    """
-    segment = segments[place]
-    if segment.bare_syn:
-        if silent and silent.acks:
-            return f"frame {silent.frame} answers, but does not acknowledge it"
-        return "no answer to it was captured: lost, dropped or ignored"
-    if silent:
-        return "never acknowledged: lost, or the capture ends too early"
-    earlier = next((one for one in segments[:place] if _repeats(segment, one)), None)
-    return f"frame {earlier.frame}, which it repeats, was not answered, and nothing answers it" if earlier else ""
-
-
-def _rivals(segments: Sequence[_Seg], segment: _Seg) -> list[_Seg]:
-    """The SYN-ACKs of the same end that have another sequence number than *segment*, which is one."""
-    if not segment.syn_ack:
-        return []
-    return [one for one in segments if one.syn_ack and one.source == segment.source and one.seq != segment.seq]
-
-
-def _unknown(place: int, why: str) -> _Arrival:
-    return _Arrival(place, unknown=why)
-
-
-def _repeats(segment: _Seg, earlier: _Seg) -> bool:
-    """Whether *segment* is a retransmission of *earlier*; a SYN-ACK is not one of the SYN."""
-    return (
-        segment.source == earlier.source
-        and segment.seq == earlier.seq
-        and segment.end == earlier.end
-        and (segment.syn, segment.fin, segment.acks) == (earlier.syn, earlier.fin, earlier.acks)
-    )
-
-
-def _acknowledges(answer: _Seg, segment: _Seg, sent: SequenceNumber) -> bool:
-    """Whether *answer* shows that its sender had *segment*, when all up to *sent* had been sent."""
-    if segment.syn_ack and answer.syn:
-        return False  # a SYN-ACK answers a SYN; that it acknowledges the same number proves nothing about the SYN-ACK
-    if not answer.acks:
-        return answer.rst and segment.acks and answer.seq == segment.ack
-    if segment.syn:
-        return segment.seq < answer.ack <= sent
-    return answer.ack >= segment.end  # beyond what was sent, too: there may be a gap in the capture
-
-
-def _arrival_of_ack(segments: Sequence[_Seg], place: int) -> _Arrival:
-    """When a segment arrives that takes no sequence space: at once, if nothing speaks against it."""
-    segment = segments[place]
-    acknowledged = [
-        other
-        for other in segments[:place]
-        if other.control
-        and other.source == segment.destination
-        and other.seq < segment.ack
-        and other.end <= segment.ack
-    ]
-    for other in segments[place + 1 :] if acknowledged else ():
-        if any(_repeats(other, earlier) for earlier in acknowledged):
-            return _unknown(place, f"lost, or late: frame {other.frame} repeats what it acknowledges")
-    return _Arrival(place)
-
-
-def _arrival_of_rst(segments: Sequence[_Seg], place: int) -> _Arrival:
-    """When a RST arrives that ends the opening: once the other end has fallen silent."""
-    segment = segments[place]
-    after = place
-    for other_place in range(place + 1, len(segments)):
-        other = segments[other_place]
-        if other.source == segment.destination and not other.rst:
-            after = other_place
-    return _Arrival(after)
 
 
 #: Verdicts that no RST can have prevented: whatever comes of it, they stand.
 _COMPLETED = frozenset({Verdict.SELF_CONNECT, Verdict.SIMULTANEOUS_OPEN, Verdict.THREE_WAY})
 
 
-def _goes_on(segments: Sequence[_Seg], place: int, opening: Opening) -> Ruling | None:
+def _goes_on(segments: Sequence[Seg], place: int, opening: Opening) -> Ruling | None:
     """The ruling on a RST of a completed open whose sender goes on as if it had not sent it; None where it does not."""
     sender = segments[place].source
     later = (other for other in segments[place + 1 :] if other.source == sender)
@@ -648,13 +527,8 @@ def _goes_on(segments: Sequence[_Seg], place: int, opening: Opening) -> Ruling |
     return Ruling(ends=False, why="the connection goes on after it, so it is forged or not meant for it")
 
 
-def _answers_from_nowhere(answer: _Seg | None) -> bool:
-    """Whether *answer* is the RST by which a host answers where it has no socket: RST without ACK (3.10.7.1)."""
-    return answer is not None and answer.rst and not answer.acks
-
-
 def _why_sent(  # noqa: PLR0911 -- one return a reason
-    socket: _Socket, segment: _Seg, event: Event, ruling: Ruling | None
+    socket: _Socket, segment: Seg, event: Event, ruling: Ruling | None
 ) -> str:
     """A better reason than the table's for some sends; "" for none."""
     if event is Event.SEND_DATA:
@@ -675,7 +549,7 @@ def _why_sent(  # noqa: PLR0911 -- one return a reason
     return f"acknowledges {{whose}} {what}"
 
 
-def _why_received(socket: _Socket, segment: _Seg, event: Event, replayed: Replay) -> str:
+def _why_received(socket: _Socket, segment: Seg, event: Event, replayed: Replay) -> str:
     """A better reason than the table's for some arrivals; "" for none."""
     ruling = replayed.resets.get(segment.frame)
     if ruling and ruling.refuses and socket.state is State.CLOSED:

@@ -400,6 +400,12 @@ def test_a_syn_ack_that_the_syn_follows_again_did_not_reach_the_socket():
     assert path(account, B) == "CLOSED LISTEN SYN-RECEIVED"
 
 
+def test_a_syn_that_is_sent_again_while_the_syn_ack_is_under_way():
+    account = played(Talk().a("S").b("S.", 0, 1).a("S").a(".", 1, 1))
+    assert path(account, A) == CLIENT
+    assert path(account, B) == SERVER
+
+
 def test_the_last_of_several_copies_is_not_taken_to_have_arrived():
     account = played(Talk().a("S").b("S.", 0, 1).b("S.", 0, 1), Verdict.HALF_OPEN)
     assert path(account, A) == "CLOSED SYN-SENT"

@@ -354,7 +354,7 @@ def _known(step: Step, *, confirmed: bool) -> Iterator[tuple[str, str]]:
     """How a step was seen: each as a class of the style, and in words."""
     if step.finding:
         yield _FINDING
-    elif not step.sends and not step.section:
+    elif not step.sends and not step.section and not step.by_itself:
         yield _UNKNOWN
         return
     if step.inferred:

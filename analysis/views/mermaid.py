@@ -73,7 +73,7 @@ def _opening(replayed: Replay, letters: Mapping[Endpoint, str]) -> Iterator[str]
             if text := folds.pop(step.frame, ""):
                 yield f"    Note over {ends}: {_safe(text)}\n"
             continue
-        if step.sends:
+        if step.sends and not step.by_itself:
             arrow = "-x" if step.frame in unknown else "->>"
             words = ", ".join(segment_lines(segment, replayed)).partition(" > ")[2].partition(" ")[2]
             yield f"    {name}{arrow}{letters[segment.destination]}: {step.frame}. {_safe(words)}\n"
