@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import resets
 from .arrivals import Seg, answers_from_nowhere, in_order, is_pure_ack, opens_a_listener, plan
-from .model import Evidence, Flag, SequenceNumber, Verdict, spoken
+from .model import NANOSECONDS, Evidence, Flag, SequenceNumber, Verdict, spoken
 from .resets import Ruling
 from .states import TABLE, Event, Row, State, absent
 
@@ -98,6 +99,12 @@ class Replay:
     def findings(self) -> list[Step]:
         """The steps that RFC 9293 does not allow."""
         return [step for step in self.steps if step.finding]
+
+    @property
+    def clock_went_back(self) -> list[int]:
+        """The frames before which the capture's clock was set back: by more than what packets may be out of order."""
+        frames = sorted((segment.frame, segment.time) for segment in self.opening.segments)
+        return [frame for (_, before), (frame, then) in pairwise(frames) if before - then > NANOSECONDS]
 
     @property
     def established(self) -> bool:
@@ -301,6 +308,8 @@ class _Player:
                     opening, whole[:place], segment
                 )
         self.plan = plan(self.segments, self.rulings)
+        if opening.refused_by:
+            self.plan = [self._refused_by_icmp(one, at) for one, at in zip(self.segments, self.plan, strict=True)]
         self.whose = "its own" if opening.to_itself else "the peer's"
         self.missing = opening.evidence
 
@@ -323,6 +332,12 @@ class _Player:
             for arrived in due.get(place, ()):
                 self.arrive(segments[arrived], self.plan[arrived], place)
         return self.replay
+
+    def _refused_by_icmp(self, segment: Seg, arrival: Arrival) -> Arrival:
+        error = self.replay.opening.refused_by
+        if error is None or not (segment.bare_syn and arrival.unknown):
+            return arrival
+        return arrival._replace(unknown=f"not taken: the ICMP error in frame {error.frame} quotes this SYN")
 
     def _begin(self, first: Seg) -> None:
         """Put the socket of a self-connect whose SYN was not captured into the state that its first segment shows."""

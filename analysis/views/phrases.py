@@ -52,7 +52,10 @@ def facts(result: CaptureResult) -> Iterator[str]:
     if result.midstream:
         yield f"{count(result.midstream, 'conversation')} without a SYN in the capture"
     if result.midstream_to_itself:
-        yield f"{count(result.midstream_to_itself, 'conversation')} with itself that began before the capture"
+        yield (
+            f"{count(result.midstream_to_itself, 'conversation')} with equal ends, without a SYN and without proof: "
+            "such segments alone prove nothing"
+        )
     if result.evicted:
         yield f"{count(result.evicted, 'opening')} forgotten before decided: --table was too small"
     if result.left_out:
@@ -81,14 +84,19 @@ def nothing(result: CaptureResult) -> str:
 
 
 def names(replayed: Replay) -> dict[Endpoint, str]:
-    """One letter for each socket, A for the opener."""
-    return dict(zip(replayed.sockets, "AB", strict=False))
+    """One letter for each socket, A for the opener; B has two addresses where one of them was translated."""
+    found = dict(zip(replayed.sockets, "AB", strict=False))
+    other = replayed.opening.answered_by
+    return found | {other: "B"} if other else found
 
 
 def before(replayed: Replay, duration: int | None) -> str:
     """Who the ends are, what was tried before, how long the handshake took."""
     opening = replayed.opening
-    who = ", ".join(f"{name} is {endpoint}" for endpoint, name in names(replayed).items())
+    letters = names(replayed)
+    who = ", ".join(f"{letters[endpoint]} is {endpoint}" for endpoint in replayed.sockets)
+    if opening.answered_by not in (None, *replayed.sockets):
+        who += f", which answers as {opening.answered_by}"
     if opening.to_itself:
         who += ", one socket: both ends of the connection are the same"
     text = f"{who}. "
@@ -96,6 +104,8 @@ def before(replayed: Replay, duration: int | None) -> str:
         text += f"{count(opening.refused_before, 'attempt')} to the same destination refused before it"
         text += first_of_them(opening)
         text += ". "
+    if not replayed.handshake:
+        return f"{text}No segment of its handshake was captured."
     frames = ", ".join(map(str, replayed.handshake))
     done = "Handshake" if replayed.established else "Not completed:"
     word = "frame" if len(replayed.handshake) == 1 else "frames"
