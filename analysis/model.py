@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import socket
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -273,8 +274,8 @@ class Opening:
 
     @property
     def to_itself(self) -> bool:
-        """Whether both ends are one and the same endpoint."""
-        return self.source == self.destination
+        """Whether both ends are one and the same endpoint, and not only after an address was translated."""
+        return self.source == self.destination and self.answered_by is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +292,12 @@ class Attempts:
     last: int
     ports: Sequence[int]
     times: Sequence[int]
+
+    @property
+    def took(self) -> int | None:
+        """Nanoseconds from the first attempt to the last; None where the capture's clock went back meanwhile."""
+        back = any(earlier - later > NANOSECONDS for earlier, later in pairwise(self.times))
+        return None if back or self.last < self.first else self.last - self.first
 
 
 @dataclass(slots=True)

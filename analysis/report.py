@@ -35,8 +35,8 @@ class Entry(NamedTuple):
         frames = set(replayed.handshake)
         last = max((segment.time for segment in replayed.segments if segment.frame in frames), default=0)
         duration = last - self.opening.time
-        timed = self.opening.isn is not None and len(frames) > 1 and duration > 0
-        return Account(replayed, notes(replayed), duration if timed else None)
+        unknown = self.opening.isn is None or len(frames) < 2 or replayed.clock_went_back
+        return Account(replayed, notes(replayed), None if unknown or duration <= 0 else duration)
 
 
 class Account(NamedTuple):

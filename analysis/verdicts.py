@@ -20,6 +20,7 @@ What fits, and what an opening is, follows the counting rules of docs/verdicts.m
 from __future__ import annotations
 
 import enum
+import re
 
 from .model import REMARKABLE, Verdict
 
@@ -234,10 +235,10 @@ def document() -> str:
 
 
 def _named(one: Phase | Event) -> str:
-    name = one.name.replace("_", " ").lower()
-    for word in ("syn", "ack", "rst"):
-        name = name.replace(word, word.upper())
-    name = name.replace("SYN ACK", "SYN-ACK")
+    name = re.sub(
+        r"\b(SYN|ACK|RST)(?=\b|ED)|\w", lambda found: found[1] or found[0].lower(), one.name.replace("_", " ")
+    )
+    name = name.replace("SYN ACK", "SYN-ACK").replace("ACKED", "ACKed")
     return f"**{name}**" if one in DECIDED and isinstance(one, Phase) else name
 
 

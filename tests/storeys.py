@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 #: From the ground up; what stands in one line does not know each other.
 STOREYS = (
     ("model", "errors", "text", "progress", "memory", "formats.pcap", "formats.pcapng"),
-    ("commandline", "output", "formats.recognise", "formats.remote"),
-    ("odds", "states", "verdicts", "segments", "formats.compression", "inputs"),
+    ("commandline", "output", "resets", "formats.recognise", "formats.remote"),
+    ("arrivals", "odds", "states", "verdicts", "segments", "formats.compression", "inputs"),
     ("engine.layout", "replay", "wireshark", "portwalk"),
     ("engine.interpreted", "engine.protocols", "notes", "result_spill"),
     ("engine.destinations", "engine.duplicates", "engine.headers", "engine.index", "engine.kept"),

@@ -108,7 +108,8 @@ def _handshake(entry: Entry) -> Iterator[tuple[int, str]]:
         for step in replayed.steps:
             if step.frame == frame:
                 who = "" if opening.to_itself else f"{step.endpoint} "
-                what = f"{who}{'sends' if step.sends else 'receives'} {flags[frame]}"
+                what = f"{'sends' if step.sends else 'receives'} {flags[frame]}"
+                what = f"{who}{step.event if step.by_itself else what}"
                 states = f"{step.before} > {step.after}" if step.changes else f"stays {step.before}"
                 told = why(step._replace(section=step.section and f"RFC 9293 {step.section}"))
                 lines.append(f"{what}: {states}{' (inferred)' if step.inferred else ''}, {told}")

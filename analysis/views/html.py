@@ -42,6 +42,7 @@ from .phrases import (
     facts,
     incomplete,
     kind,
+    first_of_them,
     names,
     nothing,
     relative,
@@ -353,6 +354,8 @@ def _steps(replayed: Replay, steps: list[Step], said: dict[int, Witness], confir
 
 def _step_title(step: Step, segment: Segment, letters: dict[Endpoint, str]) -> str:
     flags, letter = spoken(segment.flags & ~Flag.PSH), letters[step.endpoint]
+    if step.by_itself:
+        return f"{letter}: {step.event}"
     if step.sends:
         return f"{flags} leaves {letter}"
     return f"{flags} arrives at {letter}" if step.section or step.finding else f"{flags} on its way to {letter}"
@@ -367,7 +370,7 @@ def _known(step: Step, *, confirmed: bool) -> Iterator[tuple[str, str]]:
     """How a step was seen: each as a class of the style, and in words."""
     if step.finding:
         yield _FINDING
-    elif not step.sends and not step.section:
+    elif not step.sends and not step.section and not step.by_itself:
         yield _UNKNOWN
         return
     if step.inferred:
@@ -446,9 +449,7 @@ def _confirmed(replayed: Replay, place: int, report: Report) -> set[int]:
 def _refused(opening: Opening, attempts: Attempts | None) -> Refused | None:
     if not opening.refused_before:
         return None
-    text = f"{count(opening.refused_before, 'attempt')} refused"
-    if opening.refused_since is not None:
-        text += f" in {_micro(span(opening.time - opening.refused_since))}"
+    text = f"{count(opening.refused_before, 'attempt')} refused before it{_micro(first_of_them(opening))}"
     known = min(opening.refused_before, len(attempts.ports)) if attempts else 0
     some = list(range(known)) if known <= _FIRST + _LAST else [*range(_FIRST), *range(known - _LAST, known)]
     lines = [
@@ -473,7 +474,8 @@ def _walked(attempts: Attempts, told: Walk | None, result: CaptureResult, report
         for opening in result.openings
     )
     odds = _odds(attempts.destination, report) or (told.odds if told and told.odds.catch else None)
-    refused = f"{count(attempts.count, 'attempt')} refused in {_micro(span(attempts.last - attempts.first))}."
+    took = "" if attempts.took is None else f" in {_micro(span(attempts.took))}"
+    refused = f"{count(attempts.count, 'attempt')} refused{took}."
     return Walked(
         str(attempts.destination),
         told.sentences() if told else [refused],
@@ -507,7 +509,8 @@ def _live(report: Report) -> list[tuple[str, str]]:
     rows: list[tuple[str, Any]] = [
         ("Interface", f"{live['interface']} ({live['namespace']} network namespace)"),
         ("Repro", f"{live['repro']}: {live['outcome']}"),
-        ("Attempts refused", f"{live['attempts']:,} in {live['seconds']:.3f} s"),
+        ("Attempts refused", f"{live['attempts']:,}"),
+        ("The run took", f"{live['seconds']:.3f} s"),
         ("Packets", f"{live['packets']:,} written, {live['dropped']:,} lost"),
         ("It read back", live.get("echo")),
         ("TIME-WAIT", f"{live['time_wait']:.0f} s" if live.get("time_wait") else None),

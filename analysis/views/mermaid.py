@@ -77,7 +77,7 @@ def _opening(replayed: Replay, letters: Mapping[Endpoint, str]) -> Iterator[str]
             if text := folds.pop(step.frame, ""):
                 yield f"    Note over {ends}: {_safe(text)}\n"
             continue
-        if step.sends:
+        if step.sends and not step.by_itself:
             arrow = "-x" if step.frame in unknown else "->>"
             words = ", ".join(segment_lines(segment, replayed)).partition(" > ")[2].partition(" ")[2]
             yield f"    {name}{arrow}{letters[segment.destination]}: {step.frame}. {_safe(words)}\n"
@@ -96,7 +96,7 @@ def _is_unknown(step: Step) -> bool:
 
 def _note(step: Step) -> str:
     """What a step did to a socket; "" for nothing worth a note."""
-    arrived = "" if step.sends else f"{step.frame} arrives. "
+    arrived = "" if step.sends or step.by_itself else f"{step.frame} arrives. "
     if step.changes:
         return f"{arrived}{step.before} > {step.after}{'*' if step.inferred else ''} ({step.section})"
     if step.finding:

@@ -226,8 +226,10 @@ def remark(report: Report) -> str:
 
 
 def names(replayed: Replay) -> dict[Endpoint, str]:
-    """One letter for each socket, A for the opener."""
-    return dict(zip(replayed.sockets, "AB", strict=False))
+    """One letter for each socket, A for the opener; B has two addresses where one of them was translated."""
+    found = dict(zip(replayed.sockets, "AB", strict=False))
+    other = replayed.opening.answered_by
+    return found | {other: "B"} if other else found
 
 
 def kind(opening: Opening) -> str:
@@ -287,22 +289,33 @@ def proof(opening: Opening) -> tuple[int, ...]:
 def before(replayed: Replay, duration: int | None) -> str:
     """Who the ends are, what was tried before, how long the handshake took."""
     opening = replayed.opening
-    who = ", ".join(f"{name} is {endpoint}" for endpoint, name in names(replayed).items())
+    letters = names(replayed)
+    who = ", ".join(f"{letters[endpoint]} is {endpoint}" for endpoint in replayed.sockets)
+    if opening.answered_by not in (None, *replayed.sockets):
+        who += f", which answers as {opening.answered_by}"
     if opening.to_itself:
         who += ", one socket: both ends of the connection are the same"
     text = f"{who}. "
     if opening.refused_before:
         text += f"{count(opening.refused_before, 'attempt')} to the same destination refused before it"
-        if opening.refused_since is not None:
-            text += f", in {span(opening.time - opening.refused_since)}"
+        text += first_of_them(opening)
         text += ". "
     if opening.evidence is Evidence.STANDING:
         return f"{text}Connected since before frame 1."
+    if not replayed.handshake:
+        return f"{text}No segment of its handshake was captured."
     frames = ", ".join(map(str, replayed.handshake))
     done = "Handshake" if replayed.established else "Not completed:"
     word = "frame" if len(replayed.handshake) == 1 else "frames"
     took = "" if duration is None else f" in {span(duration)}"
     return text + f"{done} {word} {frames}{took}."
+
+
+def first_of_them(opening: Opening) -> str:
+    """How long before an opening the first refused attempt was; "" where nobody knows, or the clock went back."""
+    if opening.refused_since is None or opening.refused_since > opening.time:
+        return ""
+    return f", the first {span(opening.time - opening.refused_since)} earlier"
 
 
 class Row(NamedTuple):

@@ -291,7 +291,7 @@ class _Stepping:
             return []
         replayed, notes, _ = self._place.account
         letter = names(replayed)[step.endpoint]
-        what = "leaves" if step.sends else "reaches"
+        what = "before it reaches" if step.by_itself else "leaves" if step.sends else "reaches"
         number = f"step {self._place.step} of {len(self._place.steps)}"
         lines = ["", f"{number}: frame {step.frame} {what} {letter} ({step.event})"]
         if step.changes:

@@ -155,7 +155,12 @@ class _Drawing:
         for instant in instants:
             while waiting and waiting[0].frames[0] < instant.segment.frame:
                 self._fold(waiting.pop(0))
-            (self._send if instant.sends else self._arrive)(instant)
+            if instant.sends:
+                self._send(instant)
+            elif instant.segment.frame in self.under_way:
+                self._arrive(instant)
+            else:  # a socket begins to listen before the segment leaves
+                self._pills(instant, self.x[instant.steps[0][1].endpoint])
         for fold in waiting:
             self._fold(fold)
         self.made.height = self.y + _BOTTOM
