@@ -1,7 +1,7 @@
 """selfconn-analyze: the command."""
 
 # ruff: noqa: PLC0415 -- each run imports what it needs: --help no engine
-# ruff: noqa: PTH100, PTH110, PTH112, PTH120, PTH121 -- pathlib takes longer to import than a small capture to read
+# ruff: noqa: PTH100, PTH110, PTH112, PTH120, PTH121, PTH122 -- pathlib takes longer to import than a small capture to read
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .inputs import STANDARD_INPUT, inputs
 from .model import Endpoint, Verdict
 from .run import MOST, Wanted, run
 from .text import printable
-from .views import FORMATS
+from .views import ENDINGS, FORMATS, ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +34,7 @@ examples:
   {PROGRAM} --expect self-connect a.pcap     exit 0 if there is one, 1 if there is none
   {PROGRAM} --all --port 6379 lo.pcapng      every opening to or from port 6379, the ordinary ones too
   {PROGRAM} --format json lo.pcapng          for programs; jsonl has a line an opening
+  {PROGRAM} -o openings.csv captures/        a row for every opening, for a spreadsheet
   {PROGRAM} --rotated ring/                  the files that tcpdump -G or dumpcap -b made: one capture
   zcat huge.pcap.gz | {PROGRAM} -            standard input (compressed files are read as they are, too)
 
@@ -150,14 +151,14 @@ def parser() -> argparse.ArgumentParser:
     how = made.add_argument_group("how to show it")
     how.add_argument(
         "--format",
-        choices=(*FORMATS, "parquet"),
-        help=f"table (default), {', '.join(FORMATS[1:])}, or parquet: a row for every opening, with -o",
+        choices=(*FORMATS, *ROWS),
+        help=f"table (default), {', '.join(FORMATS[1:])}; or a row for every opening: csv, or parquet with -o",
     )
     how.add_argument(
         "-o",
         "--output",
         metavar="FILE",
-        help="write there instead of to standard output; a name that ends in .parquet means --format parquet",
+        help=f"write there instead of to standard output; a name that ends in {', '.join(ENDINGS)} names the format",
     )
     how.add_argument(
         "--step", action="store_true", help="walk through the timelines with the keyboard, in the terminal"
@@ -209,8 +210,8 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
     if options.rotated and (options.annotate or options.witness):
         raise UsageError("--annotate and --witness read a capture of one file: join them with mergecap -a for that")
     form = _form(options)
-    if options.cluster and (form == "parquet" or STANDARD_INPUT in options.captures):
-        raise UsageError("--cluster reads captures where its machines see them: no - and no parquet")
+    if options.cluster and (form in ROWS or STANDARD_INPUT in options.captures):
+        raise UsageError(f"--cluster reads captures where its machines see them: no - and no {' and no '.join(ROWS)}")
     _check_output(options.output, captures)
     _check_annotated(options, captures)
     _check_step(options, form)
@@ -238,18 +239,15 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
 
 
 def _form(options: argparse.Namespace) -> str:
-    """The format; refuse what does not go with a file of rows."""
-    form: str | None = options.format
-    if options.output and options.output.endswith(".parquet"):
-        if form not in (None, "parquet"):
-            raise UsageError(f"-o {options.output} is a Parquet file: another --format wants another name")
-        form = "parquet"
-    if form != "parquet":
-        return form or "table"
-    if not options.output:
+    """The format, by --format or the ending of -o; refuse what does not go with a file of rows."""
+    named = ENDINGS.get(os.path.splitext(options.output or "")[1])
+    form: str = options.format or named or "table"
+    if named == "parquet" != form:
+        raise UsageError(f"-o {options.output} is a Parquet file: another --format wants another name")
+    if form == "parquet" and not options.output:
         raise UsageError("--format parquet is no text: name a file with -o")
-    if options.step or options.annotate or options.witness:
-        raise UsageError("--format parquet keeps rows, no timelines: leave out --step, --annotate and --witness")
+    if form in ROWS and (options.step or options.annotate or options.witness):
+        raise UsageError(f"--format {form} keeps rows, no timelines: leave out --step, --annotate and --witness")
     return form
 
 

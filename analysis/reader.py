@@ -342,23 +342,32 @@ def analyze_set(
 def read_file(analysis: Analysis, path: str, progress: Callable[[int], None] | None) -> bool:
     """Feed *analysis* with the file at *path*; say whether KeyboardInterrupt ended that."""
     name = analysis.name
-    before = analysis.packets
     try:
         with contextlib.closing(_blocks(path, name)) as blocks:
-            for block in unpacked(name, _watched(blocks, progress) if progress else blocks):
+            for block in _readable(analysis, unpacked(name, _watched(blocks, progress) if progress else blocks)):
                 analysis.feed(block)
                 if analysis.damaged:
                     break
-    except OSError as error:
-        if analysis.packets == before:
-            raise NotACapture(f"cannot read {name}: {error.strerror}") from error
-        analysis.damage(f"reading failed: {error.strerror}")
-    except Cut as cut:
-        analysis.damage(str(cut))
     except KeyboardInterrupt:
         analysis.damage("interrupted")
         return True
     return False
+
+
+def _readable(analysis: Analysis, blocks: Iterator[Octets]) -> Iterator[Octets]:
+    """The blocks as far as they can be read; what ends them early is noted.
+
+    What goes wrong while they are worked on (a row that cannot be written, say) is another matter.
+    """
+    before = analysis.packets
+    try:
+        yield from blocks
+    except OSError as error:
+        if analysis.packets == before:
+            raise NotACapture(f"cannot read {analysis.name}: {error.strerror}") from error
+        analysis.damage(f"reading failed: {error.strerror}")
+    except Cut as cut:
+        analysis.damage(str(cut))
 
 
 def _blocks(path: str, name: str) -> Generator[Octets, None, None]:

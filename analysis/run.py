@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import NotACapture
 from .model import REMARKABLE, Verdict
+from .views import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -36,7 +37,7 @@ MOST = 1000
 class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
     """What a run is to do: the options of the command line, settled (see there)."""
 
-    form: str  # of the report: one of views.FORMATS, or parquet
+    form: str  # one of views.FORMATS or ROWS
     output: str | None = None
     color: bool = False
     quiet: bool = False
@@ -57,7 +58,7 @@ class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
     @property
     def rows(self) -> bool:
         """Whether a row is written for each opening, and no report."""
-        return self.form == "parquet"
+        return self.form in ROWS
 
     @property
     def collect(self) -> Collection[Verdict]:
@@ -284,6 +285,13 @@ def _rows(wanted: Wanted) -> Iterator[Callable[[str, Opening], None] | None]:
     """What writes a row for each opening, where that is asked for."""
     if not wanted.rows:
         yield None
+        return
+    if wanted.form == "csv":
+        from .output import streaming
+        from .views import csv
+
+        with streaming(wanted.output) as stream:
+            yield csv.Rows(stream).add
         return
     from .output import writing
     from .views.parquet import Rows
