@@ -37,6 +37,9 @@ examples:
   {PROGRAM} -o openings.csv captures/        a row for every opening, for a spreadsheet
   {PROGRAM} --rotated ring/                  the files that tcpdump -G or dumpcap -b made: one capture
   zcat huge.pcap.gz | {PROGRAM} -            standard input (compressed files are read as they are, too)
+  tcpdump -U -i lo -w - | {PROGRAM} --format jsonl -
+                                                    a line for each opening as soon as it is decided, and at its end
+  {PROGRAM} --follow lo.pcap                 a file that grows: until Ctrl-C, then the report
 
 verdicts:
   self-connect         both ends equal, and its own SYN-ACK acknowledges its own SYN
@@ -123,6 +126,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the files are one capture that was cut, as tcpdump -G, -C and dumpcap -b do: name them in order; "
         "those of a directory are taken by name, numbers by value",
+    )
+    what.add_argument(
+        "--follow",
+        action="store_true",
+        help="read on as the capture grows (one file, not compressed), until Ctrl-C; a terminal is told what was found "
+        "so far; --format jsonl prints each opening when it is decided, and again when it has ended, as from a pipe",
     )
     what.add_argument(
         "--table",
@@ -215,6 +224,7 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
     _check_output(options.output, captures)
     _check_annotated(options, captures)
     _check_step(options, form)
+    _check_follow(options, captures)
     if options.witness:
         _check_files("--witness", captures)
     return Wanted(
@@ -235,6 +245,8 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
         table=options.table,
         jobs=options.jobs,
         cluster=options.cluster,
+        live=options.follow or any(capture.live for capture in captures),
+        follow=options.follow,
     )
 
 
@@ -283,6 +295,28 @@ def _check_annotated(options: argparse.Namespace, captures: Sequence[Input]) -> 
     if options.output and os.path.abspath(options.output) == os.path.abspath(options.annotate):
         raise UsageError("-o and --annotate name the same file")
     _check_output(options.annotate, captures)
+
+
+#: What is done after the reading, or by others, and so never with a file that is read until a signal comes.
+_NOT_FOLLOWING = ("step", "annotate", "witness", "rotated", "cluster")
+
+
+def _check_follow(options: argparse.Namespace, captures: Sequence[Input]) -> None:
+    if not options.follow:
+        return
+    for name in _NOT_FOLLOWING:
+        if getattr(options, name):
+            raise UsageError(f"--follow reads on until a signal ends it: leave out --{name}")
+    if len(captures) != 1:
+        raise UsageError(f"--follow reads on in one file that grows: name one, not {len(captures)}")
+    if captures[0].read_once:
+        raise UsageError(
+            f"--follow reads on in a file: {captures[0].name} is none; what comes out of a pipe needs no option"
+        )
+    from .formats.compression import kind_of
+
+    if kind := kind_of(captures[0].name):
+        raise UsageError(f"--follow reads no compressed file: {captures[0].name} is compressed with {kind}")
 
 
 def _check_step(options: argparse.Namespace, form: str) -> None:

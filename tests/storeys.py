@@ -16,7 +16,7 @@ STOREYS = (
     ("model", "errors", "text", "progress", "memory", "formats.pcap", "formats.pcapng"),
     ("commandline", "output", "formats.recognise", "formats.remote"),
     ("odds", "states", "verdicts", "segments", "formats.compression", "inputs"),
-    ("engine.layout", "replay", "wireshark", "portwalk"),
+    ("engine.layout", "formats.live", "replay", "wireshark", "portwalk"),
     ("engine.interpreted", "engine.protocols", "notes", "result_spill"),
     ("engine.destinations", "engine.duplicates", "engine.headers", "engine.index", "engine.kept"),
     ("engine.conversations",),
@@ -40,6 +40,7 @@ STOREYS = (
         "views.step",
         "views.html",
     ),
+    ("streaming",),
     ("run",),
     ("cli",),
 )
