@@ -223,8 +223,8 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
         raise UsageError(f"--cluster reads captures where its machines see them: no - and no {' and no '.join(ROWS)}")
     _check_output(options.output, captures)
     _check_annotated(options, captures)
-    _check_step(options, form)
     _check_follow(options, captures)
+    _check_step(options, form)
     if options.witness:
         _check_files("--witness", captures)
     return Wanted(
@@ -282,8 +282,12 @@ def _check_files(option: str, captures: Sequence[Input]) -> None:
     """Refuse what can be read only once, where *option* reads the capture again."""
     for capture in captures:
         if capture.read_once:
-            what = "standard input" if capture.name == STANDARD_INPUT else capture.name
+            what = _spoken(capture)
             raise UsageError(f"{option} reads the capture a second time: save {what} in a file, and name that")
+
+
+def _spoken(capture: Input) -> str:
+    return "standard input" if capture.name == STANDARD_INPUT else capture.name
 
 
 def _check_annotated(options: argparse.Namespace, captures: Sequence[Input]) -> None:
@@ -310,9 +314,7 @@ def _check_follow(options: argparse.Namespace, captures: Sequence[Input]) -> Non
     if len(captures) != 1:
         raise UsageError(f"--follow reads on in one file that grows: name one, not {len(captures)}")
     if captures[0].read_once:
-        raise UsageError(
-            f"--follow reads on in a file: {captures[0].name} is none; what comes out of a pipe needs no option"
-        )
+        raise UsageError(f"--follow reads on in a file, which {_spoken(captures[0])} is not; a pipe needs no option")
     from .formats.compression import kind_of
 
     if kind := kind_of(captures[0].name):

@@ -116,8 +116,8 @@ class Analysis:
     def so_far(self) -> str:
         """What was found so far, in a line: packets, decided openings, and the unusual ones of each kind."""
         counts = self.verdicts
-        unusual = "".join(f", {n:,} {verdict}" for verdict, n in counts.items() if n and verdict in REMARKABLE)
-        return f"{self.packets:,} packets, {sum(counts.values()):,} openings{unusual}"
+        unusual = "".join(f", {verdict}: {n:,}" for verdict, n in counts.items() if n and verdict in REMARKABLE)
+        return f"packets: {self.packets:,}, openings: {sum(counts.values()):,}{unusual}"
 
     @property
     def packets(self) -> int:
@@ -205,7 +205,7 @@ class Analysis:
                 if VERDICTS[one.verdict] in self._wanted:
                     self._decided(self.name, _opening(one))
         if self._each:
-            finished, self.engine.table.finished = self.engine.table.finished, []
+            finished = _taken(self.engine.table.finished)
             self._gone += len(finished)
             for one in finished:
                 self._each(self.name, _opening(one))
