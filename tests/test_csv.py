@@ -83,6 +83,7 @@ def test_a_query_engine_reads_the_types(tmp_path: Path) -> None:
         ("-x.pcap", '"\'-x.pcap"'),
         ("@SUM(A1)", '"\'@SUM(A1)"'),
         ("\uff1d1", '"\'\uff1d1"'),
+        (" =1", '"\' =1"'),
         ("a,b", '"a,b"'),
         ('say "x"', '"say ""x"""'),
         ("a;=1", '"a;=1"'),

@@ -68,7 +68,7 @@ def text(value: str) -> str:
     What could do more to a terminal than stand there is escaped.
     """
     value = printable(value)
-    if value.startswith(_FORMULA):
+    if value.lstrip().startswith(_FORMULA):
         value = f"'{value}"
     return value if _PLAIN.fullmatch(value) else '"' + value.replace('"', '""') + '"'
 
