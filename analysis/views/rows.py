@@ -22,6 +22,13 @@ COLUMNS = (
     "first_frame",
     "time",
     "syn_retransmissions",
+    "evidence",
+    "answered_by_address",
+    "answered_by_port",
+    "translated_with",
+    "refused_by_sender",
+    "refused_by_type",
+    "refused_by_code",
     "refused_before",
     "refused_since",
     "established",
@@ -41,6 +48,7 @@ def row(capture: str, opening: Opening) -> tuple[Any, ...]:
         replay, notes, duration = Entry(0, opening).account()
         refused = (opening.refused_before, opening.refused_since)
         more = (*refused, replay.established, duration, list(replay.handshake), notes)
+    answered, error = opening.answered_by, opening.refused_by
     return (
         capture,
         opening.verdict.value,
@@ -52,5 +60,12 @@ def row(capture: str, opening: Opening) -> tuple[Any, ...]:
         opening.first_frame,
         opening.time,
         opening.syn_retransmissions,
+        opening.evidence and opening.evidence.value,
+        answered and answered.address,
+        answered and answered.port,
+        opening.translated_with,
+        error and error.address,
+        error and error.type,
+        error and error.code,
         *more,
     )
