@@ -37,7 +37,7 @@ examples:
   {PROGRAM} -o openings.csv captures/        a row for every opening, for a spreadsheet
   {PROGRAM} --rotated ring/                  the files that tcpdump -G or dumpcap -b made: one capture
   zcat huge.pcap.gz | {PROGRAM} -            standard input (compressed files are read as they are, too)
-  tcpdump -U -i lo -w - | {PROGRAM} --format jsonl -
+  tcpdump -U --immediate-mode -i lo -w - | {PROGRAM} --format jsonl -
                                                     a line for each opening as soon as it is decided, and at its end
   {PROGRAM} --follow lo.pcap                 a file that grows: until Ctrl-C, then the report
 

@@ -9,6 +9,7 @@ import pty
 import random
 import select
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import writers
+from alone import alone
 from conftest import ROOT
 from segments import SELF, Talk, packets, refused, self_connect, simultaneous_open, three_way
 from test_analyze_cli import COMMAND, RAW, capture, run
@@ -368,6 +370,39 @@ def test_a_terminal_is_told_what_was_found_so_far() -> None:
         assert b"1. self-connect" in process.stdout.read()
     os.close(ours)
     assert process.returncode == 0
+
+
+def beside_tcpdump(tcpdump: str) -> tuple[list[dict[str, Any]], float]:
+    """A socket connects to itself and is reset; the lines, and how long the last of them took."""
+    command = [tcpdump, "-Z", "root", "-U", "--immediate-mode", "-i", "lo", "-w", "-", "tcp"]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as recorder,
+        analysing("--format", "jsonl", "-", stdin=recorder.stdout) as (process, lines),
+        socket.socket() as one,
+    ):
+        assert b"listening on lo" in recorder.stderr.readline()
+        one.bind(("127.0.0.1", 50000))
+        one.connect(("127.0.0.1", 50000))
+        told = [lines.next()] if announces() else []
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        began = time.monotonic()
+        one.close()
+        told.append(lines.next())
+        took = time.monotonic() - began
+        recorder.terminate()
+        told.append(lines.next())
+        process.wait(timeout=NEVER)
+    return told, took
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace")
+def test_beside_tcpdump(need_tcpdump: str) -> None:
+    *openings, ended = alone(beside_tcpdump, need_tcpdump)[0]
+    assert {line["verdict"] for line in openings} == {"self-connect"}
+    assert openings[-1]["final"] is True
+    assert ended["packets"] >= 4
+    assert min(alone(beside_tcpdump, need_tcpdump)[1] for _ in range(3)) < AT_ONCE
 
 
 # -- a file that grows -------------------------------------------------------------------------------------------------
