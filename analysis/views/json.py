@@ -56,16 +56,17 @@ def _array(name: str, items: Iterable[str]) -> Iterator[str]:
 def render_lines(report: Report) -> Iterator[str]:
     """One opening a line, then one capture a line, then what a live capture adds; ``type`` tells which is which."""
     for entry in report.entries:
-        yield _line("opening", json.dumps(entry_as_json(entry, report.said(entry))))
+        yield line("opening", entry_as_json(entry, report.said(entry)))
     for capture in _captures(report):
-        yield _line("capture", capture)
+        yield line("capture", capture)
     for name, section in sections(report).items():
-        yield _line(name, json.dumps(section))
+        yield line(name, section)
 
 
-def _line(kind: str, fields: str) -> str:
-    """*fields*, the text of an object, after what every line begins with."""
-    return f"{json.dumps({'schema': SCHEMA, 'version': VERSION, 'type': kind})[:-1]}, {fields[1:]}\n"
+def line(kind: str, fields: dict[str, Json] | str) -> str:
+    """*fields*, an object or the text of one, after what every line begins with."""
+    written = fields if isinstance(fields, str) else json.dumps(fields)
+    return f"{json.dumps({'schema': SCHEMA, 'version': VERSION, 'type': kind})[:-1]}, {written[1:]}\n"
 
 
 # -- the schema -----------------------------------------------------------------------------------------------------
