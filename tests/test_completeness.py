@@ -245,7 +245,7 @@ def test_what_stands_stands_since_before_frame_1(form: str) -> None:
     assert "since before frame 1" in shown(form, made(*[standing()] * 9))
 
 
-@pytest.mark.parametrize("form", ["markdown", "mermaid", "json"])
+@pytest.mark.parametrize("form", [*PEOPLE, "json", "jsonl"])
 @pytest.mark.parametrize(("opening", "who"), [(by_icmp(), "10.0.0.1"), (translated(), "10.0.0.5")])
 def test_who_answered_is_said(form: str, opening: Opening, who: str) -> None:
     assert who in shown(form, made(opening))
