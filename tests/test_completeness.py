@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -211,10 +212,17 @@ def by_icmp() -> Opening:
     return opening
 
 
-def translated() -> Opening:
-    opening = refused()
+def translated(talk: Talk | None = None) -> Opening:
+    """Refused by an endpoint to which nobody sent anything."""
+    opening = (talk or Talk().a("S").b("R.", 0, 1)).opening(Verdict.REFUSED)
     opening.answered_by, opening.translated_with = Endpoint.parse("10.0.0.5", 15001), 44
+    opening.segments[1] = replace(opening.segments[1], source=opening.answered_by)
     return opening
+
+
+def looks_like_self() -> Opening:
+    """The same, dialled from the very port that the SYN was sent to in the end."""
+    return translated(Talk(SELF).a("S").a("R.", 0, 1))
 
 
 #: Openings, and in a few words what they rest on.
@@ -246,9 +254,14 @@ def test_what_stands_stands_since_before_frame_1(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", [*PEOPLE, "json", "jsonl"])
-@pytest.mark.parametrize(("opening", "who"), [(by_icmp(), "10.0.0.1"), (translated(), "10.0.0.5")])
+@pytest.mark.parametrize(
+    ("opening", "who"), [(by_icmp(), "10.0.0.1"), (translated(), "10.0.0.5"), (looks_like_self(), "10.0.0.5")]
+)
 def test_who_answered_is_said(form: str, opening: Opening, who: str) -> None:
-    assert who in shown(form, made(opening))
+    for openings in ([opening], [self_connect(), opening, opening]):
+        text = shown(form, made(*openings))
+        assert who in text
+        assert "both ends of the connection are the same" not in text or len(openings) > 1
 
 
 def test_lines_of_openings_that_stand() -> None:

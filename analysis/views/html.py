@@ -313,7 +313,7 @@ def _page(number: int, entry: Entry, report: Report) -> Page:
         opening.verdict,
         _headline(opening),
         before(replayed, duration),
-        [(letter, str(endpoint)) for endpoint, letter in letters.items()],
+        [(letters[endpoint], str(endpoint)) for endpoint in replayed.sockets],
         opening.to_itself,
         drawn,
         any(arrow.lost for arrow in drawn.arrows),
@@ -330,7 +330,7 @@ def _page(number: int, entry: Entry, report: Report) -> Page:
 def _steps(replayed: Replay, steps: list[Step], said: dict[int, Witness], confirmed: set[int]) -> Iterator[Shown]:
     segments = {segment.frame: segment for segment in replayed.segments}
     letters = names(replayed)
-    at: dict[Endpoint, str] = dict.fromkeys(letters, State.CLOSED)
+    at: dict[Endpoint, str] = dict.fromkeys(replayed.sockets, State.CLOSED)
     for number, step in enumerate(steps, 1):
         segment = segments[step.frame]
         if step.changes:

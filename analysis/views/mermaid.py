@@ -19,7 +19,7 @@ from .phrases import TIMELINES, Fold, damage, grounds, incomplete, kind, names, 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..model import CaptureResult, Endpoint
+    from ..model import CaptureResult, Endpoint, Opening
     from ..replay import Replay, Step
     from ..report import Report
 
@@ -31,7 +31,7 @@ def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
         yield diagram(report.entries[0].account().replay)
         return
     shown = (opening for result in report.captures for opening in result.openings[:most])
-    sockets = dict.fromkeys(end for opening in shown for end in (opening.source, opening.destination))
+    sockets = dict.fromkeys(end for opening in shown for end in _sockets(opening))
     letters = {endpoint: f"S{place}" for place, endpoint in enumerate(sockets, 1)}
     ids = list(letters.values()) or ["S1"]
     note = f"    Note over {','.join(dict.fromkeys((ids[0], ids[-1])))}: "
@@ -47,13 +47,20 @@ def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
                 yield f"{note}{_safe(text)}\n"
         for opening, number in zip(result.openings[:most], numbers, strict=False):
             yield f"{note}{number}. {kind(opening)}\n"
-            yield from _opening(replay(opening), letters)
+            replayed = replay(opening)
+            yield from _opening(replayed, {end: letters[end] for end in replayed.sockets})
+
+
+def _sockets(opening: Opening) -> tuple[Endpoint, Endpoint]:
+    """The two ends; where an address was translated so that both look the same, the second is the one that answered."""
+    other = opening.answered_by if opening.source == opening.destination else None
+    return opening.source, other or opening.destination
 
 
 def diagram(replayed: Replay) -> str:
     """The diagram of one opening."""
     letters = names(replayed)
-    lines = _participants({f"{name} is {endpoint}": name for endpoint, name in letters.items()})
+    lines = _participants({f"{letters[endpoint]} is {endpoint}": letters[endpoint] for endpoint in replayed.sockets})
     return "".join(("sequenceDiagram\n", *lines, *_opening(replayed, letters)))
 
 

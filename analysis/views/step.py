@@ -251,7 +251,9 @@ class _Stepping:
         lines += textwrap.wrap(before(account.replay, account.duration), columns, break_on_hyphens=False)
         lines.append("")
         now = self._place.steps[: self._place.step]
-        for endpoint, letter in names(account.replay).items():
+        letters = names(account.replay)
+        for endpoint in account.replay.sockets:
+            letter = letters[endpoint]
             path = [State.CLOSED, *(step.after for step in now if step.endpoint == endpoint and step.changes)]
             passed = " > ".join(path[:-1])
             room = max(columns - len(path[-1]) - len(letter) - 6, 0)

@@ -133,8 +133,9 @@ class _Drawing:
         letters = names(replayed)
         self.replayed = replayed
         alone = replayed.opening.to_itself
-        self.x = dict(zip(letters, _ALONE if alone else _APART, strict=True))
-        self.made = Ladder(alone, [self._lifeline(*item) for item in letters.items()], _WIDTHS[not alone])
+        places = dict(zip("AB", _ALONE if alone else _APART, strict=False))
+        self.x = {endpoint: places[letter] for endpoint, letter in letters.items()}
+        self.made = Ladder(alone, [self._lifeline(end, letters[end]) for end in replayed.sockets], _WIDTHS[not alone])
         self.under_way: dict[int, Arrow] = {}  # by frame
         self.y: float = _TOP
 
