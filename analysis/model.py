@@ -327,6 +327,13 @@ class Damage:
 HIDING_NOTHING = frozenset({"IP fragment after the first"})
 
 
+#: In the language of capture filters: the segments whose two endpoints are equal, as selfconn-capture records them.
+EQUAL_ENDS = (
+    "((ip and tcp[0:2] = tcp[2:2] and ip[12:4] = ip[16:4]) or (ip6 and ip6[6] = 6 and ip6[40:2] = ip6[42:2]"
+    " and ip6[8:4] = ip6[24:4] and ip6[12:4] = ip6[28:4] and ip6[16:4] = ip6[32:4] and ip6[20:4] = ip6[36:4]))"
+)
+
+
 class Piece(NamedTuple):
     """One file of a capture that was cut into several."""
 
@@ -393,3 +400,8 @@ class CaptureResult:
         """
         missing = self.unread, self.recorded_drops, self.cut_to_itself, self.evicted, self.damage, self.unsure
         return not any(missing) and not any(part.damage for part in self.parts)
+
+    @property
+    def narrowed_by(self) -> list[str]:
+        """The capture filters that may have kept a self-connect out: all but those that pass equal ends in any case."""
+        return [text for text in self.filters if text != EQUAL_ENDS and not text.startswith(f"{EQUAL_ENDS} or ")]

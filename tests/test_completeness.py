@@ -14,6 +14,7 @@ from segments import SELF, SELF6, START, Talk, refused, self_connect, three_way
 
 from analysis.engine import REASONS
 from analysis.model import (
+    EQUAL_ENDS,
     HIDING_NOTHING,
     CaptureResult,
     Damage,
@@ -29,6 +30,7 @@ from analysis.views import FORMATS, rendered
 from analysis.views.annotated import comments
 from analysis.views.parquet import Rows
 from analysis.views.phrases import nothing, proof, unreachable
+from capture.packets import filters
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,6 +138,15 @@ def test_a_filter_and_drops_are_quoted_beside_none(form: str) -> None:
     assert "1 packet dropped by the recorder" in text
     assert BARE not in text
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("form", PEOPLE)
+def test_a_filter_that_passes_every_self_connect_is_no_reason_to_doubt(form: str) -> None:
+    own = filters.both_text(50000, ends_only=True)
+    assert BARE in shown(form, made(filters=(own,)))
+    assert "filter" not in shown("table", made(filters=(own,)))
+    doubtful = f"{EQUAL_ENDS} and port 80"
+    assert made(filters=(own, doubtful)).narrowed_by == [doubtful]
 
 
 def test_a_long_filter_is_not_quoted_to_its_end() -> None:
@@ -296,8 +307,8 @@ def test_captures_in_json() -> None:
     told = json.loads("".join(rendered(report([made(needed_snaplen=54, **more)]), "json")))["captures"][0]
     assert {name: told[name] for name in more} == more
     assert (told["complete"], told["needed_snaplen"], told["filter"]) == (False, 54, None)
-    for filters, one in ((("udp",), "udp"), (("udp", "tcp or arp"), "(udp) or (tcp or arp)")):
-        assert json.loads("".join(rendered(report([made(filters=filters)]), "json")))["captures"][0]["filter"] == one
+    for names, one in ((("udp",), "udp"), (("udp", "tcp or arp"), "(udp) or (tcp or arp)")):
+        assert json.loads("".join(rendered(report([made(filters=names)]), "json")))["captures"][0]["filter"] == one
 
 
 def test_comments_on_the_packets_that_prove() -> None:

@@ -88,7 +88,7 @@ def _recorded(result: CaptureResult) -> Iterator[str]:
     """What became of packets before they were in the file, and of openings before they were decided."""
     if result.recorded_drops:
         yield _dropped(result.recorded_drops)
-    if result.filters:
+    if result.narrowed_by:
         yield f"recorded with a filter: {_filters(result)}"
     if result.evicted:
         yield f"{count(result.evicted, 'opening')} forgotten before decided: --table was too small"
@@ -118,8 +118,8 @@ _FILTER, _FILTERS = 200, 3
 
 
 def _filters(result: CaptureResult) -> str:
-    """The capture filters, quoted; they are a stranger's text."""
-    safe = (printable(text) for text in result.filters)
+    """The capture filters that may have kept a self-connect out, quoted; they are a stranger's text."""
+    safe = (printable(text) for text in result.narrowed_by)
     return " or ".join(f'"{text if len(text) <= _FILTER else text[:_FILTER] + "..."}"' for text in safe)
 
 
@@ -155,7 +155,7 @@ def _hidden(result: CaptureResult) -> str:
         reasons.append(f"it ends early, at byte {result.damage.offset:,}: {result.damage.reason}")
     if any(part.damage for part in result.parts):
         reasons.append("there are gaps in it")
-    if result.filters:
+    if result.narrowed_by:
         reasons.append(f"only what its filter lets through was recorded: {_filters(result)}")
     return "; ".join(reasons)
 
@@ -182,7 +182,7 @@ class PassedOver:
         self.captures += 1
         if not result.complete:
             self.hiding.append(f"{printable(result.name)}: {_hidden(result)}")
-        elif result.filters:
+        elif result.narrowed_by:
             self.filters[_filters(result)] += 1
 
     def sentences(self) -> Iterator[str]:
@@ -212,7 +212,7 @@ def nothing(result: CaptureResult) -> str:
 
 def everything_seen(report: Report) -> bool:
     """Whether what is not in the report was not in the network traffic, either, as far as its captures tell."""
-    return all(result.complete and not result.filters for result in report.captures)
+    return all(result.complete and not result.narrowed_by for result in report.captures)
 
 
 def remark(report: Report) -> str:
