@@ -346,7 +346,7 @@ def _clock(replayed: Replay) -> Iterator[str]:
     opening = replayed.opening
     if opening.refused_since is not None and opening.refused_since > opening.time:
         yield (
-            f"The capture's clock went back before frame {opening.first_frame}, after the first of the refused "
+            f"The capture's clock went back at frame {opening.first_frame} or before it, after the first of the refused "
             "attempts: how long they took is not known."
         )
     for frame in replayed.clock_went_back:
