@@ -77,7 +77,7 @@ def _third_packet(replayed: Replay) -> Iterator[str]:
         if any(syn.payload for syn in syns) or any(syn.flags & (Flag.ECE | Flag.CWR) for syn in syns):
             yield f"{dropped}. The SYN carries data or offers ECN, so this tells nothing of the kernel."
         else:
-            yield f"{dropped}. Linux does so from 3.6 to 6.10; other systems may, too."
+            yield f"{dropped}. Linux does so from 3.6 to 6.10, unless it got the change of 6.11; other systems may, too."
     elif plain and not all(syn.options.sack_permitted for syn in syns):
         yield f"{_frames(plain)}: a plain ACK; without SACK there can be no D-SACK, so it tells nothing of the kernel."
     if not answers and any(segment.syn_ack for segment in syns):
