@@ -150,7 +150,7 @@ def test_note_on_an_earlier_connection():
     [
         ({"sack": ((0, 1),)}, True, "D-SACK for a SYN received twice: on Linux the mark of 6.11 or later"),
         ({}, True, "the SYN-ACK was dropped, as RFC 9293 3.10.7.4 has it"),
-        ({}, True, "Linux does so from 3.6 to 6.10"),
+        ({}, True, "Linux 3.6 to 6.10 does so"),
         ({}, False, "without SACK there can be no D-SACK"),
         (None, True, "No ACK answers the SYN-ACK"),
     ],
