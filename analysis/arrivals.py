@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .model import Flag
+from .model import Flag, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .model import Endpoint, Opening, Segment, SequenceNumber
     from .resets import Ruling
@@ -44,6 +44,10 @@ class Seg:
 _FIN, _SYN, _RST, _ACK = int(Flag.FIN), int(Flag.SYN), int(Flag.RST), int(Flag.ACK)
 
 
+#: Verdicts that no RST can have prevented, nor a lost packet: whatever comes of it, they stand.
+COMPLETED = frozenset({Verdict.SELF_CONNECT, Verdict.SIMULTANEOUS_OPEN, Verdict.THREE_WAY})
+
+
 class Arrival(NamedTuple):
     """When a segment reaches its destination: after the send at place ``after``. ``proof`` acknowledges it."""
 
@@ -53,16 +57,16 @@ class Arrival(NamedTuple):
     unknown: str = ""
 
 
-def in_order(opening: Opening) -> list[Segment]:
+def in_order(opening: Opening) -> list[Seg]:
     """The segments in capture order, but a SYN that was captured after its acknowledgment comes before that."""
-    segments = list(opening.segments)
-    for place, syn in enumerate(opening.segments):
+    segments = [Seg(segment) for segment in opening.segments]
+    for place, syn in enumerate(segments[:]):
         if not syn.bare_syn:
             continue
         for earlier_place, earlier in enumerate(segments[:place]):
-            if earlier.source == syn.source and earlier.flags & Flag.SYN and earlier.seq == syn.seq:
+            if earlier.source == syn.source and earlier.syn and earlier.seq == syn.seq:
                 break  # it is sent again
-            if earlier.source == syn.destination and earlier.flags & Flag.ACK and syn.seq < earlier.ack <= syn.end:
+            if earlier.source == syn.destination and earlier.acks and syn.seq < earlier.ack <= syn.whole.end:
                 segments.insert(earlier_place, segments.pop(place))
                 break
     return segments
@@ -78,8 +82,65 @@ def is_pure_ack(segment: Seg) -> bool:
     return segment.acks and not segment.length and not segment.rst
 
 
-def plan(segments: Sequence[Seg], rulings: Mapping[int, Ruling]) -> list[Arrival]:
-    """When each of *segments* reaches its destination, or why that is not known."""
+def strangers(segments: Sequence[Seg]) -> frozenset[int]:
+    """The frames of SYN-ACKs with another number than the SYN of the same end: not of this opening (figure 7)."""
+    own: dict[Endpoint, set[SequenceNumber]] = {}
+    for segment in segments:
+        if segment.bare_syn:
+            own.setdefault(segment.source, set()).add(segment.seq)
+    return frozenset(
+        one.frame for one in segments if one.syn_ack and one.source in own and one.seq not in own[one.source]
+    )
+
+
+def plan(segments: Sequence[Seg], rulings: Mapping[int, Ruling], verdict: Verdict) -> list[Arrival]:
+    """When each of *segments* reaches its destination, or why that is not known.
+
+    *verdict* speaks where nothing else does: what it counts as the open's SYN-ACK and ACK has arrived.
+    """
+    strange = strangers(segments)
+    found = [one for one in segments if one.frame not in strange] if strange else segments
+    arrivals = _plan(found, rulings)
+    if verdict in COMPLETED and any(arrival.unknown for arrival in arrivals):
+        places = {one: place for place, one in enumerate(found)}
+        for needed in _needed(found, verdict):
+            if needed and all(arrivals[places[one]].unknown for one in needed):
+                arrivals[places[needed[-1]]] = Arrival(_late(found, needed[-1]))
+    if not strange:
+        return arrivals
+    places = {one: place for place, one in enumerate(segments)}
+    known = {
+        one: arrival._replace(after=places[found[arrival.after]]) for one, arrival in zip(found, arrivals, strict=True)
+    }
+    stranger = "not the sender's: its SYN has another sequence number"
+    return [known.get(one) or _unknown(place, stranger) for place, one in enumerate(segments)]
+
+
+def _needed(segments: Sequence[Seg], verdict: Verdict) -> Iterator[list[Seg]]:
+    """For each arrival without which there is no such verdict, the segments that it can be."""
+    first = segments[0].source if segments else None
+    syn_acks = [one for one in segments if one.syn_ack]
+    acks = [one for one in segments if one.acks and not (one.syn or one.rst) and one.source == first]
+    if verdict is not Verdict.THREE_WAY:
+        for end in dict.fromkeys(one.source for one in syn_acks):
+            syns = [one for one in segments if one.bare_syn and one.destination == end] or syn_acks
+            fit = [one for one in syn_acks if any(syn.seq < one.ack <= syn.end for syn in syns)]
+            yield [one for one in fit if one.source == end]
+        return
+    taken = [one for one in syn_acks if any(one.seq < ack.ack for ack in acks)] or syn_acks
+    yield taken
+    yield [ack for ack in acks if any(one.seq < ack.ack for one in syn_acks)][:1]
+
+
+def _late(segments: Sequence[Seg], segment: Seg) -> int:
+    """The place after which a segment arrived that was late: the last by which the other end did not know of it."""
+    place = segments.index(segment)
+    later = [at for at, one in enumerate(segments) if at > place and one.source == segment.destination and one.syn]
+    return later[-1] if later else place
+
+
+def _plan(segments: Sequence[Seg], rulings: Mapping[int, Ruling]) -> list[Arrival]:
+    """The same without the verdict."""
     plan = []
     latest: dict[Endpoint, int] = {}
     for place, segment in enumerate(segments):
@@ -143,6 +204,8 @@ def _unanswered(segments: Sequence[Seg], place: int, silent: Seg | None) -> str:
     for other in segments[place + 1 :] if segment.syn_ack else ():
         if any(_repeats(other, one) for one in before):
             return f"frame {other.frame} sends the SYN again: lost, late, or not passed to the socket"
+    if segment.source == segment.destination:
+        return ""
     earlier = next((one for one in segments[:place] if _repeats(segment, one)), None)
     return f"frame {earlier.frame}, which it repeats, was not answered, and nothing answers it" if earlier else ""
 
@@ -164,6 +227,7 @@ def _repeats(segment: Seg, earlier: Seg) -> bool:
         segment.source == earlier.source
         and segment.seq == earlier.seq
         and segment.end == earlier.end
+        and (segment.ack == earlier.ack or not segment.syn)
         and (segment.syn, segment.fin, segment.acks) == (earlier.syn, earlier.fin, earlier.acks)
     )
 

@@ -98,6 +98,8 @@ class Flag(enum.IntFlag):
     CWR = 0x80
 
 
+_SYN, _SYN_ACK, _CONTROL = 0x02, 0x12, 0x17
+
 #: Flags in the order and with the names in which people read them.
 _SPOKEN = (
     (Flag.SYN, "SYN"),
@@ -163,12 +165,12 @@ class Segment:
     @property
     def bare_syn(self) -> bool:
         """Whether it opens a connection: SYN without ACK, RST or FIN."""
-        return self.flags & (Flag.SYN | Flag.ACK | Flag.RST | Flag.FIN) == Flag.SYN
+        return int(self.flags) & _CONTROL == _SYN  # enum's own arithmetic takes ten times as long
 
     @property
     def syn_ack(self) -> bool:
         """Whether SYN and ACK are set, and neither RST nor FIN."""
-        return self.flags & (Flag.SYN | Flag.ACK | Flag.RST | Flag.FIN) == Flag.SYN | Flag.ACK
+        return int(self.flags) & _CONTROL == _SYN_ACK
 
     @property
     def dsack(self) -> bool:

@@ -77,7 +77,7 @@ def _third_packet(replayed: Replay) -> Iterator[str]:
         if any(syn.payload for syn in syns) or any(syn.flags & (Flag.ECE | Flag.CWR) for syn in syns):
             yield f"{dropped}. The SYN carries data or offers ECN, so this tells nothing of the kernel."
         else:
-            yield f"{dropped}. Linux does so from 3.6 to 6.10; other systems may, too."
+            yield f"{dropped}. Linux 3.6 to 6.10 does so, unless it got the change of 6.11; other systems may, too."
     elif plain and not all(syn.options.sack_permitted for syn in syns):
         yield f"{_frames(plain)}: a plain ACK; without SACK there can be no D-SACK, so it tells nothing of the kernel."
     if not answers and any(segment.syn_ack for segment in syns):
@@ -155,8 +155,11 @@ def _split(_replayed: Replay) -> Iterator[str]:
     )
 
 
-def _crossed(_replayed: Replay) -> Iterator[str]:
-    yield "A SYN from each end, and no SYN-ACK to either: no connection came of it."
+def _crossed(replayed: Replay) -> Iterator[str]:
+    if replayed.established:
+        yield "A SYN from each end, and no SYN-ACK was captured; yet each end acknowledges the other's SYN."
+    else:
+        yield "A SYN from each end, and no SYN-ACK to either: no connection came of it in this capture."
 
 
 def _half_open(replayed: Replay) -> Iterator[str]:
@@ -346,8 +349,8 @@ def _clock(replayed: Replay) -> Iterator[str]:
     opening = replayed.opening
     if opening.refused_since is not None and opening.refused_since > opening.time:
         yield (
-            f"The capture's clock went back before frame {opening.first_frame}, after the first of the refused "
-            "attempts: how long they took is not known."
+            f"The capture's clock went back at frame {opening.first_frame} or before it, after the first of the "
+            "refused attempts: how long they took is not known."
         )
     for frame in replayed.clock_went_back:
         yield f"The capture's clock went back at frame {frame}: no time across it is right."

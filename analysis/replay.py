@@ -23,8 +23,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import resets
-from .arrivals import Seg, answers_from_nowhere, in_order, is_pure_ack, opens_a_listener, plan
-from .model import NANOSECONDS, Evidence, Flag, SequenceNumber, Verdict, spoken
+from .arrivals import COMPLETED, Seg, answers_from_nowhere, in_order, is_pure_ack, opens_a_listener, plan, strangers
+from .model import NANOSECONDS, Evidence, Flag, SequenceNumber, spoken
 from .resets import Ruling
 from .states import TABLE, Event, Row, State, absent
 
@@ -109,7 +109,12 @@ class Replay:
     @property
     def established(self) -> bool:
         """Whether the open was completed at every socket: to ESTABLISHED, or beyond it by an early FIN."""
-        return all(_OPEN & set(self.state_path(endpoint)) for endpoint in self.sockets)
+        late = {
+            step.endpoint
+            for step in self.steps
+            if step.before is State.FIN_WAIT_1 and step.event in _OPENS and step.section
+        }
+        return all(endpoint in late or _OPEN & set(self.state_path(endpoint)) for endpoint in self.sockets)
 
     def state_path(self, endpoint: Endpoint) -> list[State]:
         """Every state of the socket at *endpoint*, in order, CLOSED at the start."""
@@ -121,6 +126,7 @@ class Replay:
 
 
 _OPEN = frozenset({State.ESTABLISHED, State.FIN_WAIT_2, State.TIME_WAIT})
+_OPENS = frozenset({Event.RECEIVE_SYN_ACK, Event.RECEIVE_ACK_OF_SYN})
 
 
 def replay(opening: Opening) -> Replay:
@@ -129,6 +135,9 @@ def replay(opening: Opening) -> Replay:
     An answer with a translated address (``answered_by``) is that of the other end. What belongs to neither end is left
     out.
     """
+    ends = (opening.source, opening.destination)
+    if opening.answered_by is None and all(one.source in ends and one.destination in ends for one in opening.segments):
+        return _Player(opening).play()
     server = opening.destination if opening.destination != opening.source else opening.answered_by or opening.source
     theirs = {server, opening.destination, opening.answered_by}
     plain = []
@@ -222,7 +231,7 @@ class _Socket:
             self.syn_ack_sent |= segment.acks
         if segment.acks:
             self.owed = None
-            if self.rcv_nxt is not None:
+            if self.rcv_nxt is not None and not (segment.syn and segment.ack > self.rcv_nxt + self.in_syn):
                 self.rcv_nxt = max(self.rcv_nxt, segment.ack)
         if event is Event.SEND_FIN:
             self.fin_end = segment.end
@@ -296,18 +305,18 @@ class _Player:
     """Plays one opening: first the plan (what arrived when), then the table."""
 
     def __init__(self, opening: Opening) -> None:
-        whole = in_order(opening)
+        self.segments = in_order(opening)
+        whole = [one.whole for one in self.segments]
         ends = dict.fromkeys((opening.source, opening.destination))
         self.replay = Replay(opening, whole, tuple(ends))
         self.sockets = {endpoint: _Socket(endpoint) for endpoint in ends}
-        self.segments = [Seg(segment) for segment in whole]
         self.rulings = self.replay.resets
-        for place, segment in enumerate(whole):
-            if segment.flags & Flag.RST:
-                self.rulings[segment.frame] = _goes_on(self.segments, place, opening) or resets.rule(
-                    opening, whole[:place], segment
-                )
-        self.plan = plan(self.segments, self.rulings)
+        for place, one in enumerate(self.segments):
+            if one.rst:
+                ruling = _goes_on(self.segments, place, opening)
+                self.rulings[one.frame] = ruling or resets.rule(opening, whole[:place], one.whole)
+        self.strange = strangers(self.segments)
+        self.plan = plan(self.segments, self.rulings, opening.verdict)
         if opening.refused_by:
             self.plan = [self._refused_by_icmp(one, at) for one, at in zip(self.segments, self.plan, strict=True)]
         self.whose = "its own" if opening.to_itself else "the peer's"
@@ -399,6 +408,10 @@ class _Player:
         elif ruling and event is not Event.ANSWER_RST:
             self._stay(socket, segment, f"this RST ends nothing: {ruling.why}", finding=True)
             return
+        if segment.frame in self.strange:
+            why = "a SYN-ACK with another sequence number than the SYN of this end: of another socket or connection"
+            self._stay(socket, segment, why, finding=True)
+            return
         greets = self._greets(socket, segment, event)
         if segment.syn or greets or (ruling and ruling.ends):
             self._into_handshake(segment, even_when_open=greets)
@@ -436,7 +449,8 @@ class _Player:
         if ruling := self.rulings.get(segment.frame):
             return [Event.RECEIVE_RST if ruling.ends else Event.RECEIVE_BAD_RST]
         events = socket.receiving(segment)
-        if events == [Event.RECEIVE_SYN_ACK] and socket.irs is not None and self._drops_syn_ack(socket, now):
+        repeats = events == [Event.RECEIVE_SYN_ACK] and socket.irs is not None
+        if repeats and ((socket.passive and socket.syn_ack_sent) or self._drops_syn_ack(socket, now)):
             return [Event.RECEIVE_UNACCEPTABLE]
         return events
 
@@ -529,15 +543,11 @@ class _Player:
             frames.append(segment.frame)
 
 
-#: Verdicts that no RST can have prevented: whatever comes of it, they stand.
-_COMPLETED = frozenset({Verdict.SELF_CONNECT, Verdict.SIMULTANEOUS_OPEN, Verdict.THREE_WAY})
-
-
 def _goes_on(segments: Sequence[Seg], place: int, opening: Opening) -> Ruling | None:
     """The ruling on a RST of a completed open whose sender goes on as if it had not sent it; None where it does not."""
     sender = segments[place].source
     later = (other for other in segments[place + 1 :] if other.source == sender)
-    if opening.verdict not in _COMPLETED or all(other.rst or other.syn for other in later):
+    if opening.verdict not in COMPLETED or all(other.rst or other.syn for other in later):
         return None
     return Ruling(ends=False, why="the connection goes on after it, so it is forged or not meant for it")
 

@@ -60,10 +60,14 @@ def rule(opening: Opening, earlier: Sequence[Segment], rst: Segment) -> Ruling:
 
 
 class _End:
-    """What one end has sent that is no RST: its SYNs, and what has an ACK field."""
+    """What one end has sent that is no RST: its SYNs, and what has an ACK field.
+
+    A SYN-ACK with another number than its own SYN is not its own.
+    """
 
     def __init__(self, sent: Sequence[Segment]) -> None:
-        sent = [one for one in sent if not one.flags & Flag.RST]
+        own = {one.seq for one in sent if one.bare_syn}
+        sent = [one for one in sent if not (one.flags & Flag.RST or (own and one.syn_ack and one.seq not in own))]
         self.syns = [one for one in sent if one.flags & Flag.SYN]
         self.acks = [one for one in sent if one.flags & Flag.ACK]
         #: The lowest number that its SYN may have, and the number after all that it has sent.

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from segments import SELF, SELF6, A, B, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
+from sequences import ALPHABETS, Alphabet, capture, every, some
+from test_conversations import analysed, as_pcap
 
 from analysis.model import SEQUENCE_SPACE, Endpoint, Verdict
 from analysis.replay import Replay, replay
 from analysis.states import TABLE, Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 CLIENT = "CLOSED SYN-SENT ESTABLISHED"
 SERVER = "CLOSED LISTEN SYN-RECEIVED ESTABLISHED"
@@ -452,6 +459,39 @@ def test_gap_in_the_middle():
 def test_syn_ack_without_a_captured_syn_is_a_finding():
     account = played(Talk().a("S").a("S.", 0, 1), Verdict.UNANSWERED)
     assert [step.frame for step in account.findings] == [2]
+
+
+# -- verdict and timeline ---------------------------------------------------------------------------------------------
+
+#: Verdicts that say that the connection was opened, and such that say that no end was.
+OPENED = frozenset({Verdict.THREE_WAY, Verdict.SELF_CONNECT, Verdict.SIMULTANEOUS_OPEN})
+UNOPENED = frozenset({Verdict.REFUSED, Verdict.ABORTED, Verdict.UNANSWERED})
+
+
+def contradictions(alphabet: Alphabet, sequences: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    facts = capture(alphabet, sequences)
+    for opening in analysed(as_pcap((fact.time, fact.packet) for fact in facts)).openings:
+        account = replay(opening)
+        paths = [path(account, end) for end in account.sockets]
+        said = f"{opening.verdict}: {[f'{one.flags!r} {one.seq} {one.ack}' for one in opening.segments]}: {paths}"
+        if opening.verdict in OPENED and not account.established:
+            yield said
+        if opening.verdict in UNOPENED and any(State.ESTABLISHED in account.state_path(end) for end in account.sockets):
+            yield said
+        closed = account.final_state(opening.source) is State.CLOSED
+        if opening.verdict in (Verdict.REFUSED, Verdict.ABORTED) and not closed:
+            yield said
+
+
+@pytest.mark.parametrize("length", [2, 3, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize("alphabet", [one for one in ALPHABETS if one.name in {"pair", "self", "copied"}], ids=str)
+def test_verdict_and_timeline_do_not_contradict_each_other(alphabet, length):
+    assert list(contradictions(alphabet, every(alphabet, length))) == []
+
+
+@pytest.mark.parametrize("alphabet", [one for one in ALPHABETS if one.name in {"pair", "self", "copied"}], ids=str)
+def test_verdict_and_timeline_of_longer_ones(alphabet):
+    assert list(contradictions(alphabet, some(alphabet, 1000))) == []
 
 
 # -- any segments at all ---------------------------------------------------------------------------------------------
