@@ -25,7 +25,7 @@ import writers
 from alone import alone
 from conftest import ROOT
 from segments import SELF, Talk, packets, refused, self_connect, simultaneous_open, three_way
-from test_analyze_cli import COMMAND, RAW, capture, run
+from test_analyze_cli import COMMAND, RAW, capture, on_a_terminal, run
 
 from analysis.engine import Finished
 from analysis.formats import live
@@ -349,12 +349,15 @@ def test_a_signal_in_the_midst_loses_nothing_and_says_nothing_twice(seed: int) -
     assert len(ended) == len(set(ended)) == last["verdicts"]["self-connect"]
 
 
+#: The command, with a progress bar from the beginning.
+IMPATIENT = "import sys; from analysis import cli, progress; progress.PATIENCE = -1; sys.exit(cli.main(sys.argv[1:]))"
+
+
 def test_a_terminal_is_told_what_was_found_so_far() -> None:
-    program = "import sys; from analysis import cli, progress; progress.PATIENCE = -1; sys.exit(cli.main(sys.argv[1:]))"
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 40, 150, 0, 0))
     process = subprocess.Popen(
-        [sys.executable, "-c", program, "-"],
+        [sys.executable, "-c", IMPATIENT, "-"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=theirs, cwd=ROOT,
     )  # fmt: skip
     with process:
@@ -403,6 +406,16 @@ def test_beside_tcpdump(need_tcpdump: str) -> None:
     assert openings[-1]["final"] is True
     assert ended["packets"] >= 4
     assert min(alone(beside_tcpdump, need_tcpdump)[1] for _ in range(3)) < AT_ONCE
+
+
+def test_lines_on_a_terminal_have_no_bar_between_them() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, capture(self_connect()))
+    os.close(writer)
+    shown = on_a_terminal([sys.executable, "-c", IMPATIENT, "--format", "jsonl", "-"], stdin=reader)
+    os.close(reader)
+    assert b"B/s" not in shown
+    assert all(json.loads(line)["type"] for line in shown.splitlines())
 
 
 # -- a file that grows -------------------------------------------------------------------------------------------------
