@@ -380,7 +380,7 @@ class CaptureResult:
     recorded_drops: int | None = None
     #: The capture filters that the file names.
     filters: tuple[str, ...] = ()
-    #: Frames from a socket to itself whose TCP header is cut before its flags, and the snap length that would keep them.
+    #: Frames from a socket to itself that are cut off before the TCP flags, and the snap length that would keep them.
     cut_to_itself: int = 0
     needed_snaplen: int = 0
     #: Pairs of openings that are the two sides of one translated connection.
