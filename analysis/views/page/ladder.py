@@ -133,8 +133,9 @@ class _Drawing:
         letters = names(replayed)
         self.replayed = replayed
         alone = replayed.opening.to_itself
-        self.x = dict(zip(letters, _ALONE if alone else _APART, strict=True))
-        self.made = Ladder(alone, [self._lifeline(*item) for item in letters.items()], _WIDTHS[not alone])
+        places = dict(zip("AB", _ALONE if alone else _APART, strict=False))
+        self.x = {endpoint: places[letter] for endpoint, letter in letters.items()}
+        self.made = Ladder(alone, [self._lifeline(end, letters[end]) for end in replayed.sockets], _WIDTHS[not alone])
         self.under_way: dict[int, Arrow] = {}  # by frame
         self.y: float = _TOP
 
@@ -155,7 +156,12 @@ class _Drawing:
         for instant in instants:
             while waiting and waiting[0].frames[0] < instant.segment.frame:
                 self._fold(waiting.pop(0))
-            (self._send if instant.sends else self._arrive)(instant)
+            if instant.sends:
+                self._send(instant)
+            elif instant.segment.frame in self.under_way:
+                self._arrive(instant)
+            else:  # a socket begins to listen before the segment leaves
+                self._pills(instant, self.x[instant.steps[0][1].endpoint])
         for fold in waiting:
             self._fold(fold)
         self.made.height = self.y + _BOTTOM
