@@ -314,7 +314,8 @@ class _Player:
         for place, one in enumerate(self.segments):
             if one.rst:
                 ruling = _goes_on(self.segments, place, opening)
-                self.rulings[one.frame] = ruling or resets.rule(opening, whole[:place], one.whole)
+                earlier = [segment for segment in opening.segments if segment.frame < one.frame]
+                self.rulings[one.frame] = ruling or resets.rule(opening, earlier, one.whole)
         self.strange = strangers(self.segments)
         self.plan = plan(self.segments, self.rulings, opening.verdict)
         if opening.refused_by:
