@@ -80,13 +80,13 @@ class _End:
     def _proves(self, segment: Segment) -> bool:
         """Whether a socket that speaks to itself acknowledges its own SYN by it (evidence ``acknowledged``)."""
         syn = self.bare_syn
-        reach = max((one.end - syn.seq for one in self.sent), default=0) if syn else 0
-        return (
-            syn is not None
-            and not segment.flags & Flag.SYN
-            and 1 <= segment.seq - syn.seq <= reach
-            and (segment.seq == segment.ack)
-        )
+        if syn is None or segment.flags & Flag.SYN or segment.seq != segment.ack:
+            return False
+        reach = syn.end
+        for one in self.sent:
+            if one.frame < segment.frame and not one.flags & Flag.SYN and syn.seq < one.seq <= reach < one.end:
+                reach = one.end
+        return syn.seq < segment.seq <= reach
 
 
 def _in_syn_sent(sender: _End, receiver: _End, rst: Segment) -> Ruling:
