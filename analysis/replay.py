@@ -170,6 +170,7 @@ class _Socket:
     iss: SequenceNumber | None = None
     snd_nxt: SequenceNumber | None = None
     syn_acknowledged: bool = False
+    syn_sent: bool = False
     syn_ack_sent: bool = False
     fin_end: SequenceNumber | None = None
     fin_acknowledged: bool = False
@@ -229,6 +230,7 @@ class _Socket:
             self.iss = segment.seq
             self.first_window = segment.whole.window
             self.syn_ack_sent |= segment.acks
+            self.syn_sent |= not segment.acks
         if segment.acks:
             self.owed = None
             if self.rcv_nxt is not None and not (segment.syn and segment.ack > self.rcv_nxt + self.in_syn):
@@ -451,7 +453,7 @@ class _Player:
             return [Event.RECEIVE_RST if ruling.ends else Event.RECEIVE_BAD_RST]
         events = socket.receiving(segment)
         repeats = events == [Event.RECEIVE_SYN_ACK] and socket.irs is not None
-        if repeats and ((socket.passive and socket.syn_ack_sent) or self._drops_syn_ack(socket, now)):
+        if repeats and (not socket.syn_sent or self._drops_syn_ack(socket, now)):
             return [Event.RECEIVE_UNACCEPTABLE]
         return events
 
