@@ -86,7 +86,7 @@ def strangers(segments: Sequence[Seg]) -> frozenset[int]:
     """The frames of SYN-ACKs with another number than the SYN of the same end: not of this opening (figure 7)."""
     own: dict[Endpoint, set[SequenceNumber]] = {}
     for segment in segments:
-        if segment.bare_syn:
+        if segment.bare_syn or (segment.syn_ack and segment.source == segment.destination and not own):
             own.setdefault(segment.source, set()).add(segment.seq)
     return frozenset(
         one.frame for one in segments if one.syn_ack and one.source in own and one.seq not in own[one.source]
@@ -103,9 +103,9 @@ def plan(segments: Sequence[Seg], rulings: Mapping[int, Ruling], verdict: Verdic
     arrivals = _plan(found, rulings)
     if verdict in COMPLETED and any(arrival.unknown for arrival in arrivals):
         places = {one: place for place, one in enumerate(found)}
-        for needed in _needed(found, verdict):
-            if needed and all(arrivals[places[one]].unknown for one in needed):
-                arrivals[places[needed[-1]]] = Arrival(_late(found, needed[-1]))
+        for needed, chosen in _needed(found, verdict):
+            if all(arrivals[places[one]].unknown for one in needed):
+                arrivals[places[chosen]] = Arrival(_late(found, chosen))
     if not strange:
         return arrivals
     places = {one: place for place, one in enumerate(segments)}
@@ -116,8 +116,8 @@ def plan(segments: Sequence[Seg], rulings: Mapping[int, Ruling], verdict: Verdic
     return [known.get(one) or _unknown(place, stranger) for place, one in enumerate(segments)]
 
 
-def _needed(segments: Sequence[Seg], verdict: Verdict) -> Iterator[list[Seg]]:
-    """For each arrival without which there is no such verdict, the segments that it can be."""
+def _needed(segments: Sequence[Seg], verdict: Verdict) -> Iterator[tuple[list[Seg], Seg]]:
+    """For each arrival without which there is no such verdict, the segments that it can be, and the likeliest."""
     first = segments[0].source if segments else None
     syn_acks = [one for one in segments if one.syn_ack]
     acks = [one for one in segments if one.acks and not (one.syn or one.rst) and one.source == first]
@@ -125,11 +125,14 @@ def _needed(segments: Sequence[Seg], verdict: Verdict) -> Iterator[list[Seg]]:
         for end in dict.fromkeys(one.source for one in syn_acks):
             syns = [one for one in segments if one.bare_syn and one.destination == end] or syn_acks
             fit = [one for one in syn_acks if any(syn.seq < one.ack <= syn.end for syn in syns)]
-            yield [one for one in fit if one.source == end]
+            if its := [one for one in fit if one.source == end]:
+                yield its, its[-1]
         return
-    taken = [one for one in syn_acks if any(one.seq < ack.ack for ack in acks)] or syn_acks
-    yield taken
-    yield [ack for ack in acks if any(one.seq < ack.ack for one in syn_acks)][:1]
+    if taken := [one for one in syn_acks if any(one.seq < ack.ack for ack in acks)]:
+        yield taken, taken[-1]
+        third = [ack for ack in acks if ack.frame > taken[0].frame and any(one.seq < ack.ack for one in taken)]
+        if third:
+            yield third, third[0]
 
 
 def _late(segments: Sequence[Seg], segment: Seg) -> int:
@@ -180,7 +183,7 @@ def _arrival(segments: Sequence[Seg], place: int) -> Arrival:
             missing = missing or not (segment.syn_ack and other.syn)
         if other.source == segment.source:
             sent = max(sent, other.end)
-            if segment.bare_syn and other.syn_ack and other.seq == segment.seq:
+            if segment.bare_syn and other.syn_ack and other.seq == segment.seq and other.source != other.destination:
                 again = again or other
             elif _repeats(other, segment):
                 return _unknown(place, f"unanswered when frame {other.frame} repeated it: lost, or late")

@@ -273,6 +273,8 @@ def _translated(replayed: Replay) -> Iterator[str]:
             f"The {what}{where} goes {opening.answered_by} > {opening.source} and acknowledges the SYN, which went "
             f"{opening.source} > {opening.destination}: an address or a port was translated, as REDIRECT and DNAT do."
         )
+        if answer is None and replayed.established:
+            yield f"What {opening.answered_by} sends is in a conversation of its own, so not every step is here."
         if opening.source == opening.destination:
             yield (
                 f"Both ends of the SYN are equal only because of that: the client dialled {opening.answered_by}, so "

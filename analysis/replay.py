@@ -23,15 +23,24 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import resets
-from .arrivals import COMPLETED, Seg, answers_from_nowhere, in_order, is_pure_ack, opens_a_listener, plan, strangers
-from .model import NANOSECONDS, Evidence, Flag, SequenceNumber, spoken
+from .arrivals import (
+    COMPLETED,
+    Arrival,
+    Seg,
+    answers_from_nowhere,
+    in_order,
+    is_pure_ack,
+    opens_a_listener,
+    plan,
+    strangers,
+)
+from .model import NANOSECONDS, Evidence, Flag, SequenceNumber, Verdict, spoken
 from .resets import Ruling
 from .states import TABLE, Event, Row, State, absent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .arrivals import Arrival
     from .model import Endpoint, Opening, Segment
 
 
@@ -132,8 +141,8 @@ _OPENS = frozenset({Event.RECEIVE_SYN_ACK, Event.RECEIVE_ACK_OF_SYN})
 def replay(opening: Opening) -> Replay:
     """Replay *opening*. Any segments give a replay; what does not fit is in its findings.
 
-    An answer with a translated address (``answered_by``) is that of the other end. What belongs to neither end is left
-    out.
+    An answer with a translated address (``answered_by``) is that of the other end; where it is not among the segments,
+    its SYN-ACK or RST is implied. What belongs to neither end is left out.
     """
     ends = (opening.source, opening.destination)
     if opening.answered_by is None and all(one.source in ends and one.destination in ends for one in opening.segments):
@@ -146,7 +155,10 @@ def replay(opening: Opening) -> Replay:
             plain.append(_between(segment, opening.source, server))
         elif segment.destination == opening.source and segment.source in theirs:
             plain.append(_between(segment, server, opening.source))
-    account = _Player(dataclasses.replace(opening, destination=server, answered_by=None, segments=plain)).play()
+    player = _Player(dataclasses.replace(opening, destination=server, answered_by=None, segments=plain))
+    if opening.answered_by and not any(one.source == server for one in plain):
+        player.answer_elsewhere(opening.answered_by)
+    account = player.play()
     account.opening = opening
     if opening.answered_by:
         whole = {segment.frame: segment for segment in opening.segments}
@@ -170,6 +182,7 @@ class _Socket:
     iss: SequenceNumber | None = None
     snd_nxt: SequenceNumber | None = None
     syn_acknowledged: bool = False
+    syn_sent: bool = False
     syn_ack_sent: bool = False
     fin_end: SequenceNumber | None = None
     fin_acknowledged: bool = False
@@ -229,6 +242,7 @@ class _Socket:
             self.iss = segment.seq
             self.first_window = segment.whole.window
             self.syn_ack_sent |= segment.acks
+            self.syn_sent |= not segment.acks
         if segment.acks:
             self.owed = None
             if self.rcv_nxt is not None and not (segment.syn and segment.ack > self.rcv_nxt + self.in_syn):
@@ -314,13 +328,16 @@ class _Player:
         for place, one in enumerate(self.segments):
             if one.rst:
                 ruling = _goes_on(self.segments, place, opening)
-                self.rulings[one.frame] = ruling or resets.rule(opening, whole[:place], one.whole)
+                earlier = [segment for segment in opening.segments if segment.frame < one.frame]
+                self.rulings[one.frame] = ruling or resets.rule(opening, earlier, one.whole)
         self.strange = strangers(self.segments)
         self.plan = plan(self.segments, self.rulings, opening.verdict)
         if opening.refused_by:
             self.plan = [self._refused_by_icmp(one, at) for one, at in zip(self.segments, self.plan, strict=True)]
         self.whose = "its own" if opening.to_itself else "the peer's"
         self.missing = opening.evidence
+        self.elsewhere: Seg | None = None
+        self.answered_by: Endpoint | None = None
 
     def play(self) -> Replay:
         """Send each segment, then let arrive what arrives before the next one is sent."""
@@ -335,12 +352,52 @@ class _Player:
             if listener and segment.destination == listener.endpoint:
                 self._listen(listener, segment)
                 listener = None
+            if self.elsewhere and segment.acks and not segment.rst and segment.source == self.elsewhere.destination:
+                self._imply_answer(self.elsewhere, segment)
             if self.missing is Evidence.ACKNOWLEDGED and not segment.bare_syn and not segment.rst:
                 self._imply_syn_ack(segment, place)
             self.send(segment)
             for arrived in due.get(place, ()):
                 self.arrive(segments[arrived], self.plan[arrived], place)
+                if self.elsewhere and self.elsewhere.rst and self.plan[arrived].proof is self.elsewhere:
+                    self._imply_answer(self.elsewhere, segment)
         return self.replay
+
+    def answer_elsewhere(self, answered_by: Endpoint) -> None:
+        """Take it that the SYN was answered in another conversation: by a SYN-ACK, or by a RST if it is refused."""
+        opening, segments = self.replay.opening, self.segments
+        place = max((place for place, one in enumerate(segments) if one.bare_syn), default=None)
+        if place is None:
+            return
+        syn = segments[place]
+        third = next((one for one in segments[place + 1 :] if one.acks and not one.rst), None)
+        flags = Flag.RST | Flag.ACK if opening.verdict is Verdict.REFUSED else Flag.SYN | Flag.ACK
+        answer = dataclasses.replace(
+            syn.whole,
+            source=syn.destination,
+            destination=syn.source,
+            seq=third.ack + -1 if third else SequenceNumber(0),
+            ack=syn.seq + 1,
+            flags=flags,
+            payload=0,
+        )
+        self.answered_by, self.elsewhere = answered_by, Seg(answer)
+        self.plan[place] = Arrival(place, proof=self.elsewhere)
+
+    def _imply_answer(self, answer: Seg, before: Seg) -> None:
+        """The answer that was sent in another conversation reaches the opener, before it sends *before*."""
+        server, client = self.sockets[answer.source], self.sockets[answer.destination]
+        self.elsewhere = None
+        if client.state is not State.SYN_SENT:
+            return
+        event = Event.RECEIVE_RST if answer.rst else Event.RECEIVE_SYN_ACK
+        row = TABLE[client.state, event]
+        why = f"{row.reason}, by what {self.answered_by} sends"
+        self._imply(client, before, event, row._replace(reason=why))
+        if not answer.rst:
+            server.note_sent(answer, Event.SEND_SYN_ACK)
+            client.owed, client.owed_state = answer, State.SYN_SENT
+            client.note_received(answer, [event])
 
     def _refused_by_icmp(self, segment: Seg, arrival: Arrival) -> Arrival:
         error = self.replay.opening.refused_by
@@ -450,7 +507,7 @@ class _Player:
             return [Event.RECEIVE_RST if ruling.ends else Event.RECEIVE_BAD_RST]
         events = socket.receiving(segment)
         repeats = events == [Event.RECEIVE_SYN_ACK] and socket.irs is not None
-        if repeats and ((socket.passive and socket.syn_ack_sent) or self._drops_syn_ack(socket, now)):
+        if repeats and (not socket.syn_sent or self._drops_syn_ack(socket, now)):
             return [Event.RECEIVE_UNACCEPTABLE]
         return events
 

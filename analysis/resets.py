@@ -4,18 +4,19 @@ RFC 9293 asks the socket that receives it. In SYN-SENT a RST counts if its ACK f
 later state if its sequence number lies in the receive window. Whoever reads a capture knows neither the state nor the
 window, and may have lost packets. So here:
 
-* **In SYN-SENT**, while no SYN and no fitting SYN-ACK of the other end was captured: a RST *from the other end* ends
-  the opening if its ACK field lies in (ISN, ISN+1+data]; one *from the opener* (it aborts) if its sequence number lies
-  in [ISN+1, its next number], unless it equals an ACK field that the other end sent before: then it refuses that
-  segment (``<SEQ=SEG.ACK><CTL=RST>``, figure 9), and the opening goes on.
+* **In SYN-SENT**, while no SYN-ACK that fits was captured (nor, of a socket that speaks to itself, another proof): a
+  RST ends the opening if its ACK field acknowledges the SYN of the end that it goes to, ISN+1 to ISN+1+data; or if it
+  comes from an end that sent a SYN (it aborts) and its sequence number lies in [ISN+1, the next number of that end],
+  unless it equals an ACK field that the other end sent before: then it refuses that segment
+  (``<SEQ=SEG.ACK><CTL=RST>``, figure 9), and the opening goes on.
 * **Later** it ends the opening unless it is provably outside what its receiver can accept: its sequence number lies
-  before the highest ACK of the receiver (or the sender's ISN+1), or behind both the sender's next number and every
-  window that the receiver offered. A receiver that acknowledged nothing may be in SYN-SENT still: an ACK field that
+  before the highest ACK of the receiver, or behind both the sender's next number and every window that the receiver
+  offered. A receiver that acknowledged nothing expects the sender's ISN+1, or is in SYN-SENT still: an ACK field that
   acknowledges its SYN suffices then.
-* Where packets are missing (a gap, one direction alone) and the check cannot be made, it ends the opening, too;
-  ``unproven`` says so.
+* Where packets are missing (octets that were sent or acknowledged) nothing is provably behind: the RST ends the
+  opening, and ``unproven`` says so.
 
-Where both ends are equal they are one socket: the other end and the opener, sender and receiver.
+Where both ends are equal they are one socket, sender and receiver.
 
 The engine applies the same rule in one pass, so that no timeline contradicts the verdict above it.
 """
@@ -24,12 +25,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .model import Flag
+from .model import Evidence, Flag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .model import Opening, Segment, SequenceNumber
+    from .model import Endpoint, Opening, Segment, SequenceNumber
 
 
 class Ruling(NamedTuple):
@@ -46,86 +47,103 @@ class Ruling(NamedTuple):
 
 
 def rule(opening: Opening, earlier: Sequence[Segment], rst: Segment) -> Ruling:
-    """Judge *rst*; *earlier* are the segments of *opening* that came before it."""
-    known = {end: _End([one for one in earlier if one.source == end]) for end in (opening.source, opening.destination)}
-    first, other = known[opening.source], known[opening.destination]
-    crossed = not opening.to_itself and any(one.bare_syn for one in other.syns)
-    answered = crossed or any(one.syn_ack and first.is_acknowledged_by(one) for one in other.syns)
-    if answered or not first.syns:
-        return _later(known[rst.source], known[rst.destination], rst, gaps=bool(opening.omitted))
-    ruling = _refusal(first, rst) if rst.source == opening.destination else None
-    if rst.source == opening.source and not (ruling and ruling.ends):
-        ruling = _abort(first, other, rst)
-    return ruling or Ruling(ends=False, why="it comes from neither end")
+    """Judge *rst*; *earlier* are the segments of *opening* that were captured before it, in order."""
+    earlier = [one for one in earlier if not one.flags & Flag.RST]
+    sender, receiver = (_End([one for one in earlier if one.source == end]) for end in (rst.source, rst.destination))
+    if opening.evidence is Evidence.STANDING or sender.has_answered(receiver) or receiver.has_answered(sender):
+        gaps = bool(opening.omitted) or _gaps(earlier)
+        return _later(sender, receiver, rst, gaps=gaps, standing=opening.evidence is Evidence.STANDING)
+    return _in_syn_sent(sender, receiver, rst)
 
 
 class _End:
-    """What one end has sent that is no RST: its SYNs, and what has an ACK field.
-
-    A SYN-ACK with another number than its own SYN is not its own.
-    """
+    """What one end has sent that is no RST."""
 
     def __init__(self, sent: Sequence[Segment]) -> None:
-        own = {one.seq for one in sent if one.bare_syn}
-        sent = [one for one in sent if not (one.flags & Flag.RST or (own and one.syn_ack and one.seq not in own))]
-        self.syns = [one for one in sent if one.flags & Flag.SYN]
+        self.sent = sent
+        self.syn = next((one for one in sent if one.flags & Flag.SYN), None)
+        self.bare_syn = next((one for one in sent if one.bare_syn), None)
         self.acks = [one for one in sent if one.flags & Flag.ACK]
-        #: The lowest number that its SYN may have, and the number after all that it has sent.
-        self.isn = min((one.seq for one in self.syns), default=None)
-        self.next = max((one.end for one in sent), default=None)
 
-    def is_acknowledged_by(self, segment: Segment) -> bool:
-        """Whether the ACK field acknowledges a SYN of this end, perhaps with the data in it, and no more."""
-        return bool(segment.flags & Flag.ACK) and any(syn.seq < segment.ack <= syn.end for syn in self.syns)
+    def acknowledges(self, other: _End, segment: Segment) -> bool:
+        """Whether *segment* acknowledges the SYN of the *other* end, perhaps with the data in it, and no more."""
+        syn = other.bare_syn
+        return syn is not None and bool(segment.flags & Flag.ACK) and syn.seq < segment.ack <= syn.end
 
-    def acknowledged_of(self, sender: _End) -> list[SequenceNumber]:
-        """The ACK fields of this end that can be true: of what *sender* is known to have sent."""
-        return [
-            one.ack
-            for one in self.acks
-            if sender.next is not None and one.ack <= sender.next and (sender.isn is None or one.ack > sender.isn)
-        ]
+    def has_answered(self, other: _End) -> bool:
+        """Whether it has sent a SYN-ACK that fits, or acknowledged itself."""
+        own = self.bare_syn.seq if self.bare_syn else None
+        if self.sent == other.sent and (own is None or any(self._proves(one) for one in self.acks)):
+            return True
+        return any(one.syn_ack and own in (None, one.seq) and self.acknowledges(other, one) for one in self.acks)
+
+    def _proves(self, segment: Segment) -> bool:
+        """Whether a socket that speaks to itself acknowledges its own SYN by it (evidence ``acknowledged``)."""
+        syn = self.bare_syn
+        if syn is None or segment.flags & Flag.SYN or segment.seq != segment.ack:
+            return False
+        reach = syn.end
+        for one in self.sent:
+            if one.frame < segment.frame and not one.flags & Flag.SYN and syn.seq < one.seq <= reach < one.end:
+                reach = one.end
+        return syn.seq < segment.seq <= reach
 
 
-def _refusal(first: _End, rst: Segment) -> Ruling:
-    if first.is_acknowledged_by(rst):
+def _in_syn_sent(sender: _End, receiver: _End, rst: Segment) -> Ruling:
+    if sender.acknowledges(receiver, rst):
         return Ruling(ends=True)
-    return Ruling(ends=False, why="it does not acknowledge the SYN, as a RST must in SYN-SENT (3.10.7.3)")
-
-
-def _abort(first: _End, other: _End, rst: Segment) -> Ruling:
-    refused = [one.frame for one in other.acks if one.ack == rst.seq]
+    syn = sender.bare_syn
+    if syn is None:
+        return Ruling(ends=False, why="it does not acknowledge the SYN, as a RST must in SYN-SENT (3.10.7.3)")
+    refused = [one.frame for one in receiver.acks if one.ack == rst.seq]
     if refused:
         return Ruling(ends=False, why=f"it refuses the segment in frame {refused[-1]} (figure 9)", refuses=True)
-    if first.isn is not None and first.next is not None and first.isn + 1 <= rst.seq <= first.next:
+    if 1 <= rst.seq - syn.seq <= max(one.end - syn.seq for one in sender.sent):
         return Ruling(ends=True)
-    return Ruling(ends=False, why="its sequence number is not one that the opener has come to")
+    return Ruling(ends=False, why="its sequence number is not one that its sender has come to")
 
 
-def _later(sender: _End, receiver: _End, rst: Segment, *, gaps: bool) -> Ruling:
-    acknowledged = receiver.acknowledged_of(sender)
-    if not acknowledged and receiver.is_acknowledged_by(rst):
+def _later(sender: _End, receiver: _End, rst: Segment, *, gaps: bool, standing: bool) -> Ruling:
+    unknown = Ruling(ends=True, why="whether its receiver could accept it the capture does not show", unproven=True)
+    if not receiver.sent:
+        return unknown
+    if receiver.acks:
+        expected = receiver.acks[0].ack
+        for one in receiver.acks:
+            expected = max(expected, one.ack)
+    elif sender.syn is None or sender.acknowledges(receiver, rst):
         return Ruling(ends=True)  # the receiver may be in SYN-SENT
-    begun = [] if sender.isn is None else [sender.isn + 1]
-    if any(rst.seq < number for number in (*acknowledged, *begun)):
+    else:
+        expected = sender.syn.seq + 1
+    if rst.seq < expected:
         return Ruling(ends=False, why="its sequence number lies before the receive window (3.10.7.4)")
-    if sender.next is not None and rst.seq <= sender.next:
+    if any(rst.seq <= one.end for one in sender.sent):
         return Ruling(ends=True)
-    edges = _edges(sender, receiver)
-    if any(rst.seq < edge for edge in edges):
-        return Ruling(ends=True)
-    missing = gaps or not edges or any(sender.next is not None and one.ack > sender.next for one in receiver.acks)
-    if missing:
-        return Ruling(ends=True, why="whether its receiver could accept it the capture does not show", unproven=True)
-    return Ruling(ends=False, why="its sequence number lies behind every receive window (3.10.7.4)")
+    shift = 14 if standing else _shift(sender, receiver)
+    for one in receiver.sent:
+        begins = one.ack if one.flags & Flag.ACK else expected
+        if rst.seq < begins + (one.window << (0 if one.flags & Flag.SYN else shift)):
+            return Ruling(ends=True)
+    return unknown if gaps else Ruling(False, "its sequence number lies behind every receive window (3.10.7.4)")
 
 
-def _edges(sender: _End, receiver: _End) -> list[SequenceNumber]:
-    """The numbers just behind the windows that the receiver offered: in a SYN unscaled (RFC 7323 2.2)."""
-    scales = [[one.options.window_scale for one in end.syns] for end in (sender, receiver)]
-    scaled = all(any(scale is not None for scale in of_end) for of_end in scales)
-    shift = min(14, max(scale or 0 for scale in scales[1])) if scaled else 0
-    edges = [one.ack + (one.window << (0 if one.flags & Flag.SYN else shift)) for one in receiver.acks]
-    if sender.isn is not None:  # a SYN without ACK offers its window to the SYN that crosses it
-        edges += [sender.isn + 1 + one.window for one in receiver.syns if one.bare_syn]
-    return edges
+def _shift(sender: _End, receiver: _End) -> int:
+    """By how much the receiver's windows are scaled: not at all unless both SYNs had the option (RFC 7323 2.2)."""
+    scales = [
+        next((syn.options.window_scale for syn in reversed(end.sent) if syn.flags & Flag.SYN), None)
+        for end in (sender, receiver)
+    ]
+    return min(scales[1], 14) if scales[0] is not None and scales[1] is not None else 0
+
+
+def _gaps(segments: Sequence[Segment]) -> bool:
+    """Whether octets are missing that were sent, or acknowledged."""
+    following: dict[Endpoint, SequenceNumber] = {}
+    for one in segments:
+        sent, received = following.get(one.source), following.get(one.destination)
+        if sent is not None and one.seq > sent:
+            return True
+        following[one.source] = one.end if sent is None else max(sent, one.end)
+        if one.flags & Flag.ACK and received is not None and one.ack > received:
+            return True
+    return False

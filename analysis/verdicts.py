@@ -229,19 +229,19 @@ first of the two segments; when, the capture does not say.
 RFC 9293 (3.10.7.3, 3.10.7.4) asks the socket that receives the RST. A capture shows neither its state
 nor its window, and may lack packets, so:
 
-- In SYN-SENT (no SYN and no fitting SYN-ACK of the second end was captured) a RST from the second end
-  ends the opening if it acknowledges the SYN: ACK field in (ISN, ISN+1+data]. One from the first end
-  ends it if its sequence number lies in [ISN+1, the first end's next number], unless it equals an ACK
-  field that the second end sent before: it refuses that segment then (RFC 9293 3.5, figure 9), and the
-  opening goes on.
+- In SYN-SENT (no SYN-ACK that fits was captured, nor another proof of a self-connect) a RST ends the
+  opening if it acknowledges the SYN of the end that it goes to: ACK field in (ISN, ISN+1+data]. It does,
+  too, if it comes from an end that sent a SYN (it aborts) and its sequence number lies in [ISN+1, the
+  next number of that end], unless it equals an ACK field that the other end sent before: it refuses
+  that segment then (RFC 9293 3.5, figure 9), and the opening goes on.
 - Later a RST ends the opening, unless it is provably outside of what its receiver can accept: before
   the receiver's highest ACK, or behind both the sender's next number and every window that the
   receiver offered. Windows in SYNs are not scaled, others only if both SYNs had the option; the right
-  edge itself is outside. A receiver that has acknowledged nothing may be in SYN-SENT still: a RST that
-  acknowledges its SYN ends the opening, too.
-- Where packets are missing, and only therefore nothing can be proved, the RST ends the opening; the
-  timeline calls it inferred, and a note says so.
-- Where both ends are equal both are one socket.
+  edge itself is outside. A receiver that has acknowledged nothing expects the sender's ISN+1, or is in
+  SYN-SENT still: a RST that acknowledges its SYN ends the opening, too.
+- Where octets are missing that were sent or acknowledged, nothing is provably behind: the RST ends the
+  opening; the timeline calls it inferred, and a note says so.
+- Where both ends are equal they are one socket, the RST's sender and its receiver.
 
 What ends nothing is a finding in the timeline, which follows the same rule (analysis/resets.py).
 

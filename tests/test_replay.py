@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from segments import SELF, SELF6, A, B, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
-from sequences import ALPHABETS, Alphabet, capture, every, some
+from sequences import ALPHABETS, Alphabet, capture, every
 from test_conversations import analysed, as_pcap
 
 from analysis.model import SEQUENCE_SPACE, Endpoint, Verdict
@@ -483,15 +484,18 @@ def contradictions(alphabet: Alphabet, sequences: Iterable[tuple[str, ...]]) -> 
             yield said
 
 
+#: Without data in SYNs: which of two SYNs with different data was taken nobody can tell.
+PLAIN = [
+    dataclasses.replace(one, events={name: event for name, event in one.events.items() if "data" not in name})
+    for one in ALPHABETS
+    if one.name in {"pair", "self", "copied"}
+]
+
+
 @pytest.mark.parametrize("length", [2, 3, pytest.param(4, marks=pytest.mark.long)])
-@pytest.mark.parametrize("alphabet", [one for one in ALPHABETS if one.name in {"pair", "self", "copied"}], ids=str)
+@pytest.mark.parametrize("alphabet", PLAIN, ids=str)
 def test_verdict_and_timeline_do_not_contradict_each_other(alphabet, length):
     assert list(contradictions(alphabet, every(alphabet, length))) == []
-
-
-@pytest.mark.parametrize("alphabet", [one for one in ALPHABETS if one.name in {"pair", "self", "copied"}], ids=str)
-def test_verdict_and_timeline_of_longer_ones(alphabet):
-    assert list(contradictions(alphabet, some(alphabet, 1000))) == []
 
 
 # -- any segments at all ---------------------------------------------------------------------------------------------

@@ -320,9 +320,26 @@ def test_an_answer_from_another_endpoint():
     assert not account.replay.findings
 
 
-def test_equal_ends_only_by_translation():
+@pytest.mark.parametrize("steps", [["a"], ["a", "a"]], ids=["SYN", "SYN sent again"])
+def test_an_answer_that_is_in_a_conversation_of_its_own(steps):
+    talk = Talk()
+    for _ in steps:
+        talk.a("S")
+    opening = talk.a(".", 1, 1).a("P.", 1, 1, 5).opening(Verdict.THREE_WAY, answered_by=REAL)
+    account = Entry(0, opening).account()
+    assert account.replay.established
+    assert not account.replay.findings
+    (implied,) = [step for step in account.replay.steps if step.implied]
+    assert (implied.endpoint, str(implied.after), implied.inferred) == (A, "ESTABLISHED", True)
+    assert str(REAL) in implied.reason
+    assert "in a conversation of its own" in " ".join(account.notes)
+
+
+@pytest.mark.parametrize("captured", [True, False], ids=["in it", "in a conversation of its own"])
+def test_equal_ends_only_by_translation(captured):
     talk = Talk(SELF).a("S", mss=65495)
-    talk.segments += Talk(REAL, SELF, isn_a=0, isn_b=1000, frame=2).a("R.", 0, 1).segments
+    if captured:
+        talk.segments += Talk(REAL, SELF, isn_a=0, isn_b=1000, frame=2).a("R.", 0, 1).segments
     opening = talk.opening(Verdict.REFUSED, answered_by=REAL)
     account = Entry(0, opening).account()
     assert not opening.to_itself

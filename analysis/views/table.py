@@ -284,8 +284,8 @@ def _cell(steps: Sequence[Step], segment: Segment, letters: dict[Endpoint, str],
     if not steps:
         return ""
     lines = []
-    name = letters[steps[0].endpoint]
     for step in steps:
+        name = letters[step.endpoint]
         if step.changes:
             mark = "*" if step.inferred else ""
             text = f"{name} {step.before} > {step.after}{mark}"

@@ -122,8 +122,8 @@ def ladder(replayed: Replay, shown: list[Step], folds: list[Fold]) -> Ladder:
 
 def _instants(replayed: Replay, shown: list[Step]) -> list[_Instant]:
     segments = {segment.frame: segment for segment in replayed.segments}
-    groups = groupby(enumerate(shown, 1), key=lambda item: (item[1].frame, item[1].sends))
-    return [_Instant(segments[frame], list(steps)) for (frame, _), steps in groups]
+    groups = groupby(enumerate(shown, 1), key=lambda item: (item[1].frame, item[1].by_itself, item[1].sends))
+    return [_Instant(segments[frame], list(steps)) for (frame, *_), steps in groups]
 
 
 class _Drawing:
@@ -156,12 +156,10 @@ class _Drawing:
         for instant in instants:
             while waiting and waiting[0].frames[0] < instant.segment.frame:
                 self._fold(waiting.pop(0))
-            if instant.sends:
-                self._send(instant)
-            elif instant.segment.frame in self.under_way:
-                self._arrive(instant)
-            else:  # a socket begins to listen before the segment leaves
+            if instant.steps[0][1].by_itself:  # no segment does it
                 self._pills(instant, self.x[instant.steps[0][1].endpoint])
+            else:
+                (self._send if instant.sends else self._arrive)(instant)
         for fold in waiting:
             self._fold(fold)
         self.made.height = self.y + _BOTTOM
