@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from .engine import REASONS, Engine, Finished
 from .errors import NotACapture
@@ -111,9 +111,7 @@ class Analysis:
             host,
         )
         if self._decided:
-            conversations: Any = self.engine.table
-            with contextlib.suppress(AttributeError):  # one that knows nothing of it
-                conversations.announce = True
+            self.engine.table.announce = True
         self.format = "pcap"  # of the last file
         self._before = 0  # packets in the files before this one
         self._begin_file()
@@ -213,7 +211,7 @@ class Analysis:
 
     def _hand_on(self) -> None:
         if self._decided:
-            for one in _taken(getattr(self.engine.table, "decided", [])):
+            for one in _taken(self.engine.table.decided):
                 if VERDICTS[one.verdict] in self._wanted:
                     self._decided(self.name, _opening(one))
         if self._each:

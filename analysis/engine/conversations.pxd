@@ -54,6 +54,9 @@ cdef class Conversations:
     @cython.locals(s=SlotAt)
     cdef int expect(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
+    @cython.locals(s=SlotAt)
+    cdef int close_ended(self, i64 slot) except -1 nogil
+    @cython.final
     @cython.locals(two=u64)
     cdef bint acknowledges(self, Slot* s, Segment* segment) noexcept nogil
     @cython.final

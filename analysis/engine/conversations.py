@@ -383,6 +383,15 @@ class Conversations:
             self.expect(slot, segment, d)
         elif s.flags & KEPT and not s.flags & EQUAL:
             self.keep(slot, segment, d, segment.from_a != ((s.flags & FIRST_IS_B) != 0))
+        if self.announce and control == ACK:
+            self.close_ended(slot)
+
+    def close_ended(self, slot: int) -> int:
+        """Hand the opening in *slot* on, if FINs have ended it: whoever waits for it is to see the last ACK, no more."""
+        s = slot_at(self.slots, slot)
+        if s.flags & ENDED and s.phase >= P_SYN:
+            self.close(slot)
+        return 0
 
     def expect(self, slot: int, segment: Segment, d: Octets) -> None:
         """Remember a SYN-ACK that fits no SYN so far."""
@@ -704,8 +713,10 @@ class Conversations:
         """Whether this segment depends on what came before: in a whole capture, none does."""
         return False
 
-    def remember_packet(self, segment: Segment, d: Octets) -> None:
+    def remember_packet(self, segment: Segment, d: Octets) -> int:
         """Remember a packet of which a copy may come in the next part: in a whole capture, none does."""
+        return 0
 
-    def log_possible_copy(self, segment: Segment, d: Octets) -> None:
+    def log_possible_copy(self, segment: Segment, d: Octets) -> int:
         """Log a segment that may be a copy of a packet in the part before: in a whole capture, none is."""
+        return 0

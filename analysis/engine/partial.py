@@ -605,11 +605,15 @@ class PartialConversations(AllConversations):
     def take_answers(self, slot: int, tail: Tail, segment: Segment) -> int:
         """Take over what answered an opening from elsewhere, and enter it under its client."""
         answers = self.answers
-        for known, one in ((answers.lent, tail.lent), (answers.errors, tail.error), (answers.links, tail.link)):
-            known.pop(slot, None)
-            if one:
-                known[slot] = one
-                answers.any = True
+        answers.forget(slot)
+        if tail.lent:
+            answers.lent[slot] = tail.lent
+        if tail.error:
+            answers.errors[slot] = tail.error
+        if tail.link:
+            answers.links[slot] = tail.link
+        if tail.lent or tail.error or tail.link:
+            answers.any = True
         state = tail.state
         if state.phase >= P_SYN and self.count_refusals:
             segment.from_a = not state.flags & FIRST_IS_B

@@ -5,7 +5,7 @@ from .octets cimport *
 from .resets cimport reset_of_itself, scale_in, track
 
 cdef class SelfConnects(Conversations):
-    @cython.locals(s=SlotAt, action=u64)
+    @cython.locals(s=SlotAt, action=u64, ended=bint)
     cdef int step_with_itself(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     @cython.locals(s=SlotAt)

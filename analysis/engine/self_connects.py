@@ -67,6 +67,7 @@ class SelfConnects(Conversations):
     def step_with_itself(self, slot: int, segment: Segment, d: Octets) -> int:
         """Step the conversation of a socket with itself."""
         s = slot_at(self.slots, slot)
+        ended = s.flags & ENDED != 0
         action = with_itself(s, segment)
         s.flags |= TOUCHED
         if action == A_OPEN:
@@ -102,6 +103,8 @@ class SelfConnects(Conversations):
         elif segment.flags & FIN and s.phase >= P_SYN and not s.flags & ENDED and not segment.flags & RST:
             s.flags |= ENDED
             s.early_time = segment.time
+        elif ended and self.announce and segment.flags & CONTROL == ACK:
+            self.close_ended(slot)
         return 0
 
     def begin_without_syn(self, slot: int, segment: Segment, d: Octets, action: int) -> int:
