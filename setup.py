@@ -32,8 +32,8 @@ MODULES = {
     **dict.fromkeys(("index", "duplicates", "conversations", "wire"), FAST),
     **dict.fromkeys(
         (
-            *("answers", "destinations", "headers", "kept", "links", "partial", "resets", "self_connects"),
-            *("translations", "tunnels"),
+            *("answers", "destinations", "headers", "interfaces", "kept", "links"),
+            *("partial", "resets", "self_connects", "translations", "tunnels"),
         ),
         ["-O1", "-g0"],
     ),

@@ -20,7 +20,7 @@ STOREYS = (
     ("engine.interpreted", "engine.protocols", "notes", "result_spill"),
     ("engine.links",),
     ("engine.tunnels",),
-    ("engine.destinations", "engine.duplicates", "engine.headers", "engine.index", "engine.kept"),
+    ("engine.destinations", "engine.duplicates", "engine.headers", "engine.index", "engine.interfaces", "engine.kept"),
     ("engine.conversations",),
     ("engine.partial",),
     ("engine.wire",),

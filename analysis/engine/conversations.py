@@ -92,6 +92,7 @@ if not cython.compiled:
         PAST,
         RST,
         SECOND,
+        SETTLED,
         STANDING,
         SYN,
         TOUCHED,
@@ -387,7 +388,7 @@ class Conversations:
             self.close_ended(slot)
 
     def close_ended(self, slot: int) -> int:
-        """Hand the opening in *slot* on, if FINs have ended it: whoever waits for it is to see the last ACK, no more."""
+        """Hand the opening in *slot* on, if FINs have ended it: nothing but its last ACK was missing."""
         s = slot_at(self.slots, slot)
         if s.flags & ENDED and s.phase >= P_SYN:
             self.close(slot)
@@ -568,9 +569,9 @@ class Conversations:
         evidence = evidence_of(s) if s.phase == P_SELF_CONNECT else -1
         isn = -1 if evidence == STANDING else s.isn
         answer, other, other_port, error = 0, b"", 0, None
-        if s.flags & LENT and s.phase != P_SYN:
+        if s.flags & SETTLED and s.flags & LENT:
             answer, other, other_port = self.answers.lent.get(slot, (0, b"", 0))
-        if s.flags & UNREACHED and s.phase == P_REFUSED and not answer:
+        elif s.flags & SETTLED:
             error = self.answers.errors.get(slot)
         return Finished(
             verdict,

@@ -280,6 +280,7 @@ MID_ITSELF = 1 << 27  # counted as midstream to itself: both ends are one
 EVIDENCE = 28  # two bits: on what grounds it is a self-connect, as a place in EVIDENCE
 EVIDENCES = 3 << EVIDENCE
 MID_COUNTED = 1 << 30  # counted as midstream: both ends are one
+SETTLED = 1 << 31  # its verdict is owed to an answer from elsewhere
 EARLY_FIN_A = MID_ITSELF  # a FIN of A after the early SYN-ACK: there are two ends
 EARLY_FIN_B = MID_COUNTED
 FINS = 0x0C  # FIN_A | FIN_B

@@ -67,10 +67,15 @@ def begin_tracking(s: Slot, segment: Segment, d: Octets) -> None:
         s.edge_second = (s.isn + 1 + segment.window) & LOW32
 
 
+def end_of(segment: Segment) -> int:
+    """Return the sequence number just after a segment."""
+    return (segment.seq + segment.data + (1 if segment.flags & SYN else segment.flags & FIN)) & LOW32
+
+
 def track(s: Slot, segment: Segment, first: bool) -> None:
     """Note the numbers of a segment without RST: what its end has sent and acknowledged, what it offers."""
     control = segment.flags & CONTROL
-    stop = (segment.seq + segment.data + (1 if control & SYN else control & FIN)) & LOW32
+    stop = end_of(segment)
     shift = 0
     if not control & SYN and s.scale_first and s.scale_second:
         shift = (s.scale_first if first else s.scale_second) - 1

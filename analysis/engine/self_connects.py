@@ -11,7 +11,7 @@ import cython
 
 if not cython.compiled:
     from .conversations import Conversations
-    from .interpreted import evidence_of, remember_header, slot_at
+    from .interpreted import ahead, evidence_of, remember_header, slot_at
     from .layout import (
         A_AGAIN,
         A_CANDIDATE,
@@ -54,7 +54,7 @@ if not cython.compiled:
         Segment,
         Slot,
     )
-    from .resets import reset_of_itself, scale_in, track
+    from .resets import end_of, reset_of_itself, scale_in, track
 
 
 if TYPE_CHECKING:
@@ -154,7 +154,10 @@ class SelfConnects(Conversations):
         s = slot_at(self.slots, slot)
         if s.phase >= P_SYN:
             self.close(slot)
+        again = s.flags & CANDIDATE and s.another == end_of_candidate(segment)
         self.stray(slot, segment, d)
+        if again:
+            return 0
         self.hold(s, segment, d)
         s.another = end_of_candidate(segment)
         s.isn_second = (segment.seq - 1) & LOW32
@@ -227,8 +230,12 @@ def to_opening(s: Slot, segment: Segment) -> int:
 
 
 def refuse_ack(s: Slot, segment: Segment) -> int:
-    """Note the ACK field of a segment that acknowledges no SYN: an RST with this number refuses it (figure 9)."""
-    if segment.flags & ACK and s.phase == P_SELF_SYN:
+    """Note the numbers of a segment that acknowledges no SYN: an RST with its ACK field refuses it."""
+    if s.phase != P_SELF_SYN:
+        return 0
+    if ahead(end_of(segment), s.next_first):
+        s.next_first = end_of(segment)
+    if segment.flags & ACK:
         s.acked_first = segment.ack
         s.flags |= ACKED_FIRST
     return 0

@@ -24,6 +24,7 @@ if not cython.compiled:
         P_SYN_ACKED,
         P_THREE_WAY,
         RST,
+        SETTLED,
         SYN,
         TOUCHED,
         UNANSWERED_PHASES,
@@ -128,6 +129,7 @@ class AllConversations(SelfConnects):
 
     def settle(self, s: Slot) -> int:
         """The opening in this slot ends without an answer of its own: one from elsewhere counts."""
+        s.flags |= SETTLED
         if s.flags & LENT_RST:
             s.phase = P_REFUSED
         elif s.flags & LENT:
