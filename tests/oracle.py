@@ -53,7 +53,7 @@ Where the definitions leave room, the most literal reading was taken. Those deci
     or FIN, or has SEQ = E-1, ACK = E and no payload; a later one with SEQ = ACK = E, E not 0. The first that ends at E
     and the first that then acknowledges it. From the former on all belongs to the opening, to its FIN or RST.
     What lies in the sequence range of the opening that ended last is its tail and proves nothing.
-16. ICMP: the first error that quotes a SYN of an opening, after it was captured, makes ``refused`` of what else would
+16. ICMP: the first error that quotes a SYN of the opening that began last in that 4-tuple makes ``refused`` of what else would
     be ``unanswered`` or ``self-syn``.
 17. Translated: of an opening that else would be ``unanswered`` or ``self-syn``, any SYN-ACK, or RST with ACK, from
     another endpoint to the opener that acknowledges ISN+1 up to ISN+1+payload and fits no opening of its own 4-tuple
@@ -558,10 +558,13 @@ def _quoted(openings: list[_Opening], quotes: list[Quote]) -> None:
     """Give each ICMP error to the opening whose SYN it quotes (decision 16)."""
     for quote in quotes:
         for opening in reversed(openings):
+            ends = {opening.first.source, opening.first.destination}
+            if ends != {quote.source, quote.destination} or opening.first.frame > quote.error.frame:
+                continue
             syn = opening.syns.get(quote.source, [None])[0]
-            if syn and (syn.destination, syn.seq) == (quote.destination, quote.seq) and syn.frame < quote.error.frame:
+            if syn and syn.seq == quote.seq:
                 opening.quotes.append(quote)
-                break
+            break
 
 
 def _lend(openings: list[_Opening], conversations: dict[frozenset[Endpoint], _Conversation]) -> set[Fact]:

@@ -100,5 +100,5 @@ cdef class Conversations:
     cdef int lend(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int take_back(self, i64 slot) except -1 with gil
     cdef int link(self, i64 slot, i64 twin) except -1 with gil
-    cdef int settle(self, Slot* s) except -1 nogil
+    cdef int settle(self, i64 slot) except -1 with gil
     cdef int unreachable(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil

@@ -26,6 +26,7 @@ if not cython.compiled:
     from .interpreted import (
         Duplicates,
         Index,
+        ahead,
         evidence_of,
         octets_of,
         remember_header,
@@ -67,7 +68,6 @@ if not cython.compiled:
         FIN_B,
         FINS,
         FIRST_IS_B,
-        HALF32,
         HEAD,
         KEPT,
         LENDER,
@@ -97,7 +97,6 @@ if not cython.compiled:
         SYN,
         TOUCHED,
         TRACKED_PHASES,
-        UNANSWERED_PHASES,
         UNCROSSED_PHASES,
         UNREACHED,
         UNTRACKED,
@@ -341,7 +340,7 @@ class Conversations:
                 )
             ):
                 return E_ACK_FIRST
-            if s.flags & LENT and not s.flags & LENT_RST and control & ACK and (ack - s.another - 1) & LOW32 < HALF32:
+            if s.flags & LENT and not s.flags & LENT_RST and control & ACK and ahead(ack, s.another):
                 s.flags |= LENT_ACKED
             return E_NOTHING
         if control & ACK and UNCROSSED_PHASES >> phase & 1:
@@ -527,8 +526,8 @@ class Conversations:
         """End the opening in *slot*: count it, hand it on where it was asked for, leave the conversation."""
         s = slot_at(self.slots, slot)
         if s.phase >= P_SYN:
-            if s.flags & (LENT | UNREACHED) and UNANSWERED_PHASES >> s.phase & 1:
-                self.settle(s)
+            if s.flags & (LENT | UNREACHED):
+                self.settle(slot)
             verdict = self.verdict_of[s.phase] & 0x7F
             if not s.flags & COUNTED:
                 self.counts[verdict] += 1
@@ -570,7 +569,7 @@ class Conversations:
         isn = -1 if evidence == STANDING else s.isn
         answer, other, other_port, error = 0, b"", 0, None
         if s.flags & SETTLED and s.flags & LENT:
-            answer, other, other_port = self.answers.lent.get(slot, (0, b"", 0))
+            answer, other, other_port, _ = self.answers.lent.get(slot, (0, b"", 0, False))
         elif s.flags & SETTLED:
             error = self.answers.errors.get(slot)
         return Finished(
@@ -688,8 +687,8 @@ class Conversations:
         """The openings in these two slots are the two sides of one translated connection."""
         return 0
 
-    def settle(self, s: Slot) -> int:
-        """The opening in this slot ends without an answer of its own: one from elsewhere counts."""
+    def settle(self, slot: int) -> int:
+        """The opening in *slot* ends: without an answer of its own, one from elsewhere counts."""
         return 0
 
     def unreachable(self, quoted: Segment, sender: bytes, kind: int, code: int) -> int:

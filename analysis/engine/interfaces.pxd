@@ -24,7 +24,7 @@ cdef class Interfaces:
     cdef i64 clock(self, u64 ticks, u64 resolution, i64 offset) noexcept nogil
     @cython.locals(code=u64, size=i64)
     cdef int statistics(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 base) except -1 nogil
-    @cython.locals(code=u64, size=i64)
+    @cython.locals(code=u64, size=i64, direction=u64)
     cdef int packet_options(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 base) except -1 nogil
     @cython.locals(before=i64, after=i64)
     cdef int dropped(self, i64 base, i64 word, u64 count) except -1 nogil

@@ -138,16 +138,22 @@ class Interfaces:
         return 0
 
     def packet_options(self, d: Octets, p: int, end: int, base: int) -> int:
-        """Read the options of an enhanced packet block: epb_dropcount, packets lost since the one before."""
+        """Read the options of an enhanced packet block: epb_dropcount, packets lost since the one before.
+
+        Return its direction, of epb_flags: 1 in, 2 out, 0 where it says neither.
+        """
+        direction = 0
         while end - p >= 4:
             code, size = self.order16(d, p), self.order16(d, p + 2)
             p += 4
             if code == 0 or size > end - p:
                 break
-            if code == 4 and size == 8:
+            if code == 2 and size == 4:
+                direction = self.order32(d, p) & 3
+            elif code == 4 and size == 8:
                 self.dropped(base, 5, self.words[base + 5] + self.order64(d, p))
             p += (size + 3) & ~3
-        return 0
+        return direction
 
     def dropped(self, base: int, word: int, count: int) -> int:
         """Note that *count* packets of an interface were dropped so far, by one of the two accounts of it."""

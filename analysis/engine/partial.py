@@ -147,7 +147,7 @@ class Tail(NamedTuple):
     kept: list[Kept] | None
     omitted: int
     early: list[Kept] | None
-    lent: tuple[int, bytes, int] | None = None
+    lent: tuple[int, bytes, int, bool] | None = None
     error: tuple[int, int, bytes, int, int] | None = None
     link: int = 0
 

@@ -38,6 +38,9 @@ if not cython.compiled:
         FIN,
         HALF32,
         KEPT,
+        LENT,
+        LENT_ACKED,
+        LENT_RST,
         LOW32,
         MID_COUNTED,
         P_SELF_CONNECT,
@@ -226,6 +229,8 @@ def to_opening(s: Slot, segment: Segment) -> int:
         track(s, segment, True)
     else:
         refuse_ack(s, segment)
+        if s.flags & LENT and not s.flags & LENT_RST and ahead(segment.ack, s.another) and control & ACK:
+            s.flags |= LENT_ACKED
     return action
 
 

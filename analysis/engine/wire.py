@@ -304,9 +304,9 @@ class Engine:
             return False
         self.where = MIX2 ^ which
         which *= WORDS_OF_INTERFACE
-        if kind == 6 and end - p - size > 8:
+        if kind == 6 and end - p - size >= 8:
             self.interfaces.big = self.big
-            self.interfaces.packet_options(d, p + ((size + 3) & ~3), end, which)
+            self.where ^= self.interfaces.packet_options(d, p + ((size + 3) & ~3), end, which) << 32
         time = (
             0
             if kind == 3
