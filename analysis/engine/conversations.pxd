@@ -6,7 +6,7 @@ from .index cimport Index
 from .kept cimport KeptSegments, remembered
 from .layout cimport *
 from .octets cimport *
-from .resets cimport begin_tracking, reset_fits, scale_in, track
+from .resets cimport begin_tracking, note_unanswered, reset_fits, scale_in, track
 
 cdef class Conversations:
     cdef u64 capacity, collect, most, keep_phases, oldest, equals

@@ -104,7 +104,7 @@ if not cython.compiled:
         Segment,
         Slot,
     )
-    from .resets import begin_tracking, reset_fits, scale_in, track
+    from .resets import begin_tracking, note_unanswered, reset_fits, scale_in, track
 
 if TYPE_CHECKING:
     from ..model import Octets
@@ -255,7 +255,8 @@ class Conversations:
             event = self.classify(s, segment, first)
             if TRACKED_PHASES >> phase & 1:
                 track(s, segment, first)
-            flags |= s.flags & (ANOTHER | OWN | ACKED_FIRST | ACKED_SECOND | LENT_ACKED)
+            elif event != E_SYN_ACK_SECOND:
+                note_unanswered(s, segment, first)
         if control == SYN | ACK and event not in (E_SYN_ACK_FIRST, E_SYN_ACK_SECOND):
             self.expect(slot, segment, d)
             self.lend(slot, segment, d)
@@ -273,8 +274,7 @@ class Conversations:
             after = self.rules[after * EVENTS + E_SYN_ACK_FIRST]
         if event == E_SYN_ACK_SECOND and UNCROSSED_PHASES >> phase & 1:
             begin_tracking(s, segment, d)
-            flags = (flags & ~ACKED_FIRST) | (s.flags & ACKED_SECOND)
-        flags |= TOUCHED
+        flags |= TOUCHED | (s.flags & (ANOTHER | OWN | ACKED_FIRST | ACKED_SECOND | UNTRACKED | LENT_ACKED))
         if ends:
             flags |= ENDED
         elif control & FIN:
@@ -343,9 +343,6 @@ class Conversations:
             if s.flags & LENT and not s.flags & LENT_RST and control & ACK and ahead(ack, s.another):
                 s.flags |= LENT_ACKED
             return E_NOTHING
-        if control & ACK and UNCROSSED_PHASES >> phase & 1:
-            s.acked_second = ack
-            s.flags |= ACKED_SECOND
         return E_ACK_SECOND if control == ACK else E_OTHER_SECOND
 
     def stray(self, slot: int, segment: Segment, d: Octets) -> None:

@@ -80,6 +80,7 @@ cdef struct Slot:
     u64 refused
     u64 since
     u64 early_time
+    u64 ended_at
     uint8_t header[60]
     uint8_t scale_first
     uint8_t scale_second

@@ -462,7 +462,7 @@ class Slot:
     ``reach`` is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges and offers.
     ``time`` (nanoseconds) and ``frame`` are those of the first SYN, ``header`` the first ``size`` octets of its TCP
     header, ``syn_data`` and ``syn_data_second`` the octets of data in the SYNs. ``refused`` attempts at the same
-    destination came before it, the first at ``since``.
+    destination came before it, the first at ``since``. ``ended_at`` is the time of the FIN where both ends are one.
 
     The ``early`` fields hold a SYN-ACK that fits nothing yet, since its SYN may have been captured late: the ISN that
     it acknowledges (with the data in that SYN), its own number, its time, and ``end`` and ``reach`` as above;
@@ -475,6 +475,7 @@ class Slot:
         *("flags", "retransmissions", "isn", "isn_second", "next_first", "next_second", "reach", "another"),
         *("acked_first", "acked_second", "edge_first", "edge_second", "syn_data", "syn_data_second"),
         *("early_isn", "early_seq", "early_end", "early_reach", "time", "frame", "refused", "since", "early_time"),
+        "ended_at",
         "header",
     )
     a_high: int
@@ -512,6 +513,7 @@ class Slot:
     refused: int
     since: int
     early_time: int
+    ended_at: int
     header: bytes
 
     def __init__(self) -> None:

@@ -52,19 +52,41 @@ def scale_in(d: Octets, at: int, size: int) -> int:
     return 0
 
 
-def begin_tracking(s: Slot, segment: Segment, d: Octets) -> None:
+def acknowledge(s: Slot, ack: int, edge: int, first: bool) -> int:
+    """Note an ACK field of one end, and the right edge of the window that it offers with it."""
+    if first:
+        known = s.flags & ACKED_FIRST != 0
+        if not known or ahead(ack, s.acked_first):
+            s.acked_first = ack
+        if not known or ahead(edge, s.edge_first):
+            s.edge_first = edge
+        s.flags |= ACKED_FIRST
+    else:
+        known = s.flags & ACKED_SECOND != 0
+        if not known or ahead(ack, s.acked_second):
+            s.acked_second = ack
+        if not known or ahead(edge, s.edge_second):
+            s.edge_second = edge
+        s.flags |= ACKED_SECOND
+    return 0
+
+
+def begin_tracking(s: Slot, segment: Segment, d: Octets) -> int:
     """Note the numbers of the second end's first SYN or SYN-ACK, and the window that the first end's SYN offered."""
-    s.next_second = (segment.seq + 1 + segment.data) & LOW32
+    s.next_second = end_of(segment)
     s.scale_first = scale_in(octets_of_header(s), 0, s.size)
     s.scale_second = scale_in(d, segment.at, segment.size)
-    s.edge_first = (segment.seq + 1 + u16(octets_of_header(s), 14)) & LOW32
-    s.flags &= ~(ACKED_FIRST | ACKED_SECOND)
+    edge = u16(octets_of_header(s), 14)
+    edge = (edge + (s.acked_first if s.flags & ACKED_FIRST else segment.seq + 1)) & LOW32
+    if not s.flags & ACKED_FIRST or ahead(edge, s.edge_first):
+        s.edge_first = edge
     if segment.flags & ACK:
-        s.flags |= ACKED_SECOND
-        s.acked_second = segment.ack
-        s.edge_second = (segment.ack + segment.window) & LOW32
-    else:
-        s.edge_second = (s.isn + 1 + segment.window) & LOW32
+        return acknowledge(s, segment.ack, (segment.ack + segment.window) & LOW32, False)
+    edge = segment.window
+    edge = (edge + (s.acked_second if s.flags & ACKED_SECOND else s.isn + 1)) & LOW32
+    if not s.flags & ACKED_SECOND or ahead(edge, s.edge_second):
+        s.edge_second = edge
+    return 0
 
 
 def end_of(segment: Segment) -> int:
@@ -72,32 +94,38 @@ def end_of(segment: Segment) -> int:
     return (segment.seq + segment.data + (1 if segment.flags & SYN else segment.flags & FIN)) & LOW32
 
 
-def track(s: Slot, segment: Segment, first: bool) -> None:
-    """Note the numbers of a segment without RST: what its end has sent and acknowledged, what it offers."""
+def note_unanswered(s: Slot, segment: Segment, first: bool) -> int:
+    """Note the numbers of a segment without SYN and RST, or of a SYN-ACK that fits nothing, before any answer."""
+    if segment.flags & ACK:
+        acknowledge(s, segment.ack, (segment.ack + segment.window) & LOW32, first)
+        if not first:
+            s.reach = segment.ack  # the last one, which an RST may refuse
+    if first and ahead(end_of(segment), s.next_first):
+        s.next_first = end_of(segment)
+    return 0
+
+
+def track(s: Slot, segment: Segment, first: bool) -> int:
+    """Note the numbers of a segment without RST: what its end has sent and acknowledged, what it offers.
+
+    Where octets are missing, windows may have been offered that nobody knows.
+    """
     control = segment.flags & CONTROL
     stop = end_of(segment)
     shift = 0
     if not control & SYN and s.scale_first and s.scale_second:
         shift = (s.scale_first if first else s.scale_second) - 1
-    edge = (segment.ack + (segment.window << shift)) & LOW32
-    if first:
-        if ahead(stop, s.next_first):
+    own, other = (s.next_first, s.next_second) if first else (s.next_second, s.next_first)
+    if ahead(segment.seq, own) or (control & ACK and ahead(segment.ack, other)):
+        s.flags |= UNTRACKED
+    if ahead(stop, own):
+        if first:
             s.next_first = stop
-        if control & ACK:
-            if not s.flags & ACKED_FIRST or ahead(segment.ack, s.acked_first):
-                s.acked_first = segment.ack
-                s.flags |= ACKED_FIRST
-            if ahead(edge, s.edge_first):
-                s.edge_first = edge
-    else:
-        if ahead(stop, s.next_second):
+        else:
             s.next_second = stop
-        if control & ACK:
-            if not s.flags & ACKED_SECOND or ahead(segment.ack, s.acked_second):
-                s.acked_second = segment.ack
-                s.flags |= ACKED_SECOND
-            if ahead(edge, s.edge_second):
-                s.edge_second = edge
+    if control & ACK:
+        acknowledge(s, segment.ack, (segment.ack + (segment.window << shift)) & LOW32, first)
+    return 0
 
 
 def reset_fits(s: Slot, segment: Segment, first: bool) -> bool:
@@ -107,7 +135,7 @@ def reset_fits(s: Slot, segment: Segment, first: bool) -> bool:
     if UNCROSSED_PHASES >> s.phase & 1:  # the first end is in SYN-SENT
         if first:
             inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
-            return inside and not (s.flags & ACKED_SECOND and seq == s.acked_second)
+            return inside and not (s.flags & ACKED_SECOND and (seq in (s.acked_second, s.reach)))
         return answers and (ack - s.isn - 1) & LOW32 <= s.syn_data
     if first:
         if not s.flags & ACKED_SECOND and answers and (ack - s.isn_second - 1) & LOW32 <= s.syn_data_second:
@@ -129,7 +157,8 @@ def reset_of_itself(s: Slot, segment: Segment) -> bool:
         if segment.flags & ACK and (segment.ack - s.isn - 1) & LOW32 <= s.syn_data:
             return True
         inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
-        return inside and not (s.flags & ACKED_FIRST and seq == s.acked_first)
+        refused = seq in (s.acked_first, s.acked_second, s.isn_second)
+        return inside and not (s.flags & ACKED_FIRST and refused)
     if s.flags & ACKED_FIRST and ahead(s.acked_first, seq):
         return False
     return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_first) or ahead(s.edge_first, seq)

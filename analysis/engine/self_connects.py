@@ -57,7 +57,7 @@ if not cython.compiled:
         Segment,
         Slot,
     )
-    from .resets import end_of, reset_of_itself, scale_in, track
+    from .resets import reset_of_itself, scale_in, track
 
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class SelfConnects(Conversations):
             self.close(slot)
         elif segment.flags & FIN and s.phase >= P_SYN and not s.flags & ENDED and not segment.flags & RST:
             s.flags |= ENDED
-            s.early_time = segment.time
+            s.ended_at = segment.time
         elif ended and self.announce and segment.flags & CONTROL == ACK:
             self.close_ended(slot)
         return 0
@@ -139,7 +139,7 @@ class SelfConnects(Conversations):
             self.announce_opening(slot)
         if segment.flags & FIN:
             s.flags |= ENDED
-            s.early_time = segment.time
+            s.ended_at = segment.time
         return 0
 
     def hold(self, s: Slot, segment: Segment, d: Octets) -> int:
@@ -223,8 +223,6 @@ def to_opening(s: Slot, segment: Segment) -> int:
         s.flags |= BY_ACK << EVIDENCE
         action = A_PROOF
     advance(s, segment)
-    if action == A_PROOF:
-        s.flags &= ~ACKED_FIRST
     if s.phase == P_SELF_CONNECT or action == A_PROOF:
         track(s, segment, True)
     else:
@@ -238,11 +236,12 @@ def refuse_ack(s: Slot, segment: Segment) -> int:
     """Note the numbers of a segment that acknowledges no SYN: an RST with its ACK field refuses it."""
     if s.phase != P_SELF_SYN:
         return 0
-    if ahead(end_of(segment), s.next_first):
-        s.next_first = end_of(segment)
     if segment.flags & ACK:
-        s.acked_first = segment.ack
-        s.flags |= ACKED_FIRST
+        s.isn_second = s.acked_second
+        s.acked_second = segment.ack
+        if not s.flags & ACKED_FIRST:
+            s.isn_second = s.acked_second
+    track(s, segment, True)
     return 0
 
 
@@ -284,7 +283,7 @@ def lacks_its_syn(s: Slot, segment: Segment) -> bool:
     """Whether the opening in this slot, which ended less than a second ago, began with its SYN-ACK."""
     if s.phase != P_SELF_CONNECT or evidence_of(s) != BY_SYN_ACK:
         return False
-    apart = segment.time - s.early_time if segment.time > s.early_time else s.early_time - segment.time
+    apart = segment.time - s.ended_at if segment.time > s.ended_at else s.ended_at - segment.time
     return apart <= SECOND
 
 
