@@ -371,8 +371,6 @@ class Conversations:
         elif s.flags & EARLY:
             if control & FIN and not s.flags & EQUAL:
                 s.flags |= EARLY_FIN_A if segment.from_a else EARLY_FIN_B
-            elif control & FIN:
-                s.flags |= FIN_A
             if self.acknowledges(s, segment):
                 s.flags |= EARLY_ACKED
                 self.kept.add_early(slot, segment, d, True)
@@ -394,10 +392,7 @@ class Conversations:
         """Remember a SYN-ACK that fits no SYN so far."""
         s = slot_at(self.slots, slot)
         s.flags = (s.flags & ~EARLIES) | EARLY | (EARLY_FROM_A if segment.from_a else 0)
-        if not s.flags & EQUAL:
-            s.flags &= ~(EARLY_FIN_A | EARLY_FIN_B)
-        elif s.phase < P_SYN:
-            s.flags &= ~FINS
+        s.flags &= ~(FIN_A if s.flags & EQUAL else EARLY_FIN_A | EARLY_FIN_B)
         s.before = s.phase
         s.early_isn = (segment.ack - 1) & LOW32
         s.early_seq = segment.seq
@@ -440,10 +435,9 @@ class Conversations:
         joined = after not in (P_SYN, P_SELF_SYN)
         fins = 0
         if joined:
+            fins = s.flags & FIN_A
             if not s.flags & EQUAL:
                 fins = (FIN_A if s.flags & EARLY_FIN_A else 0) | (FIN_B if s.flags & EARLY_FIN_B else 0)
-            elif s.phase < P_SYN:
-                fins = s.flags & FINS
         if joined:
             self.uncount_midstream(s, MID)
             if s.flags & LENDER:
@@ -458,6 +452,7 @@ class Conversations:
         s.syn_data = segment.data & 0xFFFF
         s.syn_data_second = 0
         s.next_first = (segment.seq + 1 + segment.data) & LOW32
+        s.reach = segment.seq  # acknowledges nothing
         s.phase = after
         s.before = 0
         s.retransmissions = 0
@@ -490,6 +485,7 @@ class Conversations:
         """Note the numbers of an opening that begins with this SYN, after an early SYN-ACK or of a socket to itself."""
         if s.flags & EQUAL:
             s.next_second = s.next_first
+            s.acked_second = s.isn_second = s.isn
             s.scale_first = s.scale_second = scale_in(d, segment.at, segment.size)
             s.edge_first = (segment.seq + 1 + segment.window) & LOW32
             if joined:
@@ -502,7 +498,8 @@ class Conversations:
             s.flags |= ACKED_SECOND | UNTRACKED
             s.acked_second = (s.early_isn + 1) & LOW32
             s.edge_second = (s.acked_second + s.early_reach) & LOW32
-        s.reach = min(s.early_reach + acknowledged, LOW32) if joined else 0
+        if joined:
+            s.reach = min(s.early_reach + acknowledged, LOW32)
 
     def uncount_midstream(self, s: Slot, counted: int) -> None:
         """The conversation was counted as midstream for the sake of what proved to be an opening."""

@@ -364,6 +364,8 @@ CROSSED_PHASES = sum(
 )
 #: Phases before any SYN-ACK of the second end, in which its SYN still belongs to the opening (bits).
 UNCROSSED_PHASES = sum(1 << phase for phase in (Phase.SYN, Phase.SYN_BARE_ACK, Phase.SYN_ODD))
+#: Phases in which the SYNs have crossed, and neither is acknowledged (bits).
+UNACKED_PHASES = 1 << Phase.CROSSED | 1 << Phase.SPLIT_CROSSED
 #: Phases before any answer: one from elsewhere counts (bits).
 UNANSWERED_PHASES = 1 << Phase.SYN | 1 << Phase.SELF_SYN
 #: Phases in which the numbers of both ends are known (bits).

@@ -19,6 +19,7 @@ if not cython.compiled:
         LOW32,
         P_SELF_SYN,
         SYN,
+        UNACKED_PHASES,
         UNCROSSED_PHASES,
         UNTRACKED,
         Segment,
@@ -98,8 +99,8 @@ def note_unanswered(s: Slot, segment: Segment, first: bool) -> int:
     """Note the numbers of a segment without SYN and RST, or of a SYN-ACK that fits nothing, before any answer."""
     if segment.flags & ACK:
         acknowledge(s, segment.ack, (segment.ack + segment.window) & LOW32, first)
-        if not first:
-            s.reach = segment.ack  # the last one, which an RST may refuse
+        if not first and (segment.ack - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32:
+            s.reach = segment.ack  # an RST with this number would refuse it
     if first and ahead(end_of(segment), s.next_first):
         s.next_first = end_of(segment)
     return 0
@@ -135,8 +136,18 @@ def reset_fits(s: Slot, segment: Segment, first: bool) -> bool:
     if UNCROSSED_PHASES >> s.phase & 1:  # the first end is in SYN-SENT
         if first:
             inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
-            return inside and not (s.flags & ACKED_SECOND and (seq in (s.acked_second, s.reach)))
+            return inside and seq != s.reach
         return answers and (ack - s.isn - 1) & LOW32 <= s.syn_data
+    if UNACKED_PHASES >> s.phase & 1:  # each end is in SYN-SENT, or in SYN-RECEIVED
+        if first:
+            if answers and (ack - s.isn_second - 1) & LOW32 <= s.syn_data_second:
+                return True
+            inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
+            return inside and not (s.flags & ACKED_SECOND and seq == s.acked_second)
+        if answers and (ack - s.isn - 1) & LOW32 <= s.syn_data:
+            return True
+        inside = (seq - s.isn_second - 1) & LOW32 <= (s.next_second - s.isn_second - 1) & LOW32
+        return inside and not (s.flags & ACKED_FIRST and seq == s.acked_first)
     if first:
         if not s.flags & ACKED_SECOND and answers and (ack - s.isn_second - 1) & LOW32 <= s.syn_data_second:
             return True
@@ -157,8 +168,8 @@ def reset_of_itself(s: Slot, segment: Segment) -> bool:
         if segment.flags & ACK and (segment.ack - s.isn - 1) & LOW32 <= s.syn_data:
             return True
         inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
-        refused = seq in (s.acked_first, s.acked_second, s.isn_second)
-        return inside and not (s.flags & ACKED_FIRST and refused)
+        refused = seq in (s.acked_second, s.isn_second)
+        return inside and not refused
     if s.flags & ACKED_FIRST and ahead(s.acked_first, seq):
         return False
     return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_first) or ahead(s.edge_first, seq)

@@ -25,7 +25,6 @@ if not cython.compiled:
         A_STRAY,
         A_SYN_ACK,
         ACK,
-        ACKED_FIRST,
         BY_ACK,
         BY_SYN_ACK,
         CANDIDATE,
@@ -36,6 +35,7 @@ if not cython.compiled:
         EVIDENCE,
         EVIDENCES,
         FIN,
+        FIN_A,
         HALF32,
         KEPT,
         LENT,
@@ -71,6 +71,8 @@ class SelfConnects(Conversations):
         """Step the conversation of a socket with itself."""
         s = slot_at(self.slots, slot)
         ended = s.flags & ENDED != 0
+        if s.flags & EARLY and segment.flags & FIN:
+            s.flags |= FIN_A  # of an opening whose SYN may follow
         action = with_itself(s, segment)
         s.flags |= TOUCHED
         if action == A_OPEN:
@@ -217,7 +219,9 @@ def to_opening(s: Slot, segment: Segment) -> int:
                 refuse_ack(s, segment)
                 return A_EARLY
             action = A_PROOF
-        elif (segment.ack - s.isn - 1) & LOW32 <= s.syn_data and evidence_of(s) == BY_ACK:
+        elif (segment.ack - s.isn - 1) & LOW32 > s.syn_data:
+            return A_EARLY
+        elif evidence_of(s) == BY_ACK:
             s.flags &= ~EVIDENCES
     elif s.phase == P_SELF_SYN and control & ACK and not control & SYN and acknowledges_itself(s, segment):
         s.flags |= BY_ACK << EVIDENCE
@@ -236,11 +240,9 @@ def refuse_ack(s: Slot, segment: Segment) -> int:
     """Note the numbers of a segment that acknowledges no SYN: an RST with its ACK field refuses it."""
     if s.phase != P_SELF_SYN:
         return 0
-    if segment.flags & ACK:
-        s.isn_second = s.acked_second
+    if segment.flags & ACK and (segment.ack - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32:
+        s.isn_second = s.acked_second  # the last two are remembered
         s.acked_second = segment.ack
-        if not s.flags & ACKED_FIRST:
-            s.isn_second = s.acked_second
     track(s, segment, True)
     return 0
 
