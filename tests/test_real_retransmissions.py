@@ -1,8 +1,8 @@
 """What Linux sends again, within milliseconds, is no duplicate; what a router passes on is.
 
 Between two network namespaces SYNs, SYN-ACKs, data, the last piece of it, and FINs are lost once each. Whatever the
-kernels send is captured in the middle, before it is lost: retransmissions, duplicate ACKs, tail-loss probes. Only what is
-alike octet for octet, and sent within a millisecond, counts once: nothing tells it from what loopback shows twice.
+kernels send is captured in the middle, before it is lost: retransmissions, duplicate ACKs, tail-loss probes. Only what
+is alike octet for octet, and sent within a millisecond, counts once: nothing tells it from what loopback shows twice.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ def test_much_was_sent_again(traffic: list[tuple[int, bytes]]) -> None:
 def _told_apart_by_nothing(traffic: list[tuple[int, bytes]]) -> list[Fact]:
     """What is sent twice within a millisecond, octet for octet alike, as loopback's copies are.
 
-    These are duplicate ACKs of IPv6, and SYN-ACKs (IPv4 identification 0) of which a timer sent one and a SYN the other.
+    Duplicate ACKs of IPv6, and SYN-ACKs (IPv4 identification 0) of which a timer sent one and a SYN the other.
     """
     found = []
     latest: dict[bytes, int] = {}
