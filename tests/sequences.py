@@ -156,7 +156,7 @@ def capture(alphabet: Alphabet, sequences: Iterable[Sequence], *, interleaved: b
 
 def _ends(alphabet: Alphabet, number: int, event: Event) -> tuple[Endpoint, Endpoint]:
     first = Endpoint(struct.pack(">I", 0x0A00_0001 + number), 40_000)
-    second = first if alphabet.to_itself else Endpoint(b"\xc0\0\2\1", 40_000)
+    second = first if alphabet.to_itself else Endpoint(struct.pack(">I", 0xC000_0201 + number), 40_000)
     return (first, second) if event.from_first else (second, first)
 
 
