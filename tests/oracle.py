@@ -53,8 +53,8 @@ Where the definitions leave room, the most literal reading was taken. Those deci
     or FIN, or has SEQ = E-1, ACK = E and no payload; a later one with SEQ = ACK = E, E not 0. The first that ends at E
     and the first that then acknowledges it. From the former on all belongs to the opening, to its FIN or RST.
     What lies in the sequence range of the opening that ended last is its tail and proves nothing.
-16. ICMP: the first error that quotes a SYN of an opening, after it was captured, makes ``refused`` of what else would
-    be ``unanswered`` or ``self-syn``.
+16. ICMP: the first error that quotes a SYN of an opening, after it was captured and before the next opening of its
+    4-tuple began, makes ``refused`` of what else would be ``unanswered`` or ``self-syn``.
 17. Translated: of an opening that else would be ``unanswered`` or ``self-syn``, any SYN-ACK, or RST with ACK, from
     another endpoint to the opener that acknowledges ISN+1 up to ISN+1+payload and fits no opening of its own 4-tuple
     is an answer (of several such openings of the last one before it), the first of them decides. An ACK of the opener,
@@ -559,8 +559,9 @@ def _quoted(openings: list[_Opening], quotes: list[Quote]) -> None:
     for quote in quotes:
         for opening in reversed(openings):
             syn = opening.syns.get(quote.source, [None])[0]
-            if syn and (syn.destination, syn.seq) == (quote.destination, quote.seq) and syn.frame < quote.error.frame:
-                opening.quotes.append(quote)
+            if syn and syn.destination == quote.destination and syn.frame < quote.error.frame:
+                if syn.seq == quote.seq:
+                    opening.quotes.append(quote)
                 break
 
 
