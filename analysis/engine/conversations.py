@@ -261,12 +261,13 @@ class Conversations:
             self.expect(slot, segment, d)
             self.lend(slot, segment, d)
             flags = s.flags
+        elif s.flags & OWN and not flags & OWN:
+            self.expect(slot, segment, d)
+            flags = s.flags
         elif flags & EARLY:
             if control & ~FIN != ACK:
                 flags &= ~EARLY
             else:
-                if control & FIN:
-                    flags |= EARLY_FIN_A if segment.from_a else EARLY_FIN_B
                 s.before = self.rules[s.before * EVENTS + event]
 
         after = self.rules[phase * EVENTS + event]

@@ -55,18 +55,19 @@ def scale_in(d: Octets, at: int, size: int) -> int:
 
 def acknowledge(s: Slot, ack: int, edge: int, first: bool) -> int:
     """Note an ACK field of one end, and the right edge of the window that it offers with it."""
+    begun = not UNCROSSED_PHASES >> s.phase & 1  # before the second end's SYN, no edge is known
     if first:
         known = s.flags & ACKED_FIRST != 0
         if not known or ahead(ack, s.acked_first):
             s.acked_first = ack
-        if not known or ahead(edge, s.edge_first):
+        if not (known or begun) or ahead(edge, s.edge_first):
             s.edge_first = edge
         s.flags |= ACKED_FIRST
     else:
         known = s.flags & ACKED_SECOND != 0
         if not known or ahead(ack, s.acked_second):
             s.acked_second = ack
-        if not known or ahead(edge, s.edge_second):
+        if not (known or begun) or ahead(edge, s.edge_second):
             s.edge_second = edge
         s.flags |= ACKED_SECOND
     return 0
@@ -83,6 +84,7 @@ def begin_tracking(s: Slot, segment: Segment, d: Octets) -> int:
         s.edge_first = edge
     if segment.flags & ACK:
         return acknowledge(s, segment.ack, (segment.ack + segment.window) & LOW32, False)
+    s.another = s.acked_first if s.flags & ACKED_FIRST else segment.seq
     edge = segment.window
     edge = (edge + (s.acked_second if s.flags & ACKED_SECOND else s.isn + 1)) & LOW32
     if not s.flags & ACKED_SECOND or ahead(edge, s.edge_second):
@@ -99,8 +101,8 @@ def note_unanswered(s: Slot, segment: Segment, first: bool) -> int:
     """Note the numbers of a segment without SYN and RST, or of a SYN-ACK that fits nothing, before any answer."""
     if segment.flags & ACK:
         acknowledge(s, segment.ack, (segment.ack + segment.window) & LOW32, first)
-        if not first and (segment.ack - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32:
-            s.reach = segment.ack  # an RST with this number would refuse it
+        if not first:
+            note_refusable(s, segment.ack, False)
     if first and ahead(end_of(segment), s.next_first):
         s.next_first = end_of(segment)
     return 0
@@ -125,7 +127,22 @@ def track(s: Slot, segment: Segment, first: bool) -> int:
         else:
             s.next_second = stop
     if control & ACK:
+        if UNACKED_PHASES >> s.phase & 1:
+            note_refusable(s, segment.ack, first)
         acknowledge(s, segment.ack, (segment.ack + (segment.window << shift)) & LOW32, first)
+    return 0
+
+
+def note_refusable(s: Slot, ack: int, first: bool) -> int:
+    """Note an ACK field that acknowledges something of what the other end has sent: an RST with this number refuses it.
+
+    ``another`` is that of the first end, ``reach`` that of the second one, as long as no SYN-ACK has come.
+    """
+    if first:
+        if (ack - s.isn_second - 1) & LOW32 <= (s.next_second - s.isn_second - 1) & LOW32:
+            s.another = ack
+    elif (ack - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32:
+        s.reach = ack
     return 0
 
 
@@ -138,27 +155,28 @@ def reset_fits(s: Slot, segment: Segment, first: bool) -> bool:
             inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
             return inside and seq != s.reach
         return answers and (ack - s.isn - 1) & LOW32 <= s.syn_data
-    if UNACKED_PHASES >> s.phase & 1:  # each end is in SYN-SENT, or in SYN-RECEIVED
-        if first:
-            if answers and (ack - s.isn_second - 1) & LOW32 <= s.syn_data_second:
-                return True
-            inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
-            return inside and not (s.flags & ACKED_SECOND and seq == s.acked_second)
-        if answers and (ack - s.isn - 1) & LOW32 <= s.syn_data:
-            return True
-        inside = (seq - s.isn_second - 1) & LOW32 <= (s.next_second - s.isn_second - 1) & LOW32
-        return inside and not (s.flags & ACKED_FIRST and seq == s.acked_first)
+    if UNACKED_PHASES >> s.phase & 1 and takes_back(s, seq, first):
+        return True
     if first:
         if not s.flags & ACKED_SECOND and answers and (ack - s.isn_second - 1) & LOW32 <= s.syn_data_second:
             return True
-        if ahead(s.acked_second if s.flags & ACKED_SECOND else s.isn + 1, seq):
+        if ahead(s.isn + 1, seq) or (s.flags & ACKED_SECOND and ahead(s.acked_second, seq)):
             return False
         return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_first) or ahead(s.edge_second, seq)
     if not s.flags & ACKED_FIRST and answers and (ack - s.isn - 1) & LOW32 <= s.syn_data:
         return True
-    if ahead(s.acked_first if s.flags & ACKED_FIRST else s.isn_second + 1, seq):
+    if ahead(s.isn_second + 1, seq) or (s.flags & ACKED_FIRST and ahead(s.acked_first, seq)):
         return False
     return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_second) or ahead(s.edge_first, seq)
+
+
+def takes_back(s: Slot, seq: int, first: bool) -> bool:
+    """Whether an RST with this number takes its end's SYN back, after crossed SYNs, and refuses nothing."""
+    if first:
+        inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
+        return inside and seq != s.reach
+    inside = (seq - s.isn_second - 1) & LOW32 <= (s.next_second - s.isn_second - 1) & LOW32
+    return inside and seq != s.another
 
 
 def reset_of_itself(s: Slot, segment: Segment) -> bool:

@@ -71,8 +71,10 @@ class SelfConnects(Conversations):
         """Step the conversation of a socket with itself."""
         s = slot_at(self.slots, slot)
         ended = s.flags & ENDED != 0
-        if s.flags & EARLY and segment.flags & FIN:
-            s.flags |= FIN_A  # of an opening whose SYN may follow
+        if segment.flags & FIN and (ended or s.phase < P_SYN):
+            s.ended_at = segment.time
+            if s.flags & EARLY:
+                s.flags |= FIN_A  # of an opening whose SYN may follow
         action = with_itself(s, segment)
         s.flags |= TOUCHED
         if action == A_OPEN:
@@ -220,6 +222,7 @@ def to_opening(s: Slot, segment: Segment) -> int:
                 return A_EARLY
             action = A_PROOF
         elif (segment.ack - s.isn - 1) & LOW32 > s.syn_data:
+            track(s, segment, True)
             return A_EARLY
         elif evidence_of(s) == BY_ACK:
             s.flags &= ~EVIDENCES
