@@ -462,6 +462,10 @@ def test_packets_dropped_before_a_packet() -> None:
     data += writers.enhanced(0, ARP, options=lost[0]) + writers.enhanced(0, ARP, options=lost[1], number=1)
     assert analysed(data + writers.enhanced(0, ARP, options=lost[0])).recorded_drops == 7
     assert analysed(data + statistics(0, (IFDROP, 10))).recorded_drops == 13
+    obsolete = bytearray(writers.obsolete(0, ARP))
+    for count, drops in ((0, 5), (4, 9), (0xFFFF, 5)):
+        obsolete[10:12] = struct.pack("<H", count)
+        assert analysed(data + bytes(obsolete)).recorded_drops == drops
 
 
 def test_capture_filters_are_told_and_bounded() -> None:

@@ -307,6 +307,8 @@ class Engine:
         if kind == 6 and end - p - size > 8:
             self.interfaces.big = self.big
             self.interfaces.packet_options(d, p + ((size + 3) & ~3), end, which)
+        elif kind == 2 and 0 < self.order16(d, p - 18) < 0xFFFF:
+            self.interfaces.dropped(which, 5, self.interfaces.words[which + 5] + self.order16(d, p - 18))
         time = (
             0
             if kind == 3
