@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-CASES = ROOT / "tests" / "cases"
+CASES = ROOT / "tests" / "reported"
 #: One capture that other programs' formats can hold.
 PCAP = CASES / "rfc-v22.pcap"
 EPOCH = 1_700_000_000 * NANOSECONDS

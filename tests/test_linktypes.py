@@ -12,8 +12,9 @@ import encapsulations
 import frames
 import pytest
 import writers
+from dissected import facts
 from frames import LINKS, Link
-from oracle import facts, judge
+from oracle import judge
 from test_conversations import judgement
 
 from analysis.model import NANOSECONDS, CaptureResult, Endpoint, Flag, Options, Segment, SequenceNumber, Verdict

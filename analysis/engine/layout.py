@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..model import EVIDENCE as EVIDENCE_OF
+from ..model import Evidence
 from ..verdicts import Event, Phase
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -31,6 +33,8 @@ LONGEST_FILTER = 1024
 LAST_SECOND = 9_000_000_000
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
+#: The two sides of a translated connection send their SYNs within so many nanoseconds.
+SIDES = 20 * MILLISECOND
 
 # Places in DAMAGES.
 D_RECORD = 1
@@ -223,17 +227,20 @@ CONTROL = 0x17
 
 #: Segments that are decoded before the first of them is stepped with (compiled; one by one, interpreted).
 BATCH = 32
-#: Octets of a TCP header that a slot remembers: the longest that there is, and four more.
-HEADER = 64
+#: Sets of the search for the opening whose SYN a segment answers, each of two places.
+ORIGINS = 8192
+#: Answers of other 4-tuples, errors and links that are remembered at one time.
+MAX_ANSWERS = 65_536
 #: Places in the index, to begin with.
 LEAST = 4096
 #: How many slots ahead of the oldest the table sends for what it will have to put out.
 AHEAD = 16
 KEYS = 16
 
-LOW24 = 0xFFFFFF
+LOW16 = 0xFFFF
 LOW32 = 0xFFFFFFFF
 HALF32 = 0x80000000
+WHERE = LOW16 << 16
 LOW48 = 0xFFFFFFFFFFFF
 LOW64 = 0xFFFFFFFFFFFFFFFF
 MIX1 = 0x9E3779B97F4A7C15
@@ -258,15 +265,34 @@ ANOTHER = 1 << 12  # ``another`` holds another ISN
 OWN = 1 << 13  # the first end acknowledged a SYN that was not captured so far: isn_second has its ISN
 WIRED = 1 << 14  # its SYN came in an Ethernet frame with addresses: over a real link
 HEAD = 1 << 15  # of a part: the state depends on what came before it (see partial.py)
+LENT = 1 << 16  # a segment of another 4-tuple answered its SYN: answers.py has it ...
+LENT_RST = 1 << 17  # ... an RST ...
+LENT_ACKED = 1 << 18  # ... or a SYN-ACK that the first end has acknowledged
+UNREACHED = 1 << 19  # an ICMP error quotes its SYN: answers.py has it
+LENDER = 1 << 20  # the early SYN-ACK in here was lent to another opening
+ACKED_FIRST = 1 << 21  # acked_first holds what the first end acknowledged; both ends, where they are one
+ACKED_SECOND = 1 << 22
+UNTRACKED = 1 << 23  # segments went by that were not looked at: no RST is beyond what it knows
+LEFT_OUT = 1 << 24  # ... since a part of the capture did not log them
+PAST = 1 << 25  # isn and next_first are those of an opening that has ended: both ends are one
+CANDIDATE = 1 << 26  # ``another`` holds the end of what its own segment will acknowledge, if it is one socket
+MID_ITSELF = 1 << 27  # counted as midstream to itself: both ends are one
+EVIDENCE = 28  # two bits: on what grounds it is a self-connect, as a place in EVIDENCE
+EVIDENCES = 3 << EVIDENCE
+MID_COUNTED = 1 << 30  # counted as midstream: both ends are one
+EARLY_FIN_A = MID_ITSELF  # a FIN of A after the early SYN-ACK: there are two ends
+EARLY_FIN_B = MID_COUNTED
 FINS = 0x0C  # FIN_A | FIN_B
 EARLIES = 0x0E00  # EARLY | EARLY_FROM_A | EARLY_ACKED
 
-#: Frames remembered in the search for duplicates ...
-REMEMBERED = 65_536
-#: ... which lie less than so many frames apart; with 32 places each, next to none is crowded out.
+#: The search for duplicates: so many sets of eight packets each, a row of words for each thing that is remembered ...
+SETS = 2048
+WAYS = 8
+WORDS_OF_SET = 32
+#: ... which lie less than so many frames apart; eight places to one of them: next to none is crowded out.
 NEAR = 2048
-#: Octets of an IPv4 and a TCP header: longer packets are remembered by a hash (interpreted).
-LONGEST = 80
+#: A packet that was seen at two places: within so many nanoseconds, at most.
+ELSEWHERE = 20 * MILLISECOND
 
 #: Destinations whose refused attempts are counted ...
 DESTINATIONS = 1024
@@ -285,6 +311,19 @@ MAX_KEPT = 65_536
 #: The same for those that are kept only because their SYN was repeated, and may be crossed yet.
 MAX_RETRIED = 4_096
 
+# What a segment is to a conversation of a socket with itself (self_connects.py).
+A_NOTHING = 0  # one of the opening under way, or of the one that has ended
+A_STRAY = 1  # it belongs to no opening
+A_OPEN = 2  # a bare SYN begins an opening
+A_JOIN = 3  # the SYN of an opening that began with its SYN-ACK
+A_AGAIN = 4  # the SYN of the opening once more
+A_SYN_ACK = 5  # a SYN-ACK that acknowledges a SYN which was not captured
+A_EARLY = 6  # a SYN-ACK whose SYN may have been captured late
+A_PROOF = 7  # the first segment that acknowledges the SYN of the opening under way
+A_CANDIDATE = 8  # what the socket sent, if it is one socket
+A_STANDING = 9  # what acknowledges that
+A_RESET = 10  # an RST that ends the opening
+
 # The phases and events as plain integers, for the compiler.
 P_MIDSTREAM = int(Phase.MIDSTREAM)
 P_SYN = int(Phase.SYN)
@@ -294,6 +333,11 @@ P_CROSSED = int(Phase.CROSSED)
 P_REFUSED = int(Phase.REFUSED)
 P_SELF_SYN = int(Phase.SELF_SYN)
 P_SELF_CONNECT = int(Phase.SELF_CONNECT)
+# The evidence of a self-connect: places in EVIDENCE.
+HANDSHAKE = EVIDENCE_OF.index(Evidence.HANDSHAKE)
+BY_SYN_ACK = EVIDENCE_OF.index(Evidence.SYN_ACK)
+BY_ACK = EVIDENCE_OF.index(Evidence.ACKNOWLEDGED)
+STANDING = EVIDENCE_OF.index(Evidence.STANDING)
 E_SYN_SECOND = int(Event.SYN_SECOND)
 E_SYN_ACK_FIRST = int(Event.SYN_ACK_FIRST)
 E_SYN_ACK_SECOND = int(Event.SYN_ACK_SECOND)
@@ -319,6 +363,10 @@ CROSSED_PHASES = sum(
 )
 #: Phases before any SYN-ACK of the second end, in which its SYN still belongs to the opening (bits).
 UNCROSSED_PHASES = sum(1 << phase for phase in (Phase.SYN, Phase.SYN_BARE_ACK, Phase.SYN_ODD))
+#: Phases before any answer: one from elsewhere counts (bits).
+UNANSWERED_PHASES = 1 << Phase.SYN | 1 << Phase.SELF_SYN
+#: Phases in which the numbers of both ends are known (bits).
+TRACKED_PHASES = CROSSED_PHASES | 1 << Phase.SYN_ACKED | 1 << Phase.THREE_WAY
 
 
 class Segment:
@@ -405,11 +453,15 @@ class Slot:
     """What is remembered of one conversation, and of the opening that is under way in it.
 
     The first end is the one that sent the SYN; ``isn`` is its initial sequence number, ``isn_second`` that of the
-    other end. ``end`` is the number after the last octet that the second end sent, ``another`` the ISN of another
-    SYN-ACK of its. ``reach`` is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK
-    acknowledges and offers. ``time`` (nanoseconds) and ``frame`` are those of the first SYN, ``header`` the first
-    ``size`` octets of its TCP header, ``syn_data`` and ``syn_data_second`` the octets of data in the SYNs. ``refused``
-    attempts at the same destination came before it, the first at ``since``.
+    other end. ``next_first`` and ``next_second`` are the numbers after the last octet that each end sent, the
+    ``acked_`` fields the highest that it acknowledged, the ``edge_`` fields the right edge of the window that it
+    offered, the ``scale_`` fields the window scale option of its SYN and 1, 0 where that has none (RFC 7323).
+    Where both ends are one, the first end's fields are the socket's, and ``next_second`` is the number up to which all
+    that it sent was captured. ``another`` is the ISN of another SYN-ACK of the second end.
+    ``reach`` is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges and offers.
+    ``time`` (nanoseconds) and ``frame`` are those of the first SYN, ``header`` the first ``size`` octets of its TCP
+    header, ``syn_data`` and ``syn_data_second`` the octets of data in the SYNs. ``refused`` attempts at the same
+    destination came before it, the first at ``since``.
 
     The ``early`` fields hold a SYN-ACK that fits nothing yet, since its SYN may have been captured late: the ISN that
     it acknowledges (with the data in that SYN), its own number, its time, and ``end`` and ``reach`` as above;
@@ -418,7 +470,9 @@ class Slot:
 
     __slots__ = (
         *("a_high", "a_low", "b_high", "b_low", "a_port", "b_port", "six", "phase", "before", "size"),
-        *("flags", "retransmissions", "isn", "isn_second", "end", "reach", "another", "syn_data", "syn_data_second"),
+        *("scale_first", "scale_second"),
+        *("flags", "retransmissions", "isn", "isn_second", "next_first", "next_second", "reach", "another"),
+        *("acked_first", "acked_second", "edge_first", "edge_second", "syn_data", "syn_data_second"),
         *("early_isn", "early_seq", "early_end", "early_reach", "time", "frame", "refused", "since", "early_time"),
         "header",
     )
@@ -436,9 +490,16 @@ class Slot:
     retransmissions: int
     isn: int
     isn_second: int
-    end: int
+    next_first: int
+    next_second: int
     reach: int
     another: int
+    acked_first: int
+    acked_second: int
+    edge_first: int
+    edge_second: int
+    scale_first: int
+    scale_second: int
     syn_data: int
     syn_data_second: int
     early_isn: int
@@ -491,7 +552,11 @@ class Finished(NamedTuple):
 
     ``verdict`` is a place in VERDICTS; ``one`` and ``two`` are the packed addresses of the first and the second end.
     Of the attempts refused ``before`` it the first was at ``since``. ``omitted`` segments were left out of ``kept``.
-    ``wired`` says whether it came over a real link (known of those to itself only).
+    ``wired`` says whether it came over a real link (known of those to itself only). ``evidence`` is a place in
+    EVIDENCE, -1 for whatever is no self-connect; of a standing one the ISN is -1. Where ``answer`` is not 0, a segment
+    of another 4-tuple answered its SYN, in that frame and from the endpoint ``other`` and ``other_port``.
+    ``translated`` is the first frame of the opening on the other side of a translation, or 0; ``error`` the ICMP error
+    that refused it: frame, time, sender, type, code.
     """
 
     verdict: int
@@ -508,3 +573,9 @@ class Finished(NamedTuple):
     omitted: int
     wired: bool
     kept: list[Kept]
+    evidence: int = -1
+    answer: int = 0
+    other: bytes = b""
+    other_port: int = 0
+    translated: int = 0
+    error: tuple[int, int, bytes, int, int] | None = None

@@ -1,5 +1,5 @@
 import cython
-from .conversations cimport Conversations
+from .translations cimport AllConversations
 from .headers cimport Headers
 from .interfaces cimport Interfaces
 from .layout cimport *
@@ -9,7 +9,7 @@ cdef u64 place_of(bytes_at d, Py_ssize_t p, u64 where) noexcept nogil
 
 @cython.final
 cdef class Engine:
-    cdef public Conversations table
+    cdef public AllConversations table
     cdef tuple of_table
     cdef bint equal_only, big, host_set
     cdef u64 port, host_high, host_low

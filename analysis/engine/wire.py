@@ -14,7 +14,6 @@ from .layout import DAMAGES, REASONS
 from .protocols import accounted
 
 if not cython.compiled:
-    from .conversations import Conversations
     from .headers import Headers
     from .interfaces import Interfaces
     from .interpreted import (
@@ -65,6 +64,7 @@ if not cython.compiled:
         Cursor,
         Segment,
     )
+    from .translations import AllConversations
 
 if TYPE_CHECKING:
     from ..model import Octets
@@ -90,7 +90,7 @@ class Engine:
         self, capacity: int, collect: int, most: int, keep: int, equal_only: bool, port: int, host: bytes
     ) -> None:
         self.of_table = (capacity, collect, most, keep, not equal_only)
-        self.table = Conversations(*self.of_table)
+        self.table = AllConversations(*self.of_table)
         self.equal_only = equal_only
         self.port = port
         self.host_set = len(host) > 0
