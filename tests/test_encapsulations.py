@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-CASES = ROOT / "tests" / "cases"
+CASES = ROOT / "tests" / "reported"
 #: One capture that other programs' formats can hold.
 PCAP = CASES / "rfc-v22.pcap"
 EPOCH = 1_700_000_000 * NANOSECONDS
@@ -34,8 +34,8 @@ MILLISECOND = NANOSECONDS // 1000
 HOST = {4: b"\x0a\0\0\1", 6: b"\x20\1\x0d\xb8" + bytes(11) + b"\1"}
 
 
-def analysed(data: bytes, verdicts: Iterable[Verdict] = Verdict) -> CaptureResult:
-    analysis = Analysis("frames", collect=frozenset(verdicts))
+def analysed(data: bytes, table: int = 1 << 10) -> CaptureResult:
+    analysis = Analysis("frames", collect=frozenset(Verdict), table=table)
     analysis.feed(data)
     return analysis.finish()
 
@@ -84,7 +84,7 @@ def everything() -> tuple[bytes, list[Case], list[str]]:
 
 def test_every_one_in_every_carrier(everything: tuple[bytes, list[Case], list[str]]) -> None:
     data, _, names = everything
-    result = analysed(data)
+    result = analysed(data, 1 << 17)
     assert missed(result, names) == []
     assert (result.undecoded, result.other, result.unknown) == ({}, {}, {})
     assert (result.segments, result.duplicates) == (3 * len(names), 0)
@@ -135,7 +135,7 @@ def test_every_one_as_wireshark_reads_it(
     lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout.splitlines()
     ours = {
         segment.frame: (segment.source.port, segment.destination.port, int(segment.flags), segment.seq, segment.ack)
-        for opening in analysed(data).openings
+        for opening in analysed(data, 1 << 17).openings
         for segment in opening.segments
     }
     read = [case for case in cases for _ in case.versions]
@@ -154,6 +154,7 @@ def test_every_one_as_wireshark_reads_it(
 SINGLE = [pytest.param(case, version, id=f"{case} IPv{version}") for case in single() for version in case.versions]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("case", "version"), SINGLE)
 def test_cut_anywhere_it_is_a_segment_or_said(case: Case, version: int) -> None:
     """Whatever the snap length: the self-connect is there, or the frames are not among those that carry no TCP."""
@@ -171,6 +172,7 @@ def test_cut_anywhere_it_is_a_segment_or_said(case: Case, version: int) -> None:
             assert kept < result.needed_snaplen <= len(whole[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("case", single(), ids=str)
 def test_a_frame_with_any_octet_changed_is_accounted_for(case: Case) -> None:
     version = case.versions[0]

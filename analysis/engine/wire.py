@@ -306,7 +306,9 @@ class Engine:
         which *= WORDS_OF_INTERFACE
         if kind == 6 and end - p - size >= 8:
             self.interfaces.big = self.big
-            self.where ^= self.interfaces.packet_options(d, p + ((size + 3) & ~3), end, which) << 32
+            self.where ^= self.interfaces.packet_options(d, p + ((size + 3) & ~3), end, which) * MIX1
+        elif kind == 2 and 0 < self.order16(d, p - 18) < 0xFFFF:
+            self.interfaces.dropped(which, 5, self.interfaces.words[which + 5] + self.order16(d, p - 18))
         time = (
             0
             if kind == 3
