@@ -33,13 +33,8 @@ MODULES = {
     **dict.fromkeys(("index", "duplicates", "conversations", "wire"), FAST),
     **dict.fromkeys(
         (
-<<<<<<< HEAD
             *("answers", "destinations", "headers", "interfaces", "kept", "links"),
             *("partial", "resets", "self_connects", "translations", "tunnels"),
-=======
-            *("answers", "destinations", "headers", "interfaces", "kept", "links", "partial", "resets"),
-            *("self_connects", "translations", "tunnels"),
->>>>>>> wire13
         ),
         QUICKLY,
     ),
