@@ -47,7 +47,7 @@ Where the definitions leave room, the most literal reading was taken. Those deci
     are one, if its SYN had it (or its SYN-ACK, which has it only then). The right edge is outside.
 13. Equal ends: a SYN-ACK with ACK = SEQ+1 whose number is not that of the opening that lives, nor of the one that
     ended last, starts one: its SYN was not captured. A SYN of that number joins it: while it lives at any time, up to
-    one second (included) after the last FIN, never where a RST ended it. The opening then begins with that SYN.
+    one second (included) after a FIN, never where a RST ended it. The opening then begins with that SYN.
 14. Equal ends: a segment with ACK, without SYN and RST, whose SEQ = ACK lies from ISN+1 up to the end of the octets
     captured from there without a gap, acknowledges the SYN.
 15. Standing: among what belongs to no opening, two segments with ACK, without SYN and RST: one that ends at E by data
@@ -476,7 +476,7 @@ class _Conversation:
 
     def _syn(self, fact: Fact, live: _Opening | None, place: int) -> None:
         last = self.openings[-1] if self.openings else None
-        if last and self._joins(fact, last, self.segments[:place]):
+        if last and self._joins(fact, last):
             last.early = [other for other in last.others if other.syn_ack and other.seq == fact.seq]
             last.syns[fact.source] = [fact]
         elif live and fact.source in live.syns and live.syns[fact.source][0].seq == fact.seq:
@@ -491,14 +491,13 @@ class _Conversation:
             self.openings.append(new)
 
     @staticmethod
-    def _joins(syn: Fact, last: _Opening, before: list[Fact]) -> bool:
+    def _joins(syn: Fact, last: _Opening) -> bool:
         """Whether a SYN is that of an opening that began with its SYN-ACK (decision 13)."""
         if last.syns or last.standing or last.isn != syn.seq:
             return False
         if last.ended is None:
             return True
-        fin = [fact for fact in before if fact.flags & Flag.FIN][-1:]
-        return not last.ended.flags & Flag.RST and bool(fin) and syn.time - fin[0].time <= EARLY_WITHIN
+        return not last.ended.flags & Flag.RST and syn.time - last.ended.time <= EARLY_WITHIN
 
     def _lost_its_syn(self, fact: Fact) -> bool:
         """Whether it is a SYN-ACK to itself of which no SYN was captured (decision 13)."""
