@@ -23,6 +23,7 @@ if not cython.compiled:
     from .interpreted import (
         Duplicates,
         Index,
+        add_slot,
         octets_of,
         remember_header,
         segment_at,
@@ -493,6 +494,7 @@ class Conversations:
         if self.used < self.capacity:
             slot = self.used
             self.used += 1
+            add_slot(self.slots)
         else:
             slot = self.make_room()
         s = slot_at(self.slots, slot)

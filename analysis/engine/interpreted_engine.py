@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 _RECORD = {False: struct.Struct("<4I").unpack_from, True: struct.Struct(">4I").unpack_from}
 #: EtherType, IP version and header length; total length; fragment, TTL, protocol; both addresses and ports; the rest.
 _COMMON = struct.Struct(">12x3sxH2xI2x12sIIBBH").unpack_from
+#: Of these: both addresses, both ports.
+_ENDS = struct.Struct(">IIHH").unpack
+#: What stands for a conversation that is not known yet among the ways of the index, and the bit of one with itself.
+NEW, EQUAL_ENDS = -4, 2
 
 
 class Engine(EngineAsWritten):
-    """Reads pcap records, and the common frame (Ethernet, IPv4, TCP) of a conversation that is known, more quickly."""
+    """Reads pcap records, and the common frame (Ethernet, IPv4, TCP between two addresses), more quickly."""
 
     def read_records(self, d: Octets, i: int, end: int) -> None:
         """Read pcap records."""
@@ -54,23 +58,36 @@ class Engine(EngineAsWritten):
             return 0
         self.packets = number = self.packets + 1
         table = self.table
-        way = table.index.ways.get(there, 2)
-        if way & 2 or number < table.zone:
+        way = table.index.ways.get(there, NEW)
+        if way == NEW:
+            to_itself = there[:4] == there[4:8] and there[8:10] == there[10:]
+            odd = to_itself or self.equal_only or self.port or self.host_set
+        else:
+            odd = way & EQUAL_ENDS
+        if odd or number < table.zone:
             if self.equal_only and there[8:10] != there[10:]:
                 self.passed_over += 1
             else:
                 self.odd_frame(d, p, end, stop, link, time)
             return 0
         table.frame = number
-        packet = bytes(d[p + 14 : p + 34 + size])
+        packet = bytes(d[p + 14 : p + 34 + size])  # 80 octets at most: it is its own key
         if table.duplicates_seen.seen(packet, number, time):
             table.duplicates += 1
             return 0
         one = self.batch[0]
         one.frame, one.time, one.ip, one.at, one.size, one.data = number, time, p + 14, p + 34, size, data
-        one.seq, one.ack, one.flags, one.window, one.from_a, one.wired = seq, ack, flags, window, way & 1 != 0, False
+        one.seq, one.ack, one.flags, one.window, one.wired = seq, ack, flags, window, False
+        if way == NEW:
+            a, b, a_port, b_port = _ENDS(there)
+            one.from_a = from_a = a < b or (a == b and a_port < b_port)
+            one.a_low, one.b_low, one.a_port, one.b_port = (a, b, a_port, b_port) if from_a else (b, a, b_port, a_port)
+            one.a_high = one.b_high = one.six = 0
+            one.equal = False
+        else:
+            one.from_a = way & 1 != 0
         if table.heads:
             table.remember_packet(one, d)
         table.segments += 1
-        table.step(way >> 2, one, d)
+        table.step(table.claim(one) if way == NEW else way >> 2, one, d)
         return 0

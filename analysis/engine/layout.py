@@ -358,8 +358,11 @@ class Slot:
     header: bytes
 
     def __init__(self) -> None:
-        for name in Slot.__slots__:
-            setattr(self, name, 0)
+        self.a_high = self.a_low = self.b_high = self.b_low = self.a_port = self.b_port = self.six = 0
+        self.phase = self.before = self.size = self.flags = self.retransmissions = self.syn_data = 0
+        self.isn = self.isn_second = self.end = self.reach = self.another = self.syn_data_second = 0
+        self.early_isn = self.early_seq = self.early_end = self.early_reach = self.early_time = 0
+        self.time = self.frame = self.refused = self.since = 0
         self.header = b""
 
 
