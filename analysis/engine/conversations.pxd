@@ -35,7 +35,7 @@ cdef class Conversations:
     @cython.final
     cdef inline bint is_of(self, Slot* s, Segment* segment) noexcept nogil
     @cython.final
-    @cython.locals(s=SlotAt, control=u64, phase=u64, flags=u64, first=bint, event=u64, after=u64, answered=bint)
+    @cython.locals(s=SlotAt, control=u64, phase=u64, flags=u64, first=bint, event=u64, after=u64, answered=bint, counted=bint)
     cdef inline int step(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     @cython.locals(one=u64, two=u64, phase=u64, seq=u64, ack=u64, control=u64, beyond=u64)
@@ -52,7 +52,7 @@ cdef class Conversations:
     @cython.final
     cdef int unreachable(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil
     @cython.final
-    @cython.locals(s=SlotAt, after=u64, two=u64, acknowledged=u64, apart=u64, time=u64, joined=bint)
+    @cython.locals(s=SlotAt, flags=u64, after=u64, two=u64, acknowledged=u64, apart=u64, time=u64, joined=bint)
     cdef int open(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     @cython.locals(s=SlotAt, verdict=u64)
@@ -65,7 +65,7 @@ cdef class Conversations:
     @cython.locals(slot=u64)
     cpdef finish(self)
     @cython.final
-    @cython.locals(slot=i64, s=SlotAt)
+    @cython.locals(slot=i64, s=SlotAt, flags=u64)
     cdef i64 claim(self, Segment* segment) except -9 nogil
     @cython.locals(slot=i64, s=SlotAt, equal=u64)
     cdef i64 make_room(self) except -9 nogil

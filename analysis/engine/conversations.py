@@ -238,14 +238,15 @@ class Conversations:
             flags |= FIN_A if segment.from_a else FIN_B
             if flags & EQUAL or flags & FINS == FINS:
                 flags |= ENDED
+        counted = after != phase and self.verdict_of[after] & 0x80 != 0
+        if counted:
+            self.counts[self.verdict_of[after] & 0x7F] += 1
+            flags |= COUNTED
         s.phase = after
         s.flags = flags
-        if after != phase and self.verdict_of[after] & 0x80:
-            self.counts[self.verdict_of[after] & 0x7F] += 1
-            s.flags |= COUNTED
-            if after == P_REFUSED and self.count_refusals:
-                self.refuse(s)
-        if s.flags & KEPT or self.keep_phases >> after & 1:
+        if counted and after == P_REFUSED and self.count_refusals:
+            self.refuse(s)
+        if flags & KEPT or self.keep_phases >> after & 1:
             self.keep(slot, segment, d, first)
         if control & RST:
             self.close(slot)
@@ -366,25 +367,26 @@ class Conversations:
     def open(self, slot: int, segment: Segment, d: Octets) -> None:
         """Begin an opening with a bare SYN."""
         s = slot_at(self.slots, slot)
-        after = P_SELF_SYN if s.flags & EQUAL else P_SYN
+        flags = s.flags
+        after = P_SELF_SYN if flags & EQUAL else P_SYN
         two = 0
         acknowledged = 0
-        if s.flags & EARLY:
+        if flags & EARLY:
             time = segment.time
             apart = time - s.early_time if time > s.early_time else s.early_time - time
             acknowledged = (s.early_isn - segment.seq) & LOW32
             two = s.early_seq
             if apart <= SECOND and acknowledged <= segment.data:
-                if s.flags & EQUAL:
+                if flags & EQUAL:
                     if two == segment.seq:
                         after = P_SELF_CONNECT
-                elif segment.from_a != ((s.flags & EARLY_FROM_A) != 0):
-                    after = P_THREE_WAY if s.flags & EARLY_ACKED else P_SYN_ACKED
+                elif segment.from_a != ((flags & EARLY_FROM_A) != 0):
+                    after = P_THREE_WAY if flags & EARLY_ACKED else P_SYN_ACKED
         joined = after not in (P_SYN, P_SELF_SYN)
         if joined:
-            if s.flags & MID:
+            if flags & MID:
                 self.midstream -= 1
-                if s.flags & EQUAL:
+                if flags & EQUAL:
                     self.midstream_to_itself -= 1
             # Without the SYN-ACK that was not its own, the opening before was where it had been.
             s.phase = s.before
@@ -400,19 +402,20 @@ class Conversations:
         s.phase = after
         s.before = 0
         s.retransmissions = 0
-        s.flags &= EQUAL | TOUCHED
+        flags &= EQUAL | TOUCHED
         if not segment.from_a:
-            s.flags |= FIRST_IS_B
+            flags |= FIRST_IS_B
         if segment.wired:
-            s.flags |= WIRED
+            flags |= WIRED
         if self.verdict_of[after] & 0x80:
             self.counts[self.verdict_of[after] & 0x7F] += 1
-            s.flags |= COUNTED
+            flags |= COUNTED
+        s.flags = flags
         s.time = segment.time
         s.frame = segment.frame
         s.refused = s.since = 0
         remember_header(s, d, segment.at, segment.size)
-        if self.keep_phases and (self.keep_phases >> after & 1 or s.flags & EQUAL):
+        if self.keep_phases and (self.keep_phases >> after & 1 or flags & EQUAL):
             self.keep(slot, segment, d, True)
         if joined and s.flags & KEPT and self.kept.early_count:
             self.kept.take_early(slot)
@@ -505,15 +508,16 @@ class Conversations:
         s.a_port = segment.a_port
         s.b_port = segment.b_port
         s.six = segment.six
-        s.flags = 0
+        flags = 0
         s.phase = s.before = 0
         s.retransmissions = 0
         if self.heads:
-            s.flags = HEAD
+            flags = HEAD
             s.refused = s.since = 0
         if segment.equal:
-            s.flags |= EQUAL
+            flags |= EQUAL
             self.equals += 1
+        s.flags = flags
         self.index.enter(segment.tag, slot, s)
         return slot
 
