@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 from .commandline import Formatter, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
 from .errors import SelfconnError, UsageError
-from .inputs import STANDARD_INPUT, inputs
-from .model import Endpoint, Verdict
-from .run import MOST, Wanted, run
+from .model import MOST, Endpoint, Verdict
 from .text import printable
 from .views import FORMATS
 
@@ -22,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .inputs import Input
+    from .run import Wanted
 
 PROGRAM = "selfconn-analyze"
 
@@ -180,6 +179,9 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process, if None); return its exit status."""
     options = parser().parse_args(argv)
+    from .inputs import inputs
+    from .run import run
+
     stop = Stop()
     with stop.listening(), ending_by_pipe():
         try:
@@ -204,6 +206,9 @@ def _say(text: str) -> None:
 
 def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
     """Settle what the options ask for. Raises UsageError where that cannot be, before anything is read."""
+    from .inputs import STANDARD_INPUT
+    from .run import Wanted
+
     if options.expect and options.only and options.expect not in options.only:
         raise UsageError(f"--expect {options.expect} can never match while --only leaves it out")
     if options.rotated and (options.annotate or options.witness):
@@ -263,6 +268,8 @@ def _check_output(output: str | None, captures: Sequence[Input]) -> None:
         return
     if os.path.isdir(output) or not os.access(output, os.W_OK):
         raise UsageError(f"cannot write {output}: it is a directory, or may not be written to")
+    from .inputs import STANDARD_INPUT
+
     for name, _ in captures:
         if name != STANDARD_INPUT and os.path.exists(name) and os.path.samefile(output, name):
             raise UsageError(f"{output} is one of the captures: name another file to write to")
@@ -270,6 +277,8 @@ def _check_output(output: str | None, captures: Sequence[Input]) -> None:
 
 def _check_files(option: str, captures: Sequence[Input]) -> None:
     """Refuse what can be read only once, where *option* reads the capture again."""
+    from .inputs import STANDARD_INPUT
+
     for capture in captures:
         if capture.read_once:
             what = "standard input" if capture.name == STANDARD_INPUT else capture.name

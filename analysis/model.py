@@ -222,6 +222,9 @@ class Unreachable(NamedTuple):
         return Endpoint(self.sender, 0).address
 
 
+#: Openings of each verdict in a capture that come into the report, unless --all asks for every one.
+MOST = 1000
+
 #: The verdicts that are shown opening by opening unless the user asks otherwise.
 REMARKABLE = frozenset(
     {
