@@ -93,7 +93,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
         ("--host localhost", 2, "'localhost' is not an IP address"),
         ("--host 0.0.0.0", 2, "0.0.0.0 is not the address of one socket"),
         ("--private --port 60000 --range 50000-50007 --repro walk", 2, "never port 60000"),
-        ("--private -i nosuch", 3, "no interface 'nosuch' here; there are: any, lo"),
+        ("--private -i nosuch", 3, "there is no interface 'nosuch'; choose one of any, lo"),
         ("--private -w nowhere/x.pcapng", 3, "cannot write 'nowhere/x.pcapng'"),
         ("--private -w .", 3, "cannot write '.'"),
         ("--private -o nowhere/report", 3, "cannot write 'nowhere/report'"),
