@@ -91,7 +91,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     ("line", "status", "words"),
     [
         ("--host localhost", 2, "'localhost' is not an IP address"),
-        ("--host 0.0.0.0", 2, "0.0.0.0 is not the address of one socket"),
+        ("--host 0.0.0.0", 2, "0.0.0.0 is not a unicast address"),
         ("--private --port 60000 --range 50000-50007 --repro walk", 2, "never port 60000"),
         ("--private -i nosuch", 3, "there is no interface 'nosuch'; choose one of any, lo"),
         ("--private -w nowhere/x.pcapng", 3, "cannot write 'nowhere/x.pcapng'"),
@@ -149,7 +149,7 @@ def ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refuse(*_: object) -> None:
-    raise CannotCapture("no private network namespace: Operation not permitted") from PermissionError()
+    raise CannotCapture("cannot make a private network namespace: Operation not permitted") from PermissionError()
 
 
 @pytest.mark.usefixtures("ordinary")
