@@ -160,7 +160,7 @@ def test_without_a_namespace_it_names_the_command_that_works(
     assert cli.main() == 3
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    command = error.partition("As root it works: ")[2].strip()
+    command = error.partition("Run it as root: ")[2].strip()
     assert shlex.split(command) == ["sudo", *sys.argv]
 
 
@@ -174,7 +174,7 @@ def test_an_interface_of_the_host_s_is_not_looked_for_in_a_namespace(
     monkeypatch.setattr(session, "Recorder", no_recorder)
     monkeypatch.setattr(netns, "enter", lambda *_: pytest.fail("a namespace"))
     assert cli.main(["-i", "eth0"]) == 3
-    assert "As root it works: sudo '/opt/my tools/selfconn-capture' -i eth0" in capsys.readouterr().err
+    assert "Run it as root: sudo '/opt/my tools/selfconn-capture' -i eth0" in capsys.readouterr().err
 
 
 def test_the_sudo_line_of_a_module_names_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:

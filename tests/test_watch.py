@@ -394,7 +394,7 @@ def test_what_does_not_go_together(line: str, words: str, tmp_path: Path) -> Non
 def test_without_privilege_it_names_the_command_that_works(tmp_path: Path) -> None:
     ended = capture("--watch", "-c", "1", cwd=tmp_path)
     assert ended.returncode == 3
-    assert "As root it works: sudo " in ended.stderr
+    assert "Run it as root: sudo " in ended.stderr
     assert ended.stderr.endswith(" --watch -c 1\n")
 
 
