@@ -7,7 +7,17 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from analysis.commandline import Formatter, add_color, add_version, colored, ended_at_once, positive, say, whole
+from analysis.commandline import (
+    Failing,
+    Formatter,
+    add_color,
+    add_version,
+    colored,
+    ended_at_once,
+    positive,
+    say,
+    whole,
+)
 from analysis.errors import CannotCapture, Incomplete, SelfconnError
 from analysis.output import put
 
@@ -46,6 +56,7 @@ Exit status:
   2  wrong usage
   3  this is not Linux, or the report cannot be written
   4  not all sockets could be seen; of those that could, none is
+  70 the program failed, which is an error in it: -v, or SELFCONN_TRACEBACK in the environment, shows where
 """
 
 
@@ -93,8 +104,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process, if None); return its exit status."""
-    with ended_at_once():
-        return _run(parser().parse_args(argv))
+    with ended_at_once(), Failing(PROGRAM) as failing:
+        options = parser().parse_args(argv)
+        failing.verbose = options.verbose
+        return _run(options)
 
 
 def _run(options: argparse.Namespace) -> int:
