@@ -84,7 +84,7 @@ cdef class Conversations:
     @cython.locals(slot=u64)
     cpdef finish(self)
     @cython.final
-    @cython.locals(slot=i64, s=SlotAt)
+    @cython.locals(slot=i64, s=SlotAt, flags=u64)
     cdef i64 claim(self, Segment* segment) except -9 nogil
     @cython.locals(slot=i64, s=SlotAt, equal=u64)
     cdef i64 make_room(self) except -9 nogil

@@ -26,6 +26,7 @@ if not cython.compiled:
     from .interpreted import (
         Duplicates,
         Index,
+        add_slot,
         ahead,
         evidence_of,
         octets_of,
@@ -383,7 +384,7 @@ class Conversations:
             self.close_ended(slot)
 
     def close_ended(self, slot: int) -> int:
-        """Hand the opening in *slot* on, if FINs have ended it: nothing but its last ACK was missing."""
+        """Hand on the opening in *slot*, if FINs have ended it. Nothing after the last ACK belongs to it."""
         s = slot_at(self.slots, slot)
         if s.flags & ENDED and s.phase >= P_SYN:
             self.close(slot)
@@ -618,6 +619,7 @@ class Conversations:
         if self.used < self.capacity:
             slot = self.used
             self.used += 1
+            add_slot(self.slots)
         else:
             slot = self.make_room()
         s = slot_at(self.slots, slot)
@@ -628,15 +630,16 @@ class Conversations:
         s.a_port = segment.a_port
         s.b_port = segment.b_port
         s.six = segment.six
-        s.flags = 0
+        flags = 0
         s.phase = s.before = 0
         s.retransmissions = 0
         if self.heads:
-            s.flags = HEAD
+            flags = HEAD
             s.refused = s.since = 0
         if segment.equal:
-            s.flags |= EQUAL
+            flags |= EQUAL
             self.equals += 1
+        s.flags = flags
         self.index.enter(segment.tag, slot, s)
         return slot
 

@@ -109,6 +109,9 @@ ctypedef Destination* DestinationAt
 cdef inline Slot* slot_at(Slot* slots, i64 slot) noexcept nogil:
     return slots + slot
 
+cdef inline void add_slot(Slot* slots) noexcept nogil:
+    pass  # interpreted, the list grows
+
 cdef inline Segment* segment_at(Segment* batch, i64 place) noexcept nogil:
     return batch + place
 

@@ -519,8 +519,12 @@ class Slot:
     header: bytes
 
     def __init__(self) -> None:
-        for name in Slot.__slots__:
-            setattr(self, name, 0)
+        self.a_high = self.a_low = self.b_high = self.b_low = self.a_port = self.b_port = self.six = self.phase = 0
+        self.before = self.size = self.flags = self.retransmissions = self.isn = self.isn_second = self.next_first = 0
+        self.next_second = self.reach = self.another = self.acked_first = self.acked_second = self.edge_first = 0
+        self.edge_second = self.scale_first = self.scale_second = self.syn_data = self.syn_data_second = 0
+        self.early_isn = self.early_seq = self.early_end = self.early_reach = self.time = self.frame = 0
+        self.refused = self.since = self.early_time = 0
         self.header = b""
 
 

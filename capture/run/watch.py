@@ -54,11 +54,11 @@ _WAITING = 1000
 
 
 def run(options: Options) -> int:
-    """Watch as *options* ask for; the exit status. Raises SelfconnError where that cannot be."""
+    """Watch as *options* say; return the exit status. Raises SelfconnError where that is not possible."""
     _check(options)
     rings, kernel_states = _privileged(options)
     with rings, kernel_states:
-        from .console import Console  # noqa: PLC0415 - whatever it needs is imported without privilege
+        from .console import Console  # noqa: PLC0415 - imported after privilege was given up
 
         with signals() as signalled, Console(options) as console:
             watch = Watch(options, rings, kernel_states, console)
@@ -73,11 +73,13 @@ def run(options: Options) -> int:
 def _check(options: Options) -> None:
     """Raise UsageError where two options do not go together."""
     if options.command or options.private or options.range:
-        raise UsageError("--watch looks at what happens on this host: it runs no COMMAND, and not in --private")
+        raise UsageError("--watch watches this host, so it goes with neither COMMAND nor --private; leave that out")
     if options.format not in (None, "table", "json", "jsonl"):
-        raise UsageError(f"--watch tells as it happens: in table, json or jsonl, not in {options.format}")
+        raise UsageError(f"--watch reports line by line, not in {options.format}; use --format table, json or jsonl")
     if options.write not in (None, os.devnull) and not Path(options.write).is_dir():
-        raise UsageError(f"--watch saves many captures: -w {options.write!r} has to be a directory, or {os.devnull}")
+        raise UsageError(
+            f"--watch saves many captures, and -w {options.write!r} is not a directory; name one or {os.devnull}"
+        )
 
 
 def _privileged(options: Options) -> tuple[WatchRings, KernelStates]:
@@ -126,13 +128,13 @@ class Watch:
             f"{options.before:,} segments with SYN, FIN or RST are kept for the moment when one does."
         )
         if self._kernel_states.missing:
-            yield f"Of other users' processes only the user can be told: {self._kernel_states.missing}."
+            yield f"Of a process of another user only the user can be named: {self._kernel_states.missing}."
 
     def summary(self) -> Iterator[str]:
         """Say what it came to, and what it cost."""
         seconds, worked = time.monotonic() - self._began, time.process_time() - self._worked
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        more = f" and {self._unreported:,} more that came too fast to be told" if self._unreported else ""
+        more = f" and {self._unreported:,} more that came too fast to be reported" if self._unreported else ""
         events = (
             f", {count(self._kernel_states.lost, 'event')} of the kernel's own account lost"
             if self._kernel_states.lost
@@ -160,7 +162,7 @@ class Watch:
         for hit in self._rings.look(hold=bool(self._waiting)):
             if len(self._waiting) == _WAITING:
                 self._unreported += 1
-                self.trouble = "self-connects came too fast to be told"
+                self.trouble = "self-connects came too fast to be reported"
                 continue
             self._kernel_states.read()
             self._waiting.append(
