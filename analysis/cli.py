@@ -139,8 +139,9 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--cluster",
         metavar="ADDRESS",
-        help="have the captures read by a Dask cluster, by its scheduler's address (tcp://HOST:8786) or local; they "
-        "have to be URLs, or paths that mean the same on its machines",
+        help="have the captures read by a Dask cluster, by its scheduler's address, tls://HOST:8786, which can run any "
+        "code here (tcp://HOST:8786: and so can whoever is on the way; local: processes of this machine, as --jobs "
+        "has them); they have to be URLs, or paths that mean the same on its machines",
     )
     what.add_argument(
         "--witness",
@@ -216,6 +217,10 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
     _check_step(options, form)
     if options.witness:
         _check_files("--witness", captures)
+    if options.cluster == "local":
+        from .parallel import cores
+
+        options.cluster, options.jobs = None, options.jobs or cores()
     return Wanted(
         form=form,
         output=options.output,
