@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
-from .commandline import Formatter, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
+from .commandline import Parser, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
 from .errors import SelfconnError, UsageError
 from .inputs import STANDARD_INPUT, inputs
 from .model import Endpoint, Verdict
@@ -78,23 +79,28 @@ def _address(text: str) -> bytes:
         raise argparse.ArgumentTypeError(reason) from None
 
 
-def parser() -> argparse.ArgumentParser:
+def _cluster(text: str) -> str:
+    if text == "local" or re.fullmatch(r"[a-z]+://[^/]+:[0-9]+", text):
+        return text
+    raise argparse.ArgumentTypeError(f"'{printable(text)}' is neither local nor an address like tls://HOST:8786")
+
+
+def parser() -> Parser:
     """Make the command's parser; the manual page is made from it as well."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=PROGRAM,
         usage="%(prog)s [OPTIONS] CAPTURE...",
         description="Find TCP sockets connected to themselves, and every other kind of opening, in saved captures; "
         "rebuild the TCP states at both ends, segment by segment, by RFC 9293.",
         epilog=_EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
     )
     made.add_argument(
         "captures",
         metavar="CAPTURE",
         nargs="+",
         help="a pcap or pcapng file, compressed or not; - is standard input; a directory means the captures in it; a "
-        "URL is read from there (http, s3 ...; one that ends in / or has a * means all that fit)",
+        "URL is read from there (http, s3 ...; one that ends in / or has a * means all that fit); a word that begins "
+        "with - is an option, and refused where it is also a file's name: write ./-NAME, or -- before the files",
     )
     what = made.add_argument_group("what to look at")
     what.add_argument(
@@ -139,6 +145,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--cluster",
         metavar="ADDRESS",
+        type=_cluster,
         help="have the captures read by a Dask cluster, by its scheduler's address, tls://HOST:8786, which can run any "
         "code here (tcp://HOST:8786: and so can whoever is on the way; local: processes of this machine, as --jobs "
         "has them); they have to be URLs, or paths that mean the same on its machines",
@@ -180,7 +187,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process, if None); return its exit status."""
-    options = parser().parse_args(argv)
+    options = parser().parsed(argv)
     stop = Stop()
     with stop.listening(), ending_by_pipe():
         try:

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from analysis.commandline import Formatter, add_color, add_version, colored, ended_at_once, positive, say, whole
+from analysis.commandline import Parser, add_color, add_version, colored, ended_at_once, positive, say, whole
 from analysis.errors import CannotCapture, Incomplete, SelfconnError
 from analysis.output import put
 
@@ -52,15 +52,13 @@ Exit status:
 _positive = positive("{} is not a number above 0")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Make the parser of the command line; the manual page is made from it as well."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=PROGRAM,
         usage="%(prog)s [OPTIONS]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
     )
     add = made.add_argument_group("what to look at").add_argument
     add(
@@ -94,7 +92,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
     with ended_at_once():
-        return _run(parser().parse_args(argv))
+        return _run(parser().parsed(argv))
 
 
 def _run(options: argparse.Namespace) -> int:
