@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from .commandline import Parser, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
 from .errors import SelfconnError, UsageError
+from .formats.remote import shown
 from .inputs import STANDARD_INPUT, inputs
 from .model import Endpoint, Verdict
 from .run import MOST, Wanted, run
@@ -284,7 +285,7 @@ def _check_files(option: str, captures: Sequence[Input]) -> None:
     """Refuse what can be read only once, where *option* reads the capture again."""
     for capture in captures:
         if capture.read_once:
-            what = "standard input" if capture.name == STANDARD_INPUT else capture.name
+            what = "standard input" if capture.name == STANDARD_INPUT else shown(capture.name)
             raise UsageError(f"{option} reads the capture a second time: save {what} in a file, and name that")
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import CannotCapture, NotACapture, UsageError
+from .formats.remote import shown
 from .parallel import attempt, tell
 from .partial import merge, part, result
 from .reader import analyze_set
@@ -89,7 +90,7 @@ class Cluster:
         try:
             found: Found | None = None if future.cancelled() else future.result()
         except self._died:
-            return NotACapture(f"cannot read {path}: {RETRIES + 1} workers that read it died")
+            return NotACapture(f"cannot read {shown(path)}: {RETRIES + 1} workers that read it died")
         return found
 
     def rotated(
@@ -116,7 +117,9 @@ class Cluster:
             else:
                 found = whole and result(whole)
         except self._died as error:
-            raise NotACapture(f"cannot read {paths[0]} ...: {RETRIES + 1} workers that read a part died") from error
+            raise NotACapture(
+                f"cannot read {shown(paths[0])} ...: {RETRIES + 1} workers that read a part died"
+            ) from error
         for why, path in errors:
             refused(why, path)
         if found is None:

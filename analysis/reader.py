@@ -18,7 +18,7 @@ from .formats import pcap, pcapng
 from .formats.compression import Cut, read, unpacked
 from .formats.recognise import ENOUGH, not_a_capture, recognised
 from .formats.remote import blocks as remote_blocks
-from .formats.remote import is_remote
+from .formats.remote import is_remote, shown
 from .model import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets, Opening, Piece, Verdict
 from .segments import decode
 from .verdicts import VERDICTS, keep_from
@@ -299,7 +299,7 @@ def analyze(path: str, *, progress: Callable[[int], None] | None = None, **asked
     *progress* is called with the octets of the file as they are read. KeyboardInterrupt ends the reading and is noted
     as damage. Raises NotACapture where the file cannot be read or is no capture.
     """
-    analysis = Analysis("standard input" if path == "-" else path, **asked)
+    analysis = Analysis(_shown(path), **asked)
     read_file(analysis, path, progress)
     return analysis.finish()
 
@@ -322,7 +322,7 @@ def analyze_set(
     pieces: list[Piece] = []
     error: NotACapture | None = None
     for path in paths:
-        analysis.name = "standard input" if path == "-" else path
+        analysis.name = _shown(path)
         try:
             stopped = read_file(analysis, path, progress)
             pieces.append(analysis.next_file())
@@ -337,6 +337,10 @@ def analyze_set(
     if not pieces:
         raise error or NotACapture("no capture was named")
     return analysis.whole(pieces)
+
+
+def _shown(path: str) -> str:
+    return "standard input" if path == "-" else shown(path)
 
 
 def read_file(analysis: Analysis, path: str, progress: Callable[[int], None] | None) -> bool:
