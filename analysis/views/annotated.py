@@ -13,6 +13,8 @@ from __future__ import annotations
 import heapq
 import os
 import struct
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ..errors import Incomplete, UsageError
@@ -64,7 +66,16 @@ def _opened(output: str) -> int:
 
 
 def comments(entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:
-    """What to say of which frame, in the order of the frames: of every frame of a handshake, and of no other."""
+    """What to say of which frame, in the order of the frames: of every frame of a handshake, and of no other.
+
+    A frame may belong to the handshakes of two openings.
+    """
+    for frame, texts in groupby(_comments(entries), key=itemgetter(0)):
+        yield frame, "\n".join(text for _, text in texts)
+
+
+def _comments(entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:
+    """The comments on each opening, in the order of the frames."""
     waiting: list[tuple[int, str]] = []
     begun = ((min(segment.frame for segment in entry.opening.segments), entry) for entry in entries)
     for first, entry in sorted(begun, key=lambda item: item[0]):
