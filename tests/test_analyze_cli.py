@@ -171,7 +171,8 @@ def test_directory_means_the_captures_in_it(told, pcap, tmp_path):
     assert "notes.txt is not a capture: it is text" in err
 
 
-def test_a_bad_link_is_named_and_hides_nothing(told, pcap, tmp_path):
+@pytest.mark.usefixtures("pcap")
+def test_a_bad_link_is_named_and_hides_nothing(told, tmp_path):
     links = [tmp_path / "itself", tmp_path / "nowhere"]
     links[0].symlink_to("itself")
     links[1].symlink_to("not here")

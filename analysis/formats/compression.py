@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import Protocol
@@ -131,11 +131,7 @@ class _Packed:
     def __init__(self, head: bytes, blocks: Iterator[Octets]) -> None:
         self.octets = 0  # taken or passed over so far
         self._held, self._at = b"", 0  # a portion, and what is next in it
-        self._portions = (
-            bytes(view[start : start + PORTION])
-            for view in map(memoryview, chain((head,), blocks))
-            for start in range(0, len(view), PORTION)
-        )
+        self._portions = _portions(chain((head,), blocks))
 
     def more(self) -> bytes:
         """The next portion, none at the end."""
@@ -173,6 +169,13 @@ class _Packed:
             if rest := portion.lstrip(b"\0"):
                 self.put_back(rest)
                 return
+
+
+def _portions(blocks: Iterable[Octets]) -> Iterator[bytes]:
+    for block in blocks:
+        view = memoryview(block)
+        for start in range(0, len(view), PORTION):
+            yield bytes(view[start : start + PORTION])
 
 
 def _skippable(head: bytes) -> bool:
