@@ -188,6 +188,7 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process, if None); return its exit status."""
+    gave_up = _give_up_root()
     options = parser().parsed(argv)
     stop = Stop()
     with stop.listening(), ending_by_pipe():
@@ -201,7 +202,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             return stop.status
         for damage in outcome.damages:
             _say(damage)
+        if outcome.unread and gave_up:
+            _say(f"it gives up root before it opens anything: sudo cat FILE | {PROGRAM} -")
         return outcome.status
+
+
+def _give_up_root() -> bool:
+    """Become the user who called sudo, before anything is looked at; whether there was one."""
+    if os.geteuid() or os.environ.get("SUDO_UID", "0") == "0":
+        return False
+    from .privilege import give_up_root
+
+    return give_up_root().uid != 0
 
 
 def _say(text: str) -> None:

@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
         """
         words = sys.argv[1:] if words is None else words
         for word in words[: words.index("--") if "--" in words else None]:
-            if word.startswith("-") and os.path.lexists(word):
+            if word.startswith("-") and os.path.lexists(word.partition("/")[0]):
                 self.error(
                     f"'{word}' is an option, and there is a file of that name here: name the file ./{word}, or put -- "
                     "before the files; for the option, start the command in another directory"

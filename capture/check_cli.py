@@ -96,8 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from analysis import privilege  # noqa: PLC0415 - --help needs none of it
+
     from .check.findings import look, measured  # noqa: PLC0415 - --help needs none of it
-    from .kernel import privilege, sockets  # noqa: PLC0415 - --help needs none of it
+    from .kernel import sockets  # noqa: PLC0415 - --help needs none of it
 
     try:
         pace = measured(options.measure) if options.measure else None

@@ -26,9 +26,10 @@ from analysis.model import Endpoint
 from analysis.odds import Odds
 from analysis.views.table import Style
 from capture import check_cli
+from analysis import privilege
 from capture.check import findings, views
 from capture.check.findings import Risk
-from capture.kernel import number_lists, port_choice, privilege, sockets
+from capture.kernel import number_lists, port_choice, sockets
 from capture.kernel.port_choice import Kernel
 
 if TYPE_CHECKING:
