@@ -22,11 +22,11 @@ from alone import alone
 from conftest import ROOT
 from test_portwalk import linux
 
+from analysis import privilege
 from analysis.model import Endpoint
 from analysis.odds import Odds
 from analysis.views.table import Style
 from capture import check_cli
-from analysis import privilege
 from capture.check import findings, views
 from capture.check.findings import Risk
 from capture.kernel import number_lists, port_choice, sockets

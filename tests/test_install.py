@@ -84,13 +84,10 @@ class Place:
 
     def files(self, below: str = "") -> dict[str, str]:
         """What is there, besides the clone, and what it leads to or holds."""
-        return {
-            str(path.relative_to(self.path)): os.readlink(path)
-            if path.is_symlink()
-            else path.read_text(errors="replace")
-            for path in (self.path / below).rglob("*")
-            if not path.is_relative_to(self.clone) and (path.is_symlink() or path.is_file())
-        }
+        found = [path for path in (self.path / below).rglob("*") if not path.is_relative_to(self.clone)]
+        links = {path: str(path.readlink()) for path in found if path.is_symlink()}
+        held = {path: path.read_text(errors="replace") for path in found if path.is_file() and path not in links}
+        return {str(path.relative_to(self.path)): text for path, text in (links | held).items()}
 
 
 @pytest.fixture

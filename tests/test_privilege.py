@@ -227,10 +227,11 @@ print([number for number in range(3, 30) if call(438, parent, number, 0) >= 0]) 
 @pytest.mark.live
 @pytest.mark.usefixtures("need_private_namespace")
 def test_a_command_cannot_take_the_packet_sockets(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "capture.cli", "--private", "-q", "--format", "json", "-o", "report", "--"]
+    options = ("--private", "-q", "--format", "json", "-o", "report")
     ended = subprocess.run(
-        [*command, sys.executable, "-c", TAKES],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, "-m", "capture.cli", *options, "--", sys.executable, "-c", TAKES],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert "[]\n" in (ended.stdout, ended.stderr)
 
