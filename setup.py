@@ -30,7 +30,13 @@ FAST = ["-O3", "-g0", "--param", "max-inline-insns-single=2000"]
 #: What is compiled: what every packet passes, and then what few do, where compiling quickly is worth more.
 MODULES = {
     **dict.fromkeys(("index", "duplicates", "conversations", "wire"), FAST),
-    **{name: ["-O1", "-g0"] for name in ("destinations", "headers", "kept", "partial")},
+    **dict.fromkeys(
+        (
+            *("answers", "destinations", "headers", "kept", "links", "partial", "resets", "self_connects"),
+            *("translations", "tunnels"),
+        ),
+        ["-O1", "-g0"],
+    ),
 }
 ENGINE = Path(__file__).resolve().parent / "analysis" / "engine"
 

@@ -1,7 +1,7 @@
 """selfconn-analyze: the command."""
 
 # ruff: noqa: PLC0415 -- each run imports what it needs: --help no engine
-# ruff: noqa: PTH100, PTH110, PTH112, PTH120, PTH121 -- pathlib takes longer to import than a small capture to read
+# ruff: noqa: PTH100, PTH110, PTH112, PTH120, PTH121, PTH122 -- pathlib takes longer to import than a small capture to read
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from .commandline import Parser, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
+from .commandline import Failing, Parser, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
 from .errors import SelfconnError, UsageError
 from .formats.remote import shown
 from .inputs import STANDARD_INPUT, inputs
 from .model import Endpoint, Verdict
 from .run import MOST, Wanted, run
 from .text import printable
-from .views import FORMATS
+from .views import ENDINGS, FORMATS, ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +36,12 @@ examples:
   {PROGRAM} --expect self-connect a.pcap     exit 0 if there is one, 1 if there is none
   {PROGRAM} --all --port 6379 lo.pcapng      every opening to or from port 6379, the ordinary ones too
   {PROGRAM} --format json lo.pcapng          for programs; jsonl has a line an opening
+  {PROGRAM} -o openings.csv captures/        a row for every opening, for a spreadsheet
   {PROGRAM} --rotated ring/                  the files that tcpdump -G or dumpcap -b made: one capture
   zcat huge.pcap.gz | {PROGRAM} -            standard input (compressed files are read as they are, too)
+  tcpdump -U --immediate-mode -i lo -w - | {PROGRAM} --format jsonl -
+                                                    a line for each opening as soon as it is decided, and at its end
+  {PROGRAM} --follow lo.pcap                 a file that grows: until Ctrl-C, then the report
 
 verdicts:
   self-connect         both ends equal, and its own SYN-ACK acknowledges its own SYN
@@ -54,11 +58,13 @@ verdicts:
   odd                  SYN answered by something else
 
 exit status:
-  0  all captures were read to their end
+  0  all captures were read to their end; with --expect: something matched (what was not seen is said all the same)
   1  --expect was given, and nothing matched
   2  the command line cannot be
   3  not a capture, or not readable (the others are analysed all the same)
-  4  damaged or cut short: the part before is analysed, the byte offset is named
+  4  a capture is not complete: damaged, cut, or with frames that could not be looked into; what is known is shown,
+     and how much is not. With --expect: nothing matched in what could be seen
+  70 the program failed, which is an error in it: -v, or SELFCONN_TRACEBACK in the environment, shows where
   128 + N after signal N (INT, TERM, HUP): what was read until then is analysed and printed first
 """
 
@@ -131,6 +137,12 @@ def parser() -> Parser:
         "those of a directory are taken by name, numbers by value",
     )
     what.add_argument(
+        "--follow",
+        action="store_true",
+        help="read on as the capture grows (one file, not compressed), until Ctrl-C; a terminal is told what was found "
+        "so far; --format jsonl prints each opening when it is decided, and again when it has ended, as from a pipe",
+    )
+    what.add_argument(
         "--table",
         metavar="N",
         type=whole(16, 1 << 26, f"{{}} is not a number from 16 to {1 << 26}"),
@@ -159,14 +171,14 @@ def parser() -> Parser:
     how = made.add_argument_group("how to show it")
     how.add_argument(
         "--format",
-        choices=(*FORMATS, "parquet"),
-        help=f"table (default), {', '.join(FORMATS[1:])}, or parquet: a row for every opening, with -o",
+        choices=(*FORMATS, *ROWS),
+        help=f"table (default), {', '.join(FORMATS[1:])}; or a row for every opening: csv, or parquet with -o",
     )
     how.add_argument(
         "-o",
         "--output",
         metavar="FILE",
-        help="write there instead of to standard output; a name that ends in .parquet means --format parquet",
+        help=f"write there instead of to standard output; a name that ends in {', '.join(ENDINGS)} names the format",
     )
     how.add_argument(
         "--step", action="store_true", help="walk through the timelines with the keyboard, in the terminal"
@@ -188,8 +200,14 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process, if None); return its exit status."""
-    gave_up = _give_up_root()
-    options = parser().parsed(argv)
+    with Failing(PROGRAM) as failing:
+        gave_up = _give_up_root()
+        options = parser().parsed(argv)
+        failing.verbose = options.verbose
+        return _run(options, gave_up=gave_up)
+
+
+def _run(options: argparse.Namespace, *, gave_up: bool) -> int:
     stop = Stop()
     with stop.listening(), ending_by_pipe():
         try:
@@ -200,8 +218,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return error.status
         except KeyboardInterrupt:
             return stop.status
-        for damage in outcome.damages:
-            _say(damage)
+        for shortcoming in outcome.shortcomings:
+            _say(shortcoming)
         if outcome.unread and gave_up:
             _say(f"it gives up root before it opens anything: sudo cat FILE | {PROGRAM} -")
         return outcome.status
@@ -230,10 +248,11 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
     if options.rotated and (options.annotate or options.witness):
         raise UsageError("--annotate and --witness read a capture of one file: join them with mergecap -a for that")
     form = _form(options)
-    if options.cluster and (form == "parquet" or STANDARD_INPUT in options.captures):
-        raise UsageError("--cluster reads captures where its machines see them: no - and no parquet")
+    if options.cluster and (form in ROWS or STANDARD_INPUT in options.captures):
+        raise UsageError(f"--cluster reads captures where its machines see them: no - and no {' and no '.join(ROWS)}")
     _check_output(options.output, captures)
     _check_annotated(options, captures)
+    _check_follow(options, captures)
     _check_step(options, form)
     if options.witness:
         _check_files("--witness", captures)
@@ -259,22 +278,21 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
         table=options.table,
         jobs=options.jobs,
         cluster=options.cluster,
+        live=options.follow or any(capture.live for capture in captures),
+        follow=options.follow,
     )
 
 
 def _form(options: argparse.Namespace) -> str:
-    """The format; refuse what does not go with a file of rows."""
-    form: str | None = options.format
-    if options.output and options.output.endswith(".parquet"):
-        if form not in (None, "parquet"):
-            raise UsageError(f"-o {options.output} is a Parquet file: another --format wants another name")
-        form = "parquet"
-    if form != "parquet":
-        return form or "table"
-    if not options.output:
+    """The format, by --format or the ending of -o; refuse what does not go with a file of rows."""
+    named = ENDINGS.get(os.path.splitext(options.output or "")[1])
+    form: str = options.format or named or "table"
+    if named == "parquet" != form:
+        raise UsageError(f"-o {options.output} is a Parquet file: another --format wants another name")
+    if form == "parquet" and not options.output:
         raise UsageError("--format parquet is no text: name a file with -o")
-    if options.step or options.annotate or options.witness:
-        raise UsageError("--format parquet keeps rows, no timelines: leave out --step, --annotate and --witness")
+    if form in ROWS and (options.step or options.annotate or options.witness):
+        raise UsageError(f"--format {form} keeps rows, no timelines: leave out --step, --annotate and --witness")
     return form
 
 
@@ -297,8 +315,12 @@ def _check_files(option: str, captures: Sequence[Input]) -> None:
     """Refuse what can be read only once, where *option* reads the capture again."""
     for capture in captures:
         if capture.read_once:
-            what = "standard input" if capture.name == STANDARD_INPUT else shown(capture.name)
+            what = _spoken(capture)
             raise UsageError(f"{option} reads the capture a second time: save {what} in a file, and name that")
+
+
+def _spoken(capture: Input) -> str:
+    return "standard input" if capture.name == STANDARD_INPUT else shown(capture.name)
 
 
 def _check_annotated(options: argparse.Namespace, captures: Sequence[Input]) -> None:
@@ -310,6 +332,26 @@ def _check_annotated(options: argparse.Namespace, captures: Sequence[Input]) -> 
     if options.output and os.path.abspath(options.output) == os.path.abspath(options.annotate):
         raise UsageError("-o and --annotate name the same file")
     _check_output(options.annotate, captures)
+
+
+#: What is done after the reading, or by others, and so never with a file that is read until a signal comes.
+_NOT_FOLLOWING = ("step", "annotate", "witness", "rotated", "cluster")
+
+
+def _check_follow(options: argparse.Namespace, captures: Sequence[Input]) -> None:
+    if not options.follow:
+        return
+    for name in _NOT_FOLLOWING:
+        if getattr(options, name):
+            raise UsageError(f"--follow reads on until a signal ends it: leave out --{name}")
+    if len(captures) != 1:
+        raise UsageError(f"--follow reads on in one file that grows: name one, not {len(captures)}")
+    if captures[0].read_once:
+        raise UsageError(f"--follow reads on in a file, which {_spoken(captures[0])} is not; a pipe needs no option")
+    from .formats.compression import kind_of
+
+    if kind := kind_of(captures[0].name):
+        raise UsageError(f"--follow reads no compressed file: {captures[0].name} is compressed with {kind}")
 
 
 def _check_step(options: argparse.Namespace, form: str) -> None:

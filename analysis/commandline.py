@@ -20,6 +20,7 @@ from .text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from types import TracebackType
 
     #: What signal.signal() takes.
     Handler = Callable[[int, Any], Any] | int | None
@@ -130,6 +131,49 @@ def say(program: str, text: str) -> None:
     """Write a message to standard error, if there is one; *text* may hold anything, it is made safe to show."""
     if sys.stderr:
         sys.stderr.write(f"{program}: {printable(text)}\n")
+
+
+#: The exit status where the program itself fails: EX_SOFTWARE of sysexits(3), which no result of a command has.
+FAILED = os.EX_SOFTWARE
+
+#: In the environment: show where the program failed.
+TRACEBACK = "SELFCONN_TRACEBACK"
+
+
+class Failing:
+    """What runs in this context ends by exit status FAILED where an error comes out of it that nobody expected.
+
+    What it is is said in a line; where it happened, too, where ``verbose`` is set meanwhile or TRACEBACK is in the
+    environment.
+    """
+
+    def __init__(self, program: str) -> None:
+        self.program = program
+        self.verbose = False
+
+    def __enter__(self) -> Failing:
+        """Itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Say what failed, and raise SystemExit."""
+        if not isinstance(error, Exception):
+            return  # none, or one that ends programs
+        if isinstance(error, MemoryError):
+            say(self.program, "out of memory: the system has no more for this process, and the result is lost")
+        else:
+            what = f"{type(error).__name__}: {error}".removesuffix(": ")
+            say(self.program, f"failed, which is an error in the program, please report it: {what}")
+        if self.verbose or os.environ.get(TRACEBACK):
+            import traceback  # noqa: PLC0415 - it takes a while
+
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                say(self.program, line)
+        elif not isinstance(error, MemoryError):
+            say(self.program, f"-v shows where it failed ({TRACEBACK}=1 in the environment does, too)")
+        raise SystemExit(FAILED)
 
 
 def status_after(number: int) -> int:

@@ -1,12 +1,13 @@
 """From what the user names (files, directories, patterns, URLs, - for standard input) to captures, in order."""
 
 # ruff: noqa: PLC0415 -- most runs name files, and need none of it
-# ruff: noqa: PTH112, PTH110, PTH113 -- pathlib takes longer to import than a small capture to read
+# ruff: noqa: PTH112, PTH110, PTH116 -- pathlib takes longer to import than a small capture to read
 
 from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import NotACapture
@@ -27,8 +28,16 @@ class Input(NamedTuple):
     @property
     def read_once(self) -> bool:
         """Whether it is something that can be read only once, or only from elsewhere: no file."""
-        name = self.name
-        return name == STANDARD_INPUT or is_remote(name) or (os.path.exists(name) and not os.path.isfile(name))
+        return self.name == STANDARD_INPUT or is_remote(self.name) or self.live
+
+    @property
+    def live(self) -> bool:
+        """Whether it is read as it comes, out of a pipe or the like."""
+        try:
+            there = os.stat(0 if self.name == STANDARD_INPUT else self.name)
+        except (OSError, ValueError):  # it is not there, or a URL: whoever reads it will say so
+            return False
+        return not stat.S_ISREG(there.st_mode) and not stat.S_ISDIR(there.st_mode)
 
 
 def inputs(given: Sequence[str], *, rotated: bool) -> Iterator[Input]:

@@ -26,3 +26,8 @@ def mapping(octets: int) -> mmap.mmap:
     with contextlib.suppress(OSError):
         made.madvise(mmap.MADV_HUGEPAGE)
     return made
+
+
+def sparse(octets: int) -> mmap.mmap:
+    """Map so many octets of which few are ever written to, here and there."""
+    return mmap.mmap(-1, octets, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)

@@ -17,6 +17,7 @@ from .errors import Incomplete, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import TextIO
 
 #: O_NONBLOCK: the open() of a FIFO without a reader fails instead of waiting for one.
 _FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -37,8 +38,9 @@ _ESCAPE = "backslashreplace"
 _STANDARD_OUTPUT = "standard output"
 
 
-def write(pieces: Iterable[str], path: str | None) -> None:
-    """Write text to the file *path* (see opened()) or, where that is None, to standard output.
+@contextmanager
+def streaming(path: str | None) -> Iterator[TextIO]:
+    """A stream of text to the file *path* (see opened()) or, where that is None, to standard output.
 
     Raises UsageError where there is no standard output, Incomplete where writing fails, and BrokenPipeError where
     nobody reads standard output any more.
@@ -46,15 +48,21 @@ def write(pieces: Iterable[str], path: str | None) -> None:
     if path is not None:
         # pathlib takes longer to import than a small capture to read
         with writing(path), open(opened(path), "w", encoding="utf-8", errors=_ESCAPE) as stream:
-            stream.writelines(pieces)
+            yield stream
     elif sys.stdout is None:
         raise UsageError("standard output is closed: name a file with -o")
     else:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors=_ESCAPE)
         with writing(_STANDARD_OUTPUT):
-            sys.stdout.writelines(pieces)
+            yield sys.stdout
             sys.stdout.flush()
+
+
+def write(pieces: Iterable[str], path: str | None) -> None:
+    """Write text as streaming() has it."""
+    with streaming(path) as stream:
+        stream.writelines(pieces)
 
 
 @contextmanager

@@ -567,7 +567,7 @@ def _ranges(path: str, jobs: int) -> list[_Task]:
     with open(path, "rb") as file:
         head = file.read(pcap.LENGTH + pcap.RECORD)
         header = pcap.file_header(head) if len(head) == pcap.LENGTH + pcap.RECORD else None
-        if header is None or header.record != pcap.RECORD:
+        if header is None or header.record != pcap.RECORD or header.lengths:
             return []
         record = pcap.record_header(header.order)
         day = record.unpack(head[pcap.LENGTH :])[0]

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .engine import NEAR, WALK
-from .engine.layout import FIRST_IS_B, KEPT
+from .engine.layout import FIRST_IS_B, KEPT, MAX_FILTERS
 from .engine.partial import PartialConversations, destination, key_of
 from .model import Refusals
 from .reader import Analysis, read_file
@@ -51,15 +51,20 @@ class Part:
     packets: int = 0
     segments: int = 0
     duplicates: int = 0
+    translated: int = 0
     unsure: bool = False
     counts: tuple[int, ...] = ()
     reasons: tuple[int, ...] = ()
-    unknown_links: dict[int, int] = field(default_factory=dict)
+    accounted: dict[int, int] = field(default_factory=dict)
+    recorded_drops: int = -1
+    filters: list[str] = field(default_factory=list)
+    cut_to_itself: int = 0
+    needed_snaplen: int = 0
     finished: list[Finished] = field(default_factory=list)
     finished_at: list[int] = field(default_factory=list)
     log: list[Logged] = field(default_factory=list)
     tails: list[Tail] = field(default_factory=list)
-    ring: list[tuple[int, int, bytes]] = field(default_factory=list)
+    ring: list[Logged] = field(default_factory=list)
     refusals: dict[Key, Refusals] = field(default_factory=dict)
 
 
@@ -144,15 +149,20 @@ def exported(analysis: Analysis, asked: Asked, pieces: list[Piece]) -> Part:
         packets=engine.packets,
         segments=engine.segments,
         duplicates=table.duplicates,
+        translated=table.answers.translated,
         unsure=bool(table.unsure),
         counts=tuple(table.counted),
         reasons=tuple(engine.reasons),
-        unknown_links=dict(engine.unknown_links),
+        accounted=engine.accounted,
+        recorded_drops=engine.recorded_drops,
+        filters=list(engine.filters),
+        cut_to_itself=engine.cut_to_itself,
+        needed_snaplen=engine.needed_snaplen,
         finished=list(table.finished),
         finished_at=list(table.finished_at),
         log=list(table.log),
         tails=tails,
-        ring=sorted(entry for entry in table.ring.values() if engine.packets - entry[0] < NEAR),
+        ring=sorted(entry for entry in table.ring.values() if engine.packets - entry.frame < NEAR),
         refusals=dict(table.refusals),
     )
 
@@ -173,12 +183,11 @@ def absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop 
         if since:
             since += base
             refused += refused_before(destination(opening), since)
-        kept = _shifted(opening.kept, base) or []
-        table.finished.append(opening._replace(frame=opening.frame + base, refused=refused, since=since, kept=kept))
+        table.finished.append(_shifted_opening(opening, base)._replace(refused=refused, since=since))
         table.finished_at.append(at + base)
-    for number, time, octets in following.ring:
-        if number >= NEAR:
-            table.take_packet(base + number, time, octets)
+    for packet in following.ring:
+        if packet.frame >= NEAR:
+            table.take_packet(packet, base)
     for key, more in following.refusals.items():
         known = table.refusals.setdefault(key, Refusals())
         known.count += more.count
@@ -188,13 +197,19 @@ def absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop 
     engine.packets += following.packets
     engine.passed_over += following.segments
     table.duplicates += following.duplicates
+    table.answers.translated += following.translated
     table.unsure = table.unsure or following.unsure
     for place, count in enumerate(following.counts):
         table.counted[place] += count
     for place, count in enumerate(following.reasons):
         engine.reasons[place] += count
-    for link, count in following.unknown_links.items():
-        engine.unknown_links[link] = engine.unknown_links.get(link, 0) + count
+    for kind, count in following.accounted.items():
+        engine.add_accounted(kind, count)
+    if following.recorded_drops >= 0:
+        engine.recorded_drops = max(engine.recorded_drops, 0) + following.recorded_drops
+    engine.filters = sorted({*engine.filters, *following.filters})[:MAX_FILTERS]
+    engine.cut_to_itself += following.cut_to_itself
+    engine.needed_snaplen = max(engine.needed_snaplen, following.needed_snaplen)
     analysis.format = following.format
 
 
@@ -208,7 +223,25 @@ def _shifted_tail(tail: Tail, base: int, refused_before: _Refused) -> Tail:
             key = key_of(state.b_high, state.b_low, state.b_port, state.six)
         since = state.since + base
         state = state._replace(since=since, refused=state.refused + refused_before(key, since))
-    return tail._replace(state=state, kept=_shifted(tail.kept, base), early=_shifted(tail.early, base))
+    return tail._replace(
+        state=state,
+        kept=_shifted(tail.kept, base),
+        early=_shifted(tail.early, base),
+        lent=tail.lent and (tail.lent[0] + base, *tail.lent[1:]),
+        error=tail.error and (tail.error[0] + base, *tail.error[1:]),
+        link=tail.link and tail.link + base,
+    )
+
+
+def _shifted_opening(one: Finished, base: int) -> Finished:
+    """An opening with its frames counted from the beginning of the capture."""
+    return one._replace(
+        frame=one.frame + base,
+        kept=_shifted(one.kept, base) or [],
+        answer=one.answer and one.answer + base,
+        translated=one.translated and one.translated + base,
+        error=one.error and (one.error[0] + base, *one.error[1:]),
+    )
 
 
 class _Refused:

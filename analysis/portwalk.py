@@ -102,8 +102,8 @@ class Walk:
 
     @property
     def seconds(self) -> float:
-        """From the first attempt to the last."""
-        return (self.attempts.last - self.attempts.first) / NANOSECONDS
+        """From the first attempt to the last; 0 where the capture's clock went back meanwhile."""
+        return (self.attempts.took or 0) / NANOSECONDS
 
     @property
     def rate(self) -> float | None:
@@ -271,7 +271,7 @@ def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
     candidates = len([one for one in range(extent[0], extent[1] + 1) if parity in (None, one % 2)])
     odds = Odds(0.0)
     if extent[0] <= port <= extent[1] and parity in (None, port % 2):
-        every = (attempts.last - attempts.first) / NANOSECONDS / (attempts.count - 1)
+        every = (attempts.took or 0) / NANOSECONDS / (attempts.count - 1)
         odds = (selection or RANDOM).odds({1: candidates}, every=every)
     return Walk(
         attempts=attempts,

@@ -16,10 +16,24 @@ from .engine import REASONS, Engine, Finished
 from .errors import NotACapture
 from .formats import pcap, pcapng
 from .formats.compression import Cut, read, unpacked
+from .formats.live import arriving
 from .formats.recognise import ENOUGH, not_a_capture, recognised
 from .formats.remote import blocks as remote_blocks
 from .formats.remote import is_remote, shown
-from .model import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Octets, Opening, Piece, Verdict
+from .model import (
+    EVIDENCE,
+    REMARKABLE,
+    Attempts,
+    CaptureResult,
+    Damage,
+    Endpoint,
+    Octets,
+    Opening,
+    Piece,
+    Unreachable,
+    Verdict,
+)
+from .progress import Progress
 from .segments import decode
 from .verdicts import VERDICTS, keep_from
 
@@ -44,7 +58,8 @@ class Asked(TypedDict, total=False):
     ``most`` of each; ``only`` the verdicts to count (all, where empty); ``table`` bounds the conversations remembered
     at one time; ``host`` (packed address) and ``port`` restrict the analysis to openings with such an end. With
     ``each`` the openings are not collected: as one ends, it is called with the capture's name and the opening (of an
-    unremarkable one, no more than its SYN).
+    unremarkable one, no more than its SYN). Where it has a method ``decided``, that is called likewise before, when the
+    verdict of an opening has become certain, with the segments so far; then the segments of all are kept.
     """
 
     collect: Collection[Verdict]
@@ -58,7 +73,7 @@ class Asked(TypedDict, total=False):
 
 def equal_ends(only: Collection[Verdict]) -> bool:
     """Whether it takes no more than the segments whose two endpoints are equal to tell these verdicts."""
-    return bool(only) and frozenset(only) <= {Verdict.SELF_CONNECT, Verdict.SELF_SYN}
+    return bool(only) and frozenset(only) == {Verdict.SELF_CONNECT}
 
 
 class Analysis:
@@ -84,16 +99,19 @@ class Analysis:
         wanted = frozenset(collect) & self.only if only else frozenset(collect)
         self._wanted = wanted
         self._each = each
+        self._decided: Each | None = getattr(each, "decided", None)
         self._gone = 0  # openings that it was called with
         self.engine = Engine(
             max(table, 16),
             sum(1 << VERDICTS.index(verdict) for verdict in wanted),
             most,
-            keep_from(wanted & REMARKABLE if each else wanted),
+            keep_from(wanted & REMARKABLE if each and not self._decided else wanted),
             equal_ends(only),
             port,
             host,
         )
+        if self._decided:
+            self.engine.table.announce = True
         self.format = "pcap"  # of the last file
         self._before = 0  # packets in the files before this one
         self._begin_file()
@@ -103,6 +121,13 @@ class Analysis:
         """How many openings have which verdict so far; the undecided ones are not counted yet."""
         counts = self.engine.table.counted
         return {verdict: counts[place] for place, verdict in enumerate(VERDICTS)}
+
+    @property
+    def so_far(self) -> str:
+        """What was found so far, in a line: packets, decided openings, and the unusual ones of each kind."""
+        counts = self.verdicts
+        unusual = "".join(f", {verdict}: {n:,}" for verdict, n in counts.items() if n and verdict in REMARKABLE)
+        return f"packets: {self.packets:,}, openings: {sum(counts.values()):,}{unusual}"
 
     @property
     def packets(self) -> int:
@@ -168,7 +193,7 @@ class Analysis:
             self._need = pcapng.SMALLEST
             return
         self.format = "pcap"
-        self.engine.begin_pcap(header.order == "big", header.record, header.scale, header.link)
+        self.engine.begin_pcap(header.order == "big", header.record, header.scale, header.link, header.lengths)
         self._read = self.engine.pcap
         self._need = header.record
         self._offset = pcap.LENGTH
@@ -185,8 +210,12 @@ class Analysis:
             self._damage = Damage(self._offset, self.engine.damage)
 
     def _hand_on(self) -> None:
+        if self._decided:
+            for one in _taken(self.engine.table.decided):
+                if VERDICTS[one.verdict] in self._wanted:
+                    self._decided(self.name, _opening(one))
         if self._each:
-            finished, self.engine.table.finished = self.engine.table.finished, []
+            finished = _taken(self.engine.table.finished)
             self._gone += len(finished)
             for one in finished:
                 self._each(self.name, _opening(one))
@@ -227,10 +256,6 @@ class Analysis:
         table = engine.table
         self._hand_on()
         undecoded = {reason: engine.reasons[place] for place, reason in enumerate(REASONS) if engine.reasons[place]}
-        undecoded |= {
-            f"link type {link} is not supported" if link >= 0 else "other link types are not supported": n
-            for link, n in sorted(engine.unknown_links.items(), key=lambda item: (item[0] < 0, item[0]))
-        }
         openings = [_opening(finished) for finished in table.finished]
         openings.sort(key=lambda opening: opening.first_frame)
         return CaptureResult(
@@ -245,6 +270,7 @@ class Analysis:
             midstream=table.midstream,
             midstream_to_itself=table.midstream_to_itself,
             evicted=table.evicted,
+            translated=table.answers.translated,
             other=dict(engine.other),
             unknown=dict(engine.unknown),
             recorded_drops=engine.recorded_drops if engine.recorded_drops >= 0 else None,
@@ -271,6 +297,13 @@ class Analysis:
         )
 
 
+def _taken(items: list[Finished]) -> list[Finished]:
+    """Take all items from a list."""
+    taken = items[:]
+    items.clear()
+    return taken
+
+
 def _opening(one: Finished) -> Opening:
     """The engine's opening in our words."""
     source, destination = Endpoint(one.one, one.one_port), Endpoint(one.two, one.two_port)
@@ -278,7 +311,7 @@ def _opening(one: Finished) -> Opening:
         verdict=VERDICTS[one.verdict],
         source=source,
         destination=destination,
-        isn=one.isn,
+        isn=None if one.isn < 0 else one.isn,
         first_frame=one.frame,
         time=one.time,
         segments=[
@@ -290,6 +323,11 @@ def _opening(one: Finished) -> Opening:
         over_a_link=one.wired,
         refused_before=one.refused,
         refused_since=one.since if one.refused else None,
+        evidence=None if one.evidence < 0 else EVIDENCE[one.evidence],
+        answered_by=Endpoint(one.other, one.other_port) if one.answer else None,
+        answered_in=one.answer or None,
+        translated_with=one.translated or None,
+        refused_by=Unreachable(*one.error) if one.error else None,
     )
 
 
@@ -343,26 +381,45 @@ def _shown(path: str) -> str:
     return "standard input" if path == "-" else shown(path)
 
 
-def read_file(analysis: Analysis, path: str, progress: Callable[[int], None] | None) -> bool:
-    """Feed *analysis* with the file at *path*; say whether KeyboardInterrupt ended that."""
+def read_file(
+    analysis: Analysis,
+    path: str,
+    progress: Callable[[int], None] | None,
+    octets: Generator[Octets, None, None] | None = None,
+) -> bool:
+    """Feed *analysis* with the file at *path*; say whether KeyboardInterrupt ended that.
+
+    *octets* are those of the file, where they are to be had in another way than at once and to the end.
+    """
     name = analysis.name
-    before = analysis.packets
+    if isinstance(progress, Progress):
+        progress.so_far = lambda: analysis.so_far
     try:
-        with contextlib.closing(_blocks(path, name)) as blocks:
-            for block in unpacked(name, _watched(blocks, progress) if progress else blocks):
+        with contextlib.closing(octets or _blocks(path, name)) as blocks:
+            for block in _readable(analysis, unpacked(name, _watched(blocks, progress) if progress else blocks)):
                 analysis.feed(block)
                 if analysis.damaged:
                     break
-    except OSError as error:
-        if analysis.packets == before:
-            raise NotACapture(f"cannot read {name}: {error.strerror}") from error
-        analysis.damage(f"reading failed: {error.strerror}")
-    except Cut as cut:
-        analysis.damage(str(cut))
     except KeyboardInterrupt:
         analysis.damage("interrupted")
         return True
     return False
+
+
+def _readable(analysis: Analysis, blocks: Iterator[Octets]) -> Iterator[Octets]:
+    """The blocks as far as they can be read; what ends them early is noted.
+
+    What goes wrong while they are worked on (a row that cannot be written, say) is another matter.
+    """
+    before = analysis.packets
+    try:
+        yield from blocks
+    except OSError as error:
+        if analysis.packets == before:
+            raise NotACapture(f"cannot read {analysis.name}: {error.strerror}") from error
+        analysis.damage(f"reading failed: {error.strerror}")
+    except Cut as cut:
+        analysis.damage(str(cut))
 
 
 def _blocks(path: str, name: str) -> Generator[Octets, None, None]:
@@ -378,7 +435,7 @@ def _blocks(path: str, name: str) -> Generator[Octets, None, None]:
         status = os.fstat(fd)
         if stat.S_ISDIR(status.st_mode):
             raise NotACapture(f"cannot read {name}: it is a directory")
-        yield from read(fd, status.st_size if stat.S_ISREG(status.st_mode) else None)
+        yield from read(fd, status.st_size) if stat.S_ISREG(status.st_mode) else arriving(fd)
     finally:
         os.close(fd)
 

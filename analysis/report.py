@@ -35,13 +35,15 @@ class Entry(NamedTuple):
         frames = set(replayed.handshake)
         last = max((segment.time for segment in replayed.segments if segment.frame in frames), default=0)
         duration = last - self.opening.time
-        return Account(replayed, notes(replayed), duration if len(frames) > 1 and duration > 0 else None)
+        unknown = self.opening.isn is None or len(frames) < 2 or replayed.clock_went_back
+        return Account(replayed, notes(replayed), None if unknown or duration <= 0 else duration)
 
 
 class Account(NamedTuple):
     """What became of an opening.
 
-    ``duration`` is in nanoseconds, from the first SYN to the last frame of the handshake; None for a SYN alone.
+    ``duration`` is in nanoseconds, from the first SYN to the last frame of the handshake; None for a SYN alone,
+    and for a connection that stood before the capture began.
     """
 
     replay: Replay
@@ -86,7 +88,7 @@ class Report:
 
     ``captures`` is for add() alone to lengthen; a Shelf that is to hold thousands of captures is made with a bound.
     ``live`` and ``kernel`` are the sections that a live capture adds; ``witness`` is what Wireshark says of the same
-    frames, None where it was not asked.
+    frames, None where it was not asked. ``packets``, ``verdicts`` and ``other`` are those of all captures together.
     """
 
     captures: Shelf = field(default_factory=Shelf)
@@ -95,6 +97,7 @@ class Report:
     witness: Evidence | None = None
     packets: int = 0
     verdicts: Counter[Verdict] = field(default_factory=Counter)
+    other: Counter[str] = field(default_factory=Counter)
     _ends: list[int] = field(default_factory=list)
 
     @property
@@ -107,6 +110,7 @@ class Report:
         self.captures.append(result, walks)
         self.packets += result.packets
         self.verdicts.update(result.verdicts)
+        self.other.update(result.other)
         self._ends.append(len(self.entries) + len(result.openings))
 
     def count(self, verdict: Verdict) -> int:

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import NotACapture
 from .model import REMARKABLE, Verdict
+from .views import ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
+    from typing import TextIO
 
     from .commandline import Stop
     from .inputs import Input
-    from .model import CaptureResult, Damage, Opening
+    from .model import CaptureResult, Damage
     from .parallel import Found
     from .progress import Progress
     from .reader import Asked, Each
@@ -36,7 +38,7 @@ MOST = 1000
 class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
     """What a run is to do: the options of the command line, settled (see there)."""
 
-    form: str  # of the report: one of views.FORMATS, or parquet
+    form: str  # one of views.FORMATS or ROWS
     output: str | None = None
     color: bool = False
     quiet: bool = False
@@ -53,11 +55,18 @@ class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
     table: int | None = None
     jobs: int | None = None
     cluster: str | None = None
+    live: bool = False  # some of the captures are read as they come
+    follow: bool = False
 
     @property
     def rows(self) -> bool:
         """Whether a row is written for each opening, and no report."""
-        return self.form == "parquet"
+        return self.form in ROWS
+
+    @property
+    def lines(self) -> bool:
+        """Whether a line is written for each opening when it is decided and when it has ended, and then the report."""
+        return self.live and self.form == "jsonl"
 
     @property
     def collect(self) -> Collection[Verdict]:
@@ -84,19 +93,24 @@ class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
 class Outcome(NamedTuple):
     """What became of a run.
 
-    ``unread``: something was no capture or could not be read. ``damages``: where captures break off, a sentence each.
-    ``missed``: nothing had the verdict that was expected. ``signalled``: the exit status after a signal, 0 without.
+    ``unread``: something was no capture or could not be read. ``shortcomings``: what was not seen of which capture, a
+    sentence each. ``matched``: whether something had the verdict that was expected, None where none was.
+    ``signalled``: the exit status after a signal, 0 without.
     """
 
     unread: bool = False
-    damages: tuple[str, ...] = ()
-    missed: bool = False
+    shortcomings: tuple[str, ...] = ()
+    matched: bool | None = None
     signalled: int = 0
 
     @property
     def status(self) -> int:
-        """The exit status."""
-        return self.signalled or (3 if self.unread else 4 if self.damages else 1 if self.missed else 0)
+        """The exit status. Where what was expected is there, what else was not seen does not matter."""
+        if self.signalled or self.unread:
+            return self.signalled or 3
+        if self.matched:
+            return 0
+        return 4 if self.shortcomings else 0 if self.matched is None else 1
 
 
 class Refusal(NamedTuple):
@@ -123,11 +137,11 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
 
         tshark = Tshark()
     unread = False
-    damages: list[str] = []
+    shortcomings: list[str] = []
     whole: CaptureResult | None = None
     with closing(Shelf(ROOM)) as shelf:
         made = Report(shelf)
-        with _rows(wanted) as each, suppress(KeyboardInterrupt):
+        with _at_once(wanted, made) as each, suppress(KeyboardInterrupt):
             for found in (_rotated if wanted.rotated else _separate)(wanted, captures, each, stop):
                 if isinstance(found, Refusal):
                     unread |= not found.passed_over
@@ -137,16 +151,16 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
                 if wanted.annotate:
                     whole = result
                 made.add(_shown(result, wanted), walks)  # what there is when a signal comes is kept
-                damages += _damages(result)
+                shortcomings += _shortcomings(result)
         if tshark:
             with suppress(KeyboardInterrupt):
                 unread |= not _question(tshark, made, say)
         if shelf:
             _show(made, wanted, stop)
-        missed = wanted.expect is not None and not made.count(wanted.expect)
+        matched = None if wanted.expect is None else made.count(wanted.expect) > 0
     if whole and not stop:
         _annotate(whole, wanted, say)
-    return Outcome(signalled=stop.status) if stop else Outcome(unread, tuple(damages), missed)
+    return Outcome(signalled=stop.status) if stop else Outcome(unread, tuple(shortcomings), matched)
 
 
 def _tell(refusal: Refusal, wanted: Wanted, say: Say) -> None:
@@ -154,10 +168,17 @@ def _tell(refusal: Refusal, wanted: Wanted, say: Say) -> None:
         say(refusal.why)
 
 
-def _damages(result: CaptureResult) -> Iterator[str]:
-    """Say where a capture, or the files that it was cut into, break off."""
-    if result.damage:
-        yield f"{result.name} {_early(result.damage)}; the part before is analysed"
+def _shortcomings(result: CaptureResult) -> Iterator[str]:
+    """Say where a capture, or the files that it was cut into, break off, and what else of it was not seen."""
+    if result.complete:
+        return
+    from .views.phrases import unseen
+
+    reasons = [f"{_early(result.damage)}; the part before is analysed"] if result.damage else []
+    if others := "; ".join(unseen(result)):
+        reasons.append(f"is not complete: {others}")
+    if reasons:
+        yield f"{result.name} {', and '.join(reasons)}"
     for part in result.parts:
         if part.damage:
             yield f"{part.name} {_early(part.damage)}; what comes after it is a gap"
@@ -195,6 +216,10 @@ def _read(names: Sequence[str], wanted: Wanted, each: Each | None, progress: Pro
     from .views import preparing
 
     asked, finish = wanted.asked(each), preparing(wanted.form, **manner(wanted))
+    if wanted.follow:
+        from .streaming import follow
+
+        return iter([follow(names[0], asked, progress, finish)])
     if wanted.cluster:
         from .cluster import Cluster
 
@@ -262,12 +287,13 @@ def _refusal(error: NotACapture, capture: Input) -> Refusal:
 @contextmanager
 def _progress(wanted: Wanted, captures: Sequence[Input]) -> Iterator[Progress | None]:
     """A bar, where somebody may look at it."""
-    if wanted.quiet or not sys.stderr or not sys.stderr.isatty():
+    rows = (wanted.lines or wanted.rows) and not wanted.output  # where they come out on a terminal, they say enough
+    if wanted.quiet or not sys.stderr or not sys.stderr.isatty() or (rows and sys.stdout and sys.stdout.isatty()):
         yield None
         return
     from .progress import Progress
 
-    with closing(Progress([one.name for one in captures])) as progress:
+    with closing(Progress([one.name for one in captures], live=wanted.live)) as progress:
         yield progress
 
 
@@ -280,10 +306,16 @@ def manner(wanted: Wanted) -> dict[str, bool]:
 
 
 @contextmanager
-def _rows(wanted: Wanted) -> Iterator[Callable[[str, Opening], None] | None]:
-    """What writes a row for each opening, where that is asked for."""
-    if not wanted.rows:
+def _at_once(wanted: Wanted, report: Report) -> Iterator[Each | None]:
+    """What writes a row for each opening as it ends, or a line, where that is asked for."""
+    if not (wanted.rows or wanted.lines):
         yield None
+        return
+    if wanted.lines or wanted.form == "csv":
+        from .output import streaming
+
+        with streaming(wanted.output) as stream:
+            yield from _written(stream, wanted, report)
         return
     from .output import writing
     from .views.parquet import Rows
@@ -291,6 +323,20 @@ def _rows(wanted: Wanted) -> Iterator[Callable[[str, Opening], None] | None]:
     assert wanted.output  # noqa: S101 - for the type checker
     with writing(wanted.output), Rows(wanted.output) as rows:
         yield rows.add
+
+
+def _written(stream: TextIO, wanted: Wanted, report: Report) -> Iterator[Each]:
+    """What writes to *stream*; it is over when the next one is asked for."""
+    if wanted.form == "csv":
+        from .views.csv import Rows
+
+        yield Rows(stream, at_once=wanted.live).add
+        return
+    from .streaming import Lines
+
+    lines = Lines(stream, report)
+    yield lines
+    lines.close()
 
 
 def _shown(result: CaptureResult, wanted: Wanted) -> CaptureResult:
@@ -304,7 +350,7 @@ def _shown(result: CaptureResult, wanted: Wanted) -> CaptureResult:
 
 def _show(report: Report, wanted: Wanted, stop: Stop) -> None:
     """Show the report as it was asked for."""
-    if wanted.rows:
+    if wanted.rows or wanted.lines:
         return  # they are written
     if not wanted.step:
         from .output import write

@@ -64,6 +64,10 @@ class Event(enum.StrEnum):
     #: Data or an ACK that says nothing about SYN or FIN.
     RECEIVE_ACK = "receive ACK"
     RECEIVE_FIN = "receive FIN"
+    #: The other end's FIN, sent again.
+    RECEIVE_FIN_AGAIN = "receive FIN again"
+    #: Without ACK, SYN and RST: of an earlier protocol, or made up.
+    RECEIVE_NO_ACK = "receive segment without ACK"
     #: Nothing but sequence numbers that the socket has already, or that lie beyond its window.
     RECEIVE_UNACCEPTABLE = "receive unacceptable segment"
     #: A SYN with another sequence number than the one the socket knows.
@@ -131,9 +135,11 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.LISTEN, _E.SEND_SYN): Row(_S.SYN_SENT, "SYN", "3.10.1", "active open of a listening socket"),
     (_S.LISTEN, _E.ANSWER_RST): Row(_S.LISTEN, "RST", "3.10.7.2", "refuses an ACK that fits no connection"),
     (_S.LISTEN, _E.RECEIVE_SYN): Row(_S.SYN_RECEIVED, "SYN-ACK", "3.10.7.2", "{whose} SYN reaches a listening socket"),
-    (_S.LISTEN, _E.RECEIVE_BAD_ACK): Row(_S.LISTEN, "RST", "3.10.7.2", "an ACK that fits no connection"),
-    (_S.LISTEN, _E.RECEIVE_ACK): Row(_S.LISTEN, "", "3.10.7.2", "neither SYN nor ACK: dropped"),
-    (_S.LISTEN, _E.RECEIVE_FIN): Row(_S.LISTEN, "", "3.10.7.2", "a FIN that fits no connection: dropped"),
+    **{
+        (_S.LISTEN, event): Row(_S.LISTEN, "RST", "3.10.7.2", "an ACK that fits no connection: answered by a RST")
+        for event in (_E.RECEIVE_BAD_ACK, _E.RECEIVE_ACK, _E.RECEIVE_FIN)
+    },
+    (_S.LISTEN, _E.RECEIVE_NO_ACK): Row(_S.LISTEN, "", "3.10.7.2", "neither SYN nor ACK: dropped"),
     (_S.LISTEN, _E.RECEIVE_RST): Row(_S.LISTEN, "", "3.10.7.2", "a RST that fits no connection: ignored"),
     (_S.LISTEN, _E.RECEIVE_BAD_RST): Row(_S.LISTEN, "", "3.10.7.2", "a RST that fits no connection: ignored"),
     # -- SYN-SENT
@@ -146,6 +152,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.SYN_SENT, _E.RECEIVE_SYN_ACK): Row(_S.ESTABLISHED, "ACK", "3.10.7.3", "its SYN is acknowledged"),
     (_S.SYN_SENT, _E.RECEIVE_ACK_OF_SYN): Row(_S.SYN_SENT, "", "3.10.7.3", "an ACK without SYN opens nothing: dropped"),
     (_S.SYN_SENT, _E.RECEIVE_ACK): Row(_S.SYN_SENT, "", "3.10.7.3", "neither SYN nor RST: dropped"),
+    (_S.SYN_SENT, _E.RECEIVE_NO_ACK): Row(_S.SYN_SENT, "", "3.10.7.3", "neither SYN nor RST: dropped"),
     (_S.SYN_SENT, _E.RECEIVE_FIN): Row(_S.SYN_SENT, "", "3.10.7.4", "a FIN before any SYN cannot be checked: dropped"),
     (_S.SYN_SENT, _E.RECEIVE_BAD_ACK): Row(_S.SYN_SENT, "RST", "3.10.7.3", "acknowledges what was never sent"),
     (_S.SYN_SENT, _E.RECEIVE_RST): Row(_S.CLOSED, "", "3.10.7.3", "connection refused"),
@@ -160,14 +167,13 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.SYN_RECEIVED, _E.SEND_RST): Row(_S.CLOSED, "RST", "3.10.5", "aborts"),
     (_S.SYN_RECEIVED, _E.ANSWER_RST): Row(_S.SYN_RECEIVED, "RST", "3.10.7.4", "refuses an ACK of what it never sent"),
     (_S.SYN_RECEIVED, _E.RETRANSMIT): Row(_S.SYN_RECEIVED, "SYN-ACK", "3.8.1", "sent again: no answer in time"),
-    # Figure 7, line 6. Its SYN lies left of the window, so 3.10.7.4 to the letter would answer by an ACK alone, and
-    # that ACK would do what the SYN-ACK could not; appendix A.2 owns that self-connects and simultaneous opens
-    # stumble there. Linux takes the ACK part since 6.11; before, it was established by the next ACK.
+    # Figure 7, line 6. CONTRADICTION below says which systems do otherwise: to them it is unacceptable.
     (_S.SYN_RECEIVED, _E.RECEIVE_SYN_ACK): Row(
         _S.ESTABLISHED, "ACK", "3.5", "{whose} SYN-ACK acknowledges its SYN: open (figure 7)", inferred=True
     ),
     (_S.SYN_RECEIVED, _E.RECEIVE_ACK_OF_SYN): Row(_S.ESTABLISHED, "", "3.10.7.4", "its SYN is acknowledged: open"),
     (_S.SYN_RECEIVED, _E.RECEIVE_ACK): Row(_S.SYN_RECEIVED, "", "3.10.7.4", "does not acknowledge its SYN: dropped"),
+    (_S.SYN_RECEIVED, _E.RECEIVE_NO_ACK): Row(_S.SYN_RECEIVED, "", "3.10.7.4", "without ACK: dropped"),
     (_S.SYN_RECEIVED, _E.RECEIVE_FIN): Row(_S.CLOSE_WAIT, "ACK", "3.10.7.4", "{whose} FIN: no more data will come"),
     (_S.SYN_RECEIVED, _E.RECEIVE_UNACCEPTABLE): Row(
         _S.SYN_RECEIVED, "ACK", "3.10.7.4", "outside its window: answered by an ACK"
@@ -186,14 +192,33 @@ TABLE: dict[tuple[State, Event], Row] = {
         for state in SYNCHRONIZED
         for event, to, sent, section, reason in (
             (_E.SEND_ACK, None, "ACK", "3.10.7.4", "acknowledges"),
-            (_E.SEND_RST, _S.CLOSED, "RST", "3.10.5", "aborts: nothing is left, not even TIME-WAIT"),
             (_E.RECEIVE_ACK, None, "", "3.10.7.4", "nothing here for the machine"),
+            (_E.RECEIVE_NO_ACK, None, "", "3.10.7.4", "without ACK: dropped"),
             (_E.RECEIVE_UNACCEPTABLE, None, "ACK", "3.10.7.4", "outside its window: answered by an ACK"),
             (_E.RECEIVE_OTHER_SYN, None, "ACK", "3.10.7.4", "another SYN: answered by a challenge ACK"),
             (_E.RECEIVE_RST, _S.CLOSED, "", "3.10.7.4", "connection reset"),
             (_E.RECEIVE_BAD_RST, None, "", "3.10.7.4", "a RST that does not fit: not obeyed"),
         )
     },
+    **{
+        (state, _E.SEND_RST): Row(_S.CLOSED, "RST", "3.10.5", "aborts: nothing is left, not even TIME-WAIT")
+        for state in (_S.ESTABLISHED, _S.FIN_WAIT_1, _S.FIN_WAIT_2, _S.CLOSE_WAIT)
+    },
+    # An abort sends nothing here (3.10.5), so it is no abort.
+    **{
+        (state, _E.SEND_RST): Row(
+            _S.CLOSED, "RST", "3.10.7.1", "no socket is left that could answer otherwise", inferred=True
+        )
+        for state in (_S.CLOSING, _S.LAST_ACK, _S.TIME_WAIT)
+    },
+    # -- where the other end's FIN has come already
+    **{
+        (state, _E.RECEIVE_FIN_AGAIN): Row(state, "ACK", "3.10.7.4", "the FIN that it has had: answered by an ACK")
+        for state in (_S.CLOSE_WAIT, _S.CLOSING, _S.LAST_ACK)
+    },
+    (_S.TIME_WAIT, _E.RECEIVE_FIN_AGAIN): Row(
+        _S.TIME_WAIT, "ACK", "3.10.7.4", "{whose} FIN again: answered by an ACK, 2 MSL start anew"
+    ),
     # -- where there may be something to send again
     **{
         (state, _E.RETRANSMIT): Row(state, "", "3.8.1", "sent again: lost, late, or a probe")
@@ -219,8 +244,7 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.CLOSING, _E.RECEIVE_FIN): Row(_S.CLOSING, "", "3.10.7.4", "has had a FIN: remains"),
     (_S.LAST_ACK, _E.RECEIVE_ACK_OF_FIN): Row(_S.CLOSED, "", "3.10.7.4", "its FIN is acknowledged: done"),
     (_S.LAST_ACK, _E.RECEIVE_FIN): Row(_S.LAST_ACK, "", "3.10.7.4", "has had a FIN: remains"),
-    (_S.TIME_WAIT, _E.RECEIVE_FIN): Row(_S.TIME_WAIT, "ACK", "3.10.7.4", "a FIN again: 2 MSL start anew"),
-    (_S.TIME_WAIT, _E.RECEIVE_UNACCEPTABLE): Row(_S.TIME_WAIT, "ACK", "3.10.7.4", "a FIN again: 2 MSL start anew"),
+    (_S.TIME_WAIT, _E.RECEIVE_FIN): Row(_S.TIME_WAIT, "ACK", "3.10.7.4", "another FIN: 2 MSL start anew"),
     (_S.TIME_WAIT, _E.TIME_WAIT_TIMEOUT): Row(_S.CLOSED, "", "3.10.8", "2 MSL have passed", inferred=True),
 }
 
@@ -229,7 +253,7 @@ ABSENT: dict[tuple[State, Event], str] = {
     (
         _S.CLOSED,
         _E.SEND_EARLY_ACK,
-    ): "an ACK from no connection in this capture: from an older one, as a challenge ACK is",
+    ): "an ACK before any SYN: of an older connection between these ends (one that stands, or waits in TIME-WAIT)",
     (_S.CLOSED, _E.SEND_SYN_ACK): "a SYN-ACK that acknowledges no captured SYN",
     (_S.SYN_SENT, _E.SEND_SYN_ACK): "a SYN-ACK that acknowledges no captured SYN",
     **{
@@ -265,6 +289,22 @@ def mermaid() -> str:
     return "\n".join(lines)
 
 
+#: Why a SYN-ACK in SYN-RECEIVED opens one system's socket and not another's.
+CONTRADICTION = """\
+## Where RFC 9293 contradicts itself
+
+The SYN-ACK of a simultaneous open, and so that of a self-connect, repeats a SYN that its receiver has had. In figure 7
+(3.5) it opens the socket. By 3.10.7.4 it cannot: its sequence number is RCV.NXT - 1, left of the window, so it is
+dropped and answered by an ACK; whoever receives *that* ACK in SYN-RECEIVED is ESTABLISHED. In a self-connect it is the
+same socket, one segment later.
+
+Linux has done as 3.10.7.4 says since it sends challenge ACKs (commit 0c24604b68fc, Linux 3.6), and does as figure 7
+says since 6.11, 6.10.10 and 6.1.110 (commit 23e89e8ee7be). An ACK follows the SYN-ACK in both cases. Where SACK is on,
+D-SACK in it says that the SYN-ACK was used, its absence that it was dropped; where SACK is off nothing tells the two
+apart, and figure 7 is followed here.
+"""
+
+
 def document() -> str:
     """docs/states.md: the diagram and the table, in full."""
     lines = [
@@ -287,7 +327,7 @@ def document() -> str:
                 to = f"{row.to}, or {row.passive} after a passive open" if row.passive else row.to
                 reason = row.reason.format(whose="a")
                 lines.append(f"| {state} | {event} | {to} | {row.sent} | {row.section} | {reason} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", CONTRADICTION])
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ What fits, and what an opening is, follows the counting rules of docs/verdicts.m
 from __future__ import annotations
 
 import enum
+import re
 from functools import cache
 
 from .model import REMARKABLE, Verdict
@@ -161,7 +162,7 @@ def keep_from(collect: frozenset[Verdict]) -> int:
 
 #: What each verdict means, in a line.
 MEANING = {
-    Verdict.SELF_CONNECT: "both ends equal, and its own SYN-ACK acknowledges its own SYN",
+    Verdict.SELF_CONNECT: "both ends equal, and it acknowledges itself what it sent; on what grounds: below",
     Verdict.SELF_SYN: "both ends equal, never acknowledged (LAND-like, or cut off); notes say what speaks for which",
     Verdict.SIMULTANEOUS_OPEN: "crossed SYNs, a SYN-ACK from each end",
     Verdict.ONE_SIDED_CROSSING: "crossed SYNs, a SYN-ACK from one end only: a split handshake, or a simultaneous open "
@@ -170,7 +171,7 @@ MEANING = {
     Verdict.CROSSED_UNANSWERED: "crossed SYNs, no SYN-ACK",
     Verdict.THREE_WAY: "SYN, SYN-ACK, ACK that fit each other",
     Verdict.HALF_OPEN: "SYN, SYN-ACK, but no ACK that fits (reset, lost or wrong)",
-    Verdict.REFUSED: "SYN, RST from the other end, no SYN-ACK",
+    Verdict.REFUSED: "SYN, RST from the other end, no SYN-ACK; or an ICMP error, and nothing else",
     Verdict.ABORTED: "SYN, RST from its own end",
     Verdict.UNANSWERED: "SYN, nothing from the other end",
     Verdict.ODD: "SYN answered by something else",
@@ -190,25 +191,73 @@ end sent that SYN, its *second* end is the other one; where both are equal, ther
 
 - The same SYN again (same end, same sequence number) before the opening has ended is a
   retransmission. A SYN from the other end before any SYN-ACK that fits belongs to the same opening:
-  the SYNs crossed. Any other bare SYN, or any bare SYN after RST or after both FINs (one FIN where
-  both ends are one socket), starts a new opening.
+  the SYNs crossed. Any other bare SYN, or any bare SYN after a RST that ended the opening or after
+  both FINs (one FIN where both ends are one socket), starts a new opening.
 - A SYN-ACK *fits* where its ACK field acknowledges the other end's SYN, and perhaps the data in it
   (RFC 7413); after crossed SYNs it must repeat its own SYN's sequence number (RFC 9293 3.5, figure
   7). One that does not fit is something else.
 - The third ACK *fits* where the second end would take it (RFC 9293 3.10.7.4): it begins inside the
   window that the SYN-ACK offered, and acknowledges the SYN-ACK and at most what the second end has
   sent. It may carry data or FIN.
-- RST, from either end and whatever its numbers, ends an opening.
 - A SYN-ACK that was captured up to a second before the SYN that it fits still belongs to it.
 - A frame whose IP packet was captured already, octet for octet, a millisecond and less than 2,048
-  frames ago is a *duplicate*: it counts once. Loopback hands every packet to a capture twice.
+  frames ago is a *duplicate*: it counts once. Loopback hands every packet to a capture twice. So is
+  a packet that was captured at another place within 20 ms (same addresses, ports, TCP header and
+  payload length, but another TTL, hardware address, interface, direction or encapsulation, and not
+  two different IPv4 identifications): a router hands it on.
 - Conversations whose SYN is not in the capture are counted as *midstream*, once each; those with
-  equal endpoints also as *midstream to itself*: connected to themselves before the capture began.
+  equal endpoints that prove nothing also as *midstream to itself*.
 - The conversations remembered at one time are bounded (`--table`). When the table is full the
   oldest one goes that had no packet since it was last looked at; an opening that is not decided by
   then is counted under the verdict it has, and as *evicted*. One with equal endpoints stays, while
   such are fewer than half of the table.
 - Not segments: TCP headers quoted inside ICMP errors, and fragments after the first.
+
+## On what grounds a self-connect is one
+
+- `handshake`: SYN and SYN-ACK.
+- `syn-ack`: its SYN-ACK to itself. The SYN was not captured.
+- `acknowledged`: its SYN, and a segment without RST whose sequence number and ACK field are both ISN+1
+  (plus own octets). The SYN-ACK was not captured.
+- `standing`: neither was captured, but a segment that ends at a number E (data, a FIN, a keep-alive
+  from E-1), and a later one whose sequence number and ACK field are both E.
+
+One segment repeated proves nothing, nor does a RST, nor do numbers that are 0. A single stray
+segment with equal ends, as anybody can make one, is no proof. Where the address is not one of
+loopback's the report says that all of it could have been forged. A *standing* one began before the
+first of the two segments; when, the capture does not say.
+
+## Which RST ends an opening
+
+RFC 9293 (3.10.7.3, 3.10.7.4) asks the socket that receives the RST. A capture shows neither its state
+nor its window, and may lack packets, so:
+
+- In SYN-SENT (no SYN-ACK that fits was captured, nor another proof of a self-connect) a RST ends the
+  opening if it acknowledges the SYN of the end that it goes to: ACK field in (ISN, ISN+1+data]. It does,
+  too, if it comes from an end that sent a SYN (it aborts) and its sequence number lies in [ISN+1, the
+  next number of that end], unless it equals an ACK field that the other end sent before: it refuses
+  that segment then (RFC 9293 3.5, figure 9), and the opening goes on.
+- Later a RST ends the opening, unless it is provably outside of what its receiver can accept: before
+  the receiver's highest ACK, or behind both the sender's next number and every window that the
+  receiver offered. Windows in SYNs are not scaled, others only if both SYNs had the option; the right
+  edge itself is outside. A receiver that has acknowledged nothing expects the sender's ISN+1, or is in
+  SYN-SENT still: a RST that acknowledges its SYN ends the opening, too.
+- Where octets are missing that were sent or acknowledged, nothing is provably behind: the RST ends the
+  opening; the timeline calls it inferred, and a note says so.
+- Where both ends are equal they are one socket, the RST's sender and its receiver.
+
+What ends nothing is a finding in the timeline, which follows the same rule (analysis/resets.py).
+
+## Answers from elsewhere
+
+- *Translated addresses* (REDIRECT, DNAT). A SYN-ACK or RST from another endpoint to the same client
+  endpoint, with an ACK field in [ISN+1, ISN+1+data], answers the SYN where nothing in its own
+  conversation does; a segment that fits an opening of its own conversation is never lent. Where both
+  sides of the translation are in the capture there are two openings, both counted, linked with each
+  other.
+- *ICMP*. An error "destination unreachable" (type 3 but code 4, ICMPv6 type 1) that quotes the SYN
+  ends nothing: the same SYN may be sent again. If nothing else answers the opening is refused, and the
+  report names type, code and sender.
 
 ## The rules
 
@@ -237,10 +286,10 @@ def document() -> str:
 
 
 def _named(one: Phase | Event) -> str:
-    name = one.name.replace("_", " ").lower()
-    for word in ("syn", "ack", "rst"):
-        name = name.replace(word, word.upper())
-    name = name.replace("SYN ACK", "SYN-ACK")
+    name = re.sub(
+        r"\b(SYN|ACK|RST)(?=\b|ED)|\w", lambda found: found[1] or found[0].lower(), one.name.replace("_", " ")
+    )
+    name = name.replace("SYN ACK", "SYN-ACK").replace("ACKED", "ACKed")
     return f"**{name}**" if one in DECIDED and isinstance(one, Phase) else name
 
 

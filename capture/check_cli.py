@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from analysis.commandline import Parser, add_color, add_version, colored, ended_at_once, positive, say, whole
+from analysis.commandline import Failing, Parser, add_color, add_version, colored, ended_at_once, positive, say, whole
 from analysis.errors import CannotCapture, Incomplete, SelfconnError
 from analysis.output import put
 
@@ -46,6 +46,7 @@ Exit status:
   2  wrong usage
   3  this is not Linux, or the report cannot be written
   4  not all sockets could be seen; of those that could, none is
+  70 the program failed, which is an error in it: -v, or SELFCONN_TRACEBACK in the environment, shows where
 """
 
 
@@ -91,8 +92,10 @@ def parser() -> Parser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit status."""
-    with ended_at_once():
-        return _run(parser().parsed(argv))
+    with ended_at_once(), Failing(PROGRAM) as failing:
+        options = parser().parsed(argv)
+        failing.verbose = options.verbose
+        return _run(options)
 
 
 def _run(options: argparse.Namespace) -> int:

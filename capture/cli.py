@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from analysis.commandline import Parser, add_color, add_version, ended_at_once, positive, say, whole
+from analysis.commandline import Failing, Parser, add_color, add_version, ended_at_once, positive, say, whole
 from analysis.errors import SelfconnError
 from analysis.views import FORMATS
 
@@ -38,6 +38,7 @@ Exit status:
   2  wrong usage
   3  cannot capture; the message names the command that would
   4  packets were lost or the file is not whole; what there is, is kept and shown
+  70 the program failed, which is an error in it: -v, or SELFCONN_TRACEBACK in the environment, shows where
 """
 
 
@@ -129,9 +130,10 @@ def parser() -> Parser:
 def main(argv: list[str] | None = None) -> int:
     """Run the command; the exit status."""
     _fill_the_first_three()
-    with ended_at_once():
+    with ended_at_once(), Failing("selfconn-capture") as failing:
         words = sys.argv[1:] if argv is None else argv
         arguments = _arguments(words)
+        failing.verbose = arguments["verbose"]
         from .run import session  # noqa: PLC0415 - --help needs none of it
         from .run.run_context import Options  # noqa: PLC0415 - nor of this
 

@@ -8,9 +8,14 @@
     +.001  B > A  S.  B      ack A+6                                   time: seconds, or + since the line before
     +.001  A > B  .   A+6    ack B+1
     +.00001 again 3                  the very bytes of packet 3
-    +.1    B > A  unreachable 1      an ICMP error that quotes packet 1
+    +.1    B > A  unreachable 1      an ICMP error (port unreachable) that quotes packet 1
+    +.0001 moved 1                   packet 1 behind a router: one hop less to live
     = three-way A 1                  an opening: verdict, who sent the first SYN, in which packet
     = refused A 7 again 2            ... with two SYN retransmissions
+    = self-connect A 1 by syn-ack    ... on that evidence (handshake where not said)
+    = three-way A 1 from C           ... answered by C, an address was translated
+    = three-way A 1 with 2           ... translated with the opening of packet 2
+    = refused A 1 error 2            ... by the ICMP error in packet 2
     = midstream 1 duplicates 1       counts; 0 where not said
 
 Flags: S SYN, F FIN, R RST, P PSH, . ACK, U URG, E ECE, W CWR, - none. Numbers: a name, a figure, a name +- a figure.
@@ -26,9 +31,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import frames
-from oracle import Fact, Ruling
+from oracle import Fact, Quote, Ruling, fact
 
-from analysis.model import NANOSECONDS, Endpoint, Flag, SequenceNumber, Verdict
+from analysis.model import NANOSECONDS, Endpoint, Evidence, Flag, SequenceNumber, Unreachable, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +57,7 @@ _ENDPOINT = re.compile(r"(?P<name>\w+)\s+(?P<address>[0-9a-f.:\[\]]+):(?P<port>\
 _LET = re.compile(r"let\s+(?P<name>\w+)\s+(?P<value>\d+)$")
 _TIME = r"(?P<time>\+?[\d.]+)\s+"
 _AGAIN = re.compile(_TIME + r"again\s+(?P<packet>\d+)$")
+_MOVED = re.compile(_TIME + r"moved\s+(?P<packet>\d+)$")
 _ENDS = r"(?P<source>\w+)\s*>\s*(?P<destination>\w+)\s+"
 _QUOTE = re.compile(_TIME + _ENDS + r"unreachable\s+(?P<packet>\d+)$")
 _SEGMENT = re.compile(
@@ -61,7 +67,10 @@ _SEGMENT = re.compile(
     + r"(\s+ack\s+(?P<ack>[\w+-]+))?(\s+win\s+(?P<win>\d+))?(\s+len\s+(?P<len>\d+))?(\s+id\s+(?P<id>\d+))?"
     + r"(\s*<(?P<options>[^>]*)>)?$"
 )
-_OPENING = re.compile(r"=\s*(?P<verdict>[a-z-]+)\s+(?P<source>\w+)\s+(?P<frame>\d+)(\s+again\s+(?P<again>\d+))?$")
+_OPENING = re.compile(
+    r"=\s*(?P<verdict>[a-z-]+)\s+(?P<source>\w+)\s+(?P<frame>\d+)(\s+again\s+(?P<again>\d+))?"
+    r"(\s+by\s+(?P<by>[a-z-]+))?(\s+from\s+(?P<from>\w+))?(\s+with\s+(?P<with>\d+))?(\s+error\s+(?P<error>\d+))?$"
+)
 _COUNTS = re.compile(r"=(\s*(midstream|duplicates)\s+\d+)+$")
 
 
@@ -76,8 +85,9 @@ class Conversation:
     numbers: dict[str, int] = field(default_factory=dict)
     #: Time in nanoseconds and IP packet, in capture order; frame n is packets[n - 1].
     packets: list[tuple[int, bytes]] = field(default_factory=list)
-    #: The TCP segments among them.
+    #: The TCP segments among them, and the ICMP errors.
     facts: list[Fact] = field(default_factory=list)
+    quotes: list[Quote] = field(default_factory=list)
     #: Frame to the states of endpoints after it.
     states: dict[int, dict[str, str]] = field(default_factory=dict)
     openings: list[Ruling] = field(default_factory=list)
@@ -86,6 +96,16 @@ class Conversation:
 
     def __str__(self) -> str:
         return f"{self.file}: {self.title}"
+
+    def seen(self) -> list[Fact | Quote]:
+        """What the oracle is to be told, in capture order."""
+        return [*self.facts, *self.quotes]
+
+    def add(self, time: int, packet: bytes) -> None:
+        """Take in a packet."""
+        self.packets.append((time, packet))
+        if packet[9 if packet[0] >> 4 == 4 else 6] == frames.TCP:
+            self.facts.append(fact(len(self.packets), time, packet))
 
 
 class BadLineError(Exception):
@@ -120,31 +140,55 @@ def parse(name: str, text: str) -> Iterator[Conversation]:
 
 def _read(conversation: Conversation, line: str) -> None:
     line, _, states = (part.strip() for part in line.partition("|"))
-    if match := _ENDPOINT.match(line):
-        end = Endpoint.parse(match["address"].strip("[]"), int(match["port"]))
-        conversation.endpoints[match["name"]] = end
-        conversation.numbers[match["name"]] = int(match["isn"] or 0)
-    elif match := _LET.match(line):
-        conversation.numbers[match["name"]] = int(match["value"])
-    elif match := _OPENING.match(line):
-        conversation.openings.append(_ruling(conversation, match))
-    elif _COUNTS.match(line):
-        for word, count in re.findall(r"(\w+)\s+(\d+)", line):
-            setattr(conversation, word, int(count))
-    elif match := _AGAIN.match(line):
-        _repeat(conversation, _time(conversation, match), int(match["packet"]))
-    elif match := _QUOTE.match(line):
-        quoted = conversation.packets[int(match["packet"]) - 1][1]
-        source, destination = (conversation.endpoints[match[end]] for end in ("source", "destination"))
-        message = frames.unreachable(source.packed, destination.packed, quoted)
-        conversation.packets.append((_time(conversation, match), message))
-    elif match := _SEGMENT.match(line):
-        _segment(conversation, match)
+    for pattern, take in _LINES:
+        if match := pattern.match(line):
+            take(conversation, match)
+            break
     else:
         raise ValueError("not in the language")
     if states:
         pairs = states.split()
         conversation.states[len(conversation.packets)] = dict(zip(pairs[::2], pairs[1::2], strict=True))
+
+
+def _endpoint(conversation: Conversation, match: re.Match[str]) -> None:
+    end = Endpoint.parse(match["address"].strip("[]"), int(match["port"]))
+    conversation.endpoints[match["name"]] = end
+    conversation.numbers[match["name"]] = int(match["isn"] or 0)
+
+
+def _let(conversation: Conversation, match: re.Match[str]) -> None:
+    conversation.numbers[match["name"]] = int(match["value"])
+
+
+def _opening(conversation: Conversation, match: re.Match[str]) -> None:
+    conversation.openings.append(_ruling(conversation, match))
+
+
+def _counts(conversation: Conversation, match: re.Match[str]) -> None:
+    for word, count in re.findall(r"(\w+)\s+(\d+)", match[0]):
+        setattr(conversation, word, int(count))
+
+
+def _again(conversation: Conversation, match: re.Match[str]) -> None:
+    conversation.add(_time(conversation, match), conversation.packets[int(match["packet"]) - 1][1])
+
+
+def _moved(conversation: Conversation, match: re.Match[str]) -> None:
+    copied = bytearray(conversation.packets[int(match["packet"]) - 1][1])
+    copied[8 if copied[0] >> 4 == 4 else 7] -= 1
+    conversation.add(_time(conversation, match), bytes(copied))
+
+
+def _quote(conversation: Conversation, match: re.Match[str]) -> None:
+    sender, receiver = (conversation.endpoints[match[end]] for end in ("source", "destination"))
+    time, packet = _time(conversation, match), int(match["packet"])
+    conversation.add(time, frames.unreachable(sender.packed, receiver.packed, conversation.packets[packet - 1][1]))
+    kind, code = (3, 3) if len(sender.packed) == 4 else (1, 4)
+    error = Unreachable(len(conversation.packets), time, sender.packed, kind, code)
+    for quoted in conversation.facts:
+        if quoted.frame == packet and quoted.bare_syn:
+            conversation.quotes.append(Quote(error, quoted.source, quoted.destination, quoted.seq))
 
 
 def _time(conversation: Conversation, match: re.Match[str]) -> int:
@@ -157,18 +201,20 @@ def _time(conversation: Conversation, match: re.Match[str]) -> int:
 
 def _ruling(conversation: Conversation, match: re.Match[str]) -> Ruling:
     frame = int(match["frame"])
-    fact = next(fact for fact in conversation.facts if fact.frame == frame)
-    if fact.source != conversation.endpoints[match["source"]]:
+    first = next(fact for fact in conversation.facts if fact.frame == frame)
+    if first.source != conversation.endpoints[match["source"]]:
         raise ValueError(f"packet {frame} is not from {match['source']}")
-    return Ruling(Verdict(match["verdict"]), frame, fact.source, fact.destination, int(match["again"] or 0))
-
-
-def _repeat(conversation: Conversation, time: int, packet: int) -> None:
-    copied = conversation.packets[packet - 1][1]
-    conversation.packets.append((time, copied))
-    frame = len(conversation.packets)
-    for fact in [fact for fact in conversation.facts if fact.frame == packet]:
-        conversation.facts.append(Fact(frame, time, *(getattr(fact, name) for name in list(fact.__match_args__)[2:])))
+    verdict = Verdict(match["verdict"])
+    evidence = Evidence(match["by"] or Evidence.HANDSHAKE) if verdict is Verdict.SELF_CONNECT else None
+    quotes = {quote.error.frame: quote.error for quote in conversation.quotes}
+    return Ruling(
+        *(verdict, frame, first.source, first.destination, int(match["again"] or 0)),
+        None if evidence is Evidence.STANDING else int(first.seq),
+        evidence,
+        conversation.endpoints[match["from"]] if match["from"] else None,
+        int(match["with"]) if match["with"] else None,
+        quotes[int(match["error"])] if match["error"] else None,
+    )
 
 
 def _number(conversation: Conversation, text: str) -> SequenceNumber:
@@ -197,8 +243,7 @@ def _segment(conversation: Conversation, match: re.Match[str]) -> None:
         payload=b"x" * length,
     )
     packet = frames.segment_packet(source, destination, segment, identification=int(match["id"] or frame))
-    conversation.packets.append((time, packet))
-    conversation.facts.append(Fact(frame, time, source, destination, seq, ack, flags, window, length, packet))
+    conversation.add(time, packet)
 
 
 def _options(conversation: Conversation, text: str) -> bytes:
@@ -221,3 +266,10 @@ def _options(conversation: Conversation, text: str) -> bytes:
         else:
             raise ValueError(f"unknown option {word}")
     return found
+
+
+#: What a line may be, and who takes it in.
+_LINES = (
+    *((_ENDPOINT, _endpoint), (_LET, _let), (_OPENING, _opening), (_COUNTS, _counts), (_AGAIN, _again)),
+    *((_MOVED, _moved), (_QUOTE, _quote), (_SEGMENT, _segment)),
+)

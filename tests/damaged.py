@@ -1,7 +1,7 @@
 """Captures that are damaged, by name: what a disk, a network, a bug or a malicious hand makes of one.
 
-Wireshark reads as many packets of each. The exit status says whether the reading ends early (4), gets to the end (0) or
-finds no capture at all (3).
+Wireshark reads as many packets of each. The exit status says whether the reading ends early or passes over a frame that
+makes no sense (4), gets to the end with all of them (0) or finds no capture at all (3).
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def broken(place: int, octets: bytes) -> bytes:
     return patched(FRAME, place, octets)
 
 
-def odd(frame: bytes) -> Damaged:
+def odd(frame: bytes, status: int = 4) -> Damaged:
     """A sound file with a frame in it that cannot be decoded: the frame is counted with the reason."""
-    return Damaged(writers.pcap([*RECORDS[:4], (TIME, frame), *RECORDS[4:]]), 7, 0)
+    return Damaged(writers.pcap([*RECORDS[:4], (TIME, frame), *RECORDS[4:]]), 7, status)
 
 
 def cut(name: str, octets: bytes, packets: int, **ends: int) -> dict[str, Damaged]:
@@ -127,7 +127,7 @@ DAMAGED = {
     "caplen 262,144": Damaged(FOUR + writers.pcap_record(TIME, bytes(262_144)) + LATER, 7, 0),
     "caplen above the snaplen": Damaged(writers.pcap_header(snaplen=60) + FOUR[24:] + LATER, 6, 0),
     "caplen above the length": Damaged(FOUR + record(len(FRAME), len(FRAME) - 20) + LATER, 7, 0),
-    "caplen 0": Damaged(FOUR + record(0, len(FRAME), b"") + LATER, 7, 0),
+    "caplen 0": Damaged(FOUR + record(0, len(FRAME), b"") + LATER, 7, 4),
     # The packet stands before its options, and nothing of ours lies in them: we read on, as libpcap does.
     "options that end nowhere": Damaged(FOUR_NG + writers.enhanced(TIME, FRAME, options=TOO_LONG) + LATER_NG, 7, 0, 4),
     "options of no length": Damaged(
@@ -144,9 +144,10 @@ DAMAGED = {
     ),
     **{f"IHL {words}": odd(broken(14, bytes([0x40 | words]))) for words in (0, 1, 2, 3, 4, 15)},
     **{f"data offset {words}": odd(broken(46, bytes([words << 4]))) for words in (0, 1, 2, 3, 4, 15)},
-    **{f"total length {octets}": odd(broken(16, octets.to_bytes(2, "big"))) for octets in (0, 1, 19, 20, 39, 65_535)},
+    **{f"total length {octets}": odd(broken(16, octets.to_bytes(2, "big"))) for octets in (1, 19, 20, 39)},
+    **{f"total length {octets}": odd(broken(16, octets.to_bytes(2, "big")), 0) for octets in (0, 65_535)},
     "IP version 0": odd(broken(14, b"\x05")),
-    "a TCP option of no length": odd(FRAME[:46] + b"\x60" + FRAME[47:54] + b"\x02\0\0\0"),
+    "a TCP option of no length": odd(FRAME[:46] + b"\x60" + FRAME[47:54] + b"\x02\0\0\0", 0),
     "extension headers without end": odd(ENDLESS),
     "an empty frame": odd(b""),
     "gzip cut": Damaged(gzip.compress(WHOLE, mtime=0)[:-20], 5, 4),

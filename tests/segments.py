@@ -83,7 +83,7 @@ class Talk:
 
     def opening(self, verdict: Verdict, **more: object) -> Opening:
         """Everything so far, as the opening that the first bare SYN began."""
-        first = next(segment for segment in self.segments if segment.bare_syn)
+        first = next((segment for segment in self.segments if segment.bare_syn), self.segments[0])
         return Opening(
             verdict, first.source, first.destination, int(first.seq), first.frame, first.time, self.segments, **more
         )

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import frames
-from oracle import Fact
+from oracle import Fact, fact
 
-from analysis.model import NANOSECONDS, Endpoint, Flag, SequenceNumber
+from analysis.model import NANOSECONDS, Endpoint, Flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -147,29 +147,24 @@ def capture(alphabet: Alphabet, sequences: Iterable[Sequence], *, interleaved: b
     for frame, (time, number, names, place) in enumerate(timed, 1):
         event = alphabet.events[names[place]]
         earlier = sent.get(number)
-        if event.copies and earlier:
-            copy = [getattr(earlier, field) for field in Fact.__match_args__[2:]]
-            fact = Fact(frame, EPOCH + time, *copy)
-        else:
-            fact = _fact(event, (frame, EPOCH + time), _ends(alphabet, number, event), place)
-        sent[number] = fact
-        found.append(fact)
+        copied = earlier.packet if event.copies and earlier else b""
+        packet = copied or _packet(event, _ends(alphabet, number, event), place)
+        sent[number] = fact(frame, EPOCH + time, packet)
+        found.append(sent[number])
     return found
 
 
 def _ends(alphabet: Alphabet, number: int, event: Event) -> tuple[Endpoint, Endpoint]:
     first = Endpoint(struct.pack(">I", 0x0A00_0001 + number), 40_000)
-    second = first if alphabet.to_itself else Endpoint(b"\xc0\0\2\1", 40_000)
+    second = first if alphabet.to_itself else Endpoint(struct.pack(">I", 0xC000_0201 + number), 40_000)
     return (first, second) if event.from_first else (second, first)
 
 
-def _fact(event: Event, when: tuple[int, int], ends: tuple[Endpoint, Endpoint], place: int) -> Fact:
+def _packet(event: Event, ends: tuple[Endpoint, Endpoint], place: int) -> bytes:
     source, destination = ends
-    seq, ack = SequenceNumber(event.seq), SequenceNumber(event.ack)
     payload = b"x" * event.payload
-    segment = frames.tcp(source.port, destination.port, event.flags, seq, ack, payload=payload)
-    packet = frames.segment_packet(source, destination, segment, identification=place + 1)
-    return Fact(*when, source, destination, seq, ack, event.flags, 65535, event.payload, packet)
+    segment = frames.tcp(source.port, destination.port, event.flags, event.seq, event.ack, payload=payload)
+    return frames.segment_packet(source, destination, segment, identification=place + 1)
 
 
 def _main(depth: int) -> None:

@@ -324,7 +324,34 @@ def test_cut_capture(told, pcap):
     assert status == 4
     assert f"byte offset {len(data) - 76}" in err
     assert "self-connect           2" in out
-    assert told("--expect", "self-connect", pcap)[0] == 4
+    status, _, err = told("--expect", "self-connect", pcap)
+    assert status == 0
+    assert "byte offset" in err
+    assert told("--expect", "split-handshake", pcap)[0] == 4
+
+
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+def test_what_could_not_be_looked_into_is_never_an_all_clear(told, tmp_path, quiet):
+    path = tmp_path / "usb.pcap"
+    path.write_bytes(writers.pcap([(0, bytes(64))] * 3, 220))
+    (tmp_path / "b.pcap").write_bytes(writers.pcap([], RAW))
+    for where in (path, tmp_path):
+        status, out, err = told(*quiet, where)
+        assert status == 4
+        assert f"{path} is not complete: 3 of 3 frames could not be looked into" in err
+        assert "3 of 3 frames could not be looked into" in " ".join(out.split())
+        assert "No opening" not in out
+    assert told(*quiet, "--expect", "self-connect", path)[0] == 4
+    assert told(*quiet, "--only", "self-connect", path)[0] == 4
+
+
+def test_what_is_expected_counts_although_not_everything_was_seen(told, pcap):
+    pcap.write_bytes(pcap.read_bytes() + writers.pcap([(0, b"\x45" + bytes(5))], RAW)[24:])
+    status, _, err = told("--expect", "self-connect", pcap)
+    assert status == 0
+    assert "1 of 26 frames could not be looked into (1 IPv4 header cut short)" in err
+    assert told("--expect", "self-syn", pcap)[0] == 4
+    assert told(pcap)[0] == 4
 
 
 def test_capture_without_tcp(told, pcap):

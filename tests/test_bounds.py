@@ -15,6 +15,7 @@ import pytest
 import writers
 from test_mutants import interpreted
 
+from analysis.engine.protocols import MAX_NAMES
 from analysis.model import CaptureResult, Endpoint, Verdict
 from analysis.reader import Analysis, analyze
 
@@ -66,13 +67,14 @@ def test_one_opening_keeps_so_much_and_no_more() -> None:
 
 
 def test_interfaces_and_link_types_are_bounded() -> None:
-    links = [writers.interface(1000 + number) for number in range(40)]
-    packets = [writers.enhanced(0, bytes(40), number=number) for number in range(40)]
+    links = [writers.interface(1000 + number) for number in range(80)]
+    packets = [writers.enhanced(0, bytes(40), number=number) for number in range(80)]
     analysis = Analysis("links")
     analysis.feed(writers.section() + b"".join(links + packets))
-    assert sum(analysis.finish().undecoded.values()) == 40
-    assert len(analysis.finish().undecoded) == 17
-    assert list(analysis.finish().undecoded)[-1] == "other link types are not supported"
+    unknown = analysis.finish().unknown
+    assert sum(unknown.values()) == 80
+    assert len(unknown) == MAX_NAMES + 1
+    assert list(unknown)[-1] == "others"
     many = Analysis("interfaces")
     many.feed(writers.section() + writers.interface(1) * 65_536 + writers.enhanced(0, bytes(40)))
     assert not many.damaged

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 import writers
 from conversation import Conversation, conversations
-from oracle import Judgement, Ruling, facts, judge
+from dissected import facts
+from oracle import Judgement, Ruling, judge
 from sequences import ALPHABETS, Alphabet, Sequence, capture, every, some
 
 from analysis.errors import NotACapture
@@ -49,7 +50,11 @@ def analysed(data: bytes, *, step: int | None = None) -> CaptureResult:
 def judgement(result: CaptureResult) -> Judgement:
     """What the engine says, in the oracle's words."""
     openings = [
-        Ruling(o.verdict, o.first_frame, o.source, o.destination, o.syn_retransmissions) for o in result.openings
+        Ruling(
+            *(o.verdict, o.first_frame, o.source, o.destination, o.syn_retransmissions, o.isn),
+            *(o.evidence, o.answered_by, o.translated_with, o.refused_by),
+        )
+        for o in result.openings
     ]
     counts = (result.segments, result.duplicates, result.midstream, result.midstream_to_itself)
     return Judgement(openings, *counts)
@@ -58,7 +63,7 @@ def judgement(result: CaptureResult) -> Judgement:
 def told(conversation: Conversation) -> Judgement:
     """What the file says must come of a conversation."""
     unique = len(conversation.facts) - conversation.duplicates
-    itself = judge(conversation.facts).midstream_to_itself
+    itself = judge(conversation.seen()).midstream_to_itself
     return Judgement(conversation.openings, unique, conversation.duplicates, conversation.midstream, itself)
 
 
@@ -67,7 +72,7 @@ each = pytest.mark.parametrize("conversation", CONVERSATIONS, ids=str)
 
 @each
 def test_oracle_says_what_the_file_says(conversation: Conversation) -> None:
-    assert judge(conversation.facts) == told(conversation)
+    assert judge(conversation.seen()) == told(conversation)
 
 
 @each
@@ -132,9 +137,17 @@ def differences(
 
 
 def spoken(said: Judgement) -> list[str]:
-    openings = [f"{r.verdict} at {r.first_frame} again {r.syn_retransmissions}" for r in said.openings]
+    openings = [_in_words(ruling) for ruling in said.openings]
     counts = f"segments {said.segments} duplicates {said.duplicates} midstream {said.midstream}"
     return [*openings, counts, f"to itself {said.midstream_to_itself}"]
+
+
+def _in_words(ruling: Ruling) -> str:
+    words = f"{ruling.verdict} at {ruling.first_frame} again {ruling.syn_retransmissions}"
+    for name in ("evidence", "answered_by", "translated_with", "refused_by"):
+        if (value := getattr(ruling, name)) is not None:
+            words += f" {name} {value}"
+    return words
 
 
 @pytest.mark.parametrize("length", [1, 2, 3, pytest.param(4, marks=pytest.mark.long)])

@@ -31,6 +31,7 @@ LEFT = (
         "three-way": "",
     },
     {"self-connect-v4": "2", "self-connect-v6": "2", "self-connect-walk": "20", "land": ""},
+    {"self-connect-v4": "3 4 5 6 7", "self-connect-rst": "3 4 5", "land": "", "three-way": ""},
     {"self-connect-v4": "2", "simultaneous-open-middle": "3 4", "three-way": ""},
     {"refused": "2", "server-cannot-bind": "7 11", "three-way": ""},
 )

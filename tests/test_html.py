@@ -248,7 +248,7 @@ def test_verbose_shows_each_in_full() -> None:
 
 def test_refused_attempts_are_folded() -> None:
     page = Markup(html(live(9_000)))
-    assert "9,000 attempts refused in 180.00 ms before it" in page.text
+    assert "9,000 attempts refused before it, the first 180.00 ms earlier" in page.text
     assert "8,982 more" in page.text
     assert len(page.all("details")) == 1
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from segments import SELF, SELF6, A, B, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
+from sequences import ALPHABETS, Alphabet, capture, every
+from test_conversations import analysed, as_pcap
 
 from analysis.model import SEQUENCE_SPACE, Endpoint, Verdict
 from analysis.replay import Replay, replay
 from analysis.states import TABLE, Event, State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 CLIENT = "CLOSED SYN-SENT ESTABLISHED"
 SERVER = "CLOSED LISTEN SYN-RECEIVED ESTABLISHED"
@@ -263,6 +271,65 @@ def test_fast_open_data_that_the_server_does_not_take():
     assert path(account, B) == SERVER
 
 
+def test_data_in_a_syn_that_the_syn_ack_does_not_acknowledge_comes_again():
+    on = {"sack_permitted": True}
+    talk = Talk(SELF).a("S", 0, None, 4, **on).a("S.", 0, 1, **on).a(".", 5, 1).a(".", 1, 1, 4).a(".", 5, 5)
+    account = played(talk, Verdict.SELF_CONNECT)
+    (again,) = [step for step in account.steps if step.frame == 4 and not step.sends]
+    assert (again.event, again.section) == ("receive ACK", "3.10.7.4")
+    assert again.reason.startswith("4 octets arrive, as for the first time")
+    assert [step.frame for step in account.transitions if step.after is State.ESTABLISHED] == [3]
+
+
+# -- a SYN-ACK in SYN-RECEIVED: figure 7, or 3.10.7.4 to the letter -------------------------------------------------
+
+ON = {"sack_permitted": True}
+
+
+@pytest.mark.parametrize(
+    ("syn", "third", "frame"),
+    [(ON, {}, 3), (ON, {"sack": ((0, 1),)}, 2), ({}, {}, 2)],
+    ids=["dropped", "taken", "nobody can tell"],
+)
+def test_which_segment_opens_a_self_connect(syn, third, frame):
+    account = played(Talk(SELF).a("S", **syn).a("S.", 0, 1, **syn).a(".", 1, 1, **third).a("P.", 1, 1, 5).a(".", 6, 6))
+    assert [step.frame for step in account.transitions if step.after is State.ESTABLISHED] == [frame]
+    assert path(account, SELF) == CROSSED
+    assert not account.findings
+
+
+@pytest.mark.parametrize("of_a", [{}, {"sack": ((0, 1),)}], ids=["A drops", "A takes"])
+@pytest.mark.parametrize("of_b", [{}, {"sack": ((0, 1),)}], ids=["B drops", "B takes"])
+def test_which_segments_open_a_simultaneous_open(of_a, of_b):
+    talk = Talk().a("S", **ON).b("S", **ON).a("S.", 0, 1, **ON).b("S.", 0, 1, **ON)
+    account = played(talk.a(".", 1, 1, **of_a).b(".", 1, 1, **of_b), Verdict.SIMULTANEOUS_OPEN)
+    opened = {step.endpoint: step.frame for step in account.transitions if step.after is State.ESTABLISHED}
+    assert opened == {A: 4 if of_a else 6, B: 3 if of_b else 5}
+    assert not account.findings
+
+
+def test_a_syn_ack_that_was_used_is_answered_with_data():
+    account = played(Talk(SELF).a("S", **ON).a("S.", 0, 1, **ON).a("P.", 1, 1, 5).a(".", 6, 6))
+    assert [step.frame for step in account.transitions if step.after is State.ESTABLISHED] == [2]
+
+
+# -- SYN-ACKs of two minds ---------------------------------------------------------------------------------------------
+
+
+@ISNS
+@pytest.mark.parametrize("further", [776_877, -776_877])
+@pytest.mark.parametrize("takes_second", [True, False], ids=["takes the second", "takes the first"])
+def test_either_of_two_syn_acks_opens(isn, further, takes_second):
+    """The other end is ESTABLISHED by the ACK of either."""
+    talk = Talk(isn_b=isn).a("S").b("S.", 0, 1).b("S.", further, 1)
+    account = played(talk.a(".", 1, 1 + further if takes_second else 1))
+    assert path(account, A) == CLIENT
+    assert path(account, B) == SERVER
+    opened = [step.frame for step in account.transitions if step.after is State.ESTABLISHED]
+    assert opened == ([3, 4] if takes_second else [2, 4])
+    assert account.isn[B] == talk.segments[2 if takes_second else 1].seq
+
+
 # -- SYNs that cross --------------------------------------------------------------------------------------------------
 
 
@@ -332,7 +399,26 @@ def test_retransmissions_change_nothing():
 
 def test_the_copy_that_was_answered_is_the_one_that_arrived():
     account = played(Talk().a("S").a("S").b("S.", 0, 1).a(".", 1, 1))
-    assert [step.frame for step in account.transitions if step.endpoint == B] == [2, 2, 4]
+    assert [step.frame for step in account.transitions if step.endpoint == B] == [1, 2, 4]
+
+
+def test_a_syn_ack_that_the_syn_follows_again_did_not_reach_the_socket():
+    account = played(Talk().a("S").b("S.", 0, 1).a("S").b("S.", 0, 1).a("S").b("S.", 0, 1), Verdict.HALF_OPEN)
+    assert path(account, A) == "CLOSED SYN-SENT"
+    assert path(account, B) == "CLOSED LISTEN SYN-RECEIVED"
+
+
+def test_a_syn_that_is_sent_again_while_the_syn_ack_is_under_way():
+    account = played(Talk().a("S").b("S.", 0, 1).a("S").a(".", 1, 1))
+    assert path(account, A) == CLIENT
+    assert path(account, B) == SERVER
+
+
+def test_the_last_of_several_copies_is_not_taken_to_have_arrived():
+    account = played(Talk().a("S").b("S.", 0, 1).b("S.", 0, 1), Verdict.HALF_OPEN)
+    assert path(account, A) == "CLOSED SYN-SENT"
+    account = played(opened().a("F.", 1, 1).a("F.", 1, 1).a("F.", 1, 1))
+    assert path(account, B) == SERVER
 
 
 def test_syn_ack_captured_before_its_syn():
@@ -374,6 +460,42 @@ def test_gap_in_the_middle():
 def test_syn_ack_without_a_captured_syn_is_a_finding():
     account = played(Talk().a("S").a("S.", 0, 1), Verdict.UNANSWERED)
     assert [step.frame for step in account.findings] == [2]
+
+
+# -- verdict and timeline ---------------------------------------------------------------------------------------------
+
+#: Verdicts that say that the connection was opened, and such that say that no end was.
+OPENED = frozenset({Verdict.THREE_WAY, Verdict.SELF_CONNECT, Verdict.SIMULTANEOUS_OPEN})
+UNOPENED = frozenset({Verdict.REFUSED, Verdict.ABORTED, Verdict.UNANSWERED})
+
+
+def contradictions(alphabet: Alphabet, sequences: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    facts = capture(alphabet, sequences)
+    for opening in analysed(as_pcap((fact.time, fact.packet) for fact in facts)).openings:
+        account = replay(opening)
+        paths = [path(account, end) for end in account.sockets]
+        said = f"{opening.verdict}: {[f'{one.flags!r} {one.seq} {one.ack}' for one in opening.segments]}: {paths}"
+        if opening.verdict in OPENED and not account.established:
+            yield said
+        if opening.verdict in UNOPENED and any(State.ESTABLISHED in account.state_path(end) for end in account.sockets):
+            yield said
+        closed = account.final_state(opening.source) is State.CLOSED
+        if opening.verdict in (Verdict.REFUSED, Verdict.ABORTED) and not closed:
+            yield said
+
+
+#: Without data in SYNs: which of two SYNs with different data was taken nobody can tell.
+PLAIN = [
+    dataclasses.replace(one, events={name: event for name, event in one.events.items() if "data" not in name})
+    for one in ALPHABETS
+    if one.name in {"pair", "self", "copied"}
+]
+
+
+@pytest.mark.parametrize("length", [2, 3, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize("alphabet", PLAIN, ids=str)
+def test_verdict_and_timeline_do_not_contradict_each_other(alphabet, length):
+    assert list(contradictions(alphabet, every(alphabet, length))) == []
 
 
 # -- any segments at all ---------------------------------------------------------------------------------------------

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import tomllib
 
 import pytest
 from conftest import ROOT
-from segments import SELF, START, Talk, refused, self_connect, simultaneous_open, three_way
+from segments import SELF, START, A, B, Talk, refused, self_connect, simultaneous_open, three_way
 
 from analysis import VERSION
-from analysis.model import CaptureResult, Damage, Endpoint, Opening, Verdict
+from analysis.model import CaptureResult, Damage, Endpoint, Evidence, Flag, Opening, Unreachable, Verdict
 from analysis.report import Entry, report
 from analysis.views import json as views
+from analysis.views.phrases import before
 
 
 def made(*openings: Opening, **more: object) -> CaptureResult:
@@ -51,11 +53,19 @@ def test_the_whole_shape():
         "packets": 9,
         "segments": 8,
         "duplicates": 3,
+        "complete": False,
         "undecoded": {"TCP header cut short": 5},
+        "other": {},
+        "unknown": {},
+        "cut_to_itself": 0,
+        "needed_snaplen": None,
+        "recorded_drops": None,
+        "filter": None,
         "damage": {"offset": 1234, "reason": "cut"},
         "verdicts": {verdict: int(verdict == "self-connect") for verdict in Verdict},
         "midstream": 4,
         "midstream_to_itself": 0,
+        "translated": 0,
         "evicted": 0,
         "left_out": 0,
         "walks": [],
@@ -68,6 +78,7 @@ def test_the_whole_shape():
         "verdict": "self-connect",
         "source": end,
         "destination": end,
+        "evidence": None,
         "isn": 1000,
         "first_frame": 1,
         "frames": [1, 2, 3],
@@ -75,6 +86,9 @@ def test_the_whole_shape():
         "duration_us": 2.0,
         "syn_retransmissions": 0,
         "established": True,
+        "answered_by": None,
+        "translated_with": None,
+        "refused_by": None,
         "refused_before": 2,
         "refused_since": "1795343822.661829995",
         "omitted": 0,
@@ -146,8 +160,9 @@ def test_note_on_an_earlier_connection():
 @pytest.mark.parametrize(
     ("third", "sack", "sign"),
     [
-        ({"sack": ((0, 1),)}, True, "D-SACK for a SYN received twice, the mark of Linux 6.11 or later"),
-        ({}, True, "Linux before 6.11 drops the SYN-ACK here"),
+        ({"sack": ((0, 1),)}, True, "D-SACK for a SYN received twice: on Linux the mark of 6.11 or later"),
+        ({}, True, "the SYN-ACK was dropped, as RFC 9293 3.10.7.4 has it"),
+        ({}, True, "Linux 3.6 to 6.10 does so"),
         ({}, False, "without SACK there can be no D-SACK"),
         (None, True, "No ACK answers the SYN-ACK"),
     ],
@@ -157,6 +172,16 @@ def test_note_on_the_third_packet(third, sack, sign):
     if third is not None:
         talk.a(".", 1, 1, **third)
     assert sign in notes(talk.opening(Verdict.SELF_CONNECT))
+
+
+@pytest.mark.parametrize("more", [{"payload": 4}, {"ecn": True}])
+def test_a_third_packet_that_tells_nothing_of_the_kernel(more):
+    talk = Talk(SELF).a("S", 0, None, more.get("payload", 0), sack_permitted=True)
+    if more.get("ecn"):
+        talk.segments[0] = dataclasses.replace(talk.segments[0], flags=Flag.SYN | Flag.ECE | Flag.CWR)
+    said = notes(talk.a("S.", 0, 1, sack_permitted=True).a(".", 1, 1).opening(Verdict.SELF_CONNECT))
+    assert "so this tells nothing of the kernel" in said
+    assert "Linux" not in said
 
 
 def test_note_on_both_third_packets_of_a_simultaneous_open():
@@ -192,6 +217,175 @@ def test_note_on_a_split_handshake():
     opening = Talk().a("S").b(".", 0, 1).b("S").a("S.", 0, 1).opening(Verdict.SPLIT_HANDSHAKE)
     assert "only a split handshake does so" in notes(opening)
     assert "Frame 2: an ACK where a SYN-ACK belongs" in notes(opening)
+
+
+def test_note_on_a_syn_that_follows_its_syn_ack():
+    opening = Talk().a("S").b("S.", 0, 1).a("S").b("S.", 0, 1).opening(Verdict.HALF_OPEN, syn_retransmissions=1)
+    assert "Frame 3: the SYN again, after the SYN-ACK in frame 2" in notes(opening)
+
+
+def test_note_on_syn_acks_of_two_minds():
+    opening = Talk().a("S").b("S.", 0, 1).b("S.", 9000, 1).a(".", 1, 9001).opening(Verdict.THREE_WAY)
+    assert "Frames 2 and 3: SYN-ACKs with different sequence numbers" in notes(opening)
+
+
+def test_note_on_a_reset_that_cannot_be_checked():
+    opening = Talk().a("S").b("S.", 0, 1).a(".", 1, 1).a("R", 900_000).opening(Verdict.THREE_WAY, omitted=3)
+    assert "Frame 4: this RST is taken to end the connection" in notes(opening)
+
+
+# -- on what grounds it is a self-connect ----------------------------------------------------------------------------
+
+
+def without_a_syn(talk: Talk, evidence: Evidence) -> Opening:
+    first = talk.segments[0]
+    isn = None if evidence is Evidence.STANDING else talk.isn[0]
+    return Opening(Verdict.SELF_CONNECT, *talk.ends, isn, first.frame, first.time, talk.segments, evidence=evidence)
+
+
+OWN = Endpoint.parse("10.3.1.54", 4222)
+
+
+def test_a_lost_syn():
+    opening = without_a_syn(Talk(SELF, frame=9).a("S.", 0, 1).a(".", 1, 1), Evidence.SYN_ACK)
+    said = notes(opening)
+    assert "The SYN was not captured. Frame 9 is the proof" in said
+    assert "forged" not in said
+    account = Entry(0, opening).account()
+    assert [(step.event, step.inferred) for step in account.replay.transitions] == [
+        ("send SYN", True),
+        ("receive SYN", True),
+        ("receive SYN-ACK", True),
+    ]
+    assert account.replay.established
+    assert not account.replay.findings
+
+
+@pytest.mark.parametrize("third", [{}, {"sack": ((0, 1),)}])
+@pytest.mark.parametrize("data", [0, 5])
+def test_a_lost_syn_ack(third, data):
+    talk = Talk(SELF).a("S", sack_permitted=True).a("P." if data else ".", 1, 1, data, **third)
+    opening = without_a_syn(talk.a("P.", 1 + data, 1, 7).a(".", 8 + data, 8 + data), Evidence.ACKNOWLEDGED)
+    assert "The SYN-ACK was not captured. Frame 2 is the proof" in notes(opening)
+    account = Entry(0, opening).account().replay
+    assert account.established
+    assert not account.findings
+
+
+def test_one_that_stands_already():
+    day = 86_400 * 1_000_000_000
+    talk = Talk(OWN, frame=7)
+    for _ in range(24):
+        talk.a(".", 9, 10).a(".", 10, 10)
+        talk.time += day
+    opening = without_a_syn(talk, Evidence.STANDING)
+    said = notes(opening)
+    for part in (
+        "Connected to itself since before frame 7",
+        "Frames 7 and 8 are the proof",
+        "48 segments, the last in frame 54, 23 d later",
+        "The address is no loopback address",
+        "could be forged",
+    ):
+        assert part in said
+    account = Entry(0, opening).account()
+    assert account.duration is None
+    assert account.replay.handshake == []
+    assert [(str(step.after), step.inferred) for step in account.replay.transitions] == [("ESTABLISHED", True)]
+    assert not account.replay.findings
+
+
+def test_one_that_stands_already_closes():
+    talk = Talk(SELF).a("P.", 5, 5, 3).a(".", 8, 8).a("F.", 8, 8).a(".", 9, 9)
+    account = Entry(0, without_a_syn(talk, Evidence.STANDING)).account().replay
+    assert " ".join(account.state_path(SELF)) == "CLOSED ESTABLISHED FIN-WAIT-1 CLOSING TIME-WAIT"
+    assert not account.findings
+
+
+# -- addresses that were translated, ICMP, clocks ---------------------------------------------------------------------
+
+REAL = Endpoint.parse("203.0.113.7", 80)
+
+
+def test_an_answer_from_another_endpoint():
+    talk = Talk().a("S")
+    talk.segments += Talk(REAL, A, isn_a=7000, isn_b=1000, frame=2).a("S.", 0, 1).segments
+    talk.frame = 3
+    opening = talk.a(".", 1, 1).opening(Verdict.THREE_WAY, answered_by=REAL, translated_with=9)
+    account = Entry(0, opening).account()
+    said = " ".join(account.notes)
+    assert f"The SYN-ACK in frame 2 goes {REAL} > {A} and acknowledges the SYN, which went {A} > {B}" in said
+    assert "The other side of the translation is the opening in frame 9" in said
+    assert account.replay.established
+    assert not account.replay.findings
+
+
+@pytest.mark.parametrize("steps", [["a"], ["a", "a"]], ids=["SYN", "SYN sent again"])
+def test_an_answer_that_is_in_a_conversation_of_its_own(steps):
+    talk = Talk()
+    for _ in steps:
+        talk.a("S")
+    opening = talk.a(".", 1, 1).a("P.", 1, 1, 5).opening(Verdict.THREE_WAY, answered_by=REAL)
+    account = Entry(0, opening).account()
+    assert account.replay.established
+    assert not account.replay.findings
+    (implied,) = [step for step in account.replay.steps if step.implied]
+    assert (implied.endpoint, str(implied.after), implied.inferred) == (A, "ESTABLISHED", True)
+    assert str(REAL) in implied.reason
+    assert "in a conversation of its own" in " ".join(account.notes)
+
+
+@pytest.mark.parametrize("captured", [True, False], ids=["in it", "in a conversation of its own"])
+def test_equal_ends_only_by_translation(captured):
+    talk = Talk(SELF).a("S", mss=65495)
+    if captured:
+        talk.segments += Talk(REAL, SELF, isn_a=0, isn_b=1000, frame=2).a("R.", 0, 1).segments
+    opening = talk.opening(Verdict.REFUSED, answered_by=REAL)
+    account = Entry(0, opening).account()
+    assert not opening.to_itself
+    assert f"the client dialled {REAL}, so this is no connection to itself" in " ".join(account.notes)
+    assert [str(state) for state in account.replay.state_path(SELF)] == ["CLOSED", "SYN-SENT", "CLOSED"]
+
+
+@pytest.mark.parametrize(
+    ("sender", "kind", "code", "said"),
+    [
+        ("10.0.0.1", 3, 3, "10.0.0.1 refuses it by ICMP, destination unreachable, port unreachable (type 3, code 3)"),
+        ("10.0.0.1", 3, 13, "communication administratively prohibited (type 3, code 13)"),
+        ("10.0.0.1", 3, 99, "by ICMP, destination unreachable (type 3, code 99)"),
+        ("2001:db8::1", 1, 4, "2001:db8::1 refuses it by ICMPv6, destination unreachable, port unreachable"),
+        ("2001:db8::1", 1, 6, "reject route to destination (type 1, code 6)"),
+    ],
+)
+def test_a_refusal_by_icmp(sender, kind, code, said):
+    error = Unreachable(2, START, Endpoint.parse(sender, 0).packed, kind, code)
+    account = Entry(0, Talk().a("S").opening(Verdict.REFUSED, refused_by=error)).account()
+    assert said in " ".join(account.notes)
+    assert "the ICMP error in frame 2 quotes this SYN" in account.replay.steps[-1].reason
+
+
+def test_a_socket_that_meets_itself_through_hairpin_nat():
+    talk = Talk(isn_b=1000).a("S", tsval=5, tsecr=0).b("S", tsval=5, tsecr=0).a("S.", 0, 1).b("S.", 0, 1)
+    assert "they are one SYN of one socket" in notes(talk.opening(Verdict.SIMULTANEOUS_OPEN))
+    other = Talk(isn_b=1000).a("S", tsval=5, tsecr=0).b("S", tsval=6, tsecr=0)
+    assert "one socket" not in notes(other.opening(Verdict.CROSSED_UNANSWERED))
+
+
+def test_a_clock_that_was_set_back():
+    opening = self_connect(refused_before=4, refused_since=START + 7_200_000_000_000)
+    assert "The capture's clock went back at frame 1 or before it, after the first of the refused attempts" in notes(
+        opening
+    )
+    assert "earlier" not in before(Entry(0, opening).account().replay, 5)
+    talk = Talk().a("S")
+    talk.time -= 7_200_000_000_000
+    opening = talk.b("S.", 0, 1).a(".", 1, 1).opening(Verdict.THREE_WAY)
+    account = Entry(0, opening).account()
+    assert "The capture's clock went back at frame 2" in " ".join(account.notes)
+    assert account.duration is None
+    talk = Talk().a("S").b("S.", 0, 1)
+    talk.time -= 7_200_000_000_000
+    assert Entry(0, talk.a(".", 1, 1).opening(Verdict.THREE_WAY)).account().duration is None
 
 
 def test_note_on_a_half_open_scan():

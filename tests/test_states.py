@@ -15,6 +15,7 @@ ALL = frozenset(State)
 SENDING = frozenset({S.ESTABLISHED, S.CLOSE_WAIT})
 UNSYNCHRONIZED = ALL - frozenset(SYNCHRONIZED)
 KNOWS_NO_SYN = frozenset({S.LISTEN, S.SYN_SENT})
+HAD_FIN = frozenset({S.CLOSE_WAIT, S.CLOSING, S.LAST_ACK, S.TIME_WAIT})
 
 #: Where each event can happen at all, and why nowhere else.
 ALLOWED = {
@@ -36,6 +37,8 @@ ALLOWED = {
     E.RECEIVE_ACK_OF_FIN: ({S.CLOSED, S.FIN_WAIT_1, S.CLOSING, S.LAST_ACK}, "its FIN is acknowledged, or unsent"),
     E.RECEIVE_ACK: (ALL, ""),
     E.RECEIVE_FIN: (ALL, ""),
+    E.RECEIVE_FIN_AGAIN: ({S.CLOSED, *HAD_FIN}, "has had none"),
+    E.RECEIVE_NO_ACK: (ALL, ""),
     E.RECEIVE_UNACCEPTABLE: (ALL - KNOWS_NO_SYN, "knows of no window yet"),
     E.RECEIVE_OTHER_SYN: (ALL - KNOWS_NO_SYN, "has received no first SYN"),
     E.RECEIVE_BAD_ACK: (UNSYNCHRONIZED, "a gap in the capture looks the same: not reported"),

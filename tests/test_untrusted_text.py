@@ -5,6 +5,8 @@ The places: names of files, the options and comments of a pcapng file, payloads,
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -26,6 +28,7 @@ from segments import SELF, Talk, packets, self_connect, simultaneous_open
 
 from analysis.model import CaptureResult, Damage, Verdict
 from analysis.report import report
+from analysis.text import printable
 from analysis.views import rendered
 from analysis.views.table import Style
 from capture.check import findings, views
@@ -134,7 +137,15 @@ def results() -> dict[str, list[CaptureResult]]:
         talk = Talk(SELF, None).a("S").a("S.", 0, 1).a("P.", 1, 1, 20)
         openings = [talk.opening(Verdict.SELF_CONNECT), simultaneous_open()]
         made[text] = [
-            CaptureResult(text, openings=openings, undecoded={text: 1}, damage=Damage(7, text), format=text)
+            CaptureResult(
+                text,
+                openings=openings,
+                undecoded={text: 1},
+                unknown={text: 1},
+                filters=(text,),
+                damage=Damage(7, text),
+                format=text,
+            )
             for openings in (openings, [])
         ]
     return made
@@ -208,6 +219,15 @@ def test_openings_as_rows(captures: dict[str, Path], tmp_path: Path) -> None:
     assert run("-o", rows, *captures.values(), check=0) == ("", "")
     names = [row["capture"] for row in parquet.read_table(rows).to_pylist()]
     assert names == [str(path).encode(errors="backslashreplace").decode() for path in captures.values()]
+
+
+def test_openings_as_comma_separated_values(captures: dict[str, Path]) -> None:
+    """Each name is one cell, whatever is in it, that neither a terminal nor a spreadsheet takes for more."""
+    out, err = run("--format", "csv", *captures.values(), check=0)
+    clean(out.replace("\r\n", "\n") + err)
+    rows = list(csv.DictReader(io.StringIO(out, newline=""), strict=True))
+    assert [row["capture"] for row in rows] == [printable(str(path)) for path in captures.values()]
+    assert {row["verdict"] for row in rows} == {"self-connect"}
 
 
 @pytest.mark.usefixtures("need_tshark")

@@ -1,10 +1,12 @@
 import cython
+from .answers cimport Answers
 from .destinations cimport Destinations, packed
 from .duplicates cimport Duplicates
 from .index cimport Index
 from .kept cimport KeptSegments, remembered
 from .layout cimport *
 from .octets cimport *
+from .resets cimport begin_tracking, reset_fits, scale_in, track
 
 cdef class Conversations:
     cdef u64 capacity, collect, most, keep_phases, oldest, equals
@@ -18,6 +20,9 @@ cdef class Conversations:
     cdef Duplicates duplicates_seen
     cdef Destinations destinations
     cdef public KeptSegments kept
+    cdef public Answers answers
+    cdef public bint announce
+    cdef public list decided
     cdef tuple tables
     cdef bytes_at rules, verdict_of
     cdef readonly object counted
@@ -35,30 +40,44 @@ cdef class Conversations:
     @cython.final
     cdef inline bint is_of(self, Slot* s, Segment* segment) noexcept nogil
     @cython.final
-    @cython.locals(s=SlotAt, control=u64, phase=u64, flags=u64, first=bint, event=u64, after=u64, answered=bint)
+    @cython.locals(s=SlotAt, control=u64, phase=u64, flags=u64, first=bint, event=u64, after=u64, answered=bint, ends=bint)
     cdef inline int step(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
-    @cython.locals(one=u64, two=u64, phase=u64, seq=u64, ack=u64, control=u64, beyond=u64)
+    cdef int decide(self, Slot* s) except -1 nogil
+    @cython.final
+    @cython.locals(one=u64, two=u64, phase=u64, seq=u64, ack=u64, control=u64)
     cdef inline u64 classify(self, Slot* s, Segment* segment, bint first) noexcept nogil
     @cython.final
-    @cython.locals(s=SlotAt, control=u64)
+    @cython.locals(s=SlotAt, control=u64, lent=bint)
     cdef int stray(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     @cython.locals(s=SlotAt)
     cdef int expect(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
+    @cython.locals(s=SlotAt)
+    cdef int close_ended(self, i64 slot) except -1 nogil
+    @cython.final
     @cython.locals(two=u64)
     cdef bint acknowledges(self, Slot* s, Segment* segment) noexcept nogil
     @cython.final
-    cdef int unreachable(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil
-    @cython.final
-    @cython.locals(s=SlotAt, after=u64, two=u64, acknowledged=u64, apart=u64, time=u64, joined=bint)
+    @cython.locals(s=SlotAt, after=u64, two=u64, acknowledged=u64, apart=u64, time=u64, joined=bint, fins=u64)
     cdef int open(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    @cython.final
+    cdef int begin_numbers(self, Slot* s, Segment* segment, bytes_at d, bint joined, u64 acknowledged) except -1 nogil
+    @cython.final
+    cdef int uncount_midstream(self, Slot* s, u64 counted) except -1 nogil
+    @cython.final
+    @cython.locals(twin=i64)
+    cdef inline int enter(self, i64 slot, Segment* segment) except -1 nogil
     @cython.final
     @cython.locals(s=SlotAt, verdict=u64)
     cdef int close(self, i64 slot) except -1 nogil
-    @cython.locals(s=SlotAt)
     cdef int hand_on(self, i64 slot, u64 verdict) except -1 with gil
+    @cython.final
+    cdef int announce_opening(self, i64 slot) except -1 with gil
+    @cython.final
+    @cython.locals(s=SlotAt, evidence=i64, isn=i64)
+    cdef object opening(self, i64 slot, u64 verdict)
     @cython.final
     @cython.locals(s=SlotAt, limit=u64)
     cdef int keep(self, i64 slot, Segment* segment, bytes_at d, bint first) except -1 nogil
@@ -76,3 +95,10 @@ cdef class Conversations:
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 nogil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil
+
+    cdef int step_with_itself(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    cdef int lend(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    cdef int take_back(self, i64 slot) except -1 with gil
+    cdef int link(self, i64 slot, i64 twin) except -1 with gil
+    cdef int settle(self, Slot* s) except -1 nogil
+    cdef int unreachable(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil

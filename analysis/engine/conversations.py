@@ -8,6 +8,8 @@ Segments come in batches. Each stage takes the whole batch before the next one b
 with lies anywhere in memory: hash and send for the entries, send for the slots, mark duplicates, step.
 """
 
+# ruff: noqa: ARG002 - what a subclass does, it does with these
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -19,10 +21,12 @@ from ..verdicts import VERDICTS, compiled_rules, compiled_verdicts
 from .layout import Finished
 
 if not cython.compiled:
+    from .answers import Answers
     from .destinations import Destinations, packed
     from .interpreted import (
         Duplicates,
         Index,
+        evidence_of,
         octets_of,
         remember_header,
         segment_at,
@@ -34,6 +38,8 @@ if not cython.compiled:
     from .kept import KeptSegments, remembered
     from .layout import (
         ACK,
+        ACKED_FIRST,
+        ACKED_SECOND,
         ANOTHER,
         CONTROL,
         COUNTED,
@@ -50,6 +56,8 @@ if not cython.compiled:
         EARLIES,
         EARLY,
         EARLY_ACKED,
+        EARLY_FIN_A,
+        EARLY_FIN_B,
         EARLY_FROM_A,
         ENDED,
         EQUAL,
@@ -62,10 +70,16 @@ if not cython.compiled:
         HALF32,
         HEAD,
         KEPT,
+        LENDER,
+        LENT,
+        LENT_ACKED,
+        LENT_RST,
         LOW32,
         MAX_KEPT,
         MAX_RETRIED,
         MID,
+        MID_COUNTED,
+        MID_ITSELF,
         OWN,
         P_CROSSED,
         P_MIDSTREAM,
@@ -75,15 +89,22 @@ if not cython.compiled:
         P_SYN,
         P_SYN_ACKED,
         P_THREE_WAY,
+        PAST,
         RST,
         SECOND,
+        STANDING,
         SYN,
         TOUCHED,
+        TRACKED_PHASES,
+        UNANSWERED_PHASES,
         UNCROSSED_PHASES,
+        UNREACHED,
+        UNTRACKED,
         WIRED,
         Segment,
         Slot,
     )
+    from .resets import begin_tracking, reset_fits, scale_in, track
 
 if TYPE_CHECKING:
     from ..model import Octets
@@ -95,7 +116,8 @@ class Conversations:
 
     *capacity* is the number of conversations remembered at one time. *collect* has a bit for each verdict (by its
     place in VERDICTS) whose openings come back in ``finished``, the first *most* of each; *keep* a bit for each
-    phase from which segments are kept for that. With *count_refusals* refused attempts are counted by destination.
+    phase from which segments are kept for that. With *count_refusals* refused attempts are counted by destination,
+    and answers from elsewhere are looked for: all segments are looked at then, not only those with equal endpoints.
     """
 
     def __init__(self, capacity: int, collect: int, most: int, keep: int, count_refusals: bool) -> None:
@@ -113,6 +135,7 @@ class Conversations:
         self.duplicates_seen = Duplicates()
         self.destinations = Destinations()
         self.kept = KeptSegments()
+        self.answers = Answers()
         self.tables = compiled_rules(), compiled_verdicts()
         self.rules = octets_of(self.tables[0])
         self.verdict_of = octets_of(self.tables[1])
@@ -122,6 +145,9 @@ class Conversations:
         self.counted = memoryview(bytearray(8 * len(VERDICTS))).cast("Q")
         self.counts = words_in(self.counted)
         self.finished: list[Finished] = []
+        #: With ``announce``, openings as they are decided, before they end; whoever takes them clears the list.
+        self.announce = False
+        self.decided: list[Finished] = []
         self.frame = 0  # that of the segment in hand
         self.segments = self.duplicates = self.midstream = self.midstream_to_itself = self.evicted = 0
 
@@ -181,8 +207,11 @@ class Conversations:
             return 0
         phase = s.phase
         flags = s.flags
+        if flags & EQUAL:
+            return self.step_with_itself(slot, segment, d)
         first = segment.from_a != ((flags & FIRST_IS_B) != 0)
         answered = False
+        ends = False
         if control == SYN:
             event = E_NOTHING
             if phase >= P_SYN and not flags & ENDED:
@@ -207,48 +236,69 @@ class Conversations:
             answered = flags & OWN != 0 and (s.isn_second - segment.seq) & LOW32 <= segment.data
             s.isn_second = segment.seq
             s.syn_data_second = segment.data & 0xFFFF
+            begin_tracking(s, segment, d)
+            flags = s.flags
         elif phase < P_SYN or flags & ENDED:
             self.stray(slot, segment, d)
             return 0
         elif phase == P_THREE_WAY and not control & (SYN | RST | FIN) and not flags & (KEPT | EARLY):
-            s.flags = flags | TOUCHED  # the bulk of all traffic
+            s.flags = flags | TOUCHED | UNTRACKED  # the bulk of all traffic
             return 0
         elif control & RST:
-            event = E_RST_FIRST if first else E_RST_SECOND
+            ends = reset_fits(s, segment, first)
+            if ends:
+                event = E_RST_FIRST if first else E_RST_SECOND
+            else:
+                event = E_NOTHING if first else E_OTHER_SECOND
+                self.lend(slot, segment, d)
         else:
             event = self.classify(s, segment, first)
-            flags |= s.flags & (ANOTHER | OWN)
+            if TRACKED_PHASES >> phase & 1:
+                track(s, segment, first)
+            flags |= s.flags & (ANOTHER | OWN | ACKED_FIRST | ACKED_SECOND | LENT_ACKED)
         if control == SYN | ACK and event not in (E_SYN_ACK_FIRST, E_SYN_ACK_SECOND):
             self.expect(slot, segment, d)
+            self.lend(slot, segment, d)
             flags = s.flags
         elif flags & EARLY:
-            if control != ACK:
+            if control & ~FIN != ACK:
                 flags &= ~EARLY
             else:
+                if control & FIN:
+                    flags |= EARLY_FIN_A if segment.from_a else EARLY_FIN_B
                 s.before = self.rules[s.before * EVENTS + event]
 
         after = self.rules[phase * EVENTS + event]
         if answered:
             after = self.rules[after * EVENTS + E_SYN_ACK_FIRST]
+        if event == E_SYN_ACK_SECOND and UNCROSSED_PHASES >> phase & 1:
+            begin_tracking(s, segment, d)
+            flags = (flags & ~ACKED_FIRST) | (s.flags & ACKED_SECOND)
         flags |= TOUCHED
-        if control & RST:
+        if ends:
             flags |= ENDED
         elif control & FIN:
             flags |= FIN_A if segment.from_a else FIN_B
-            if flags & EQUAL or flags & FINS == FINS:
+            if flags & FINS == FINS:
                 flags |= ENDED
         s.phase = after
         s.flags = flags
         if after != phase and self.verdict_of[after] & 0x80:
-            self.counts[self.verdict_of[after] & 0x7F] += 1
-            s.flags |= COUNTED
-            if after == P_REFUSED and self.count_refusals:
-                self.refuse(s)
+            self.decide(s)
         if s.flags & KEPT or self.keep_phases >> after & 1:
             self.keep(slot, segment, d, first)
-        if control & RST:
+        if self.announce and after != phase and s.flags & COUNTED:
+            self.announce_opening(slot)
+        if ends:
             self.close(slot)
         return 0
+
+    def decide(self, s: Slot) -> None:
+        """Count the opening in this slot, whose verdict cannot change any more."""
+        self.counts[self.verdict_of[s.phase] & 0x7F] += 1
+        s.flags |= COUNTED
+        if s.phase == P_REFUSED and self.count_refusals:
+            self.refuse(s)
 
     def classify(self, s: Slot, segment: Segment, first: bool) -> int:
         """Return the event that a segment without RST is to the opening in this slot (verdicts.py says what fits)."""
@@ -261,8 +311,6 @@ class Conversations:
             if first:
                 if seq != one:
                     return E_NOTHING
-                if s.flags & EQUAL:
-                    return E_SYN_ACK_FIRST if (ack - one - 1) & LOW32 <= s.syn_data else E_NOTHING
                 if CROSSED_PHASES >> phase & 1:
                     return E_SYN_ACK_FIRST if (ack - two - 1) & LOW32 <= s.syn_data_second else E_NOTHING
                 if UNCROSSED_PHASES >> phase & 1 and not s.flags & OWN:
@@ -276,7 +324,6 @@ class Conversations:
                 return E_SYN_ACK_SECOND if seq == two else E_OTHER_SECOND
             if phase != P_SYN_ACKED:
                 s.isn_second = seq
-                s.end = (seq + 1 + segment.data) & LOW32
                 s.reach = ((ack - one - 1) & LOW32) + max(segment.window, 1)
             elif seq != two:
                 s.another = seq
@@ -288,16 +335,17 @@ class Conversations:
                 and control & ACK
                 and (seq - one - 1) & LOW32 < s.reach
                 and (
-                    (ack - two - 1) & LOW32 <= (s.end - two - 1) & LOW32
+                    (ack - two - 1) & LOW32 <= (s.next_second - two - 1) & LOW32
                     or (s.flags & ANOTHER and ack == (s.another + 1) & LOW32)
                 )
             ):
                 return E_ACK_FIRST
+            if s.flags & LENT and not s.flags & LENT_RST and control & ACK and (ack - s.another - 1) & LOW32 < HALF32:
+                s.flags |= LENT_ACKED
             return E_NOTHING
-        if phase == P_SYN_ACKED:
-            beyond = (seq + segment.data + (control & FIN) - s.end) & LOW32
-            if beyond < HALF32:
-                s.end = (s.end + beyond) & LOW32
+        if control & ACK and UNCROSSED_PHASES >> phase & 1:
+            s.acked_second = ack
+            s.flags |= ACKED_SECOND
         return E_ACK_SECOND if control == ACK else E_OTHER_SECOND
 
     def stray(self, slot: int, segment: Segment, d: Octets) -> None:
@@ -305,31 +353,54 @@ class Conversations:
         s = slot_at(self.slots, slot)
         control = segment.flags & CONTROL
         s.flags |= TOUCHED
+        lent = not s.flags & EQUAL and (control == SYN | ACK or control & RST) and self.lend(slot, segment, d)
         if s.phase == 0:
-            self.midstream += 1
-            if s.flags & EQUAL and control & ACK and not control & RST:
-                self.midstream_to_itself += 1
-            s.flags &= EQUAL
-            if control == SYN | ACK:
-                s.flags |= MID
+            s.flags &= EQUAL | LENDER
+            if not lent:
+                self.midstream += 1
+                if s.flags & EQUAL:
+                    s.flags |= MID_COUNTED
+                    if control & ACK and not control & RST:
+                        self.midstream_to_itself += 1
+                        s.flags |= MID_ITSELF
+                if control == SYN | ACK:
+                    s.flags |= MID
             s.phase = P_MIDSTREAM
             s.before = 0
         elif control == SYN | ACK:
             s.flags &= ~MID
-        elif control != ACK:
+        elif control & ~FIN != ACK:
             s.flags &= ~(EARLY | MID)
-        elif s.flags & EARLY and self.acknowledges(s, segment):
-            s.flags |= EARLY_ACKED
-            self.kept.add_early(slot, segment, d, True)
+        elif s.flags & EARLY:
+            if control & FIN and not s.flags & EQUAL:
+                s.flags |= EARLY_FIN_A if segment.from_a else EARLY_FIN_B
+            elif control & FIN:
+                s.flags |= FIN_A
+            if self.acknowledges(s, segment):
+                s.flags |= EARLY_ACKED
+                self.kept.add_early(slot, segment, d, True)
         if control == SYN | ACK:
             self.expect(slot, segment, d)
-        elif s.flags & KEPT:
+        elif s.flags & KEPT and not s.flags & EQUAL:
             self.keep(slot, segment, d, segment.from_a != ((s.flags & FIRST_IS_B) != 0))
+        if self.announce and control == ACK:
+            self.close_ended(slot)
+
+    def close_ended(self, slot: int) -> int:
+        """Hand the opening in *slot* on, if FINs have ended it: whoever waits for it is to see the last ACK, no more."""
+        s = slot_at(self.slots, slot)
+        if s.flags & ENDED and s.phase >= P_SYN:
+            self.close(slot)
+        return 0
 
     def expect(self, slot: int, segment: Segment, d: Octets) -> None:
         """Remember a SYN-ACK that fits no SYN so far."""
         s = slot_at(self.slots, slot)
         s.flags = (s.flags & ~EARLIES) | EARLY | (EARLY_FROM_A if segment.from_a else 0)
+        if not s.flags & EQUAL:
+            s.flags &= ~(EARLY_FIN_A | EARLY_FIN_B)
+        elif s.phase < P_SYN:
+            s.flags &= ~FINS
         s.before = s.phase
         s.early_isn = (segment.ack - 1) & LOW32
         s.early_seq = segment.seq
@@ -349,16 +420,6 @@ class Conversations:
         return (segment.seq - s.early_isn - 1) & LOW32 < s.early_reach and (segment.ack - two) & LOW32 <= (
             s.early_end - two
         ) & LOW32
-
-    # -- errors ------------------------------------------------------------------------------------------------------
-
-    def unreachable(self, quoted: Segment, sender: bytes, kind: int, code: int) -> int:
-        """Take an ICMP error of this type and code from *sender* (a packed address).
-
-        *quoted* has the frame and the time of the error, and the 4-tuple and sequence number of the SYN that it quotes.
-        What waits in the batch was handed over before.
-        """
-        return 0
 
     # -- openings ------------------------------------------------------------------------------------------------------
 
@@ -380,14 +441,18 @@ class Conversations:
                 elif segment.from_a != ((s.flags & EARLY_FROM_A) != 0):
                     after = P_THREE_WAY if s.flags & EARLY_ACKED else P_SYN_ACKED
         joined = after not in (P_SYN, P_SELF_SYN)
+        fins = 0
         if joined:
-            if s.flags & MID:
-                self.midstream -= 1
-                if s.flags & EQUAL:
-                    self.midstream_to_itself -= 1
+            if not s.flags & EQUAL:
+                fins = (FIN_A if s.flags & EARLY_FIN_A else 0) | (FIN_B if s.flags & EARLY_FIN_B else 0)
+            elif s.phase < P_SYN:
+                fins = s.flags & FINS
+        if joined:
+            self.uncount_midstream(s, MID)
+            if s.flags & LENDER:
+                self.take_back(slot)
             # Without the SYN-ACK that was not its own, the opening before was where it had been.
             s.phase = s.before
-            s.end = s.early_end
         if s.phase >= P_SYN:
             self.close(slot)
         s.isn = segment.seq
@@ -395,11 +460,13 @@ class Conversations:
         s.size = segment.size
         s.syn_data = segment.data & 0xFFFF
         s.syn_data_second = 0
-        s.reach = min(s.early_reach + acknowledged, LOW32) if joined else 0
+        s.next_first = (segment.seq + 1 + segment.data) & LOW32
         s.phase = after
         s.before = 0
         s.retransmissions = 0
-        s.flags &= EQUAL | TOUCHED
+        s.flags = (s.flags & (EQUAL | TOUCHED)) | fins
+        if fins == FINS or (fins and s.flags & EQUAL):
+            s.flags |= ENDED
         if not segment.from_a:
             s.flags |= FIRST_IS_B
         if segment.wired:
@@ -411,30 +478,85 @@ class Conversations:
         s.frame = segment.frame
         s.refused = s.since = 0
         remember_header(s, d, segment.at, segment.size)
+        if joined or s.flags & EQUAL:
+            self.begin_numbers(s, segment, d, joined, acknowledged)
+        if self.count_refusals:
+            self.enter(slot, segment)
         if self.keep_phases and (self.keep_phases >> after & 1 or s.flags & EQUAL):
             self.keep(slot, segment, d, True)
         if joined and s.flags & KEPT and self.kept.early_count:
             self.kept.take_early(slot)
+        if self.announce and s.flags & COUNTED:
+            self.announce_opening(slot)
+
+    def begin_numbers(self, s: Slot, segment: Segment, d: Octets, joined: bool, acknowledged: int) -> None:
+        """Note the numbers of an opening that begins with this SYN, after an early SYN-ACK or of a socket to itself."""
+        if s.flags & EQUAL:
+            s.next_second = s.next_first
+            s.scale_first = s.scale_second = scale_in(d, segment.at, segment.size)
+            s.edge_first = (segment.seq + 1 + segment.window) & LOW32
+            if joined:
+                s.flags |= ACKED_FIRST
+                s.acked_first = (s.early_isn + 1) & LOW32
+                s.edge_first = (s.acked_first + s.early_reach) & LOW32
+        else:
+            s.next_second = s.early_end
+            s.scale_first = s.scale_second = 0
+            s.flags |= ACKED_SECOND | UNTRACKED
+            s.acked_second = (s.early_isn + 1) & LOW32
+            s.edge_second = (s.acked_second + s.early_reach) & LOW32
+        s.reach = min(s.early_reach + acknowledged, LOW32) if joined else 0
+
+    def uncount_midstream(self, s: Slot, counted: int) -> None:
+        """The conversation was counted as midstream for the sake of what proved to be an opening."""
+        if s.flags & counted:
+            self.midstream -= 1
+            if s.flags & EQUAL and s.flags & MID_ITSELF:
+                self.midstream_to_itself -= 1
+        s.flags &= ~(MID | MID_COUNTED | MID_ITSELF)
+
+    def enter(self, slot: int, segment: Segment) -> int:
+        """Enter the opening in *slot* under its client."""
+        twin = self.answers.enter(self.slots, slot, segment)
+        if twin >= 0:
+            self.link(slot, twin)
+        return 0
 
     def close(self, slot: int) -> None:
         """End the opening in *slot*: count it, hand it on where it was asked for, leave the conversation."""
         s = slot_at(self.slots, slot)
         if s.phase >= P_SYN:
+            if s.flags & (LENT | UNREACHED) and UNANSWERED_PHASES >> s.phase & 1:
+                self.settle(s)
             verdict = self.verdict_of[s.phase] & 0x7F
             if not s.flags & COUNTED:
                 self.counts[verdict] += 1
             if self.collect >> verdict & 1 and self.collected[verdict] < self.most:
                 self.collected[verdict] += 1
                 self.hand_on(slot, verdict)
+            if self.answers.any:
+                self.answers.forget(slot)
+            if s.flags & EQUAL:
+                s.flags |= PAST
         if s.flags & KEPT:
             self.kept.drop(slot, s)
-        s.flags &= EQUAL | TOUCHED | EARLIES
+        s.flags &= EQUAL | TOUCHED | EARLIES | PAST | LENDER
         s.phase = P_MIDSTREAM
         s.before = 0
         s.retransmissions = 0
 
     def hand_on(self, slot: int, verdict: int) -> None:
         """Put the opening in *slot* on the list of the finished."""
+        self.finished.append(self.opening(slot, verdict))
+
+    def announce_opening(self, slot: int) -> None:
+        """Put the opening in *slot*, which was decided just now, on the list of the decided."""
+        verdict = self.verdict_of[slot_at(self.slots, slot).phase] & 0x7F
+        if self.collect >> verdict & 1:
+            self.decided.append(self.opening(slot, verdict))
+
+    def opening(self, slot: int, verdict: int) -> Finished:
+        """Return the opening in *slot* as it is handed on."""
         s = slot_at(self.slots, slot)
         one, two = packed(s.a_high, s.a_low, s.six), packed(s.b_high, s.b_low, s.six)
         one_port, two_port = s.a_port, s.b_port
@@ -442,27 +564,35 @@ class Conversations:
             one, two = two, one
             one_port, two_port = two_port, one_port
         segments = self.kept.segments.get(slot)
-        if segments is None:
-            segments = [remembered(s)]
-        omitted = self.kept.omitted.get(slot, 0)
-        wired = s.flags & WIRED != 0
-        self.finished.append(
-            Finished(
-                verdict,
-                one,
-                one_port,
-                two,
-                two_port,
-                s.isn,
-                s.frame,
-                s.time,
-                s.retransmissions,
-                s.refused,
-                s.since,
-                omitted,
-                wired,
-                segments,
-            )
+        segments = [remembered(s)] if segments is None else list(segments)
+        evidence = evidence_of(s) if s.phase == P_SELF_CONNECT else -1
+        isn = -1 if evidence == STANDING else s.isn
+        answer, other, other_port, error = 0, b"", 0, None
+        if s.flags & LENT and s.phase != P_SYN:
+            answer, other, other_port = self.answers.lent.get(slot, (0, b"", 0))
+        if s.flags & UNREACHED and s.phase == P_REFUSED and not answer:
+            error = self.answers.errors.get(slot)
+        return Finished(
+            verdict,
+            one,
+            one_port,
+            two,
+            two_port,
+            isn,
+            s.frame,
+            s.time,
+            s.retransmissions,
+            s.refused,
+            s.since,
+            self.kept.omitted.get(slot, 0),
+            s.flags & WIRED != 0,
+            segments,
+            evidence,
+            answer,
+            other,
+            other_port,
+            self.answers.links.get(slot, 0),
+            error,
         )
 
     def keep(self, slot: int, segment: Segment, d: Octets, first: bool) -> None:
@@ -539,6 +669,32 @@ class Conversations:
         self.index.remove(slot, self.slots)
         return slot
 
+    # -- what is seldom needed (self_connects.py, translations.py) -----------------------------------------------------
+
+    def step_with_itself(self, slot: int, segment: Segment, d: Octets) -> int:
+        """Step the conversation of a socket with itself."""
+        return 0
+
+    def lend(self, slot: int, segment: Segment, d: Octets) -> int:
+        """Let a SYN-ACK or an RST that answers nothing in its own 4-tuple answer an opening of another one."""
+        return False
+
+    def take_back(self, slot: int) -> int:
+        """The early SYN-ACK of *slot* answers a SYN of its own: no other opening is answered by it."""
+        return 0
+
+    def link(self, slot: int, twin: int) -> int:
+        """The openings in these two slots are the two sides of one translated connection."""
+        return 0
+
+    def settle(self, s: Slot) -> int:
+        """The opening in this slot ends without an answer of its own: one from elsewhere counts."""
+        return 0
+
+    def unreachable(self, quoted: Segment, sender: bytes, kind: int, code: int) -> int:
+        """Take an ICMP error of this type and code from *sender*; see translations.py."""
+        return 0
+
     # -- what a part of a capture does otherwise (partial.py) ----------------------------------------------------------
 
     def refuse(self, s: Slot) -> None:
@@ -553,12 +709,14 @@ class Conversations:
         """Return the refused attempts by destination."""
         return self.destinations.listed()
 
-    def head(self, slot: int, segment: Segment, d: Octets) -> bool:  # noqa: ARG002 - PartialConversations needs them
+    def head(self, slot: int, segment: Segment, d: Octets) -> bool:
         """Whether this segment depends on what came before: in a whole capture, none does."""
         return False
 
-    def remember_packet(self, segment: Segment, d: Octets) -> None:
+    def remember_packet(self, segment: Segment, d: Octets) -> int:
         """Remember a packet of which a copy may come in the next part: in a whole capture, none does."""
+        return 0
 
-    def log_possible_copy(self, segment: Segment, d: Octets) -> None:
+    def log_possible_copy(self, segment: Segment, d: Octets) -> int:
         """Log a segment that may be a copy of a packet in the part before: in a whole capture, none is."""
+        return 0

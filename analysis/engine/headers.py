@@ -1,6 +1,7 @@
 """From a frame to its innermost IP packet: a short function for each header, chosen by the tables of protocols.py.
 
-What most captures are full of (Ethernet, IPv4, TCP) does not come here: wire.py reads it at once.
+What most captures are full of (Ethernet, IPv4, TCP) does not come here: wire.py reads it at once. Link headers are in
+links.py, tunnels in tunnels.py.
 """
 
 from __future__ import annotations
@@ -9,59 +10,75 @@ from typing import TYPE_CHECKING
 
 import cython
 
-from .protocols import by_kind, by_link, by_protocol, carried
+from .protocols import by_kind, by_link, by_port, by_protocol, rows
 
 if not cython.compiled:
-    from .interpreted import l32, octets_of, u16, u32, words_in
+    from .interpreted import octets_of, u16, words_in
     from .layout import (
-        BY_NIBBLE,
-        ERSPAN,
-        ETHERNET,
         FOUND,
         GO_ON,
         H_BY_NIBBLE,
         H_ETHERNET,
-        H_GRE,
-        H_HDLC,
+        H_ICMP,
+        H_ICMP_6,
         H_IPV4,
         H_IPV6,
+        H_LINKS,
         H_LLC,
         H_MPLS,
-        H_NONE,
         H_NULL,
         H_OPTIONS,
         H_OPTIONS_6,
         H_PPP,
         H_PPP_LINK,
-        H_PPPOE,
-        H_PPPOE_LINK,
+        H_SEEN,
+        H_SKIP,
         H_SLL,
         H_SLL2,
+        H_TAGGED,
         H_TCP,
+        H_TUNNELS,
+        H_TYPED,
         H_UDP,
         H_VLAN,
+        IP_PROTOCOL,
         IPV4,
         IPV6,
+        LINK_TYPE,
         LINKS,
         MAX_DEPTH,
-        MPLS,
+        MIX_TTL,
         NOT_IP,
         OTHER,
-        PPP,
-        PPPOE,
+        QUOTED,
         R_DEPTH,
         R_FRAGMENT,
-        R_GRE,
         R_IP4_BAD,
         R_IP4_CUT,
         R_IP6_BAD,
         R_IP6_CUT,
         R_IP6_EXT,
         R_LINK,
-        R_TAG,
-        UNKNOWN_LINK,
+        R_TUNNEL,
+        READ_KINDS,
+        ROUTE_UNKNOWN,
         Cursor,
     )
+    from .links import (
+        address_family,
+        cooked,
+        cooked_2,
+        hash_octets,
+        link,
+        llc,
+        ppp,
+        ppp_link,
+        skip,
+        tagged,
+        typed,
+        vlan,
+    )
+    from .tunnels import is_ipv4, is_ipv6, mpls, tunnel
 
 if TYPE_CHECKING:
     from ..model import Octets
@@ -71,189 +88,146 @@ class Headers:
     """Reads the headers of a frame one after the other. What it has reached stands in a Cursor."""
 
     def __init__(self) -> None:
-        self.tables = by_link(), by_kind(), by_protocol(), carried()
+        self.tables = by_link(), by_kind(), by_protocol(), by_port(), rows()
         self.by_link = octets_of(self.tables[0])
         self.by_kind = octets_of(self.tables[1])
         self.by_protocol = octets_of(self.tables[2])
-        self.carried = words_in(self.tables[3])
+        self.by_port = octets_of(self.tables[3])
+        self.rows = words_in(self.tables[4])
 
     def find(self, d: Octets, c: Cursor, link: int) -> int:
         """Find the innermost TCP header of the frame at *c*: FOUND, with its place in *c*, or why there is none."""
-        found = self.link_header(d, c, link)
+        c.kind = LINK_TYPE + link
+        c.cut = c.end < c.stop
+        c.guess = c.fragment = 0
+        found = GO_ON
         depth = 0
-        while found == GO_ON and depth < MAX_DEPTH:
+        while found == GO_ON and depth <= MAX_DEPTH:
             depth += 1
             found = self.header(d, c)
-        return R_DEPTH if found == GO_ON else found
-
-    def link_header(self, d: Octets, c: Cursor, link: int) -> int:
-        """Read the header of a link type."""
-        reader = self.by_link[link] if 0 <= link < LINKS else H_NONE
-        if reader == H_ETHERNET:
-            return ethernet(d, c)
-        if reader == H_BY_NIBBLE:
-            c.kind = BY_NIBBLE
-            return GO_ON
-        if reader == H_SLL:
-            return cooked(d, c, 14, 16)
-        if reader == H_SLL2:
-            return cooked(d, c, 0, 20)
-        if reader == H_NULL:
-            return address_family(d, c)
-        if reader == H_IPV4:
-            c.kind = IPV4
-            return GO_ON
-        if reader == H_IPV6:
-            c.kind = IPV6
-            return GO_ON
-        if reader == H_PPP_LINK:
-            return ppp_link(d, c)
-        if reader == H_PPPOE_LINK:
-            c.kind = PPPOE
-            return GO_ON
-        if reader == H_HDLC:
-            return cooked(d, c, 2, 4)
-        return UNKNOWN_LINK
+        if found == GO_ON:
+            found = R_DEPTH
+        if c.guess and (not c.cut or found in (OTHER, R_FRAGMENT, R_IP4_BAD, R_IP6_BAD)):
+            c.kind = c.guess
+            return OTHER
+        return found
 
     def header(self, d: Octets, c: Cursor) -> int:
         """Read the header that comes next, by its kind."""
-        if c.kind == BY_NIBBLE:
-            if c.end <= c.p:
-                return R_LINK
-            c.kind = IPV4 if d[c.p] >> 4 == 4 else IPV6 if d[c.p] >> 4 == 6 else NOT_IP
-        elif c.kind == IPV4 and c.end > c.p and d[c.p] >> 4 == 6:  # wrong, but clear, and Wireshark sees it so, too
-            c.kind = IPV6
-        reader = self.by_kind[c.kind]
+        if c.kind < READ_KINDS:
+            if c.kind == IPV4 and c.end > c.p and d[c.p] >> 4 == 6:  # wrong, but clear, and Wireshark sees it so, too
+                c.kind = IPV6
+            return self.read(d, c, self.by_kind[c.kind])
+        if LINK_TYPE <= c.kind < LINK_TYPE + LINKS:
+            return self.read(d, c, self.by_link[c.kind - LINK_TYPE])
+        return OTHER
+
+    def read(self, d: Octets, c: Cursor, row: int) -> int:
+        """Read the header that this row of the tables is about."""
+        reader, size = self.rows[row * 3], self.rows[row * 3 + 1]
         if reader == H_IPV4:
             return self.ip_payload(d, c, ipv4(d, c))
         if reader == H_IPV6:
             return self.ip_payload(d, c, ipv6(d, c))
+        if reader in (H_ETHERNET, H_TAGGED):
+            return tagged(d, c, size)
         if reader == H_VLAN:
             return vlan(d, c)
-        if reader == H_MPLS:
-            return mpls(d, c)
-        if reader == H_PPPOE:
-            return pppoe(c)
+        if reader in (H_SKIP, H_SEEN):
+            return skip(d, c, size, self.rows[row * 3 + 2], reader == H_SEEN)
+        if reader == H_TYPED:
+            return typed(d, c, size, self.rows[row * 3 + 2])
+        if reader == H_BY_NIBBLE:
+            if c.end <= c.p:
+                return R_LINK
+            c.kind = IPV4 if d[c.p] >> 4 == 4 else IPV6 if d[c.p] >> 4 == 6 else NOT_IP
+            return GO_ON
+        if reader == H_SLL:
+            return cooked(d, c)
+        if reader == H_SLL2:
+            return cooked_2(d, c)
+        if reader == H_NULL:
+            return address_family(d, c)
+        if reader == H_PPP_LINK:
+            return ppp_link(d, c)
         if reader == H_PPP:
             return ppp(d, c)
-        if reader == H_ETHERNET:
-            return ethernet(d, c)
         if reader == H_LLC:
             return llc(d, c)
+        if reader == H_MPLS:
+            return mpls(d, c)
+        if reader >= H_TUNNELS:
+            return tunnel(d, c, reader)
+        if reader >= H_LINKS:
+            return link(d, c, reader)
         return OTHER
 
     def ip_payload(self, d: Octets, c: Cursor, found: int) -> int:
         """Read what an IP header carries, extension headers first."""
+        if found != GO_ON:
+            return found
+        row = self.by_protocol[c.protocol]
+        reader = self.rows[row * 3]
+        while reader == H_OPTIONS or (reader == H_OPTIONS_6 and c.six):
+            found = options(d, c)
+            if found != GO_ON:
+                return found
+            row = self.by_protocol[c.protocol]
+            reader = self.rows[row * 3]
+        if reader == H_TCP:
+            return FOUND
+        c.kind = IP_PROTOCOL + c.protocol
+        if reader == H_ICMP:
+            return icmp(d, c, 3, 4) if not c.six else OTHER
+        if reader == H_ICMP_6:
+            return icmp(d, c, 1, 256) if c.six else OTHER
+        if row == 0 or reader == H_OPTIONS_6:
+            return OTHER
+        hash_octets(d, c, c.source, c.target + (16 if c.six else 4))
+        if reader == H_UDP:
+            return self.udp(d, c)
+        return self.read(d, c, row)
+
+    def udp(self, d: Octets, c: Cursor) -> int:
+        """UDP, with a tunnel in it where its port tells so, and an IP header proves it."""
+        p = c.p
+        if c.stop - p <= 8:
+            return OTHER
+        if c.end - p < 8:
+            return R_TUNNEL
+        row = self.by_port[u16(d, p + 2)]
+        if row == 0:
+            row = self.by_port[u16(d, p)]
+            if self.rows[row * 3 + 1] == 0:  # only of the destination
+                return OTHER
+        size = u16(d, p + 4)
+        if size > c.stop - p and not c.fragment:
+            return OTHER
+        if size >= 8:
+            c.stop = min(c.stop, p + size)
+            c.end = min(c.end, c.stop)
+        c.p += 8
+        if c.stop - c.p < 8:
+            return OTHER
+        c.guess = IP_PROTOCOL + 17
+        if c.end - c.p < 8:
+            return R_TUNNEL
+        return self.read(d, c, row)
+
+    def quoted(self, d: Octets, c: Cursor) -> int:
+        """Find the TCP header that the ICMP error at *c* quotes: FOUND where its first eight octets are there."""
+        c.p += 8
+        c.fragment = 0
+        found = ipv6(d, c) if c.six else ipv4(d, c)
         while found == GO_ON:
-            reader = self.by_protocol[c.protocol]
-            if reader == H_OPTIONS or (reader == H_OPTIONS_6 and c.six):
-                found = options(d, c)
-                continue
+            reader = self.rows[self.by_protocol[c.protocol] * 3]
             if reader == H_TCP:
-                return FOUND
-            if reader == H_GRE:
-                return gre(d, c)
-            if reader == H_UDP:
-                return udp(d, c)
-            c.kind = self.carried[c.protocol]
-            return GO_ON if c.kind else OTHER
+                return FOUND if c.end - c.p >= 8 else OTHER
+            found = options(d, c) if reader == H_OPTIONS or (reader == H_OPTIONS_6 and c.six) else OTHER
         return found
 
 
-# -- one function a header ---------------------------------------------------------------------------------------------
-
-
-def ethernet(d: Octets, c: Cursor) -> int:
-    """Ethernet (IEEE 802.3): two addresses, and a type or a length."""
-    if c.end - c.p < 14:
-        return R_LINK
-    c.kind = u16(d, c.p + 12)
-    c.p += 14
-    return GO_ON
-
-
-def cooked(d: Octets, c: Cursor, at: int, size: int) -> int:
-    """A header of *size* octets with an EtherType at *at*: Linux cooked (v1, v2), Cisco HDLC."""
-    if c.end - c.p < size:
-        return R_LINK
-    c.kind = u16(d, c.p + at)
-    c.p += size
-    return GO_ON
-
-
-def address_family(d: Octets, c: Cursor) -> int:
-    """BSD loopback: the address family, in the byte order of either machine."""
-    if c.end - c.p < 4:
-        return R_LINK
-    family = u32(d, c.p)
-    if family > 0xFFFF:
-        family = l32(d, c.p)
-    c.kind = IPV4 if family == 2 else IPV6 if family in (10, 24, 28, 30) else NOT_IP
-    c.p += 4
-    return GO_ON
-
-
-def ppp_link(d: Octets, c: Cursor) -> int:
-    """PPP (RFC 1661), perhaps in Cisco's HDLC framing."""
-    c.kind = PPP
-    if c.end - c.p >= 4 and (d[c.p] == 0x0F or d[c.p] == 0x8F) and d[c.p + 1] == 0:
-        c.kind = u16(d, c.p + 2)
-        c.p += 4
-    return GO_ON
-
-
-def vlan(d: Octets, c: Cursor) -> int:
-    """VLAN tag (IEEE 802.1Q)."""
-    if c.end - c.p < 4:
-        return R_TAG
-    c.kind = u16(d, c.p + 2)
-    c.p += 4
-    return GO_ON
-
-
-def mpls(d: Octets, c: Cursor) -> int:
-    """One entry of an MPLS label stack (RFC 3032); IP follows the bottom of the stack."""
-    if c.end - c.p < 4:
-        return R_TAG
-    if d[c.p + 2] & 1:
-        c.kind = BY_NIBBLE
-    c.p += 4
-    return GO_ON
-
-
-def pppoe(c: Cursor) -> int:
-    """PPPoE session header (RFC 2516)."""
-    if c.end - c.p < 6:
-        return R_TAG
-    c.kind = PPP
-    c.p += 6
-    return GO_ON
-
-
-def ppp(d: Octets, c: Cursor) -> int:
-    """PPP, perhaps with address and control, perhaps with a compressed protocol field (RFC 1661 6.5)."""
-    if c.end - c.p >= 2 and d[c.p] == 0xFF and d[c.p + 1] == 3:
-        c.p += 2
-    if c.end - c.p < 2:
-        return R_TAG
-    if d[c.p] & 1:
-        protocol = d[c.p]
-        c.p += 1
-    else:
-        protocol = u16(d, c.p)
-        c.p += 2
-    c.kind = IPV4 if protocol == 0x21 else IPV6 if protocol == 0x57 else MPLS if protocol == 0x281 else NOT_IP
-    return GO_ON
-
-
-def llc(d: Octets, c: Cursor) -> int:
-    """LLC and SNAP (IEEE 802.2) behind a length instead of an EtherType."""
-    p = c.p
-    if c.end - p < 8 or d[p] != 0xAA or d[p + 1] != 0xAA or d[p + 3] or d[p + 4] or d[p + 5]:
-        return OTHER
-    c.kind = u16(d, p + 6)
-    c.p += 8
-    return OTHER if c.kind < 0x600 else GO_ON
+# -- IP ----------------------------------------------------------------------------------------------------------------
 
 
 def ipv4(d: Octets, c: Cursor) -> int:
@@ -267,6 +241,12 @@ def ipv4(d: Octets, c: Cursor) -> int:
         total = c.stop - p
     if d[p] >> 4 != 4 or size < 20 or total < size:
         return R_IP4_BAD
+    if c.guess:
+        if c.end - p < size:
+            return R_IP4_CUT
+        if not is_ipv4(d, c, p):
+            return OTHER
+        c.guess = 0
     if u16(d, p + 6) & 0x1FFF:
         return R_FRAGMENT
     c.stop = p + total
@@ -275,8 +255,26 @@ def ipv4(d: Octets, c: Cursor) -> int:
         return R_IP4_CUT
     c.ip = p
     c.six = 0
+    c.source = p + 12
+    c.target = p + 16
+    c.fragment = d[p + 6] & 0x20
+    c.place ^= d[p + 8] * MIX_TTL  # wire.common_frame() has the same
     c.protocol = d[p + 9]
     c.p += size
+    return source_route(d, c, p + 20) if size > 20 else GO_ON
+
+
+def source_route(d: Octets, c: Cursor, p: int) -> int:
+    """Look for a source route with hops left in the options from *p* on: its last address is the destination."""
+    while c.p - p >= 3 and d[p]:
+        size = d[p + 1]
+        if d[p] == 1:
+            size = 1
+        elif size < 2 or size > c.p - p:
+            break
+        elif d[p] in (131, 137) and size >= 7 and d[p + 2] <= size - 3:
+            c.target = p + 3 + ((size - 3) // 4 - 1) * 4
+        p += size
     return GO_ON
 
 
@@ -287,12 +285,20 @@ def ipv6(d: Octets, c: Cursor) -> int:
         return R_IP6_CUT
     if d[p] >> 4 != 6:
         return R_IP6_BAD
+    if c.guess:
+        if not is_ipv6(d, c, p):
+            return OTHER
+        c.guess = 0
     total = u16(d, p + 4)
     if total:
         c.stop = p + 40 + total
         c.end = min(c.end, c.stop)
     c.ip = p
     c.six = 1
+    c.source = p + 8
+    c.target = p + 24
+    c.fragment = 0
+    c.place ^= d[p + 7] * MIX_TTL
     c.protocol = d[p + 6]
     c.p += 40
     return GO_ON
@@ -306,80 +312,34 @@ def options(d: Octets, c: Cursor) -> int:
     if c.protocol == 44:
         if u16(d, p + 2) & 0xFFF8:
             return R_FRAGMENT
+        c.fragment = d[p + 3] & 1
         size = 8
     elif c.protocol == 51:
         size = (d[p + 1] + 2) * 4
     else:
         size = (d[p + 1] + 1) * 8
+    if c.end - p < size:
+        return R_IP6_EXT
+    if c.protocol == 43 and d[p + 3] and not final(d, c, p):
+        return OTHER
     c.protocol = d[p]
     c.p += size
-    return R_IP6_EXT if c.p > c.end else GO_ON
-
-
-def gre(d: Octets, c: Cursor) -> int:
-    """GRE (RFC 2784, 2890), ERSPAN in it, or PPTP's (RFC 2637)."""
-    p = c.p
-    if c.end - p < 4:
-        return R_GRE
-    c.kind = u16(d, p + 2)
-    sequence = d[p] >> 4 & 1
-    if d[p + 1] & 7 == 0 and not d[p] & 0x40:
-        size = 4 + (d[p] >> 7) * 4 + (d[p] >> 5 & 1) * 4 + sequence * 4
-        if c.kind == ERSPAN:  # type II has a header where the sequence number is present
-            size += sequence * 8
-            c.kind = ETHERNET
-    elif d[p + 1] & 7 == 1 and c.kind == PPP:
-        size = 8 + sequence * 4 + (d[p + 1] >> 7) * 4
-    else:
-        return R_GRE
-    c.p += size
-    if c.p > c.end:
-        return R_GRE
-    return OTHER if c.p == c.end else GO_ON  # an acknowledgement of the tunnel's own, or an empty packet
-
-
-def udp(d: Octets, c: Cursor) -> int:
-    """UDP with a tunnel in it, which its port tells."""
-    if c.end - c.p < 16:
-        return OTHER
-    source, target = u16(d, c.p), u16(d, c.p + 2)
-    c.p += 8
-    p = c.p
-    found = GO_ON
-    if target in (4789, 8472) and d[p] & 0x08:  # VXLAN (RFC 7348), and the port Linux had before it
-        c.kind = ETHERNET
-        c.p += 8
-    elif target == 6081 and d[p] >> 6 == 0:  # Geneve (RFC 8926)
-        c.kind = u16(d, p + 2)
-        c.p += 8 + (d[p] & 0x3F) * 4
-    elif target == 2152 and d[p] >> 4 == 3 and d[p + 1] == 0xFF:
-        found = gtp(d, c)
-    elif target == 3544 or source == 3544:
-        teredo(d, c)
-    else:
-        return OTHER
-    return OTHER if c.p >= c.end else found
-
-
-def gtp(d: Octets, c: Cursor) -> int:
-    """GTP-U with a user's packet (3GPP TS 29.281), perhaps behind extension headers."""
-    c.kind = BY_NIBBLE
-    more, chained = d[c.p] & 7, d[c.p] & 4
-    c.p += 8
-    if more:
-        c.p += 4
-        while chained and c.p < c.end and d[c.p - 1]:
-            if d[c.p] == 0:
-                return OTHER
-            c.p += d[c.p] * 4
     return GO_ON
 
 
-def teredo(d: Octets, c: Cursor) -> int:
-    """Teredo (RFC 4380), perhaps with its indications."""
-    c.kind = BY_NIBBLE
-    if u16(d, c.p) == 1:
-        c.p += 13 + d[c.p + 2] + d[c.p + 3]
-    if c.end - c.p >= 8 and u16(d, c.p) == 0:
-        c.p += 8
-    return GO_ON
+def final(d: Octets, c: Cursor, p: int) -> bool:
+    """Find the final destination in the routing header at *p*, which has segments left; False where nobody here can.
+
+    Types 0 (RFC 2460), 2 (mobile IPv6, RFC 6275), 4 (segment routing, RFC 8754: the last segment comes first).
+    """
+    addresses = d[p + 1] // 2
+    if addresses == 0 or d[p + 2] not in (0, 2, 4):
+        c.kind = ROUTE_UNKNOWN
+        return False
+    c.target = p + 8 if d[p + 2] == 4 else p + 8 + (addresses - 1) * 16
+    return True
+
+
+def icmp(d: Octets, c: Cursor, kind: int, code: int) -> int:
+    """ICMP: QUOTED for an error of this type, but for this code."""
+    return QUOTED if c.end - c.p >= 8 and d[c.p] == kind and d[c.p + 1] != code else OTHER

@@ -8,7 +8,20 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from .layout import LONGEST, LOW64, MILLISECOND, NEAR, Cursor, Destination, Segment, Slot
+from .layout import (
+    ELSEWHERE,
+    EVIDENCE,
+    HALF32,
+    LOW16,
+    LOW32,
+    LOW64,
+    MILLISECOND,
+    NEAR,
+    Cursor,
+    Destination,
+    Segment,
+    Slot,
+)
 
 if TYPE_CHECKING:
     from array import array
@@ -16,6 +29,8 @@ if TYPE_CHECKING:
     from ..model import Octets
 
     Words = memoryview[int] | array[int]
+    #: What is remembered of a packet: its frame, its time, where it was seen, IPv4 identification, other traces.
+    Packet = tuple[int, int, int, int, int]
 
 _WAY_4 = struct.Struct(">3I").pack
 _WAY_6 = struct.Struct(">4QI").pack
@@ -137,6 +152,11 @@ def clear(words: Words, count: int) -> None:
         words[place] = 0
 
 
+def load_u32(d: Octets, i: int) -> int:
+    """Return the four octets at *i*, in the order of most machines."""
+    return int.from_bytes(d[i : i + 4], "little")
+
+
 def load_u64(d: Octets, i: int) -> int:
     """Return the eight octets at *i*, in the order of most machines."""
     return int.from_bytes(d[i : i + 8], "little")
@@ -153,6 +173,28 @@ def remember_header(s: Slot, d: Octets, at: int, size: int) -> None:
     s.header = bytes(d[at : at + size])
 
 
+def evidence_of(s: Slot) -> int:
+    """Return on what grounds the opening in this slot is a self-connect, as a place in EVIDENCE."""
+    return s.flags >> EVIDENCE & 3
+
+
+def ahead(one: int, other: int) -> bool:
+    """Whether the first of two sequence numbers is the later one (RFC 9293 3.4)."""
+    return 0 < (one - other) & LOW32 < HALF32
+
+
+def octets_of_header(s: Slot) -> Octets:
+    """Return the TCP header of the first SYN, as octets to read."""
+    return s.header
+
+
+def traces(d: Octets, segment: Segment) -> int:
+    """Return a hash of what else the IP header says, and the TCP checksum."""
+    at = segment.ip
+    found = u16(d, at) ^ u16(d, segment.at + 16) * 5
+    return (found ^ u16(d, at + (2 if segment.six else 6)) * 3) & LOW16
+
+
 def header_of(s: Slot) -> bytes:
     """Return the TCP header of the first SYN."""
     return s.header
@@ -166,6 +208,10 @@ class Index:
 
     def __init__(self, _capacity: int) -> None:
         self.ways: dict[bytes, int] = {}
+
+    def digest_tuple(self, _segment: Segment) -> int:
+        """Return 0: the dict makes its own hashes."""
+        return 0
 
     def digest_batch(self, batch: list[Segment], count: int) -> None:
         """Do nothing: the dict makes its own hashes."""
@@ -205,37 +251,46 @@ class Index:
 
 
 class Duplicates:
-    """Which packets were captured already: less than NEAR frames and one millisecond from here.
+    """Which packets were captured already, less than NEAR frames from here.
 
-    Two dicts from the octets of the headers to the frame's number; the older one goes when the other is full.
+    Two dicts from what makes a segment (addresses, ports, TCP header without checksum, length) to what is remembered of
+    the packets that had it; the older one goes when the other is full.
     """
 
     def __init__(self) -> None:
-        self.recent: dict[bytes | int, int] = {}
-        self.older: dict[bytes | int, int] = {}
-        self.times = [0] * NEAR
+        self.recent: dict[bytes, tuple[Packet, ...]] = {}
+        self.older: dict[bytes, tuple[Packet, ...]] = {}
 
     def digest_batch(self, d: Octets, batch: list[Segment], count: int) -> None:
-        """Do nothing: the octets themselves are remembered."""
+        """Do nothing: the dict makes its own hashes."""
 
     def mark(self, d: Octets, batch: list[Segment], count: int) -> None:
         """Mark those of the first *count* segments of a batch whose packets were captured already."""
         for segment in batch[:count]:
-            packet = bytes(d[segment.ip : segment.at + segment.size])
-            segment.duplicate = self.seen(packet, segment.frame, segment.time)
+            segment.duplicate = self.seen(d, segment)
 
-    def seen(self, packet: bytes, frame: int, time: int) -> bool:
+    def seen(self, d: Octets, segment: Segment) -> bool:
         """Whether this packet was captured already; it is remembered if not."""
-        key = packet if len(packet) <= LONGEST else hash(packet)
-        copy = self.recent.get(key) or self.older.get(key)
-        if copy and frame - copy < NEAR and -MILLISECOND <= time - self.times[copy % NEAR] <= MILLISECOND:
-            return True
-        self.recent[key] = frame
-        self.times[frame % NEAR] = time
+        ip, at, s = segment.ip, segment.at, segment
+        ends = d[ip + 8 : ip + 40] if s.six else d[ip + 12 : ip + 20]
+        key = b"".join((ends, d[at : at + 16], d[at + 18 : at + s.size], s.data.to_bytes(4, "big")))
+        return self.is_copy(key, (s.frame, s.time, s.place & LOW16, s.identification, traces(d, s)))
+
+    def is_copy(self, key: bytes, packet: Packet) -> bool:
+        """Whether a packet with this key was captured already; it is remembered if not."""
+        before = self.recent.get(key) or self.older.get(key, ())
+        if before:
+            frame, time, place, identification, trace = packet
+            for then, when, where, number, rest in before:
+                if frame - then >= NEAR:
+                    continue
+                if where != place:
+                    if abs(time - when) <= ELSEWHERE and (number == identification or not number or not identification):
+                        return True
+                elif abs(time - when) <= MILLISECOND and number == identification and rest == trace:
+                    return True
+            before = tuple(one for one in before if frame - one[0] < NEAR)
+        self.recent[key] = (packet, *before)
         if len(self.recent) == NEAR:
             self.older, self.recent = self.recent, {}
         return False
-
-    def remember(self, packet: bytes, frame: int, time: int) -> None:
-        """Remember a packet of a part before."""
-        self.seen(packet, frame, time)

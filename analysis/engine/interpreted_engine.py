@@ -5,15 +5,17 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from .layout import D_RECORD, MAX_RECORD, SECOND
+from .layout import D_RECORD, LOW16, MAX_RECORD, SECOND
 from .wire import Engine as EngineAsWritten
+from .wire import place_of
 
 if TYPE_CHECKING:
     from ..model import Octets
 
 _RECORD = {False: struct.Struct("<4I").unpack_from, True: struct.Struct(">4I").unpack_from}
-#: EtherType, IP version and header length; total length; fragment, TTL, protocol; both addresses and ports; the rest.
-_COMMON = struct.Struct(">12x3sxH2xI2x12sIIBBH").unpack_from
+#: EtherType, IP version and header length; traffic class; total length; identification; fragment,
+#: TTL, protocol; both addresses and ports; the TCP header from the sequence number to the checksum.
+_COMMON = struct.Struct(">12x3sBHHI2x12sIIBBHH").unpack_from
 
 
 class Engine(EngineAsWritten):
@@ -44,7 +46,7 @@ class Engine(EngineAsWritten):
             self.packets += 1
             self.odd_frame(d, p, end, stop, link, time)
             return 0
-        kind, total, protocol, there, seq, ack, size, flags, window = _COMMON(d, p)
+        kind, traffic, total, number_of, protocol, there, seq, ack, size, flags, window, check = _COMMON(d, p)
         size = size >> 4 << 2
         data = total - 20 - size
         # EtherType, IP version and header length; no fragment after the first, TCP.
@@ -59,18 +61,26 @@ class Engine(EngineAsWritten):
             if self.equal_only and there[8:10] != there[10:]:
                 self.passed_over += 1
             else:
-                self.odd_frame(d, p, end, stop, link, time)
+                self.common_frame(d, p, end, time)
             return 0
         table.frame = number
-        packet = bytes(d[p + 14 : p + 34 + size])
-        if table.duplicates_seen.seen(packet, number, time):
+        place = place_of(d, p, self.where)
+        key = b"".join((d[p + 26 : p + 50], d[p + 52 : p + 34 + size], data.to_bytes(4, "big")))
+        trace = (0x4500 ^ traffic ^ check * 5 ^ (protocol >> 16) * 3) & LOW16
+        if table.duplicates_seen.is_copy(key, (number, time, place & LOW16, number_of, trace)):
             table.duplicates += 1
             return 0
         one = self.batch[0]
+        one.place, one.identification = place, number_of
         one.frame, one.time, one.ip, one.at, one.size, one.data = number, time, p + 14, p + 34, size, data
         one.seq, one.ack, one.flags, one.window, one.from_a, one.wired = seq, ack, flags, window, way & 1 != 0, False
+        slot = way >> 2
+        if flags & 6 or table.heads:  # SYN, RST: which openings they concern, both endpoints tell
+            s = table.slots[slot]
+            one.a_high, one.a_low, one.b_high, one.b_low = s.a_high, s.a_low, s.b_high, s.b_low
+            one.a_port, one.b_port, one.six, one.equal = s.a_port, s.b_port, s.six, False
         if table.heads:
             table.remember_packet(one, d)
         table.segments += 1
-        table.step(way >> 2, one, d)
+        table.step(slot, one, d)
         return 0

@@ -10,6 +10,7 @@ cdef class KeptSegments:
     cdef public u64 count, early_count
     cdef int begin(self, i64 slot, Slot* s) except -1 with gil
     cdef int add_first(self, i64 slot, Slot* s) except -1 with gil
+    cdef int put_first(self, i64 slot, Slot* s) except -1 with gil
     @cython.locals(count=Py_ssize_t)
     cdef int add(self, i64 slot, Slot* s, Segment* segment, bytes_at d, bint first) except -1 with gil
     cdef int drop(self, i64 slot, Slot* s) except -1 with gil

@@ -42,6 +42,10 @@ class KeptSegments:
         """Add the opening's first SYN, as the slot remembers it."""
         self.segments[slot].append(remembered(s))
 
+    def put_first(self, slot: int, s: Slot) -> None:
+        """Put the opening's SYN, as the slot remembers it, before what is kept: it was captured late."""
+        self.segments[slot].insert(0, remembered(s))
+
     def add(self, slot: int, s: Slot, segment: Segment, d: Octets, first: bool) -> None:
         """Add a segment; one of too many that cannot change a state is counted alone."""
         segments = self.segments[slot]

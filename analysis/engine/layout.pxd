@@ -1,6 +1,6 @@
 # The C structs of layout.py, and its numbers (numbers.pxi, which setup.py writes).
 from libc.string cimport memcpy
-from .octets cimport address, bytes_at, i64, prefetch, u64
+from .octets cimport address, bytes_at, i64, prefetch, u16, u64
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
@@ -43,8 +43,13 @@ cdef struct Cursor:
     u64 six
     u64 protocol
     u64 place
+    Py_ssize_t source
+    Py_ssize_t target
+    u64 fragment
+    u64 guess
+    u64 cut
 
-# 128 octets, two cache lines, and the header of the first SYN.
+# 132 octets, and the header of the first SYN.
 cdef struct Slot:
     u64 a_high
     u64 a_low
@@ -60,7 +65,8 @@ cdef struct Slot:
     uint32_t retransmissions
     uint32_t isn
     uint32_t isn_second
-    uint32_t end
+    uint32_t next_first
+    uint32_t next_second
     uint32_t reach
     uint32_t another
     uint16_t syn_data
@@ -74,7 +80,13 @@ cdef struct Slot:
     u64 refused
     u64 since
     u64 early_time
-    uint8_t header[64]
+    uint8_t header[60]
+    uint8_t scale_first
+    uint8_t scale_second
+    uint32_t acked_first
+    uint32_t acked_second
+    uint32_t edge_first
+    uint32_t edge_second
 
 cdef struct Destination:
     u64 high
@@ -132,10 +144,28 @@ cdef inline void remember_header(Slot* s, bytes_at d, Py_ssize_t at, u64 size) n
 cdef inline bytes header_of(Slot* s):
     return s.header[:s.size]
 
+# On what grounds the opening in a slot is a self-connect, as a place in EVIDENCE.
+cdef inline u64 evidence_of(Slot* s) noexcept nogil:
+    return s.flags >> EVIDENCE & 3
+
+# Whether the first of two sequence numbers is the later one (RFC 9293 3.4).
+cdef inline bint ahead(u64 one, u64 other) noexcept nogil:
+    return 0 < ((one - other) & LOW32) < HALF32
+
+cdef inline bytes_at octets_of_header(Slot* s) noexcept nogil:
+    return s.header
+
 cdef inline void fetch(Slot* s) noexcept nogil:
     prefetch(s)
     prefetch(<char*> s + 64)
     prefetch(s.header)
+
+# A hash of what else the IP header says, and the TCP checksum.
+cdef inline u64 traces(bytes_at d, Segment* segment) noexcept nogil:
+    cdef u64 found = u16(d, segment.ip) ^ u16(d, segment.at + 16) * 5
+    if segment.six:
+        return (found ^ u16(d, segment.ip + 2) * 3) & LOW16
+    return (found ^ u16(d, segment.ip + 6) * 3) & LOW16
 
 cdef inline uint16_t* ports_in(object memory) except NULL:
     return <uint16_t*> address(memory)

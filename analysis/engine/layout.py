@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ..model import EVIDENCE as EVIDENCE_OF
+from ..model import Evidence
 from ..verdicts import Event, Phase
 
 # -- files -------------------------------------------------------------------------------------------------------------
@@ -15,17 +17,24 @@ from ..verdicts import Event, Phase
 #: A longer record is damage, as it is for libpcap (MAXIMUM_SNAPLEN), and so is a longer pcapng block. Octets.
 MAX_RECORD = 262_144
 MAX_BLOCK = 16 << 20
-#: Interfaces of a pcapng section, and link types that are counted by their number, at most.
+#: Interfaces of a pcapng section.
 MAX_INTERFACES = 65_536
-MAX_LINKS = 16
 #: Link types below this one are looked up; none beyond it is known here.
 LINKS = 512
-#: Words of an interface: link type, snap length, if_tsresol, if_tsoffset.
-WORDS_OF_INTERFACE = 4
+#: Words of an interface: link type, snap length, if_tsresol, if_tsoffset, packets dropped by the interface statistics,
+#: and by what stands beside the packets.
+WORDS_OF_INTERFACE = 6
+#: A pcapng file that claims more dropped packets than this makes no sense.
+MAX_DROPS = 1 << 48
+#: Capture filters that are remembered, and octets of each.
+MAX_FILTERS = 16
+LONGEST_FILTER = 1024
 #: Seconds since the epoch: the year 2255. Times beyond it count as 0.
 LAST_SECOND = 9_000_000_000
 SECOND = 1_000_000_000
 MILLISECOND = 1_000_000
+#: The two sides of a translated connection send their SYNs within so many nanoseconds.
+SIDES = 20 * MILLISECOND
 
 # Places in DAMAGES.
 D_RECORD = 1
@@ -71,9 +80,10 @@ R_GRE = 8
 R_DEPTH = 9
 R_TCP_CUT = 10
 R_TCP_BAD = 11
-OTHER = -1  # a sound frame without a TCP segment
+R_TUNNEL = 12
+OTHER = -1  # a sound frame without a TCP segment, or one that nobody here can read: the cursor's kind says what it is
 FOUND = -2
-UNKNOWN_LINK = -3
+QUOTED = -3  # an ICMP error that may quote a TCP segment
 GO_ON = -4  # another header follows
 
 #: Why a frame gave no segment. Counted by place; none of them ends the run.
@@ -86,50 +96,126 @@ REASONS = (
     "IPv6 header malformed",
     "IPv6 extension headers cut short",
     "IP fragment after the first",
-    "GRE header cut short or of an unknown kind",
+    "GRE header cut short",
     "too many headers inside each other",
     "TCP header cut short",
     "TCP header malformed",
+    "UDP or tunnel header cut short",
 )
 
 #: How many headers may be stacked before the TCP header.
 MAX_DEPTH = 32
 
-# What follows a header, as an EtherType; the last three stand for headers that have none.
+# What follows a header, as an EtherType ...
 IPV4 = 0x0800
 IPV6 = 0x86DD
 MPLS = 0x8847
 ETHERNET = 0x6558  # transparent Ethernet bridging
 PPP = 0x880B
 PPPOE = 0x8864
-ERSPAN = 0x88BE
+NSH = 0x894F
+# ... and what has none.
 BY_NIBBLE = 0x10000  # IP of the version that its first four bits give
 NOT_IP = 0x10001
 LLC = 0x10002
+WIFI = 0x10003
+RADIOTAP = 0x10004
+FRAME_RELAY = 0x10005
+ERSPAN = 0x10006  # types I and II
+ERSPAN_3 = 0x10007
+LLC_OTHER = 0x10010
+SNAP_OTHER = 0x10011
+SNAP_UNKNOWN = 0x10012
+COOKED_OTHER = 0x10013
+PPP_CONTROL = 0x10014
+PPP_CLOSED = 0x10015
+MPLS_CONTROL = 0x10016
+MPLS_UNKNOWN = 0x10017
+MACSEC_CLOSED = 0x10018
+WIFI_OTHER = 0x10019
+WIFI_CLOSED = 0x1001A
+WIFI_SEVERAL = 0x1001B
+FDDI_OTHER = 0x1001C
+BATMAN_OTHER = 0x1001D
+BATMAN_UNKNOWN = 0x1001E
+GRE_EMPTY = 0x1001F
+GRE_UNKNOWN = 0x10020
+NSH_UNKNOWN = 0x10021
+ROUTE_UNKNOWN = 0x10022
+TUNNEL_CONTROL = 0x10023
+ARCNET_OTHER = 0x10024
+FRAME_RELAY_OTHER = 0x10025
+FRAME_RELAY_UNKNOWN = 0x10026
+RECORD_UNKNOWN = 0x10027
+IP_PROTOCOL = 0x10100  # and an IP protocol's number
+LINK_TYPE = 0x20000  # and a link type's number
+PPP_PROTOCOL = 0x30000  # and a PPP protocol's number
+#: Kinds that are counted.
+KINDS = 0x40000
+#: Kinds by which a header is looked up.
+READ_KINDS = IP_PROTOCOL + 256
 
-# What reads a header: numbers of the short functions in headers.py, by which protocols.py names them.
+# What reads a header: numbers of the short functions in headers.py, links.py and tunnels.py, by which protocols.py
+# names them. The first two read nothing: what nobody here reads, and what carries no TCP.
 H_NONE = 0
-H_ETHERNET = 1
-H_BY_NIBBLE = 2
-H_SLL = 3
-H_SLL2 = 4
-H_NULL = 5
-H_IPV4 = 6
-H_IPV6 = 7
-H_PPP_LINK = 8
-H_PPPOE_LINK = 9
-H_HDLC = 10
-H_VLAN = 11
-H_MPLS = 12
-H_PPPOE = 13
+H_OTHER = 1
+H_SKIP = 2  # the row says how many octets, and what follows
+H_SEEN = 3  # the same; the octets tell where the packet was seen
+H_TYPED = 4  # the row says how many octets; an EtherType is the last two of them
+H_VLAN = 5
+H_ETHERNET = 6
+H_IPV4 = 7
+H_IPV6 = 8
+H_BY_NIBBLE = 9
+H_SLL = 10
+H_SLL2 = 11
+H_NULL = 12
+H_PPP_LINK = 13
 H_PPP = 14
 H_LLC = 15
-H_GRE = 16
-H_UDP = 17
-H_TCP = 18
-H_OPTIONS = 19  # an IPv6 extension header
-H_OPTIONS_6 = 20  # one that is none in IPv4
-
+H_MPLS = 16
+H_TCP = 17
+H_UDP = 18
+H_ICMP = 19
+H_ICMP_6 = 20
+H_OPTIONS = 21  # an extension header of either version of IP
+H_OPTIONS_6 = 22  # one that is none in IPv4
+# In links.py.
+H_LINKS = 32
+H_RADIOTAP = 32
+H_WIFI = 33
+H_PPI = 34
+H_PKTAP = 35
+H_NFLOG = 36
+H_PFLOG = 37
+H_FDDI = 38
+H_FRAME_RELAY = 39
+H_JUNIPER = 40
+H_ARCNET = 41
+H_TOKEN_RING = 42
+H_ERF = 43
+H_AVS = 44
+H_TAGGED = 45  # Ethernet with a tag behind its addresses, as long as the row says
+# In tunnels.py.
+H_TUNNELS = 64
+H_GRE = 64
+H_ERSPAN_3 = 65
+H_MACSEC = 66
+H_METADATA = 67
+H_NSH = 68
+H_BATMAN = 69
+H_TRILL = 70
+H_VXLAN = 71
+H_VXLAN_GPE = 72
+H_GENEVE = 73
+H_GTP = 74
+H_TEREDO = 75
+H_L2TP = 76
+H_L2TP_3 = 77
+H_TZSP = 78
+H_CAPWAP = 79
+H_AYIYA = 80
+H_LISP = 81
 FIN = 0x01
 SYN = 0x02
 RST = 0x04
@@ -141,21 +227,26 @@ CONTROL = 0x17
 
 #: Segments that are decoded before the first of them is stepped with (compiled; one by one, interpreted).
 BATCH = 32
-#: Octets of a TCP header that a slot remembers: the longest that there is, and four more.
-HEADER = 64
+#: Sets of the search for the opening whose SYN a segment answers, each of two places.
+ORIGINS = 8192
+#: Answers of other 4-tuples, errors and links that are remembered at one time.
+MAX_ANSWERS = 65_536
 #: Places in the index, to begin with.
 LEAST = 4096
 #: How many slots ahead of the oldest the table sends for what it will have to put out.
 AHEAD = 16
 KEYS = 16
 
-LOW24 = 0xFFFFFF
+LOW16 = 0xFFFF
 LOW32 = 0xFFFFFFFF
 HALF32 = 0x80000000
+WHERE = LOW16 << 16
 LOW48 = 0xFFFFFFFFFFFF
 LOW64 = 0xFFFFFFFFFFFFFFFF
 MIX1 = 0x9E3779B97F4A7C15
 MIX2 = 0xC2B2AE3D27D4EB4F
+#: A TTL times this one fits 64 bits.
+MIX_TTL = 0x9E3779B97F4A7D
 
 # Flags of a slot.
 FIRST_IS_B = 1
@@ -174,15 +265,34 @@ ANOTHER = 1 << 12  # ``another`` holds another ISN
 OWN = 1 << 13  # the first end acknowledged a SYN that was not captured so far: isn_second has its ISN
 WIRED = 1 << 14  # its SYN came in an Ethernet frame with addresses: over a real link
 HEAD = 1 << 15  # of a part: the state depends on what came before it (see partial.py)
+LENT = 1 << 16  # a segment of another 4-tuple answered its SYN: answers.py has it ...
+LENT_RST = 1 << 17  # ... an RST ...
+LENT_ACKED = 1 << 18  # ... or a SYN-ACK that the first end has acknowledged
+UNREACHED = 1 << 19  # an ICMP error quotes its SYN: answers.py has it
+LENDER = 1 << 20  # the early SYN-ACK in here was lent to another opening
+ACKED_FIRST = 1 << 21  # acked_first holds what the first end acknowledged; both ends, where they are one
+ACKED_SECOND = 1 << 22
+UNTRACKED = 1 << 23  # segments went by that were not looked at: no RST is beyond what it knows
+LEFT_OUT = 1 << 24  # ... since a part of the capture did not log them
+PAST = 1 << 25  # isn and next_first are those of an opening that has ended: both ends are one
+CANDIDATE = 1 << 26  # ``another`` holds the end of what its own segment will acknowledge, if it is one socket
+MID_ITSELF = 1 << 27  # counted as midstream to itself: both ends are one
+EVIDENCE = 28  # two bits: on what grounds it is a self-connect, as a place in EVIDENCE
+EVIDENCES = 3 << EVIDENCE
+MID_COUNTED = 1 << 30  # counted as midstream: both ends are one
+EARLY_FIN_A = MID_ITSELF  # a FIN of A after the early SYN-ACK: there are two ends
+EARLY_FIN_B = MID_COUNTED
 FINS = 0x0C  # FIN_A | FIN_B
 EARLIES = 0x0E00  # EARLY | EARLY_FROM_A | EARLY_ACKED
 
-#: Frames remembered in the search for duplicates ...
-REMEMBERED = 65_536
-#: ... which lie less than so many frames apart; with 32 places each, next to none is crowded out.
+#: The search for duplicates: so many sets of eight packets each, a row of words for each thing that is remembered ...
+SETS = 2048
+WAYS = 8
+WORDS_OF_SET = 32
+#: ... which lie less than so many frames apart; eight places to one of them: next to none is crowded out.
 NEAR = 2048
-#: Octets of an IPv4 and a TCP header: longer packets are remembered by a hash (interpreted).
-LONGEST = 80
+#: A packet that was seen at two places: within so many nanoseconds, at most.
+ELSEWHERE = 20 * MILLISECOND
 
 #: Destinations whose refused attempts are counted ...
 DESTINATIONS = 1024
@@ -201,6 +311,19 @@ MAX_KEPT = 65_536
 #: The same for those that are kept only because their SYN was repeated, and may be crossed yet.
 MAX_RETRIED = 4_096
 
+# What a segment is to a conversation of a socket with itself (self_connects.py).
+A_NOTHING = 0  # one of the opening under way, or of the one that has ended
+A_STRAY = 1  # it belongs to no opening
+A_OPEN = 2  # a bare SYN begins an opening
+A_JOIN = 3  # the SYN of an opening that began with its SYN-ACK
+A_AGAIN = 4  # the SYN of the opening once more
+A_SYN_ACK = 5  # a SYN-ACK that acknowledges a SYN which was not captured
+A_EARLY = 6  # a SYN-ACK whose SYN may have been captured late
+A_PROOF = 7  # the first segment that acknowledges the SYN of the opening under way
+A_CANDIDATE = 8  # what the socket sent, if it is one socket
+A_STANDING = 9  # what acknowledges that
+A_RESET = 10  # an RST that ends the opening
+
 # The phases and events as plain integers, for the compiler.
 P_MIDSTREAM = int(Phase.MIDSTREAM)
 P_SYN = int(Phase.SYN)
@@ -210,6 +333,11 @@ P_CROSSED = int(Phase.CROSSED)
 P_REFUSED = int(Phase.REFUSED)
 P_SELF_SYN = int(Phase.SELF_SYN)
 P_SELF_CONNECT = int(Phase.SELF_CONNECT)
+# The evidence of a self-connect: places in EVIDENCE.
+HANDSHAKE = EVIDENCE_OF.index(Evidence.HANDSHAKE)
+BY_SYN_ACK = EVIDENCE_OF.index(Evidence.SYN_ACK)
+BY_ACK = EVIDENCE_OF.index(Evidence.ACKNOWLEDGED)
+STANDING = EVIDENCE_OF.index(Evidence.STANDING)
 E_SYN_SECOND = int(Event.SYN_SECOND)
 E_SYN_ACK_FIRST = int(Event.SYN_ACK_FIRST)
 E_SYN_ACK_SECOND = int(Event.SYN_ACK_SECOND)
@@ -235,6 +363,10 @@ CROSSED_PHASES = sum(
 )
 #: Phases before any SYN-ACK of the second end, in which its SYN still belongs to the opening (bits).
 UNCROSSED_PHASES = sum(1 << phase for phase in (Phase.SYN, Phase.SYN_BARE_ACK, Phase.SYN_ODD))
+#: Phases before any answer: one from elsewhere counts (bits).
+UNANSWERED_PHASES = 1 << Phase.SYN | 1 << Phase.SELF_SYN
+#: Phases in which the numbers of both ends are known (bits).
+TRACKED_PHASES = CROSSED_PHASES | 1 << Phase.SYN_ACKED | 1 << Phase.THREE_WAY
 
 
 class Segment:
@@ -290,12 +422,18 @@ class Segment:
 class Cursor:
     """How far a frame's headers are read: the next one begins at ``p``, the captured octets end before ``end``.
 
-    On the wire the packet ended before ``stop``. ``kind`` is what comes next, as an EtherType; ``ip`` is the place of
-    the innermost IP header so far, ``six`` tells its version, ``protocol`` what it carries. ``place`` becomes a hash of
-    where the packet was seen (see Segment), as the headers are read.
+    On the wire the packet ended before ``stop``; ``cut`` tells that the frame was not captured to its end. ``kind`` is
+    what comes next, as an EtherType. ``ip`` is the place of the innermost IP header so far, ``six`` tells its version,
+    ``protocol`` what it carries, ``source`` and ``target`` are the places of its addresses (of a source route the last
+    one), ``fragment`` tells a first fragment. ``guess`` is the kind of a header of which it is only guessed that a
+    tunnel follows, until an IP header proves it; 0 where nothing is guessed. ``place`` becomes a hash of where the
+    packet was seen (see Segment), as the headers are read.
     """
 
-    __slots__ = ("end", "ip", "kind", "p", "place", "protocol", "six", "stop")
+    __slots__ = (
+        *("end", "ip", "kind", "p", "place", "protocol", "six", "stop"),
+        *("source", "target", "fragment", "guess", "cut"),
+    )
     p: int
     end: int
     stop: int
@@ -304,17 +442,26 @@ class Cursor:
     six: int
     protocol: int
     place: int
+    source: int
+    target: int
+    fragment: int
+    guess: int
+    cut: int
 
 
 class Slot:
     """What is remembered of one conversation, and of the opening that is under way in it.
 
     The first end is the one that sent the SYN; ``isn`` is its initial sequence number, ``isn_second`` that of the
-    other end. ``end`` is the number after the last octet that the second end sent, ``another`` the ISN of another
-    SYN-ACK of its. ``reach`` is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK
-    acknowledges and offers. ``time`` (nanoseconds) and ``frame`` are those of the first SYN, ``header`` the first
-    ``size`` octets of its TCP header, ``syn_data`` and ``syn_data_second`` the octets of data in the SYNs. ``refused``
-    attempts at the same destination came before it, the first at ``since``.
+    other end. ``next_first`` and ``next_second`` are the numbers after the last octet that each end sent, the
+    ``acked_`` fields the highest that it acknowledged, the ``edge_`` fields the right edge of the window that it
+    offered, the ``scale_`` fields the window scale option of its SYN and 1, 0 where that has none (RFC 7323).
+    Where both ends are one, the first end's fields are the socket's, and ``next_second`` is the number up to which all
+    that it sent was captured. ``another`` is the ISN of another SYN-ACK of the second end.
+    ``reach`` is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges and offers.
+    ``time`` (nanoseconds) and ``frame`` are those of the first SYN, ``header`` the first ``size`` octets of its TCP
+    header, ``syn_data`` and ``syn_data_second`` the octets of data in the SYNs. ``refused`` attempts at the same
+    destination came before it, the first at ``since``.
 
     The ``early`` fields hold a SYN-ACK that fits nothing yet, since its SYN may have been captured late: the ISN that
     it acknowledges (with the data in that SYN), its own number, its time, and ``end`` and ``reach`` as above;
@@ -323,7 +470,9 @@ class Slot:
 
     __slots__ = (
         *("a_high", "a_low", "b_high", "b_low", "a_port", "b_port", "six", "phase", "before", "size"),
-        *("flags", "retransmissions", "isn", "isn_second", "end", "reach", "another", "syn_data", "syn_data_second"),
+        *("scale_first", "scale_second"),
+        *("flags", "retransmissions", "isn", "isn_second", "next_first", "next_second", "reach", "another"),
+        *("acked_first", "acked_second", "edge_first", "edge_second", "syn_data", "syn_data_second"),
         *("early_isn", "early_seq", "early_end", "early_reach", "time", "frame", "refused", "since", "early_time"),
         "header",
     )
@@ -341,9 +490,16 @@ class Slot:
     retransmissions: int
     isn: int
     isn_second: int
-    end: int
+    next_first: int
+    next_second: int
     reach: int
     another: int
+    acked_first: int
+    acked_second: int
+    edge_first: int
+    edge_second: int
+    scale_first: int
+    scale_second: int
     syn_data: int
     syn_data_second: int
     early_isn: int
@@ -396,7 +552,11 @@ class Finished(NamedTuple):
 
     ``verdict`` is a place in VERDICTS; ``one`` and ``two`` are the packed addresses of the first and the second end.
     Of the attempts refused ``before`` it the first was at ``since``. ``omitted`` segments were left out of ``kept``.
-    ``wired`` says whether it came over a real link (known of those to itself only).
+    ``wired`` says whether it came over a real link (known of those to itself only). ``evidence`` is a place in
+    EVIDENCE, -1 for whatever is no self-connect; of a standing one the ISN is -1. Where ``answer`` is not 0, a segment
+    of another 4-tuple answered its SYN, in that frame and from the endpoint ``other`` and ``other_port``.
+    ``translated`` is the first frame of the opening on the other side of a translation, or 0; ``error`` the ICMP error
+    that refused it: frame, time, sender, type, code.
     """
 
     verdict: int
@@ -413,3 +573,9 @@ class Finished(NamedTuple):
     omitted: int
     wired: bool
     kept: list[Kept]
+    evidence: int = -1
+    answer: int = 0
+    other: bytes = b""
+    other_port: int = 0
+    translated: int = 0
+    error: tuple[int, int, bytes, int, int] | None = None

@@ -31,6 +31,7 @@ cdef extern from * nogil:
     #define selfconn_l16(p, i) ((unsigned long long) le16toh(selfconn_16((p) + (i))))
     #define selfconn_l32(p, i) ((unsigned long long) le32toh(selfconn_32((p) + (i))))
     #define selfconn_u64(p, i) selfconn_64((p) + (i))
+    #define selfconn_load32(p, i) ((unsigned long long) selfconn_32((p) + (i)))
     #define selfconn_send_for(p, i) __builtin_prefetch((p) + (i))
     #define selfconn_clear(p, count) memset((p), 0, (count) * sizeof *(p))
     #endif
@@ -39,6 +40,7 @@ cdef extern from * nogil:
     u64 u32 "selfconn_u32"(bytes_at d, Py_ssize_t i)
     u64 l16 "selfconn_l16"(bytes_at d, Py_ssize_t i)
     u64 l32 "selfconn_l32"(bytes_at d, Py_ssize_t i)
+    u64 load_u32 "selfconn_load32"(bytes_at d, Py_ssize_t i)
     u64 load_u64 "selfconn_u64"(bytes_at d, Py_ssize_t i)
     u64 folded "selfconn_folded"(u64 a, u64 b)
     void prefetch "__builtin_prefetch"(const void* p)

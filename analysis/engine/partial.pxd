@@ -1,11 +1,12 @@
 import cython
-from .conversations cimport Conversations
+from .translations cimport AllConversations
 from .destinations cimport packed
 from .layout cimport *
 from .octets cimport *
 
-cdef class PartialConversations(Conversations):
+cdef class PartialConversations(AllConversations):
     cdef public bint unsure
+    cdef i64 began
     cdef u64 mark_a, mark_b
     cdef public list log, finished_at
     cdef public dict ring, refusals
@@ -21,7 +22,12 @@ cdef class PartialConversations(Conversations):
     cdef int log_independent(self, i64 slot, i64 time, bint from_a, bint wired) except -1
     @cython.locals(s=SlotAt)
     cdef int flush(self, i64 slot) except -1
-    cdef int log_segment(self, Segment* segment, bytes packet) except -1
+    cdef object entry(self, Segment* segment, bytes packet, i64 size)
+    @cython.locals(twin=i64)
+    cdef int doubt_answers(self, i64 slot, Segment* segment, u64 control) except -1
+    cdef int link(self, i64 slot, i64 twin) except -1 with gil
+    cdef int miss(self, i64 slot, Segment* segment, bytes_at d) except -1 with gil
+    cdef int miss_error(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil
     cdef object log_of_slot(self, Slot* s, i64 time, u64 data, i64 size)
     cdef int write_log(self, object entry) except -1
     cdef int hand_on(self, i64 slot, u64 verdict) except -1 with gil
@@ -31,9 +37,18 @@ cdef class PartialConversations(Conversations):
     cdef int refuse(self, Slot* s) except -1 with gil
     cpdef list walks(self)
     cpdef finish(self)
-    @cython.locals(segment=SegmentAt, size=i64, slot=i64)
+    @cython.locals(segment=SegmentAt)
+    cdef int put_in_hand(self, object one, u64 base) except -1
+    @cython.locals(segment=SegmentAt)
+    cdef int read_header(self, bytes_at d, Py_ssize_t at, u64 size) except -1
+    @cython.locals(segment=SegmentAt)
+    cdef int again_error(self, bytes packet) except -1
+    @cython.locals(segment=SegmentAt, d=bytes_at)
+    cdef int again_answer(self, object one, i64 slot) except -1
+    cdef int take_answers(self, i64 slot, object tail, Segment* segment) except -1
+    @cython.locals(size=i64, slot=i64)
     cpdef again(self, object one, u64 base)
-    @cython.locals(segment=SegmentAt, d=bytes_at, slot=i64)
+    @cython.locals(segment=SegmentAt, d=bytes_at, slot=i64, s=SlotAt)
     cdef int again_segment(self, object one, Py_ssize_t at) except -1
     @cython.locals(s=SlotAt)
     cdef int independent(self, i64 slot, i64 time, bint from_a, bint wired) except -1
@@ -43,4 +58,5 @@ cdef class PartialConversations(Conversations):
     cpdef list tails(self)
     @cython.locals(segment=SegmentAt, slot=i64, s=SlotAt)
     cpdef take_tail(self, object tail)
-    cpdef take_packet(self, u64 number, i64 time, bytes octets)
+    @cython.locals(d=bytes_at)
+    cpdef take_packet(self, object one, u64 base)

@@ -15,7 +15,6 @@ from ..verdicts import VERDICTS
 from .destinations import chosen
 
 if not cython.compiled:
-    from .conversations import Conversations
     from .destinations import packed
     from .interpreted import (
         header_of,
@@ -43,22 +42,26 @@ if not cython.compiled:
         FULL,
         HEAD,
         KEPT,
+        LEFT_OUT,
         LOW48,
         LOW64,
         MAX_LOG,
         MID,
         NEAR,
         P_MIDSTREAM,
+        P_SELF_CONNECT,
         P_SYN,
         P_SYN_ACKED,
         RST,
         SYN,
         TOUCHED,
+        UNTRACKED,
         WALK,
         WALKS,
         Segment,
         Slot,
     )
+    from .translations import AllConversations
 
 if TYPE_CHECKING:
     from ..model import Octets
@@ -73,7 +76,8 @@ class Logged(NamedTuple):
     ``packet`` ends with that header, and has the IP header before it where the packet may be a copy of an earlier one.
     By then ``refused_a`` and ``refused_b`` attempts at its two ends were refused in the part. With a ``size`` of 0 it
     says that from here on the 4-tuple is independent; with -1 that ``data`` segments which cannot change anything were
-    left out.
+    left out; with -2 that a SYN-ACK or RST, whose header is in ``packet``, answers nothing in its own 4-tuple; with -3
+    that an ICMP error quotes the SYN with the number and the sender in ``packet`` (see log_error).
     """
 
     frame: int
@@ -92,6 +96,7 @@ class Logged(NamedTuple):
     packet: bytes = b""
     refused_a: int = 0
     refused_b: int = 0
+    place: int = 0
 
 
 class SlotState(NamedTuple):
@@ -111,9 +116,16 @@ class SlotState(NamedTuple):
     retransmissions: int
     isn: int
     isn_second: int
-    end: int
+    next_first: int
+    next_second: int
     reach: int
     another: int
+    acked_first: int
+    acked_second: int
+    edge_first: int
+    edge_second: int
+    scale_first: int
+    scale_second: int
     syn_data: int
     syn_data_second: int
     early_isn: int
@@ -135,6 +147,9 @@ class Tail(NamedTuple):
     kept: list[Kept] | None
     omitted: int
     early: list[Kept] | None
+    lent: tuple[int, bytes, int] | None = None
+    error: tuple[int, int, bytes, int, int] | None = None
+    link: int = 0
 
 
 def key_of(high: int, low: int, port: int, six: int) -> Key:
@@ -148,20 +163,21 @@ def destination(one: Finished) -> Key:
     return key_of(number >> 64, number & LOW64, one.two_port, int(len(one.two) == 16))
 
 
-class PartialConversations(Conversations):
+class PartialConversations(AllConversations):
     """The table of a part, or (without *heads*) of a whole that is absorbed part by part.
 
     ``unsure`` says that the result may differ from that of the whole read in one go. ``ring`` has the last NEAR
-    packets, by frame: a copy of one may come in the next part. ``refusals`` are the refused attempts by destination,
-    ``fresh`` those that were added since analysis/partial.py asked for them.
+    packets, by frame, as log entries: a copy of one may come in the next part. ``refusals`` are the refused attempts by
+    destination, ``fresh`` those that were added since analysis/partial.py asked for them.
     """
 
     def __init__(self, capacity: int, collect: int, most: int, keep: int, count_refusals: bool) -> None:
-        Conversations.__init__(self, capacity, collect, most, keep, count_refusals)
+        AllConversations.__init__(self, capacity, collect, most, keep, count_refusals)
         self.unsure = False
         self.mark_a = self.mark_b = 0
         self.log: list[Logged] = []
-        self.ring: dict[int, tuple[int, int, bytes]] = {}
+        self.ring: dict[int, Logged] = {}
+        self.began = -1  # time of the part's first segment, in nanoseconds
         self.refusals: dict[Key, Refusals] = {}
         self.fresh: dict[Key, list[tuple[int, int, int]]] | None = None
         self.finished_at: list[int] = []
@@ -175,34 +191,37 @@ class PartialConversations(Conversations):
 
     # -- what a part does otherwise than a whole -----------------------------------------------------------------------
 
-    def remember_packet(self, segment: Segment, d: Octets) -> None:
+    def remember_packet(self, segment: Segment, d: Octets) -> int:
         """Remember a packet: a copy of it may come in the next part."""
+        if self.began < 0:
+            self.began = segment.time
         octets = bytes(d[segment.ip : segment.at + segment.size])
-        self.ring[segment.frame % NEAR] = (segment.frame, segment.time, octets)
+        self.ring[segment.frame % NEAR] = self.entry(segment, octets, segment.size)
+        return 0
 
-    def log_possible_copy(self, segment: Segment, d: Octets) -> None:
+    def log_possible_copy(self, segment: Segment, d: Octets) -> int:
         """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before."""
-        self.log_segment(segment, bytes(d[segment.ip : segment.at + segment.size]))
+        self.write_log(self.entry(segment, bytes(d[segment.ip : segment.at + segment.size]), segment.size))
+        return 0
 
-    def log_segment(self, segment: Segment, packet: bytes) -> None:
-        """Log a segment with the octets that will be needed to step with it."""
-        self.write_log(
-            Logged(
-                segment.frame,
-                segment.time,
-                segment.a_high,
-                segment.a_low,
-                segment.b_high,
-                segment.b_low,
-                segment.a_port,
-                segment.b_port,
-                segment.six,
-                segment.from_a,
-                segment.wired,
-                segment.data,
-                segment.size,
-                packet,
-            )
+    def entry(self, segment: Segment, packet: bytes, size: int) -> Logged:
+        """Return a log entry about a segment, with the octets that will be needed to step with it."""
+        return Logged(
+            segment.frame,
+            segment.time,
+            segment.a_high,
+            segment.a_low,
+            segment.b_high,
+            segment.b_low,
+            segment.a_port,
+            segment.b_port,
+            segment.six,
+            segment.from_a,
+            segment.wired,
+            segment.data,
+            size,
+            packet,
+            place=segment.place,
         )
 
     def log_of_slot(self, s: Slot, time: int, data: int, size: int) -> Logged:
@@ -221,6 +240,7 @@ class PartialConversations(Conversations):
         """
         s = slot_at(self.slots, slot)
         control = segment.flags & CONTROL
+        self.doubt_answers(slot, segment, control)
         if control == SYN:
             side = 0 if segment.from_a else FIRST_IS_B
             if s.flags & ENDED or (s.flags & MID and s.flags & FIRST_IS_B == side and s.isn != segment.seq):
@@ -230,14 +250,15 @@ class PartialConversations(Conversations):
                 return False
             s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED | MID | side
             s.isn = segment.seq
+            s.time = segment.time
         elif control == SYN | ACK:
             s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED
         else:
             if control & RST:
                 s.flags |= ENDED
-            elif control & FIN:
+            elif control & FIN and not s.flags & EQUAL:  # the SYN of a socket to itself may come after its FIN
                 s.flags |= FIN_A if segment.from_a else FIN_B
-                if s.flags & EQUAL or s.flags & FINS == FINS:
+                if s.flags & FINS == FINS:
                     s.flags |= ENDED
             s.flags |= TOUCHED
         self.segments -= 1
@@ -249,8 +270,40 @@ class PartialConversations(Conversations):
                 s.since += 1
                 return True
         self.flush(slot)
-        self.log_segment(segment, bytes(d[segment.at : segment.at + segment.size]))
+        self.write_log(self.entry(segment, bytes(d[segment.at : segment.at + segment.size]), segment.size))
         return True
+
+    def doubt_answers(self, slot: int, segment: Segment, control: int) -> int:
+        """See whether a segment that is logged may be an answer from elsewhere to what is decided here, or its twin."""
+        if not self.count_refusals:
+            return 0
+        if control == SYN:
+            twin = self.answers.enter(self.slots, slot, segment)
+            if twin >= 0 and not slot_at(self.slots, twin).flags & HEAD:
+                self.unsure = True
+        elif control & ACK and control & (SYN | RST) and self.answers.find(self.slots, segment) >= 0:
+            self.unsure = True
+        return 0
+
+    def link(self, slot: int, twin: int) -> int:
+        """The openings in these two slots are the two sides of one translated connection."""
+        if slot_at(self.slots, twin).flags & HEAD:
+            self.unsure = True
+            return 0
+        return AllConversations.link(self, slot, twin)
+
+    def miss(self, slot: int, segment: Segment, d: Octets) -> int:  # noqa: ARG002 - as its base class
+        """Log a SYN-ACK or RST that answers nothing here: it may answer a SYN in the part before."""
+        if self.heads:
+            self.write_log(self.entry(segment, bytes(d[segment.at : segment.at + 20]), -2))
+        return 0
+
+    def miss_error(self, quoted: Segment, sender: bytes, kind: int, code: int) -> int:
+        """Log an ICMP error: the SYN that it quotes may be in the part before."""
+        if self.heads:
+            packet = int(quoted.seq).to_bytes(4, "big") + bytes((kind, code)) + sender
+            self.write_log(self.entry(quoted, packet, -3))
+        return 0
 
     def log_independent(self, slot: int, time: int, from_a: bool, wired: bool) -> None:
         """Log that from here on the 4-tuple is independent."""
@@ -277,12 +330,12 @@ class PartialConversations(Conversations):
     def hand_on(self, slot: int, verdict: int) -> None:
         """Put the opening in *slot* on the list of the finished, and remember when it ended."""
         self.finished_at.append(self.frame)
-        Conversations.hand_on(self, slot, verdict)
+        AllConversations.hand_on(self, slot, verdict)
 
     def make_room(self) -> int:
         """Put the oldest conversation out: in one go it might have been another."""
         self.unsure = True
-        return Conversations.make_room(self)
+        return AllConversations.make_room(self)
 
     def refused_at(self, key: Key) -> int:
         """Return how many attempts at a destination were refused so far, in what is decided."""
@@ -334,7 +387,7 @@ class PartialConversations(Conversations):
 
     def finish(self) -> None:
         """Bring the openings of all parts into the order in which they ended, and tell what was refused before them."""
-        Conversations.finish(self)
+        AllConversations.finish(self)
         order = sorted(range(len(self.finished)), key=self.finished_at.__getitem__)
         with_place = set(self.chosen_destinations())
         seen = [0] * len(VERDICTS)
@@ -352,8 +405,8 @@ class PartialConversations(Conversations):
 
     # -- merging -------------------------------------------------------------------------------------------------------
 
-    def again(self, one: Logged, base: int) -> None:
-        """Step with what a part could not decide; *base* is the number of frames before that part."""
+    def put_in_hand(self, one: Logged, base: int) -> int:
+        """Make a segment of a log entry; *base* is the number of frames before its part."""
         segment = segment_at(self.again_batch, 0)
         segment.frame = base + one.frame
         segment.time = one.time
@@ -361,15 +414,36 @@ class PartialConversations(Conversations):
         segment.a_port, segment.b_port, segment.six = one.a_port, one.b_port, one.six
         segment.equal = one.a_high == one.b_high and one.a_low == one.b_low and one.a_port == one.b_port
         segment.from_a, segment.wired = one.from_a, one.wired
-        self.mark_a, self.mark_b = one.refused_a, one.refused_b
+        segment.data, segment.place, segment.identification = one.data, one.place, 0
+        segment.ip = segment.at = segment.size = 0
         self.frame = segment.frame
+        return 0
+
+    def read_header(self, d: Octets, at: int, size: int) -> int:
+        """Read the TCP header d[at:at+size] into the segment in hand; an IP header is before it if *at* is not 0."""
+        segment = segment_at(self.again_batch, 0)
+        segment.at, segment.size = at, size
+        segment.seq, segment.ack = u32(d, at + 4), u32(d, at + 8)
+        segment.flags, segment.window = d[at + 13], u16(d, at + 14)
+        if at and not segment.six:
+            segment.identification = u16(d, 4)
+        return 0
+
+    def again(self, one: Logged, base: int) -> None:
+        """Step with what a part could not decide; *base* is the number of frames before that part."""
+        self.put_in_hand(one, base)
+        self.mark_a, self.mark_b = one.refused_a, one.refused_b
         size = one.size
         if size > 0:
             self.again_segment(one, len(one.packet) - size)
+        elif size == -3:
+            self.again_error(one.packet)
         else:
             self.index.digest_batch(self.again_batch, 1)
-            slot = self.index.find(segment, self.slots)
-            if slot < 0:
+            slot = self.index.find(segment_at(self.again_batch, 0), self.slots)
+            if size == -2:
+                self.again_answer(one, slot)
+            elif slot < 0:
                 self.unsure = True
             elif size == 0:
                 self.independent(slot, one.time, one.from_a, one.wired)
@@ -381,12 +455,7 @@ class PartialConversations(Conversations):
         """Step with a logged segment whose TCP header begins at *at*; where that is not 0, look for copies first."""
         segment = segment_at(self.again_batch, 0)
         d = octets_of(one.packet)
-        segment.ip = 0
-        segment.at = at
-        segment.size = one.size
-        segment.data = one.data
-        segment.seq, segment.ack = u32(d, at + 4), u32(d, at + 8)
-        segment.flags, segment.window = d[at + 13], u16(d, at + 14)
+        self.read_header(d, at, one.size)
         if at:
             self.take_batch(d, self.again_batch, 1)
             return 0
@@ -395,7 +464,28 @@ class PartialConversations(Conversations):
         slot = self.index.find(segment, self.slots)
         if slot < 0:
             slot = self.claim(segment)
+        s = slot_at(self.slots, slot)
+        if s.flags & LEFT_OUT and s.flags & KEPT and segment.flags & RST:
+            self.unsure = True  # whether it ends the opening, what was left out might tell
         self.step(slot, segment, d)
+        return 0
+
+    def again_error(self, packet: bytes) -> int:
+        """Take a logged ICMP error."""
+        segment = segment_at(self.again_batch, 0)
+        segment.seq = int.from_bytes(packet[:4], "big")
+        self.unreachable(segment, packet[6:], packet[4], packet[5])
+        return 0
+
+    def again_answer(self, one: Logged, slot: int) -> int:
+        """Take a logged segment that answers nothing in its own 4-tuple; *slot* has that."""
+        d = octets_of(one.packet)
+        segment = segment_at(self.again_batch, 0)
+        self.read_header(d, 0, 20)
+        if self.answers.find(self.slots, segment) < 0:
+            self.miss(slot, segment, d)
+        else:  # what its own conversation counts as, the part has decided already
+            self.unsure = True
         return 0
 
     def independent(self, slot: int, time: int, from_a: bool, wired: bool) -> None:
@@ -425,6 +515,9 @@ class PartialConversations(Conversations):
             if kept < FULL or (kept < ALL and s.flags & FINS):
                 self.unsure = True
             self.kept.omitted[slot] = self.kept.omitted.get(slot, 0) + count
+        s.flags |= UNTRACKED | (LEFT_OUT if phase else 0)
+        if s.flags & EQUAL and count and (phase != P_SELF_CONNECT or s.flags & ENDED):
+            self.unsure = True
         if s.flags & EARLY or (P_SYN <= phase <= P_SYN_ACKED and not s.flags & ENDED):
             self.unsure = True
 
@@ -450,9 +543,16 @@ class PartialConversations(Conversations):
                     s.retransmissions,
                     s.isn,
                     s.isn_second,
-                    s.end,
+                    s.next_first,
+                    s.next_second,
                     s.reach,
                     s.another,
+                    s.acked_first,
+                    s.acked_second,
+                    s.edge_first,
+                    s.edge_second,
+                    s.scale_first,
+                    s.scale_second,
                     s.syn_data,
                     s.syn_data_second,
                     s.early_isn,
@@ -465,7 +565,7 @@ class PartialConversations(Conversations):
                     s.since,
                     s.early_time,
                 )
-                kept = self.kept
+                kept, answers = self.kept, self.answers
                 found.append(
                     Tail(
                         state,
@@ -473,6 +573,9 @@ class PartialConversations(Conversations):
                         kept.segments.get(slot),
                         kept.omitted.get(slot, 0),
                         kept.early.get(slot),
+                        answers.lent.get(slot),
+                        answers.errors.get(slot),
+                        answers.links.get(slot, 0),
                     )
                 )
         return found
@@ -491,14 +594,41 @@ class PartialConversations(Conversations):
             slot = self.claim(segment)
         s = slot_at(self.slots, slot)
         s.phase, s.before, s.size, s.flags, s.retransmissions = state[7:12]
-        s.isn, s.isn_second, s.end, s.reach, s.another, s.syn_data, s.syn_data_second = state[12:19]
-        s.early_isn, s.early_seq, s.early_end, s.early_reach = state[19:23]
-        s.time, s.frame, s.refused, s.since, s.early_time = state[23:]
+        s.isn, s.isn_second, s.next_first, s.next_second, s.reach, s.another = state[12:18]
+        s.acked_first, s.acked_second, s.edge_first, s.edge_second, s.scale_first, s.scale_second = state[18:24]
+        s.syn_data, s.syn_data_second, s.early_isn, s.early_seq, s.early_end, s.early_reach = state[24:30]
+        s.time, s.frame, s.refused, s.since, s.early_time = state[30:]
         remember_header(s, octets_of(tail.header), 0, len(tail.header))
         self.kept.put(slot, tail.kept, tail.omitted, tail.early)
+        self.take_answers(slot, tail, segment)
 
-    def take_packet(self, number: int, time: int, octets: bytes) -> None:
+    def take_answers(self, slot: int, tail: Tail, segment: Segment) -> int:
+        """Take over what answered an opening from elsewhere, and enter it under its client."""
+        answers = self.answers
+        answers.forget(slot)
+        if tail.lent:
+            answers.lent[slot] = tail.lent
+        if tail.error:
+            answers.errors[slot] = tail.error
+        if tail.link:
+            answers.links[slot] = tail.link
+        if tail.lent or tail.error or tail.link:
+            answers.any = True
+        state = tail.state
+        if state.phase >= P_SYN and self.count_refusals:
+            segment.from_a = not state.flags & FIRST_IS_B
+            segment.seq = state.isn
+            segment.time = state.time
+            twin = answers.enter(self.slots, slot, segment)
+            if twin >= 0 and not tail.link:
+                self.unsure = True
+        return 0
+
+    def take_packet(self, one: Logged, base: int) -> None:
         """Take a packet of a part into the search for copies."""
-        self.frame = number
-        self.duplicates_seen.remember(octets, number, time)
-        self.ring[number % NEAR] = (number, time, octets)
+        self.put_in_hand(one, base)
+        d = octets_of(one.packet)
+        self.read_header(d, len(one.packet) - one.size, one.size)
+        self.duplicates_seen.digest_batch(d, self.again_batch, 1)
+        self.duplicates_seen.mark(d, self.again_batch, 1)
+        self.ring[(base + one.frame) % NEAR] = one._replace(frame=base + one.frame)

@@ -1,12 +1,14 @@
 import cython
-from .conversations cimport Conversations
+from .translations cimport AllConversations
 from .headers cimport Headers
 from .layout cimport *
 from .octets cimport *
 
+cdef inline u64 place_of(bytes_at d, Py_ssize_t p, u64 where) noexcept nogil
+
 @cython.final
 cdef class Engine:
-    cdef public Conversations table
+    cdef public AllConversations table
     cdef tuple of_table
     cdef bint equal_only, big, host_set
     cdef u64 port, host_high, host_low
@@ -17,23 +19,27 @@ cdef class Engine:
     cdef Py_ssize_t room, waiting
     cdef readonly object reasons
     cdef words counted_reasons
-    cdef public dict unknown_links, other, unknown
+    cdef object account_memory
+    cdef words account
+    cdef readonly list kinds
     cdef public i64 recorded_drops, cut_to_itself, needed_snaplen
     cdef public list filters
     cdef public u64 packets, passed_over
     cdef public Py_ssize_t position, need
     cdef i64 broken, claimed
     cdef Py_ssize_t record_header
-    cdef i64 scale, link
+    cdef i64 scale, link, lengths
     cdef object interface_memory
     cdef i64* interfaces
     cdef i64 interface_count, interface_room
+    cdef u64 where
 
     cpdef next_file(self)
-    cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link)
+    cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link, i64 lengths)
     @cython.locals(d=bytes_at)
     cpdef pcap(self, object octets, Py_ssize_t i, Py_ssize_t end)
     @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t, header=Py_ssize_t, link=i64)
+    cdef inline int records(self, bytes_at d, Py_ssize_t i, Py_ssize_t end, i64 lengths) except -1 nogil
     cdef int read_records(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) except -1 nogil
     @cython.locals(d=bytes_at)
     cpdef pcapng(self, object octets, Py_ssize_t i, Py_ssize_t end)
@@ -43,6 +49,14 @@ cdef class Engine:
     cdef inline u64 order32(self, bytes_at d, Py_ssize_t i) noexcept nogil
     @cython.locals(which=i64, size=i64, wire=i64, ticks=u64, time=i64)
     cdef bint block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
+    cdef inline u64 order64(self, bytes_at d, Py_ssize_t i) noexcept nogil
+    @cython.locals(code=u64, size=i64)
+    cdef int statistics(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 base) except -1 nogil
+    @cython.locals(code=u64, size=i64)
+    cdef int packet_options(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 base) except -1 nogil
+    @cython.locals(before=i64, after=i64)
+    cdef int dropped(self, i64 base, i64 word, u64 count) except -1 nogil
+    cdef int note_filter(self, bytes_at d, Py_ssize_t p, Py_ssize_t end) except -1 with gil
     cdef bint other_block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
     @cython.locals(bits=u64, seconds=u64, rest=u64, unit=u64, whole=i64)
     cdef i64 clock(self, u64 ticks, u64 resolution, i64 offset) noexcept nogil
@@ -50,12 +64,20 @@ cdef class Engine:
     cdef int describe(self, bytes_at d, Py_ssize_t p, Py_ssize_t end) except -1 nogil
     cdef int make_room(self) except -1 with gil
     cdef inline int frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
-    @cython.locals(size=Py_ssize_t, total=Py_ssize_t, wired=u64, place=u64)
+    @cython.locals(size=Py_ssize_t, total=Py_ssize_t, one=SegmentAt)
     cdef int common_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 time) except -1 nogil
-    @cython.locals(c=CursorAt, found=i64, size=Py_ssize_t, data=Py_ssize_t, wired=bint)
+    @cython.locals(c=CursorAt, found=i64)
     cdef int odd_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
-    cdef int note_link(self, i64 link) except -1 with gil
+    @cython.locals(size=Py_ssize_t, one=SegmentAt)
+    cdef int odd_segment(self, bytes_at d, Cursor* c, Py_ssize_t p, i64 link, i64 time) except -9 nogil
     @cython.locals(one=SegmentAt)
+    cdef bint is_to_itself(self, bytes_at d, Cursor* c) noexcept nogil
+    @cython.locals(sender=Py_ssize_t, outer=u64, kind=i64, code=i64, one=SegmentAt)
+    cdef int quoted(self, bytes_at d, Cursor* c, i64 time) except -1 nogil
+    cdef int refused(self, bytes_at d, Segment* one, Py_ssize_t sender, Py_ssize_t after, i64 kind, i64 code) except -1 with gil
+    cdef int note_kind(self, u64 kind) except -1 with gil
+    cpdef add_accounted(self, u64 kind, u64 count)
+    cdef inline bint ends(self, bytes_at d, Segment* one, Py_ssize_t source, Py_ssize_t target, Py_ssize_t p) noexcept nogil
     cdef inline int segment(
-        self, bytes_at d, Py_ssize_t ip, u64 six, Py_ssize_t p, Py_ssize_t size, Py_ssize_t data, i64 time, bint wired, u64 place) except -1 nogil
+        self, bytes_at d, Segment* one, Py_ssize_t ip, Py_ssize_t source, Py_ssize_t target, Py_ssize_t p) except -1 nogil
     cdef inline int hand_over(self, bytes_at d) except -1 nogil

@@ -9,17 +9,19 @@ from typing import TYPE_CHECKING
 
 import cython
 
-from ..memory import mapping
+from ..memory import mapping, sparse
 from .layout import DAMAGES, REASONS
+from .protocols import accounted
 
 if not cython.compiled:
-    from .conversations import Conversations
     from .headers import Headers
     from .interpreted import (
         cursor_in,
         cursor_octets,
+        folded,
         l16,
         l32,
+        load_u64,
         octets_of,
         segment_at,
         segment_octets,
@@ -43,27 +45,42 @@ if not cython.compiled:
         D_UNKNOWN_INTERFACE,
         D_VERSION,
         FOUND,
+        IP_PROTOCOL,
         IPV4,
+        KINDS,
         LAST_SECOND,
+        LONGEST_FILTER,
         LOW32,
         LOW64,
         MAX_BLOCK,
+        MAX_DROPS,
+        MAX_FILTERS,
         MAX_INTERFACES,
-        MAX_LINKS,
         MAX_RECORD,
         MIX1,
+        MIX2,
+        MIX_TTL,
+        OTHER,
+        QUOTED,
         R_TCP_BAD,
         R_TCP_CUT,
         SECOND,
-        UNKNOWN_LINK,
         WORDS_OF_INTERFACE,
+        Cursor,
+        Segment,
     )
+    from .translations import AllConversations
 
 if TYPE_CHECKING:
     from ..model import Octets
 
 #: Whether this is the compiled engine.
 COMPILED: bool = cython.compiled
+
+
+def place_of(d: Octets, p: int, where: int) -> int:
+    """Return where a common frame was seen: what links.tagged() and then headers.ipv4() make of *where*."""
+    return (folded(load_u64(d, p) ^ where, load_u64(d, p + 4) ^ MIX1) ^ d[p + 22] * MIX_TTL) & LOW32
 
 
 class Engine:
@@ -78,7 +95,7 @@ class Engine:
         self, capacity: int, collect: int, most: int, keep: int, equal_only: bool, port: int, host: bytes
     ) -> None:
         self.of_table = (capacity, collect, most, keep, not equal_only)
-        self.table = Conversations(*self.of_table)
+        self.table = AllConversations(*self.of_table)
         self.equal_only = equal_only
         self.port = port
         self.host_set = len(host) > 0
@@ -95,10 +112,10 @@ class Engine:
         #: Frames without a segment, by the place of the reason in REASONS.
         self.reasons = memoryview(bytearray(8 * len(REASONS))).cast("Q")
         self.counted_reasons = words_in(self.reasons)
-        self.unknown_links: dict[int, int] = {}
-        #: Frames that carry no TCP, and frames of which nobody here knows what they carry, by name.
-        self.other: dict[str, int] = {}
-        self.unknown: dict[str, int] = {}
+        #: Frames that carry no TCP, or what nobody here can read, by kind; those kinds, as they came.
+        self.account_memory = memoryview(sparse(8 * KINDS)).cast("Q")
+        self.account = words_in(self.account_memory)
+        self.kinds: list[int] = []
         #: Packets that the recorder dropped, -1 where the file does not say; the capture filters that it names.
         self.recorded_drops = -1
         self.filters: list[str] = []
@@ -114,10 +131,12 @@ class Engine:
         self.record_header = 16
         self.scale = 1000
         self.link = 1
+        self.lengths = 0
         self.interface_memory = memoryview(bytearray(8 * WORDS_OF_INTERFACE)).cast("q")
         self.interfaces = signed_words_in(self.interface_memory)
         self.interface_count = 0
         self.interface_room = 1
+        self.where = MIX2  # the interface that the frame in hand is of, as a beginning for a hash
 
     def begin_part(self, heads: bool) -> None:
         """What is analysed is a part of a capture, or (without *heads*) a whole that is absorbed part by part."""
@@ -131,6 +150,21 @@ class Engine:
     def segments(self) -> int:
         """TCP segments so far."""
         return int(self.passed_over + self.table.segments)
+
+    @property
+    def accounted(self) -> dict[int, int]:
+        """Frames that carry no TCP, or what nobody here can read, by kind (layout.py)."""
+        return {kind: self.account_memory[kind] for kind in sorted(self.kinds)}
+
+    @property
+    def other(self) -> dict[str, int]:
+        """Frames that carry no TCP, by name, most of them first."""
+        return accounted(self.accounted, unknown=False)
+
+    @property
+    def unknown(self) -> dict[str, int]:
+        """Frames that may carry TCP, but nobody here can read them, by name, most of them first."""
+        return accounted(self.accounted, unknown=True)
 
     @property
     def damage(self) -> str:
@@ -149,21 +183,33 @@ class Engine:
         self.broken = 0
         self.interface_count = 0
 
-    def begin_pcap(self, big: bool, header: int, scale: int, link: int) -> None:
-        """Expect pcap records: byte order, octets of a record header, nanoseconds to a tick, link type."""
+    def begin_pcap(self, big: bool, header: int, scale: int, link: int, lengths: int) -> None:
+        """Expect pcap records: byte order, octets of a record header, nanoseconds to a tick, link type.
+
+        *lengths* says how the two lengths of a record stand (formats/pcap.py).
+        """
         self.big = big
         self.record_header = header
         self.scale = scale
         self.link = link
+        self.lengths = lengths
+        self.where = MIX2
 
     def pcap(self, octets: Octets, i: int, end: int) -> None:
         """Read the whole pcap records in octets[i:end], which is not empty."""
         d = octets_of(octets)
         with cython.nogil:
-            self.read_records(d, i, end)
+            if self.lengths:
+                self.records(d, i, end, self.lengths)
+            else:
+                self.read_records(d, i, end)
             self.hand_over(d)
 
     def read_records(self, d: Octets, i: int, end: int) -> None:
+        """Read pcap records whose lengths stand as they should."""
+        self.records(d, i, end, 0)
+
+    def records(self, d: Octets, i: int, end: int, lengths: int) -> None:
         """Read pcap records; the interpreter's lock is not held, so other threads run meanwhile."""
         header = self.record_header
         link = self.link
@@ -173,6 +219,8 @@ class Engine:
                 seconds, ticks, size, wire = u32(d, i), u32(d, i + 4), u32(d, i + 8), u32(d, i + 12)
             else:
                 seconds, ticks, size, wire = l32(d, i), l32(d, i + 4), l32(d, i + 8), l32(d, i + 12)
+            if lengths == 2 or (lengths == 1 and size > wire):
+                size, wire = wire, size
             if size > MAX_RECORD:
                 self.broken = D_RECORD
                 self.claimed = size
@@ -265,7 +313,10 @@ class Engine:
             self.broken = D_PACKET
             self.claimed = size
             return False
+        self.where = MIX2 ^ which
         which *= WORDS_OF_INTERFACE
+        if kind == 6 and end - p - size > 8:
+            self.packet_options(d, p + ((size + 3) & ~3), end, which)
         time = 0 if kind == 3 else self.clock(ticks, self.interfaces[which + 2], self.interfaces[which + 3])
         self.frame(d, p, p + size, p + wire, self.interfaces[which], time)
         return True
@@ -285,7 +336,53 @@ class Engine:
                 self.broken = D_INTERFACES
                 return False
             self.describe(d, p, end)
+        elif kind == 5 and end - p >= 12 and self.order32(d, p) < self.interface_count:
+            self.statistics(d, p + 12, end, self.order32(d, p) * WORDS_OF_INTERFACE)
         return self.broken == 0
+
+    def order64(self, d: Octets, i: int) -> int:
+        """Return the 64-bit integer at *i* in the section's byte order."""
+        if self.big:
+            return u32(d, i) << 32 | u32(d, i + 4)
+        return l32(d, i + 4) << 32 | l32(d, i)
+
+    def statistics(self, d: Octets, p: int, end: int, base: int) -> int:
+        """Read the options of an interface statistics block: what isb_ifdrop or isb_osdrop says, whichever is more."""
+        while end - p >= 4:
+            code, size = self.order16(d, p), self.order16(d, p + 2)
+            p += 4
+            if code == 0 or size > end - p:
+                break
+            if code in (5, 7) and size == 8:
+                self.dropped(base, 4, self.order64(d, p))
+            p += (size + 3) & ~3
+        return 0
+
+    def packet_options(self, d: Octets, p: int, end: int, base: int) -> int:
+        """Read the options of an enhanced packet block: epb_dropcount, packets lost since the one before."""
+        while end - p >= 4:
+            code, size = self.order16(d, p), self.order16(d, p + 2)
+            p += 4
+            if code == 0 or size > end - p:
+                break
+            if code == 4 and size == 8:
+                self.dropped(base, 5, self.interfaces[base + 5] + self.order64(d, p))
+            p += (size + 3) & ~3
+        return 0
+
+    def dropped(self, base: int, word: int, count: int) -> int:
+        """Note that *count* packets of an interface were dropped so far, by one of the two accounts of it."""
+        if count < MAX_DROPS:
+            before = max(self.interfaces[base + 4], self.interfaces[base + 5])
+            self.interfaces[base + word] = max(self.interfaces[base + word], count)
+            after = max(self.interfaces[base + 4], self.interfaces[base + 5])
+            self.recorded_drops = max(self.recorded_drops, 0) + after - before
+        return 0
+
+    def note_filter(self, d: Octets, p: int, end: int) -> None:
+        """Remember the filter of an interface: the first MAX_FILTERS of all in their alphabetical order."""
+        text = bytes(d[p:end]).decode(errors="replace")
+        self.filters = sorted({*self.filters, text})[:MAX_FILTERS]
 
     def clock(self, ticks: int, resolution: int, offset: int) -> int:
         """Return a pcapng time in nanoseconds, of 1970 to 2255; *resolution* as if_tsresol has it."""
@@ -322,7 +419,7 @@ class Engine:
         self.interfaces[base] = self.order16(d, p)
         self.interfaces[base + 1] = self.order32(d, p + 4)
         self.interfaces[base + 2] = 6
-        self.interfaces[base + 3] = 0
+        self.interfaces[base + 3] = self.interfaces[base + 4] = self.interfaces[base + 5] = 0
         p += 8
         while end - p >= 4:
             code = self.order16(d, p)
@@ -336,6 +433,8 @@ class Engine:
                 break
             if code == 9 and size == 1:
                 self.interfaces[base + 2] = d[p]
+            elif code == 11 and size > 1 and d[p] == 0:  # a text, not a program for BPF
+                self.note_filter(d, p + 1, p + min(size, LONGEST_FILTER))
             elif code == 14 and size == 8:
                 high = self.order32(d, p) if self.big else self.order32(d, p + 4)
                 low = self.order32(d, p + 4) if self.big else self.order32(d, p)
@@ -384,56 +483,108 @@ class Engine:
         size = (d[p + 46] >> 4) * 4
         total = u16(d, p + 16)
         end = min(end, p + 14 + total)
-        wired = u32(d, p) | u32(d, p + 4) | u32(d, p + 8)  # loopback leaves the addresses zero
-        place = (u32(d, p) ^ u32(d, p + 4) * 3 ^ u32(d, p + 8) * 5 ^ d[p + 22] * MIX1) >> 8
-        return self.segment(d, p + 14, 0, p + 34, min(size, end - p - 34), total - 20 - size, time, wired != 0, place)
+        one = segment_at(self.batch, self.waiting)
+        one.size = min(size, end - p - 34)
+        one.data = total - 20 - size
+        one.time = time
+        one.wired = (u32(d, p) | u32(d, p + 4) | u32(d, p + 8)) != 0  # loopback leaves the addresses zero
+        one.place = place_of(d, p, self.where)
+        one.six = 0
+        return self.segment(d, one, p + 14, p + 26, p + 30, p + 34)
 
     def odd_frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
         """Take a frame of any other kind: header after header."""
         c = self.cursor
-        c.p, c.end, c.stop, c.place = p, end, stop, 0
+        c.p, c.end, c.stop, c.place = p, end, max(stop, end), self.where
         found = self.headers.find(d, c, link)
         if found == FOUND:
-            if c.end - c.p < 20:
-                found = R_TCP_CUT
-            else:
-                size = (d[c.p + 12] >> 4) * 4
-                if size < 20 or c.stop - c.p < size:
-                    found = R_TCP_BAD
-                else:
-                    wired = link == 1 and (u32(d, p) | u32(d, p + 4) | u32(d, p + 8)) != 0
-                    data = c.stop - c.p - size
-                    self.segment(d, c.ip, c.six, c.p, min(size, c.end - c.p), data, time, wired, c.place)
+            found = self.odd_segment(d, c, p, link, time)
+        elif found == QUOTED:
+            self.quoted(d, c, time)
+            found = OTHER
         if found >= 0:
             self.counted_reasons[found] += 1
-        elif found == UNKNOWN_LINK:
-            self.note_link(link)
+        elif found == OTHER:
+            if not self.account[c.kind]:
+                self.note_kind(c.kind)
+            self.account[c.kind] += 1
         return 0
 
-    def note_link(self, link: int) -> None:
-        """Count a frame of a link type that is not known here; from MAX_LINKS of them on, all others as -1."""
-        if len(self.unknown_links) >= MAX_LINKS and link not in self.unknown_links:
-            link = -1
-        self.unknown_links[link] = self.unknown_links.get(link, 0) + 1
+    def odd_segment(self, d: Octets, c: Cursor, p: int, link: int, time: int) -> int:
+        """Take the TCP segment at *c*, of the frame that begins at *p*; say FOUND, or why it is none.
 
-    def segment(  # noqa: PLR0913 - inlined into the two places that call it
-        self, d: Octets, ip: int, six: int, p: int, size: int, data: int, time: int, wired: bool, place: int
-    ) -> int:
-        """Put the segment with the TCP header d[p:p+size] into the batch, if it was asked for.
-
-        *ip* is where its IP header begins, *data* the octets of its payload, *place* where the packet was seen (see
-        layout.Segment). A is the lower endpoint, whoever sent it.
+        A first fragment need not hold more of the TCP header than its fixed 20 octets.
         """
+        if c.end - c.p < 20:
+            if c.end - c.p >= 4 and c.stop - c.p >= 20 and self.is_to_itself(d, c):
+                self.cut_to_itself += 1
+                self.needed_snaplen = max(self.needed_snaplen, c.p + 20 - p)
+            return R_TCP_CUT
+        size = (d[c.p + 12] >> 4) * 4
+        if size < 20 or (c.stop - c.p < size and not (c.fragment and c.stop - c.p >= 20)):
+            return R_TCP_BAD
         one = segment_at(self.batch, self.waiting)
-        if six:
-            one.a_high = u32(d, ip + 8) << 32 | u32(d, ip + 12)
-            one.a_low = u32(d, ip + 16) << 32 | u32(d, ip + 20)
-            one.b_high = u32(d, ip + 24) << 32 | u32(d, ip + 28)
-            one.b_low = u32(d, ip + 32) << 32 | u32(d, ip + 36)
+        one.size = min(size, c.end - c.p)
+        one.data = max(c.stop - c.p - size, 0)
+        one.time = time
+        one.wired = link == 1 and (u32(d, p) | u32(d, p + 4) | u32(d, p + 8)) != 0
+        one.place = c.place & LOW32
+        one.six = c.six
+        self.segment(d, one, c.ip, c.source, c.target, c.p)
+        return FOUND
+
+    def is_to_itself(self, d: Octets, c: Cursor) -> bool:
+        """Whether the two endpoints of the cut TCP header at *c* are one, and it was asked for."""
+        one = segment_at(self.batch, self.waiting)
+        one.six = c.six
+        return self.ends(d, one, c.source, c.target, c.p) and one.equal
+
+    def quoted(self, d: Octets, c: Cursor, time: int) -> int:
+        """Take the ICMP error at *c*: where it quotes a TCP header, its ports and sequence number at least.
+
+        *c* comes back as it was, but for what only the header that is quoted has.
+        """
+        sender, outer, kind, code = c.source, c.six, d[c.p], d[c.p + 1]
+        if self.headers.quoted(d, c) == FOUND:
+            self.hand_over(d)
+            one = segment_at(self.batch, 0)
+            one.six = c.six
+            if self.ends(d, one, c.source, c.target, c.p):
+                one.time = time
+                one.frame = self.packets
+                one.seq = u32(d, c.p + 4)
+                self.refused(d, one, sender, sender + (16 if outer else 4), kind, code)
+        c.kind = IP_PROTOCOL + (58 if outer else 1)
+        return 0
+
+    def refused(self, d: Octets, one: Segment, sender: int, after: int, kind: int, code: int) -> None:
+        """Tell the table of an ICMP error from d[sender:after]."""
+        self.table.unreachable(one, bytes(d[sender:after]), kind, code)
+
+    def note_kind(self, kind: int) -> None:
+        """Note the first frame of a kind."""
+        self.kinds.append(kind)
+
+    def add_accounted(self, kind: int, count: int) -> None:
+        """Count frames of a kind that another part of the capture had."""
+        if not self.account_memory[kind]:
+            self.kinds.append(kind)
+        self.account_memory[kind] += count
+
+    def ends(self, d: Octets, one: Segment, source: int, target: int, p: int) -> bool:
+        """Read the endpoints of a segment: addresses at *source* and *target*, ports at *p*. Whether it is asked for.
+
+        A is the lower endpoint, whoever sent it.
+        """
+        if one.six:
+            one.a_high = u32(d, source) << 32 | u32(d, source + 4)
+            one.a_low = u32(d, source + 8) << 32 | u32(d, source + 12)
+            one.b_high = u32(d, target) << 32 | u32(d, target + 4)
+            one.b_low = u32(d, target + 8) << 32 | u32(d, target + 12)
         else:
             one.a_high = one.b_high = 0
-            one.a_low = u32(d, ip + 12)
-            one.b_low = u32(d, ip + 16)
+            one.a_low = u32(d, source)
+            one.b_low = u32(d, target)
         one.a_port, one.b_port = u16(d, p), u16(d, p + 2)
         one.equal = one.a_low == one.b_low and one.a_port == one.b_port and one.a_high == one.b_high
         if (
@@ -445,8 +596,7 @@ class Engine:
                 and (one.b_high != self.host_high or one.b_low != self.host_low)
             )
         ):
-            self.passed_over += 1
-            return 0
+            return False
         one.from_a = one.a_high < one.b_high or (
             one.a_high == one.b_high
             and (one.a_low < one.b_low or (one.a_low == one.b_low and one.a_port <= one.b_port))
@@ -455,15 +605,20 @@ class Engine:
             one.a_high, one.b_high = one.b_high, one.a_high
             one.a_low, one.b_low = one.b_low, one.a_low
             one.a_port, one.b_port = one.b_port, one.a_port
-        one.six = six
-        one.place = place & LOW32
-        one.identification = 0 if six else u16(d, ip + 4)
-        one.wired = wired and one.equal
+        return True
+
+    def segment(self, d: Octets, one: Segment, ip: int, source: int, target: int, p: int) -> int:
+        """Put the segment with the TCP header at *p*, and addresses at *source* and *target*, into the batch.
+
+        If it was asked for. *ip* is where its IP header begins; version, time, sizes and place it has already.
+        """
+        if not self.ends(d, one, source, target, p):
+            self.passed_over += 1
+            return 0
+        one.identification = 0 if one.six else u16(d, ip + 4)
+        one.wired = one.wired and one.equal
         one.ip = ip
         one.at = p
-        one.size = size
-        one.data = data
-        one.time = time
         one.frame = self.packets
         one.seq, one.ack = u32(d, p + 4), u32(d, p + 8)
         one.flags, one.window = d[p + 13], u16(d, p + 14)

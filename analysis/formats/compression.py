@@ -107,6 +107,14 @@ def _maker(name: str, kind: str, modules: tuple[str, ...], attribute: str, tool:
     )
 
 
+def kind_of(path: str) -> str | None:
+    """How the file at *path* is compressed; None where it is not, or cannot be read."""
+    with suppress(OSError), open(path, "rb") as file:  # noqa: PTH123 - pathlib takes longer to import
+        head = file.read(_MAGIC)
+        return next((kind for magic, (kind, *_) in _PACKED.items() if head.startswith(magic)), None)
+    return None
+
+
 def unpacked(name: str, blocks: Iterator[Octets]) -> Iterator[Octets]:
     """The blocks as they are, or what they unpack to; recognised by the first octets.
 
@@ -260,14 +268,14 @@ def _errors() -> tuple[type[Exception], ...]:
     return (OSError, EOFError, ValueError, RuntimeError, *theirs)
 
 
-def read(fd: int, size: int | None) -> Generator[memoryview, None, None]:
+def read(fd: int, size: int) -> Generator[memoryview, None, None]:
     """The octets of an open file from where it stands, in blocks that stay valid until the next one is asked for.
 
-    *size* in octets, None where it is not known (a pipe is read as it comes). Raises OSError.
+    *size* in octets. Raises OSError. For what is no file see live.arriving().
 
     The memory is small enough to stay in the processor's cache: with small frames a mapped file, whose pages have to be
     faulted in, is no faster. And a file that shrinks meanwhile only ends early.
     """
-    buffer = memoryview(mapping(min(READ, size + 1) if size else 1 << 16))
+    buffer = memoryview(mapping(min(READ, size + 1)))
     while got := os.readv(fd, [buffer]):
         yield buffer[:got]

@@ -16,6 +16,11 @@ LENGTH, RECORD = 24, 16
 
 #: First four octets of a file -> (octets of a record header, nanoseconds to a tick).
 MAGIC = {0xA1B2C3D4: (RECORD, 1000), 0xA1B23C4D: (RECORD, 1), 0xA1B2CD34: (RECORD + 8, 1000)}
+#: How the two lengths of a record stand: captured octets first; the other way round where that is the larger of the
+#: two; always the other way round.
+IN_ORDER, IN_DOUBT, SWAPPED = range(3)
+#: Versions, and how their lengths stand, as libpcap has it (sf-pcap.c); 543.0 is what DG/UX wrote.
+_VERSIONS = {(2, 0): SWAPPED, (2, 1): SWAPPED, (2, 2): SWAPPED, (2, 3): IN_DOUBT, (2, 4): IN_ORDER, (543, 0): SWAPPED}
 #: Bits of the last word of the file header that are zero in every version there is.
 _RESERVED = 0x03FF_0000
 
@@ -31,7 +36,8 @@ class FileHeader(NamedTuple):
     """What a file header says.
 
     ``record``: octets of a record header; ``scale``: nanoseconds to a tick; ``checked``: how many bits of each packet
-    are its frame check sequence; ``known``: whether the version is one that is known.
+    are its frame check sequence; ``known``: whether the version is one that is known; ``lengths``: how the two lengths
+    of a record stand.
     """
 
     order: Order
@@ -41,6 +47,12 @@ class FileHeader(NamedTuple):
     link: int
     checked: int
     known: bool
+    lengths: int
+
+    def ordered(self, first: int, second: int) -> tuple[int, int]:
+        """The two lengths of a record: captured octets, octets on the wire."""
+        swapped = self.lengths == SWAPPED or (self.lengths == IN_DOUBT and first > second)
+        return (second, first) if swapped else (first, second)
 
 
 def byte_order(magic: bytes) -> Order | None:
@@ -55,10 +67,11 @@ def file_header(head: bytes) -> FileHeader | None:
         return None
     magic, major, minor, _, _, snaplen, link = struct.unpack(f"{_sign(order)}IHHIIII", head[:LENGTH])
     record, scale = MAGIC[magic]
-    known = major == 2 and minor <= 4 and not link & _RESERVED
+    lengths = _VERSIONS.get((major, minor), IN_ORDER)
+    known = (major, minor) in _VERSIONS and not link & _RESERVED
     # The upper bits of the link type's word may tell the length of the frame check sequence, in words of 16 bits.
     checked = (link >> 28) * 16 if link & 0x0400_0000 else 0
-    return FileHeader(order, record, scale, snaplen, link & 0xFFFF, checked, known)
+    return FileHeader(order, record, scale, snaplen, link & 0xFFFF, checked, known, lengths)
 
 
 def record_header(order: Order) -> struct.Struct:

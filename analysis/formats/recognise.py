@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import struct
+
 from ..errors import NotACapture
 from . import pcap, pcapng
 
@@ -14,8 +17,20 @@ _HINTS = (
     (b"\x7fELF", "it is a program"),
     (b"%PDF", "it is a PDF document"),
     (b"PK\x03\x04", "it is a zip archive: unpack it first"),
-    (b"snoop\0", "it is a snoop capture: convert it with editcap"),
     (b"{", "it looks like JSON"),
+)
+
+_EDITCAP = "editcap -F pcapng {name} converted.pcapng"
+#: Captures of other programs, by their first octets (as Wireshark's wiretap tells them), and what converts each.
+#: (Each packet of iptrace has a link type of its own, and that editcap does not write.)
+_FOREIGN = (
+    (b"snoop\0\0\0", "a snoop capture", _EDITCAP),
+    (b"RTSS", "a Network Monitor 1 capture", _EDITCAP),
+    (b"GMBU", "a Network Monitor 2 capture", _EDITCAP),
+    (b"iptrace 1.0", "an iptrace capture", "tshark -r {name} -w converted.pcapng"),
+    (b"iptrace 2.0", "an iptrace capture", "tshark -r {name} -w converted.pcapng"),
+    (b"TRSNIFF data    \x1a", "a Sniffer capture", _EDITCAP),
+    (b"XCP\0", "a Sniffer (Windows) capture", _EDITCAP),
 )
 
 
@@ -39,8 +54,22 @@ def not_a_capture(name: str, head: bytes) -> str:
     for magic, hint in _HINTS:
         if head.startswith(magic):
             return f"{name} is not a capture: {hint}"
+    foreign = [(what, command) for magic, what, command in _FOREIGN if head.startswith(magic)]
+    if not foreign and _is_erf(head):
+        foreign = [("an Endace ERF capture", _EDITCAP)]
+    for what, command in foreign:
+        return f"{name} is {what}: convert it first, with `{command.format(name=shlex.quote(name))}`"
     if len(head) < ENOUGH and (head[:4] == pcapng.SECTION[: len(head)] or pcap.byte_order(head[:4])):
         return f"{name} is cut off inside the file header: capture it again"
     if head and all(32 <= octet < 127 or octet in b"\t\r\n" for octet in head):
         return f"{name} is not a capture: it is text"
     return f"{name} is not a capture: it begins neither as pcap nor as pcapng"
+
+
+def _is_erf(head: bytes) -> bool:
+    """Whether a file begins as a record of ERF does, which has no magic number: a time since 1996, type, lengths."""
+    if len(head) < ENOUGH:
+        return False
+    seconds, kind, flags = struct.unpack_from("<4xIBB", head)
+    size, wire = struct.unpack_from(">HxxH", head, 10)
+    return bool(seconds > 820_000_000 and 0 < kind & 0x7F < 49 and flags < 64 and 16 < size <= wire + 64)

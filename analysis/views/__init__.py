@@ -19,6 +19,19 @@ if TYPE_CHECKING:
 #: Names as users give them: table for people, json and jsonl for programs, the others for documents.
 FORMATS = ("table", "json", "jsonl", "markdown", "mermaid", "html")
 
+#: No reports: a row for every opening, written as the openings end.
+ROWS = ("csv", "parquet")
+
+#: How the name of a file ends that is to have a format.
+ENDINGS = {
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".html": "html",
+    ".md": "markdown",
+    ".csv": "csv",
+    ".parquet": "parquet",
+}
+
 
 class Prepared(NamedTuple):
     """A capture, and its port walks as the view wants them (None: the view finds them itself); see Report.add()."""
@@ -46,7 +59,7 @@ def preparing(
             return partial(_written, text=partial(table.walks, style=table.Style(color, verbose)))
         case "html":
             return _found
-        case "table" | "parquet":  # they show none
+        case "table" | "csv" | "parquet":  # they show none
             return partial(_written, text=_nothing)
     return Prepared
 

@@ -14,20 +14,19 @@ import heapq
 import os
 import struct
 from itertools import groupby
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ..errors import Incomplete, UsageError
 from ..formats import pcap, pcapng
 from ..formats.compression import BLOCK, Cut, read, unpacked
-from ..model import NANOSECONDS, Flag, spoken
+from ..model import NANOSECONDS, Evidence, Flag, spoken
 from ..output import opened
-from .phrases import why
+from .phrases import kind, proof, unreachable, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from ..model import CaptureResult, Octets
+    from ..model import CaptureResult, Octets, Opening
     from ..report import Entry
 
 
@@ -66,25 +65,35 @@ def _opened(output: str) -> int:
 
 
 def comments(entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:
-    """What to say of which frame, in the order of the frames: of every frame of a handshake, and of no other.
+    """What to say of which frame, in the order of the frames: of every frame of a handshake or proof, and of no other.
 
-    A frame may belong to the handshakes of two openings.
+    A frame that belongs to two openings, which are the two sides of a translation, has one comment on both.
     """
-    for frame, texts in groupby(_comments(entries), key=itemgetter(0)):
-        yield frame, "\n".join(text for _, text in texts)
+    for frame, told in groupby(_comments(entries), key=lambda comment: comment[0]):
+        yield frame, "\n".join(text for _, text in told)
 
 
 def _comments(entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:
-    """The comments on each opening, in the order of the frames."""
     waiting: list[tuple[int, str]] = []
-    begun = ((min(segment.frame for segment in entry.opening.segments), entry) for entry in entries)
-    for first, entry in sorted(begun, key=lambda item: item[0]):
+    for first, entry in sorted(((_first(entry.opening), entry) for entry in entries), key=lambda item: item[0]):
         while waiting and waiting[0][0] < first:
             yield heapq.heappop(waiting)
-        for comment in _handshake(entry):
+        for comment in (*_handshake(entry), *_refusal(entry.opening)):
             heapq.heappush(waiting, comment)
     while waiting:
         yield heapq.heappop(waiting)
+
+
+def _first(opening: Opening) -> int:
+    """The first frame that has to do with an opening."""
+    error = [opening.refused_by.frame] if opening.refused_by else []
+    return min([*error, *(segment.frame for segment in opening.segments)])
+
+
+def _refusal(opening: Opening) -> Iterator[tuple[int, str]]:
+    """The comment on the ICMP error that refused an opening."""
+    if error := opening.refused_by:
+        yield error.frame, f"selfconn: {opening.verdict}, the SYN of frame {opening.first_frame} ({unreachable(error)})"
 
 
 def _handshake(entry: Entry) -> Iterator[tuple[int, str]]:
@@ -92,12 +101,15 @@ def _handshake(entry: Entry) -> Iterator[tuple[int, str]]:
     replayed = entry.account().replay
     opening = replayed.opening
     flags = {segment.frame: spoken(segment.flags & ~Flag.PSH) for segment in replayed.segments}
-    for place, frame in enumerate(replayed.handshake, 1):
-        lines = [f"selfconn: {opening.verdict}, {place} of {len(replayed.handshake)}"]
+    standing = opening.evidence is Evidence.STANDING
+    frames = proof(opening) if standing else replayed.handshake
+    for place, frame in enumerate(frames, 1):
+        lines = [f"selfconn: {kind(opening)}, {'proof ' if standing else ''}{place} of {len(frames)}"]
         for step in replayed.steps:
             if step.frame == frame:
                 who = "" if opening.to_itself else f"{step.endpoint} "
-                what = f"{who}{'sends' if step.sends else 'receives'} {flags[frame]}"
+                what = f"{'sends' if step.sends else 'receives'} {flags[frame]}"
+                what = f"{who}{step.event if step.by_itself else what}"
                 states = f"{step.before} > {step.after}" if step.changes else f"stays {step.before}"
                 told = why(step._replace(section=step.section and f"RFC 9293 {step.section}"))
                 lines.append(f"{what}: {states}{' (inferred)' if step.inferred else ''}, {told}")
@@ -163,7 +175,8 @@ class _Copy:
         record = pcap.record_header(header.order)
         frame = 0
         while len(head := stream.take(header.record)) == header.record:
-            seconds, ticks, size, length = record.unpack_from(head)
+            seconds, ticks, *lengths = record.unpack_from(head)
+            size, length = header.ordered(*lengths)
             data = stream.take(size)
             if len(data) < size:
                 return

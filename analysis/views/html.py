@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import VERSION
-from ..model import NANOSECONDS, Flag, Verdict, spoken
+from ..model import NANOSECONDS, Evidence, Flag, Verdict, spoken
 from ..odds import Odds
 from ..portwalk import look
 from ..report import entries
@@ -38,10 +38,15 @@ from .phrases import (
     close,
     count,
     damage,
+    everything_seen,
     facts,
+    first_of_them,
+    incomplete,
+    kind,
     names,
     nothing,
     relative,
+    remark,
     remarks,
     segment_details,
     span,
@@ -156,7 +161,7 @@ class Capture(NamedTuple):
 
     name: str
     facts: list[str]
-    damage: str
+    shortcomings: list[str]
     verdicts: list[tuple[str, int]]
     nothing: str
     pages: list[tuple[int, str, Markup]]
@@ -176,6 +181,7 @@ def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
         verdict=report.entries[0].opening.verdict.value if len(report.entries) == 1 else "",
         version=VERSION,
         captures=captures,
+        remark=remark(report),
         live=_live(report),
         style=Markup(style),  # noqa: S704 -- our own file
         script=Markup(script),  # noqa: S704 -- our own file
@@ -194,7 +200,9 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    made.globals.update(nodes=machine.nodes(), edges=machine.drawn(), sizes=ladders.sizes, machine=machine, walk=walk)
+    made.globals.update(
+        kind=kind, nodes=machine.nodes(), edges=machine.drawn(), sizes=ladders.sizes, machine=machine, walk=walk
+    )
     return made
 
 
@@ -212,10 +220,18 @@ def _title(report: Report) -> str:
     if report.entries:
         return f"{count(len(report.entries), 'opening')} of TCP connections"
     refused = report.count(Verdict.REFUSED)
-    return f"{count(refused, 'attempt')} to connect refused" if refused else "No opening to show"
+    if refused:
+        return f"{count(refused, 'attempt')} to connect refused"
+    if everything_seen(report):
+        return "No opening to show"
+    return "No opening to show in what was seen, which is not everything"
 
 
 def _headline(opening: Opening) -> str:
+    if opening.evidence is Evidence.STANDING:
+        return f"{opening.source} is connected to itself, since before frame 1"
+    if error := opening.refused_by:
+        return f"{error.address} refused {opening.source} a connection to {opening.destination}"
     return _HEADLINES[opening.verdict].format(opening.source, opening.destination)
 
 
@@ -260,7 +276,7 @@ def _captures(report: Report, environment: Environment, *, verbose: bool) -> Ite
         yield Capture(
             result.name,
             list(facts(result)),
-            damage(result),
+            [text for text in (damage(result), incomplete(result) if verdicts else "") if text],
             verdicts,
             "" if verdicts else nothing(result),
             pages,
@@ -297,7 +313,7 @@ def _page(number: int, entry: Entry, report: Report) -> Page:
         opening.verdict,
         _headline(opening),
         before(replayed, duration),
-        [(letter, str(endpoint)) for endpoint, letter in letters.items()],
+        [(letters[endpoint], str(endpoint)) for endpoint in replayed.sockets],
         opening.to_itself,
         drawn,
         any(arrow.lost for arrow in drawn.arrows),
@@ -314,7 +330,7 @@ def _page(number: int, entry: Entry, report: Report) -> Page:
 def _steps(replayed: Replay, steps: list[Step], said: dict[int, Witness], confirmed: set[int]) -> Iterator[Shown]:
     segments = {segment.frame: segment for segment in replayed.segments}
     letters = names(replayed)
-    at: dict[Endpoint, str] = dict.fromkeys(letters, State.CLOSED)
+    at: dict[Endpoint, str] = dict.fromkeys(replayed.sockets, State.CLOSED)
     for number, step in enumerate(steps, 1):
         segment = segments[step.frame]
         if step.changes:
@@ -338,6 +354,8 @@ def _steps(replayed: Replay, steps: list[Step], said: dict[int, Witness], confir
 
 def _step_title(step: Step, segment: Segment, letters: dict[Endpoint, str]) -> str:
     flags, letter = spoken(segment.flags & ~Flag.PSH), letters[step.endpoint]
+    if step.by_itself:
+        return f"{letter}: {step.event}"
     if step.sends:
         return f"{flags} leaves {letter}"
     return f"{flags} arrives at {letter}" if step.section or step.finding else f"{flags} on its way to {letter}"
@@ -352,7 +370,7 @@ def _known(step: Step, *, confirmed: bool) -> Iterator[tuple[str, str]]:
     """How a step was seen: each as a class of the style, and in words."""
     if step.finding:
         yield _FINDING
-    elif not step.sends and not step.section:
+    elif not step.sends and not step.section and not step.by_itself:
         yield _UNKNOWN
         return
     if step.inferred:
@@ -431,9 +449,7 @@ def _confirmed(replayed: Replay, place: int, report: Report) -> set[int]:
 def _refused(opening: Opening, attempts: Attempts | None) -> Refused | None:
     if not opening.refused_before:
         return None
-    text = f"{count(opening.refused_before, 'attempt')} refused"
-    if opening.refused_since is not None:
-        text += f" in {_micro(span(opening.time - opening.refused_since))}"
+    text = f"{count(opening.refused_before, 'attempt')} refused before it{_micro(first_of_them(opening))}"
     known = min(opening.refused_before, len(attempts.ports)) if attempts else 0
     some = list(range(known)) if known <= _FIRST + _LAST else [*range(_FIRST), *range(known - _LAST, known)]
     lines = [
@@ -458,7 +474,8 @@ def _walked(attempts: Attempts, told: Walk | None, result: CaptureResult, report
         for opening in result.openings
     )
     odds = _odds(attempts.destination, report) or (told.odds if told and told.odds.catch else None)
-    refused = f"{count(attempts.count, 'attempt')} refused in {_micro(span(attempts.last - attempts.first))}."
+    took = "" if attempts.took is None else f" in {_micro(span(attempts.took))}"
+    refused = f"{count(attempts.count, 'attempt')} refused{took}."
     return Walked(
         str(attempts.destination),
         told.sentences() if told else [refused],
@@ -492,7 +509,8 @@ def _live(report: Report) -> list[tuple[str, str]]:
     rows: list[tuple[str, Any]] = [
         ("Interface", f"{live['interface']} ({live['namespace']} network namespace)"),
         ("Repro", f"{live['repro']}: {live['outcome']}"),
-        ("Attempts refused", f"{live['attempts']:,} in {live['seconds']:.3f} s"),
+        ("Attempts refused", f"{live['attempts']:,}"),
+        ("The run took", f"{live['seconds']:.3f} s"),
         ("Packets", f"{live['packets']:,} written, {live['dropped']:,} lost"),
         ("It read back", live.get("echo")),
         ("TIME-WAIT", f"{live['time_wait']:.0f} s" if live.get("time_wait") else None),

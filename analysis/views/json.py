@@ -9,9 +9,9 @@ from .. import VERSION
 from ..model import NANOSECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from ..model import CaptureResult, Damage, Endpoint
+    from ..model import CaptureResult, Damage, Endpoint, Unreachable
     from ..portwalk import Walk
     from ..replay import Step
     from ..report import Entry, Json, Report
@@ -56,16 +56,17 @@ def _array(name: str, items: Iterable[str]) -> Iterator[str]:
 def render_lines(report: Report) -> Iterator[str]:
     """One opening a line, then one capture a line, then what a live capture adds; ``type`` tells which is which."""
     for entry in report.entries:
-        yield _line("opening", json.dumps(entry_as_json(entry, report.said(entry))))
+        yield line("opening", entry_as_json(entry, report.said(entry)))
     for capture in _captures(report):
-        yield _line("capture", capture)
+        yield line("capture", capture)
     for name, section in sections(report).items():
-        yield _line(name, json.dumps(section))
+        yield line(name, section)
 
 
-def _line(kind: str, fields: str) -> str:
-    """*fields*, the text of an object, after what every line begins with."""
-    return f"{json.dumps({'schema': SCHEMA, 'version': VERSION, 'type': kind})[:-1]}, {fields[1:]}\n"
+def line(kind: str, fields: dict[str, Json] | str) -> str:
+    """*fields*, an object or the text of one, after what every line begins with."""
+    written = fields if isinstance(fields, str) else json.dumps(fields)
+    return f"{json.dumps({'schema': SCHEMA, 'version': VERSION, 'type': kind})[:-1]}, {written[1:]}\n"
 
 
 # -- the schema -----------------------------------------------------------------------------------------------------
@@ -92,16 +93,31 @@ def capture_as_json(result: CaptureResult) -> dict[str, Json]:
         "packets": result.packets,
         "segments": result.segments,
         "duplicates": result.duplicates,
+        "complete": result.complete,
         "undecoded": dict(result.undecoded),
+        "other": dict(result.other),
+        "unknown": dict(result.unknown),
+        "cut_to_itself": result.cut_to_itself,
+        "needed_snaplen": result.needed_snaplen or None,
+        "recorded_drops": result.recorded_drops,
+        "filter": one_filter(result.filters),
         "damage": _damage(result.damage),
         "verdicts": {verdict.value: count for verdict, count in result.verdicts.items()},
         "midstream": result.midstream,
         "midstream_to_itself": result.midstream_to_itself,
+        "translated": result.translated,
         "evicted": result.evicted,
         "left_out": result.left_out,
         **({"parts": parts} if parts else {}),
         **({"unsure": True} if result.unsure else {}),
     }
+
+
+def one_filter(filters: Sequence[str]) -> str | None:
+    """The filters of all interfaces as one: what it passes, one of them passes. None where there is none."""
+    if len(filters) < 2:
+        return filters[0] if filters else None
+    return " or ".join(f"({text})" for text in filters)
 
 
 def walks_as_json(result: CaptureResult) -> list[Json]:
@@ -155,13 +171,17 @@ def entry_as_json(entry: Entry, said: dict[int, Witness] | None = None) -> dict[
         "verdict": opening.verdict.value,
         "source": endpoint_as_json(opening.source),
         "destination": endpoint_as_json(opening.destination),
-        "isn": int(opening.isn),
+        "evidence": opening.evidence and opening.evidence.value,
+        "isn": None if opening.isn is None else int(opening.isn),
         "first_frame": opening.first_frame,
         "frames": list(replayed.handshake),
         "time": seconds(opening.time),
         "duration_us": None if duration is None else duration / 1000,
         "syn_retransmissions": opening.syn_retransmissions,
         "established": replayed.established,
+        "answered_by": opening.answered_by and endpoint_as_json(opening.answered_by),
+        "translated_with": opening.translated_with,
+        "refused_by": opening.refused_by and _unreachable(opening.refused_by),
         "refused_before": opening.refused_before,
         "refused_since": None if since is None else seconds(since),
         "omitted": opening.omitted,
@@ -179,6 +199,10 @@ def entry_as_json(entry: Entry, said: dict[int, Witness] | None = None) -> dict[
         ],
         **({} if said is None else {"witness": [_said(witness) for witness in said.values()]}),
     }
+
+
+def _unreachable(error: Unreachable) -> dict[str, Json]:
+    return {"type": error.type, "code": error.code, "sender": error.address}
 
 
 def _said(witness: Witness) -> dict[str, Json]:

@@ -22,9 +22,12 @@ from .phrases import (
     count,
     damage,
     facts,
+    incomplete,
     is_dull,
+    kind,
     names,
     nothing,
+    remark,
     remarks,
     segment_lines,
     span,
@@ -60,6 +63,8 @@ def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
                 ("", "verdict", "frame", "from", "to"), "r-r--", map(_line, range(number + 1, 1 << 60), rest)
             )
             number += len(rest)
+    if text := remark(report):
+        yield f"\n{escape(text)}\n"
 
 
 def code(text: str) -> str:
@@ -92,9 +97,10 @@ def _table(headers: Sequence[str], align: str, rows: Iterable[Sequence[str]]) ->
 def _capture(result: CaptureResult) -> Iterator[str]:
     yield f"## {code(result.name)}\n\n"
     yield "".join(f"- {escape(fact)}\n" for fact in facts(result))
-    if result.damage:
-        yield f"- **{escape(damage(result))}**\n"
     counts = [(verdict.value, f"{number:,}") for verdict, number in result.verdicts.items() if number]
+    for text in (damage(result), incomplete(result) if counts else ""):
+        if text:
+            yield f"- **{escape(text)}**\n"
     yield "\n"
     if counts:
         yield from _table(("verdict", "openings"), "-r", counts)
@@ -105,14 +111,14 @@ def _capture(result: CaptureResult) -> Iterator[str]:
 def _line(number: int, entry: Entry) -> tuple[str, ...]:
     opening = entry.opening
     ends = (code(str(opening.source)), code(str(opening.destination)))
-    return (f"{number}.", opening.verdict.value, str(opening.first_frame), *ends)
+    return (f"{number}.", kind(opening), str(opening.first_frame), *ends)
 
 
 def _opening(number: int, entry: Entry, report: Report, legend: str) -> Iterator[str]:
     opening = entry.opening
     replayed, notes, duration = entry.account()
-    yield f"\n### {number}. {opening.verdict}: {code(str(opening.source))} > {code(str(opening.destination))}\n\n"
-    yield _sentence(before(replayed, duration), replayed.sockets) + "\n\n"
+    yield f"\n### {number}. {kind(opening)}: {code(str(opening.source))} > {code(str(opening.destination))}\n\n"
+    yield _sentence(before(replayed, duration), filter(None, (*replayed.sockets, opening.answered_by))) + "\n\n"
     headers = ("frame", "time", "segment", "the sending socket", "the receiving socket")
     yield from _table(headers, "rr---", _timeline(replayed))
     if legend:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from ..replay import replay
 from ..text import printable
-from .phrases import TIMELINES, Fold, names, nothing, segment_lines, timeline
+from .phrases import TIMELINES, Fold, damage, grounds, incomplete, kind, names, nothing, segment_lines, timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..model import CaptureResult, Endpoint
+    from ..model import CaptureResult, Endpoint, Opening
     from ..replay import Replay, Step
     from ..report import Report
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
     """One diagram of all openings, one below the other: of the first few of a capture, unless *verbose*."""
     most = None if verbose else TIMELINES
-    if len(report.captures) == 1 and len(report.captures[0].openings[:most]) == 1:
+    if len(report.captures) == len(report.entries[:most]) == 1 and report.captures[0].complete:
         yield diagram(report.entries[0].account().replay)
         return
     shown = (opening for result in report.captures for opening in result.openings[:most])
-    sockets = dict.fromkeys(end for opening in shown for end in (opening.source, opening.destination))
+    sockets = dict.fromkeys(end for opening in shown for end in _sockets(opening))
     letters = {endpoint: f"S{place}" for place, endpoint in enumerate(sockets, 1)}
     ids = list(letters.values()) or ["S1"]
     note = f"    Note over {','.join(dict.fromkeys((ids[0], ids[-1])))}: "
@@ -41,17 +41,26 @@ def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
     for result in report.captures:
         if len(report.captures) > 1:
             yield f"{note}{_safe(result.name)}\n"
-        if not result.openings:
-            yield f"{note}{_safe(_ordinary(result))}\n"
+        known = [damage(result), incomplete(result)] if any(result.verdicts.values()) else []
+        for text in (*known, _ordinary(result)):
+            if text:
+                yield f"{note}{_safe(text)}\n"
         for opening, number in zip(result.openings[:most], numbers, strict=False):
-            yield f"{note}{number}. {opening.verdict}\n"
-            yield from _opening(replay(opening), letters)
+            yield f"{note}{number}. {kind(opening)}\n"
+            replayed = replay(opening)
+            yield from _opening(replayed, {end: letters[end] for end in replayed.sockets})
+
+
+def _sockets(opening: Opening) -> tuple[Endpoint, Endpoint]:
+    """The two ends; where an address was translated so that both look the same, the second is the one that answered."""
+    other = opening.answered_by if opening.source == opening.destination else None
+    return opening.source, other or opening.destination
 
 
 def diagram(replayed: Replay) -> str:
     """The diagram of one opening."""
     letters = names(replayed)
-    lines = _participants({f"{name} is {endpoint}": name for endpoint, name in letters.items()})
+    lines = _participants({f"{letters[endpoint]} is {endpoint}": letters[endpoint] for endpoint in replayed.sockets})
     return "".join(("sequenceDiagram\n", *lines, *_opening(replayed, letters)))
 
 
@@ -66,6 +75,8 @@ def _opening(replayed: Replay, letters: Mapping[Endpoint, str]) -> Iterator[str]
     folds = {row.frames[0]: row.text for row in rows if isinstance(row, Fold)}
     unknown = {step.frame for step in replayed.steps if _is_unknown(step)}
     ends = ",".join(letters[endpoint] for endpoint in replayed.sockets)
+    for ground in grounds(replayed.opening):
+        yield f"    Note over {ends}: {'<br/>'.join(map(_safe, textwrap.wrap(ground, _NOTE)))}\n"
     for step in replayed.steps:
         name = letters[step.endpoint]
         segment = segments.get(step.frame)
@@ -73,7 +84,7 @@ def _opening(replayed: Replay, letters: Mapping[Endpoint, str]) -> Iterator[str]
             if text := folds.pop(step.frame, ""):
                 yield f"    Note over {ends}: {_safe(text)}\n"
             continue
-        if step.sends:
+        if step.sends and not step.by_itself:
             arrow = "-x" if step.frame in unknown else "->>"
             words = ", ".join(segment_lines(segment, replayed)).partition(" > ")[2].partition(" ")[2]
             yield f"    {name}{arrow}{letters[segment.destination]}: {step.frame}. {_safe(words)}\n"
@@ -92,7 +103,7 @@ def _is_unknown(step: Step) -> bool:
 
 def _note(step: Step) -> str:
     """What a step did to a socket; "" for nothing worth a note."""
-    arrived = "" if step.sends else f"{step.frame} arrives. "
+    arrived = "" if step.sends or step.by_itself else f"{step.frame} arrives. "
     if step.changes:
         return f"{arrived}{step.before} > {step.after}{'*' if step.inferred else ''} ({step.section})"
     if step.finding:
@@ -101,6 +112,9 @@ def _note(step: Step) -> str:
 
 
 def _ordinary(result: CaptureResult) -> str:
+    """What there is to say of a capture without any opening to show; "" of others."""
+    if result.openings:
+        return ""
     counts = ", ".join(f"{number:,} {verdict}" for verdict, number in result.verdicts.items() if number)
     return f"{counts}. --all shows ordinary openings" if counts else nothing(result)
 

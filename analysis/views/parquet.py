@@ -9,9 +9,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..model import REMARKABLE
 from ..output import opened
-from ..report import Entry
+from .rows import COLUMNS, row
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -36,26 +35,13 @@ class Rows:
             raise UsageError(f"Parquet is written by pyarrow ({error}): pip install 'selfconn[data]'") from error
         text = pa.dictionary(pa.int32(), pa.string())
         moment = pa.timestamp("ns", "UTC")
-        self._schema = pa.schema(
-            [
-                ("capture", text),
-                ("verdict", text),
-                ("source_address", pa.string()),
-                ("source_port", pa.uint16()),
-                ("destination_address", pa.string()),
-                ("destination_port", pa.uint16()),
-                ("isn", pa.uint32()),
-                ("first_frame", pa.uint64()),
-                ("time", moment),
-                ("syn_retransmissions", pa.uint32()),
-                ("refused_before", pa.uint64()),
-                ("refused_since", moment),
-                ("established", pa.bool_()),
-                ("duration_ns", pa.uint64()),
-                ("frames", pa.list_(pa.uint64())),
-                ("notes", pa.list_(pa.string())),
-            ]
+        number, long = pa.uint16(), pa.uint64()
+        types = (
+            *(text, text, pa.string(), number, pa.string(), number, pa.uint32(), long, moment, pa.uint32()),
+            *(text, pa.string(), number, long, pa.string(), pa.uint8(), pa.uint8()),
+            *(long, moment, pa.bool_(), long, pa.list_(long), pa.list_(pa.string())),
         )
+        self._schema = pa.schema(list(zip(COLUMNS, types, strict=True)))
         self._pa = pa
         self._rows: list[tuple[Any, ...]] = []
         self._file = os.fdopen(opened(path), "wb")
@@ -72,30 +58,8 @@ class Rows:
         self.close()
 
     def add(self, capture: str, opening: Opening) -> None:
-        """Add an opening of the capture of this name, whose octets that are no UTF-8 are escaped: strings are UTF-8.
-
-        Of an unremarkable opening no more than its SYN was kept.
-        """
-        more: tuple[Any, ...] = (None,) * 6
-        if opening.verdict in REMARKABLE:
-            replay, notes, duration = Entry(0, opening).account()
-            refused = (opening.refused_before, opening.refused_since)
-            more = (*refused, replay.established, duration, list(replay.handshake), notes)
-        self._rows.append(
-            (
-                capture.encode(errors="backslashreplace").decode(),
-                opening.verdict.value,
-                opening.source.address,
-                opening.source.port,
-                opening.destination.address,
-                opening.destination.port,
-                int(opening.isn),
-                opening.first_frame,
-                opening.time,
-                opening.syn_retransmissions,
-                *more,
-            )
-        )
+        """Add an opening of the capture of this name, whose octets that are no UTF-8 are escaped: strings are UTF-8."""
+        self._rows.append((capture.encode(errors="backslashreplace").decode(), *row(capture, opening)[1:]))
         if len(self._rows) == GROUP:
             self._flush()
 

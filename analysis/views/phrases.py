@@ -1,22 +1,27 @@
 """What every view says in the same words: spans of time, names of sockets, segments, reasons, how a connection closed.
 
-Plain text without markup. Nothing here comes from a capture or a file name but numbers and addresses; what does
-(names of files, above all) each view escapes in its own way.
+Plain text without markup. What comes from a capture is numbers and addresses, and the text of capture filters, which
+is made safe here; names of files each view escapes in its own way.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..model import Flag, SequenceNumber, Verdict, spoken
+from ..model import HIDING_NOTHING, Evidence, Flag, SequenceNumber, Verdict, spoken
 from ..replay import octets
 from ..states import State
+from ..text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from ..model import CaptureResult, Endpoint, Segment
+    from ..model import CaptureResult, Endpoint, Opening, Segment, Unreachable
     from ..replay import Replay, Step
+    from ..report import Report
     from ..wireshark import Witness
 
 #: Openings shown in full unless more are asked for; the others get a line each.
@@ -45,23 +50,77 @@ def span(nanoseconds: int) -> str:
 def facts(result: CaptureResult) -> Iterator[str]:
     """What the capture is and holds besides openings, one fact a text."""
     yield f"{result.format}, {count(result.packets, 'packet')}, {count(result.segments, 'TCP segment')}"
-    if result.duplicates:
-        yield f"{count(result.duplicates, 'duplicate')} left out (one packet captured twice)"
-    for why_not, frames in result.undecoded.items():
-        yield f"{count(frames, 'frame')} not decoded: {why_not}"
-    if result.midstream:
-        yield f"{count(result.midstream, 'conversation')} without a SYN in the capture"
-    if result.midstream_to_itself:
-        yield f"{count(result.midstream_to_itself, 'conversation')} with itself that began before the capture"
-    if result.evicted:
-        yield f"{count(result.evicted, 'opening')} forgotten before decided: --table was too small"
+    yield from _without_segments(result)
+    yield from _recorded(result)
+    if 2 * result.unread < result.packets:  # where half was not read, what a SYN is missing of may be in there
+        if result.midstream:
+            yield f"{count(result.midstream, 'conversation')} without a SYN in the capture"
+        if result.midstream_to_itself:
+            yield (
+                f"{count(result.midstream_to_itself, 'conversation')} with equal ends, without a SYN and without "
+                "proof: such segments alone prove nothing"
+            )
+    if result.translated:
+        yield f"{count(result.translated, 'pair')} of openings that are two sides of one translated connection"
     if result.left_out:
         yield f"{count(result.left_out, 'opening')} more than are shown are only counted; --all shows every one"
-    if result.unsure:
-        yield "put together from parts of which some could not be decided: read it in one go to be sure"
     for part in result.parts:
         if part.damage:
             yield f"a gap: {part.name} ends early, at byte {part.damage.offset:,}: {part.damage.reason}"
+
+
+def _without_segments(result: CaptureResult) -> Iterator[str]:
+    """The frames that are no segment of their own, each kind with how many there are."""
+    if result.duplicates:
+        yield f"{count(result.duplicates, 'duplicate')} left out (one packet captured twice)"
+    if result.other:
+        frames = sum(result.other.values())
+        yield f"{count(frames, 'frame')} without TCP: {_counted(result.other)}"
+    for why_not, frames in result.undecoded.items():
+        yield f"{count(frames, 'frame')} not decoded: {why_not}"
+    for name, frames in result.unknown.items():
+        yield f"{count(frames, 'frame')} not looked into: {name}, which is not known here"
+    if result.cut_to_itself:
+        yield _cut_to_itself(result)
+
+
+def _recorded(result: CaptureResult) -> Iterator[str]:
+    """What became of packets before they were in the file, and of openings before they were decided."""
+    if result.recorded_drops:
+        yield _dropped(result.recorded_drops)
+    if result.narrowed_by:
+        yield f"recorded with a filter: {_filters(result)}"
+    if result.evicted:
+        yield f"{count(result.evicted, 'opening')} forgotten before decided: --table was too small"
+    if result.unsure:
+        yield "put together from parts of which some could not be decided: read it in one go to be sure"
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    """Kinds with their numbers, the most frequent first."""
+    ordered = sorted(kinds.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{frames:,} {name}" for name, frames in ordered)
+
+
+def _cut_to_itself(result: CaptureResult) -> str:
+    enough = f": with -s {result.needed_snaplen} the recorder keeps them" if result.needed_snaplen else ""
+    frames = count(result.cut_to_itself, "frame")
+    be = "is" if result.cut_to_itself == 1 else "are"
+    return f"{frames} from a socket to itself {be} cut off before the TCP flags{enough}"
+
+
+def _dropped(packets: int) -> str:
+    return f"{count(packets, 'packet')} dropped by the recorder, as the file says"
+
+
+#: Characters of a capture filter that are shown, and how many filters of many captures.
+_FILTER, _FILTERS = 200, 3
+
+
+def _filters(result: CaptureResult) -> str:
+    """The capture filters that may have kept a self-connect out, quoted; they are a stranger's text."""
+    safe = (printable(text) for text in result.narrowed_by)
+    return " or ".join(f'"{text if len(text) <= _FILTER else text[:_FILTER] + "..."}"' for text in safe)
 
 
 def damage(result: CaptureResult) -> str:
@@ -71,37 +130,192 @@ def damage(result: CaptureResult) -> str:
     return f"Ends early, at byte {result.damage.offset:,}: {result.damage.reason}. The part before is here."
 
 
+def unseen(result: CaptureResult) -> Iterator[str]:
+    """Why not every opening can have been seen, apart from damage; nothing where the capture is complete."""
+    if result.unread:
+        missing = {name: frames for name, frames in result.undecoded.items() if name not in HIDING_NOTHING}
+        yield (
+            f"{result.unread:,} of {count(result.packets, 'frame')} could not be looked into "
+            f"({_counted(missing | result.unknown)})"
+        )
+    if result.cut_to_itself:
+        yield _cut_to_itself(result)
+    if result.recorded_drops:
+        yield _dropped(result.recorded_drops)
+    if result.evicted:
+        yield f"{count(result.evicted, 'opening')} forgotten before decided"
+    if result.unsure:
+        yield "put together from parts of which some could not be decided"
+
+
+def _hidden(result: CaptureResult) -> str:
+    """All that an opening may have been lost by: what was not seen, damage, and what a filter left out."""
+    reasons = list(unseen(result))
+    if result.damage:
+        reasons.append(f"it ends early, at byte {result.damage.offset:,}: {result.damage.reason}")
+    if any(part.damage for part in result.parts):
+        reasons.append("there are gaps in it")
+    if result.narrowed_by:
+        reasons.append(f"only what its filter lets through was recorded: {_filters(result)}")
+    return "; ".join(reasons)
+
+
+def incomplete(result: CaptureResult) -> str:
+    """What an opening may be hidden in, as a sentence; "" where the capture is complete, or damage() says it all."""
+    reasons = "; ".join(unseen(result))
+    return reasons and f"Not everything was seen: {reasons}."
+
+
+@dataclass(slots=True)
+class PassedOver:
+    """Of many captures those that get no page, for want of openings; ``hiding`` has a line for each that may hide one.
+
+    ``filters`` counts the others that were recorded with a filter, by its text.
+    """
+
+    captures: int = 0
+    hiding: list[str] = field(default_factory=list)
+    filters: Counter[str] = field(default_factory=Counter)
+
+    def add(self, result: CaptureResult) -> None:
+        """Pass over one more."""
+        self.captures += 1
+        if not result.complete:
+            self.hiding.append(f"{printable(result.name)}: {_hidden(result)}")
+        elif result.narrowed_by:
+            self.filters[_filters(result)] += 1
+
+    def sentences(self) -> Iterator[str]:
+        """How many there are of which kind; the last sentence introduces ``hiding``, if there are any."""
+        if sound := self.captures - len(self.hiding):
+            text = f"{sound:,} of them without such an opening; -v names them."
+            if filtered := self.filters.total():
+                kinds = [f"{times:,} with {one}" for one, times in self.filters.most_common(_FILTERS)]
+                text += f" {filtered:,} of these were recorded with a filter, which may have kept one out: "
+                text += ", ".join(kinds) + (" and others." if len(self.filters) > _FILTERS else ".")
+            yield text
+        if self.hiding:
+            yield f"{len(self.hiding):,} of them without such an opening in what was seen, which is not everything:"
+
+
 def nothing(result: CaptureResult) -> str:
     """What there is to say of a capture without any opening of those that were asked for."""
     asked = ", ".join(verdict.value for verdict in result.verdicts)
-    return "No opening of a TCP connection" + (f" ({asked})" if len(result.verdicts) < len(Verdict) else "") + "."
+    what = "opening of a TCP connection" + (f" ({asked})" if len(result.verdicts) < len(Verdict) else "")
+    hidden = _hidden(result)
+    if not hidden:
+        return f"No {what}."
+    if result.unread and result.unread >= result.packets:
+        return f"Whether there is an {what} is not known: {hidden}."
+    return f"No {what} in what was seen, which is not everything: {hidden}."
+
+
+def everything_seen(report: Report) -> bool:
+    """Whether what is not in the report was not in the network traffic, either, as far as its captures tell."""
+    return all(result.complete and not result.narrowed_by for result in report.captures)
+
+
+def remark(report: Report) -> str:
+    """What has to be said once under all captures; "" for nothing."""
+    if not any(name.startswith("UDP") for name in report.other):
+        return ""
+    return "Tunnels in UDP are looked into on the ports of the known ones only, not in the UDP that is counted here."
 
 
 # -- an opening ----------------------------------------------------------------------------------------------------
 
 
 def names(replayed: Replay) -> dict[Endpoint, str]:
-    """One letter for each socket, A for the opener."""
-    return dict(zip(replayed.sockets, "AB", strict=False))
+    """One letter for each socket, A for the opener; B has two addresses where one of them was translated."""
+    found = dict(zip(replayed.sockets, "AB", strict=False))
+    other = replayed.opening.answered_by
+    return found | {other: "B"} if other else found
+
+
+def kind(opening: Opening) -> str:
+    """What an opening is, as a title: its verdict, and that it is older than the capture, where it is."""
+    return opening.verdict.value + (" since before frame 1" if opening.evidence is Evidence.STANDING else "")
+
+
+#: What is missing of a self-connect's handshake.
+_MISSING = {
+    Evidence.SYN_ACK: "its SYN was not captured",
+    Evidence.ACKNOWLEDGED: "its SYN-ACK was not captured",
+    Evidence.STANDING: "connected since before frame 1",
+}
+
+
+def unreachable(error: Unreachable) -> str:
+    """An ICMP error by its numbers: ``ICMP type 3, code 13``."""
+    return f"{'ICMP' if len(error.sender) == 4 else 'ICMPv6'} type {error.type}, code {error.code}"
+
+
+def grounds(opening: Opening) -> Iterator[str]:
+    """In a few words what the verdict rests on besides the handshake between the two ends; the notes explain it."""
+    if opening.evidence in _MISSING:
+        frames = proof(opening)
+        word = "frame" if len(frames) == 1 else "frames"
+        proves = f"{word} {' and '.join(map(str, frames))} prove{'s' * (len(frames) == 1)} it"
+        yield f"{_MISSING[opening.evidence]}, {proves}"
+    if opening.answered_by:
+        yield f"answered by {opening.answered_by}, as an address was translated"
+    if opening.translated_with:
+        yield f"the other side of its translation is the opening of frame {opening.translated_with}"
+    if error := opening.refused_by:
+        yield f"refused by {error.address} in frame {error.frame} ({unreachable(error)})"
+
+
+def proof(opening: Opening) -> tuple[int, ...]:
+    """The frames that prove a self-connect whose handshake is not whole.
+
+    A SYN-ACK alone does. Else it takes a segment, and a later one that acknowledges it and goes on from there: any one
+    that acknowledges the SYN; of a standing one that which acknowledges the very end of data, FIN or a keepalive.
+    """
+    first = next((one for one in opening.segments if one.frame == opening.first_frame), None)
+    if first is None or opening.evidence not in (Evidence.ACKNOWLEDGED, Evidence.STANDING):
+        return (opening.first_frame,)
+    ends = {first.end, first.seq + 1}
+    later = (
+        one.frame
+        for one in opening.segments
+        if one.frame > first.frame
+        and one.flags & (Flag.ACK | Flag.SYN | Flag.RST) == Flag.ACK
+        and one.seq == one.ack
+        and (first.bare_syn or one.ack in ends)
+    )
+    return (opening.first_frame, *islice(later, 1))
 
 
 def before(replayed: Replay, duration: int | None) -> str:
     """Who the ends are, what was tried before, how long the handshake took."""
     opening = replayed.opening
-    who = ", ".join(f"{name} is {endpoint}" for endpoint, name in names(replayed).items())
+    letters = names(replayed)
+    who = ", ".join(f"{letters[endpoint]} is {endpoint}" for endpoint in replayed.sockets)
+    if opening.answered_by not in (None, *replayed.sockets):
+        who += f", which answers as {opening.answered_by}"
     if opening.to_itself:
         who += ", one socket: both ends of the connection are the same"
     text = f"{who}. "
     if opening.refused_before:
         text += f"{count(opening.refused_before, 'attempt')} to the same destination refused before it"
-        if opening.refused_since is not None:
-            text += f", in {span(opening.time - opening.refused_since)}"
+        text += first_of_them(opening)
         text += ". "
+    if opening.evidence is Evidence.STANDING:
+        return f"{text}Connected since before frame 1."
+    if not replayed.handshake:
+        return f"{text}No segment of its handshake was captured."
     frames = ", ".join(map(str, replayed.handshake))
     done = "Handshake" if replayed.established else "Not completed:"
     word = "frame" if len(replayed.handshake) == 1 else "frames"
     took = "" if duration is None else f" in {span(duration)}"
     return text + f"{done} {word} {frames}{took}."
+
+
+def first_of_them(opening: Opening) -> str:
+    """How long before an opening the first refused attempt was; "" where nobody knows, or the clock went back."""
+    if opening.refused_since is None or opening.refused_since > opening.time:
+        return ""
+    return f", the first {span(opening.time - opening.refused_since)} earlier"
 
 
 class Row(NamedTuple):

@@ -20,7 +20,7 @@ from ..commandline import status_after, waking
 from ..errors import UsageError
 from ..states import State
 from ..text import printable
-from .phrases import before, close, count, names, segment_lines, span, why
+from .phrases import before, close, count, everything_seen, kind, names, segment_lines, span, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,7 +67,8 @@ def step_through(report: Report, *, color: bool = True) -> None:
     """
     check()
     if not report.entries:
-        raise UsageError("--step: there is no opening to walk through; --all looks at ordinary ones, too")
+        seen = "" if everything_seen(report) else " in what was seen, which is not everything (see the table)"
+        raise UsageError(f"--step: there is no opening to walk through{seen}; --all looks at ordinary ones, too")
     with _terminal() as terminal:
         _Stepping(report, terminal, color=color).run()
 
@@ -243,14 +244,16 @@ class _Stepping:
         report, entry = self._report, self._place.entry
         opening = entry.opening
         which = f"{self._opening + 1} of {count(len(report.entries), 'opening')}"
-        title = f"{opening.verdict}: {opening.source} > {opening.destination}"
+        title = f"{kind(opening)}: {opening.source} > {opening.destination}"
         name = printable(report.captures[entry.capture].name)
         lines = [self._paint(_BOLD, title[:columns]), self._paint(_DIM, f"{which}, {name}"[:columns]), ""]
         account = self._place.account
         lines += textwrap.wrap(before(account.replay, account.duration), columns, break_on_hyphens=False)
         lines.append("")
         now = self._place.steps[: self._place.step]
-        for endpoint, letter in names(account.replay).items():
+        letters = names(account.replay)
+        for endpoint in account.replay.sockets:
+            letter = letters[endpoint]
             path = [State.CLOSED, *(step.after for step in now if step.endpoint == endpoint and step.changes)]
             passed = " > ".join(path[:-1])
             room = max(columns - len(path[-1]) - len(letter) - 6, 0)
@@ -290,7 +293,7 @@ class _Stepping:
             return []
         replayed, notes, _ = self._place.account
         letter = names(replayed)[step.endpoint]
-        what = "leaves" if step.sends else "reaches"
+        what = "before it reaches" if step.by_itself else "leaves" if step.sends else "reaches"
         number = f"step {self._place.step} of {len(self._place.steps)}"
         lines = ["", f"{number}: frame {step.frame} {what} {letter} ({step.event})"]
         if step.changes:

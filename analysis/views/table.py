@@ -18,15 +18,19 @@ from .phrases import (
     LEGEND,
     TIMELINES,
     Fold,
+    PassedOver,
     agreement,
     before,
     close,
     count,
     damage,
     facts,
+    incomplete,
     is_dull,
+    kind,
     names,
     nothing,
+    remark,
     remarks,
     segment_lines,
     span,
@@ -88,12 +92,12 @@ def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
     number = 0
     legend = True
     many = len(report.captures) > 1
-    passed_over = 0
+    passed_over = PassedOver()
     for place, result in enumerate(report.captures):
-        if many and not style.verbose and not result.damage and not any(result.verdicts.values()):
-            passed_over += 1
+        if many and not style.verbose and not any(result.verdicts.values()):
+            passed_over.add(result)
             continue
-        if place > passed_over:
+        if place > passed_over.captures:
             yield "\n"
         yield from _capture(result, style)
         if style.quiet:
@@ -113,18 +117,22 @@ def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
             yield "\n" + _list(rest, style)
     if many:
         yield from _total(report, passed_over, style)
+    if text := remark(report):
+        yield "".join(["\n", *(line + "\n" for line in _wrap(text, WIDTH))])
 
 
-def _total(report: Report, passed_over: int, style: Style) -> Iterator[str]:
+def _total(report: Report, passed_over: PassedOver, style: Style) -> Iterator[str]:
     """The verdicts of all captures together, and how many captures were not worth a word."""
-    if passed_over < len(report.captures):
+    if passed_over.captures < len(report.captures):
         yield "\n"
     yield style.paint("title", f"{len(report.captures):,} captures, {report.packets:,} packets") + "\n"
     counts = [(verdict.value, f"{report.count(verdict):,}") for verdict in Verdict if report.count(verdict)]
     if counts:
         yield "\n" + grid(counts, ("verdict", "openings"), ("left", "right")) + "\n"
-    if passed_over:
-        yield f"\n{passed_over:,} of them without such an opening; -v names them.\n"
+    for text in passed_over.sentences():
+        yield "\n" + "".join(line + "\n" for line in _wrap(text, WIDTH))
+    if passed_over.hiding:
+        yield "".join(line + "\n" for line in _bullets(passed_over.hiding))
 
 
 # -- a capture: what it is, and how many openings of which kind ----------------------------------------------------
@@ -133,13 +141,14 @@ def _total(report: Report, passed_over: int, style: Style) -> Iterator[str]:
 def _capture(result: CaptureResult, style: Style) -> Iterator[str]:
     yield style.paint("title", printable(result.name)) + "\n"
     yield "".join(line + "\n" for fact in facts(result) for line in _wrap(printable(fact), WIDTH))
-    if result.damage:
-        yield "".join(style.paint("finding", line) + "\n" for line in _wrap(printable(damage(result)), WIDTH))
     counts = [(verdict.value, f"{number:,}") for verdict, number in result.verdicts.items() if number]
+    for text in (damage(result), incomplete(result) if counts else ""):
+        if text:
+            yield "".join(style.paint("finding", line) + "\n" for line in _wrap(printable(text), WIDTH))
     if counts:
         yield "\n" + grid(counts, ("verdict", "openings"), ("left", "right")) + "\n"
     else:
-        yield f"\n{nothing(result)}\n"
+        yield "\n" + "".join(line + "\n" for line in _wrap(printable(nothing(result)), WIDTH))
 
 
 #: Port walks shown unless more are asked for.
@@ -182,7 +191,7 @@ def _list(entries: Sequence[tuple[int, Entry]], style: Style) -> str:
         ends = f"{opening.source} > {opening.destination}"
         if len(ends) > _ENDS:
             ends = f"{opening.source}\n> {opening.destination}"
-        rows.append((f"{number}.", opening.verdict.value, str(opening.first_frame), ends))
+        rows.append((f"{number}.", kind(opening), str(opening.first_frame), ends))
     headers = ("", "verdict", "frame", "from and to")
     title = style.paint("title", f"{count(len(rows), 'more opening')}") + " (-v shows each in full)"
     return f"{title}\n{grid(rows, headers, ('right', 'left', 'right', 'left'))}\n"
@@ -197,7 +206,7 @@ _ENDS = 58
 def _opening(number: int, entry: Entry, style: Style, *, legend: bool) -> str:
     opening = entry.opening
     replayed, notes, duration = entry.account()
-    title = f"{number}. {opening.verdict}: {opening.source} > {opening.destination}"
+    title = f"{number}. {kind(opening)}: {opening.source} > {opening.destination}"
     parts = [
         *(style.paint("title", line) for line in _wrap(title, WIDTH)),
         *_wrap(before(replayed, duration), WIDTH),
@@ -275,8 +284,8 @@ def _cell(steps: Sequence[Step], segment: Segment, letters: dict[Endpoint, str],
     if not steps:
         return ""
     lines = []
-    name = letters[steps[0].endpoint]
     for step in steps:
+        name = letters[step.endpoint]
         if step.changes:
             mark = "*" if step.inferred else ""
             text = f"{name} {step.before} > {step.after}{mark}"

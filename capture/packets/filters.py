@@ -26,6 +26,8 @@ import socket
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from analysis.model import EQUAL_ENDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -113,11 +115,6 @@ _LOOK: tuple[Instruction | str, ...] = (
 
 _ENDS: tuple[Instruction | str, ...] = ("accept", (RET, SNAPLEN), "reject", (RET, 0))
 
-_PROOF_TEXT = (
-    "((ip and tcp[0:2] = tcp[2:2] and ip[12:4] = ip[16:4]) or (ip6 and ip6[6] = 6 and ip6[40:2] = ip6[42:2]"
-    " and ip6[8:4] = ip6[24:4] and ip6[12:4] = ip6[28:4] and ip6[16:4] = ip6[32:4] and ip6[20:4] = ip6[36:4]))"
-)
-
 
 class Program(NamedTuple):
     """A filter: the same thing said in libpcap's language, and as instructions for the kernel."""
@@ -160,7 +157,7 @@ def _encoded(lines: Iterable[Instruction | str], labels: dict[str | None, int]) 
 
 def proof() -> Program:
     """Pass TCP segments from an endpoint to itself: equal ports and equal addresses, IPv4 and IPv6."""
-    return Program(_PROOF_TEXT, assemble([*_LOOK, "same", (JA, "accept"), "different", (RET, 0), *_ENDS]))
+    return Program(EQUAL_ENDS, assemble([*_LOOK, "same", (JA, "accept"), "different", (RET, 0), *_ENDS]))
 
 
 def context(port: int | None = None, *, ends_only: bool = False) -> Program:
@@ -171,7 +168,7 @@ def context(port: int | None = None, *, ends_only: bool = False) -> Program:
     lines = [*_LOOK, "same", (RET, 0), "different", (LDX_MEM, HEADER), *_of_port(port)]
     if ends_only:
         lines += [(LD_B_X, NET + 13), (JSET, _ENDS_ONE, None, "reject")]
-    return Program(f"{_context_text(port, ends_only=ends_only)} and not {_PROOF_TEXT}", assemble([*lines, *_ENDS]))
+    return Program(f"{_context_text(port, ends_only=ends_only)} and not {EQUAL_ENDS}", assemble([*lines, *_ENDS]))
 
 
 def _of_port(port: int | None, label: str = "port") -> list[Instruction | str]:
@@ -197,7 +194,7 @@ def before(port: int | None = None) -> Program:
         *((LD_B_X, NET + 13), (JSET, _ENDS_ONE, "accept", "reject")),
     ]
     text = (
-        f"({_context_text(port, ends_only=True)} and not {_PROOF_TEXT}) or ({_same_text(port)} and not {_ANSWER_TEXT})"
+        f"({_context_text(port, ends_only=True)} and not {EQUAL_ENDS}) or ({_same_text(port)} and not {_ANSWER_TEXT})"
     )
     return Program(text, assemble([*lines, *_ENDS]))
 
@@ -209,7 +206,7 @@ def watch_text(port: int | None) -> str:
 
 def both_text(port: int | None, *, ends_only: bool = False) -> str:
     """Say in libpcap's language what proof() and context() pass together."""
-    return f"{_PROOF_TEXT} or ({_context_text(port, ends_only=ends_only)})"
+    return f"{EQUAL_ENDS} or ({_context_text(port, ends_only=ends_only)})"
 
 
 #: SYN, FIN or RST; and the bits that make a segment a SYN-ACK or not.
@@ -218,7 +215,7 @@ _ANSWER_TEXT = "((ip and tcp[13] & 0x17 = 0x12) or (ip6 and ip6[53] & 0x17 = 0x1
 
 
 def _same_text(port: int | None) -> str:
-    return _PROOF_TEXT if port is None else f"({_PROOF_TEXT} and tcp port {port})"
+    return EQUAL_ENDS if port is None else f"({EQUAL_ENDS} and tcp port {port})"
 
 
 def _context_text(port: int | None, *, ends_only: bool) -> str:

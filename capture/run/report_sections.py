@@ -8,7 +8,7 @@ import signal
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from analysis import VERSION
-from analysis.model import Endpoint, Verdict
+from analysis.model import Endpoint, Evidence, Verdict
 from analysis.views.json import SCHEMA, entry_as_json, seconds, sections
 
 from ..kernel import sockets
@@ -152,6 +152,7 @@ def one_line(whole: Report, hit: SelfConnect) -> str:
         "verdict": Verdict.SELF_CONNECT.value,
         "source": _endpoint(hit.endpoint),
         "destination": _endpoint(hit.endpoint),
+        "evidence": Evidence.SYN_ACK.value,
         "isn": hit.isn,
         "time": seconds(hit.time),
         "notes": ["Its SYN is not among the packets that were kept."],

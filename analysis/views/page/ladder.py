@@ -122,8 +122,8 @@ def ladder(replayed: Replay, shown: list[Step], folds: list[Fold]) -> Ladder:
 
 def _instants(replayed: Replay, shown: list[Step]) -> list[_Instant]:
     segments = {segment.frame: segment for segment in replayed.segments}
-    groups = groupby(enumerate(shown, 1), key=lambda item: (item[1].frame, item[1].sends))
-    return [_Instant(segments[frame], list(steps)) for (frame, _), steps in groups]
+    groups = groupby(enumerate(shown, 1), key=lambda item: (item[1].frame, item[1].by_itself, item[1].sends))
+    return [_Instant(segments[frame], list(steps)) for (frame, *_), steps in groups]
 
 
 class _Drawing:
@@ -133,8 +133,9 @@ class _Drawing:
         letters = names(replayed)
         self.replayed = replayed
         alone = replayed.opening.to_itself
-        self.x = dict(zip(letters, _ALONE if alone else _APART, strict=True))
-        self.made = Ladder(alone, [self._lifeline(*item) for item in letters.items()], _WIDTHS[not alone])
+        places = dict(zip("AB", _ALONE if alone else _APART, strict=False))
+        self.x = {endpoint: places[letter] for endpoint, letter in letters.items()}
+        self.made = Ladder(alone, [self._lifeline(end, letters[end]) for end in replayed.sockets], _WIDTHS[not alone])
         self.under_way: dict[int, Arrow] = {}  # by frame
         self.y: float = _TOP
 
@@ -155,7 +156,10 @@ class _Drawing:
         for instant in instants:
             while waiting and waiting[0].frames[0] < instant.segment.frame:
                 self._fold(waiting.pop(0))
-            (self._send if instant.sends else self._arrive)(instant)
+            if instant.steps[0][1].by_itself:  # no segment does it
+                self._pills(instant, self.x[instant.steps[0][1].endpoint])
+            else:
+                (self._send if instant.sends else self._arrive)(instant)
         for fold in waiting:
             self._fold(fold)
         self.made.height = self.y + _BOTTOM

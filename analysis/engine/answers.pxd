@@ -1,0 +1,26 @@
+import cython
+from .layout cimport *
+from .octets cimport *
+
+cdef bint is_client(Slot* s, u64 high, u64 low, u64 port, u64 six) noexcept nogil
+
+@cython.final
+cdef class Answers:
+    cdef object memory
+    cdef words origins
+    cdef u64 seed
+    cdef public dict lent, errors, links
+    cdef public u64 translated
+    cdef public bint any
+    @cython.locals(h=u64)
+    cdef inline u64 digest(self, u64 high, u64 low, u64 port, u64 six) noexcept nogil
+    cdef inline u64 client_of(self, Segment* segment, bint sent) noexcept nogil
+    @cython.locals(h=u64, i=u64, entry=u64, twin=i64, k=u64, found=u64, s=SlotAt)
+    cdef i64 enter(self, Slot* slots, u64 slot, Segment* segment) noexcept nogil
+    @cython.locals(apart=u64)
+    cdef bint is_other_side(self, Slot* s, Segment* segment) noexcept nogil
+    @cython.locals(h=u64, i=u64, k=u64, found=u64, s=SlotAt)
+    cdef i64 find(self, Slot* slots, Segment* segment) noexcept nogil
+    cdef bint is_answered_by(self, Slot* s, Segment* segment) noexcept nogil
+    cdef bint has_room(self) except -1 with gil
+    cdef int forget(self, i64 slot) except -1 with gil

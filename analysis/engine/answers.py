@@ -1,0 +1,131 @@
+"""Answers that do not come in the 4-tuple of the SYN: from a translated address, or as an ICMP error.
+
+An opening that would be unanswered is looked for by its client, the endpoint that sent the SYN: where a SYN-ACK or an
+RST from elsewhere acknowledges the SYN, an address was translated on the way. So an opening is entered under its client
+as its SYN comes; the two openings of one client with one ISN are the two sides of a translation.
+"""
+
+from __future__ import annotations
+
+import os
+
+import cython
+
+from ..memory import mapping
+
+if not cython.compiled:
+    from .interpreted import slot_at, words_in
+    from .layout import (
+        FIRST_IS_B,
+        HEAD,
+        LOW32,
+        LOW64,
+        MAX_ANSWERS,
+        MIX1,
+        MIX2,
+        ORIGINS,
+        P_SYN,
+        SIDES,
+        UNANSWERED_PHASES,
+        Segment,
+        Slot,
+    )
+
+
+def is_client(s: Slot, high: int, low: int, port: int, six: int) -> bool:
+    """Whether this endpoint sent the SYN of the opening in this slot."""
+    if s.six != six:
+        return False
+    if s.flags & FIRST_IS_B:
+        return s.b_port == port and s.b_low == low and s.b_high == high
+    return s.a_port == port and s.a_low == low and s.a_high == high
+
+
+class Answers:
+    """The openings by their clients, and by slot what came from elsewhere: a hint, since old entries go.
+
+    ``lent`` is a SYN-ACK or RST of another 4-tuple (its frame, the packed address and port it came from), ``errors``
+    an ICMP error (frame, time, sender, type, code), ``links`` the first frame of the opening on the other side of a
+    translation. ``translated`` counts the pairs of such openings. ``any`` says whether there was anything yet.
+    """
+
+    def __init__(self) -> None:
+        self.memory = memoryview(mapping(8 * 2 * ORIGINS)).cast("Q")
+        self.origins = words_in(self.memory)
+        self.seed = int.from_bytes(os.urandom(8), "little")
+        self.lent: dict[int, tuple[int, bytes, int]] = {}
+        self.errors: dict[int, tuple[int, int, bytes, int, int]] = {}
+        self.links: dict[int, int] = {}
+        self.translated = 0
+        self.any = False
+
+    def digest(self, high: int, low: int, port: int, six: int) -> int:
+        """Return a 64-bit hash of an endpoint."""
+        h = ((low ^ self.seed) * MIX1) & LOW64
+        h = ((h ^ h >> 32 ^ port) * MIX2) & LOW64
+        if six:
+            h = ((h ^ h >> 32 ^ high) * MIX1) & LOW64
+        return h
+
+    def client_of(self, segment: Segment, sent: bool) -> int:
+        """Return the hash of the endpoint that sent a segment, or else of the one that it was sent to."""
+        if segment.from_a == sent:
+            return self.digest(segment.a_high, segment.a_low, segment.a_port, segment.six)
+        return self.digest(segment.b_high, segment.b_low, segment.b_port, segment.six)
+
+    def enter(self, slots: list[Slot], slot: int, segment: Segment) -> int:
+        """Enter the opening in *slot* under its client, the sender of *segment*; return its other side, or -1."""
+        h = self.client_of(segment, True)
+        i = (h & (ORIGINS - 1)) * 2
+        entry = (h & ~LOW32) | (slot + 1)
+        twin = -1
+        for k in range(i, i + 2):
+            found = self.origins[k]
+            if not (found ^ h) >> 32 and found and found != entry:
+                s = slot_at(slots, (found & LOW32) - 1)
+                if self.is_other_side(s, segment):
+                    twin = (found & LOW32) - 1
+        if self.origins[i] != entry:
+            self.origins[i + 1] = self.origins[i]
+            self.origins[i] = entry
+        return twin
+
+    def is_other_side(self, s: Slot, segment: Segment) -> bool:
+        """Whether the opening in this slot began with the SYN *segment*, too, but for the destination."""
+        apart = segment.time - s.time if segment.time > s.time else s.time - segment.time
+        if s.isn != segment.seq or apart > SIDES or (s.phase < P_SYN and not s.flags & HEAD):
+            return False
+        if segment.from_a:
+            return is_client(s, segment.a_high, segment.a_low, segment.a_port, segment.six)
+        return is_client(s, segment.b_high, segment.b_low, segment.b_port, segment.six)
+
+    def find(self, slots: list[Slot], segment: Segment) -> int:
+        """Return the slot of the unanswered opening whose SYN this segment of another 4-tuple acknowledges, or -1."""
+        h = self.client_of(segment, False)
+        i = (h & (ORIGINS - 1)) * 2
+        for k in range(i, i + 2):
+            found = self.origins[k]
+            if not (found ^ h) >> 32 and found:
+                s = slot_at(slots, (found & LOW32) - 1)
+                if self.is_answered_by(s, segment):
+                    return (found & LOW32) - 1
+        return -1
+
+    def is_answered_by(self, s: Slot, segment: Segment) -> bool:
+        """Whether the opening in this slot has no answer yet, and this segment acknowledges its SYN."""
+        if not UNANSWERED_PHASES >> s.phase & 1 or (segment.ack - s.isn - 1) & LOW32 > s.syn_data:
+            return False
+        if segment.from_a:
+            return is_client(s, segment.b_high, segment.b_low, segment.b_port, segment.six)
+        return is_client(s, segment.a_high, segment.a_low, segment.a_port, segment.six)
+
+    def has_room(self) -> bool:
+        """Whether more can be remembered."""
+        return len(self.lent) + len(self.errors) + len(self.links) < MAX_ANSWERS
+
+    def forget(self, slot: int) -> int:
+        """The opening in *slot* has ended."""
+        self.lent.pop(slot, None)
+        self.errors.pop(slot, None)
+        self.links.pop(slot, None)
+        return 0

@@ -1,0 +1,282 @@
+"""A socket's conversation with itself: both endpoints are equal, so both ends are one.
+
+The four kinds of evidence for a self-connect stand in docs/verdicts.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cython
+
+if not cython.compiled:
+    from .conversations import Conversations
+    from .interpreted import evidence_of, remember_header, slot_at
+    from .layout import (
+        A_AGAIN,
+        A_CANDIDATE,
+        A_EARLY,
+        A_JOIN,
+        A_NOTHING,
+        A_OPEN,
+        A_PROOF,
+        A_RESET,
+        A_STANDING,
+        A_STRAY,
+        A_SYN_ACK,
+        ACK,
+        ACKED_FIRST,
+        BY_ACK,
+        BY_SYN_ACK,
+        CANDIDATE,
+        CONTROL,
+        EARLY,
+        ENDED,
+        EQUAL,
+        EVIDENCE,
+        EVIDENCES,
+        FIN,
+        HALF32,
+        KEPT,
+        LOW32,
+        MID_COUNTED,
+        P_SELF_CONNECT,
+        P_SELF_SYN,
+        P_SYN,
+        PAST,
+        RST,
+        SECOND,
+        STANDING,
+        SYN,
+        TOUCHED,
+        UNTRACKED,
+        WIRED,
+        Segment,
+        Slot,
+    )
+    from .resets import reset_of_itself, scale_in, track
+
+
+if TYPE_CHECKING:
+    from ..model import Octets
+
+
+class SelfConnects(Conversations):
+    """The conversation table, with the rules for sockets that are connected to themselves."""
+
+    def step_with_itself(self, slot: int, segment: Segment, d: Octets) -> int:
+        """Step the conversation of a socket with itself."""
+        s = slot_at(self.slots, slot)
+        ended = s.flags & ENDED != 0
+        action = with_itself(s, segment)
+        s.flags |= TOUCHED
+        if action == A_OPEN:
+            self.open(slot, segment, d)
+            return 0
+        if segment.flags & (SYN | RST) and action != A_EARLY:
+            s.flags &= ~EARLY
+        if action in (A_SYN_ACK, A_STANDING):
+            self.begin_without_syn(slot, segment, d, action)
+            return 0
+        if action == A_JOIN:
+            self.join(slot, segment, d)
+            return 0
+        if action == A_CANDIDATE:
+            self.take_candidate(slot, segment, d)
+            return 0
+        if action == A_AGAIN:
+            s.retransmissions += 1
+        elif action == A_EARLY or (action == A_STRAY and s.phase < P_SYN):
+            self.stray(slot, segment, d)
+            if s.phase < P_SYN:
+                return 0
+        elif action == A_PROOF:
+            s.phase = s.before = P_SELF_CONNECT
+            self.decide(s)
+        if s.flags & KEPT or (s.phase >= P_SYN and self.keep_phases >> s.phase & 1):
+            self.keep(slot, segment, d, True)
+        if action == A_PROOF and self.announce:
+            self.announce_opening(slot)
+        if action == A_RESET:
+            s.flags |= ENDED
+            self.close(slot)
+        elif segment.flags & FIN and s.phase >= P_SYN and not s.flags & ENDED and not segment.flags & RST:
+            s.flags |= ENDED
+            s.early_time = segment.time
+        elif ended and self.announce and segment.flags & CONTROL == ACK:
+            self.close_ended(slot)
+        return 0
+
+    def begin_without_syn(self, slot: int, segment: Segment, d: Octets, action: int) -> int:
+        """Begin the opening of a socket to itself with what proves it, for its SYN was not captured."""
+        s = slot_at(self.slots, slot)
+        if action == A_SYN_ACK:
+            if s.phase >= P_SYN:
+                self.close(slot)
+            self.hold(s, segment, d)
+            s.isn = segment.seq
+            s.flags = (s.flags & (EQUAL | TOUCHED)) | BY_SYN_ACK << EVIDENCE
+            s.syn_data = 0
+        else:
+            self.uncount_midstream(s, MID_COUNTED)
+            s.isn = s.isn_second
+            s.flags = (s.flags & (EQUAL | TOUCHED | WIRED)) | UNTRACKED | STANDING << EVIDENCE
+        s.next_second = s.next_first = (segment.seq + (segment.flags >> 1 & 1)) & LOW32
+        s.scale_first = s.scale_second = scale_in(d, segment.at, segment.size)
+        s.edge_first = (segment.ack + segment.window) & LOW32
+        track(s, segment, True)
+        if segment.wired:
+            s.flags |= WIRED
+        s.refused = s.since = 0
+        s.phase = P_SELF_CONNECT
+        self.decide(s)
+        if self.keep_phases:
+            self.keep(slot, segment, d, True)
+        if self.announce:
+            self.announce_opening(slot)
+        if segment.flags & FIN:
+            s.flags |= ENDED
+            s.early_time = segment.time
+        return 0
+
+    def hold(self, s: Slot, segment: Segment, d: Octets) -> int:
+        """Take this segment for the first one of an opening."""
+        s.time, s.frame, s.size = segment.time, segment.frame, segment.size
+        s.syn_data = min(segment.data, 0xFFFF)
+        s.syn_data_second = 0
+        s.before = 0
+        s.retransmissions = 0
+        remember_header(s, d, segment.at, segment.size)
+        return 0
+
+    def take_candidate(self, slot: int, segment: Segment, d: Octets) -> int:
+        """Remember what a socket has sent that may be connected to itself: its next segment may acknowledge it."""
+        s = slot_at(self.slots, slot)
+        if s.phase >= P_SYN:
+            self.close(slot)
+        self.stray(slot, segment, d)
+        self.hold(s, segment, d)
+        s.another = end_of_candidate(segment)
+        s.isn_second = (segment.seq - 1) & LOW32
+        s.flags = (s.flags & ~WIRED) | CANDIDATE
+        if segment.wired:
+            s.flags |= WIRED
+        return 0
+
+    def join(self, slot: int, segment: Segment, d: Octets) -> int:
+        """Take the SYN of an opening that began with its SYN-ACK, since that was captured first."""
+        s = slot_at(self.slots, slot)
+        s.time, s.frame, s.size = segment.time, segment.frame, segment.size
+        s.syn_data = segment.data & 0xFFFF
+        s.flags &= ~EVIDENCES
+        if segment.wired:
+            s.flags |= WIRED
+        remember_header(s, d, segment.at, segment.size)
+        if s.flags & KEPT:
+            self.kept.put_first(slot, s)
+
+        return 0
+
+
+# What a segment is to such a conversation. These functions look at a slot and a segment, keep the slot's sequence
+# numbers, and return what the table has to do (layout.A_...); they begin and end nothing.
+
+
+def with_itself(s: Slot, segment: Segment) -> int:
+    """Return what a segment is to the conversation in this slot."""
+    if s.phase >= P_SYN and not s.flags & ENDED:
+        return to_opening(s, segment)
+    return to_no_opening(s, segment)
+
+
+def to_opening(s: Slot, segment: Segment) -> int:
+    """Return what a segment is to the opening under way."""
+    control = segment.flags & CONTROL
+    own = s.phase != P_SELF_CONNECT or evidence_of(s) != STANDING  # whether the ISN is known
+    if control == SYN:
+        if not own or segment.seq != s.isn:
+            return A_OPEN
+        return A_JOIN if s.phase == P_SELF_CONNECT and evidence_of(s) == BY_SYN_ACK else A_AGAIN
+    if control & RST:
+        return A_RESET if reset_of_itself(s, segment) else A_NOTHING
+    action = A_NOTHING
+    if control == SYN | ACK:
+        if not own or segment.seq != s.isn:
+            if segment.ack == (segment.seq + 1) & LOW32:
+                return A_SYN_ACK
+            refuse_ack(s, segment)
+            return A_EARLY
+        if s.phase == P_SELF_SYN:
+            if (segment.ack - s.isn - 1) & LOW32 > s.syn_data:
+                refuse_ack(s, segment)
+                return A_EARLY
+            action = A_PROOF
+        elif (segment.ack - s.isn - 1) & LOW32 <= s.syn_data and evidence_of(s) == BY_ACK:
+            s.flags &= ~EVIDENCES
+    elif s.phase == P_SELF_SYN and control & ACK and not control & SYN and acknowledges_itself(s, segment):
+        s.flags |= BY_ACK << EVIDENCE
+        action = A_PROOF
+    advance(s, segment)
+    if action == A_PROOF:
+        s.flags &= ~ACKED_FIRST
+    if s.phase == P_SELF_CONNECT or action == A_PROOF:
+        track(s, segment, True)
+    else:
+        refuse_ack(s, segment)
+    return action
+
+
+def refuse_ack(s: Slot, segment: Segment) -> int:
+    """Note the ACK field of a segment that acknowledges no SYN: an RST with this number refuses it (figure 9)."""
+    if segment.flags & ACK and s.phase == P_SELF_SYN:
+        s.acked_first = segment.ack
+        s.flags |= ACKED_FIRST
+    return 0
+
+
+def acknowledges_itself(s: Slot, segment: Segment) -> bool:
+    """Whether a segment acknowledges the SYN in this slot, and no more than what was captured after it."""
+    return segment.seq == segment.ack and (segment.ack - s.isn - 1) & LOW32 <= (s.next_second - s.isn - 1) & LOW32
+
+
+def advance(s: Slot, segment: Segment) -> int:
+    """Note up to which number all that the socket sent was captured."""
+    beyond = (segment.seq + segment.data + (segment.flags & FIN) - s.next_second) & LOW32
+    if 0 < beyond < HALF32 and (s.next_second - segment.seq) & LOW32 < HALF32:
+        s.next_second = (s.next_second + beyond) & LOW32
+    return 0
+
+
+def to_no_opening(s: Slot, segment: Segment) -> int:
+    """Return what a segment is to a conversation that has no opening under way: none yet, or one that has ended."""
+    control = segment.flags & CONTROL
+    past = s.phase >= P_SYN or s.flags & PAST != 0
+    if control == SYN:
+        return A_JOIN if lacks_its_syn(s, segment) and segment.seq == s.isn else A_OPEN
+    if control == SYN | ACK:
+        if past and segment.seq == s.isn:
+            return A_EARLY
+        return A_SYN_ACK if segment.ack == (segment.seq + 1) & LOW32 else A_EARLY
+    if control & (SYN | RST) or not control & ACK:
+        return A_STRAY
+    if past and (segment.seq - s.isn) & LOW32 <= (s.next_first - s.isn) & LOW32:
+        return A_NOTHING
+    if s.flags & CANDIDATE and segment.ack == s.another and segment.seq == s.another and s.another:
+        return A_STANDING
+    # A keepalive repeats the number before the next one, and has no payload (RFC 9293 3.8.4).
+    octets = segment.data or control & FIN or segment.ack == (segment.seq + 1) & LOW32
+    return A_CANDIDATE if octets and not lacks_its_syn(s, segment) else A_STRAY
+
+
+def lacks_its_syn(s: Slot, segment: Segment) -> bool:
+    """Whether the opening in this slot, which ended less than a second ago, began with its SYN-ACK."""
+    if s.phase != P_SELF_CONNECT or evidence_of(s) != BY_SYN_ACK:
+        return False
+    apart = segment.time - s.early_time if segment.time > s.early_time else s.early_time - segment.time
+    return apart <= SECOND
+
+
+def end_of_candidate(segment: Segment) -> int:
+    """Return the number that acknowledges all of this segment."""
+    octets = segment.data + (segment.flags & FIN)
+    return (segment.seq + octets) & LOW32 if octets else segment.ack

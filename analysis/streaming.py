@@ -1,0 +1,63 @@
+"""As it happens: what is told of a capture while it is still being made (a pipe, or a file that grows)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import NotACapture
+from .formats.live import growing
+from .parallel import finished
+from .reader import Analysis, read_file
+from .report import Entry
+from .views import json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TextIO
+
+    from .model import Opening
+    from .parallel import Finish, Found
+    from .reader import Asked
+    from .report import Report
+
+
+class Lines:
+    """A JSON line for each opening when it is decided, and one when it has ended, at once; see reader.Asked.
+
+    *report* is the one that the captures are added to as they end: how many it has is the place of the one under way.
+    """
+
+    def __init__(self, stream: TextIO, report: Report) -> None:
+        self._stream = stream
+        self._report = report
+
+    def __call__(self, _name: str, opening: Opening) -> None:
+        """It has ended. Raises OSError where it cannot be written."""
+        self._put(opening, final=True)
+
+    def decided(self, _name: str, opening: Opening) -> None:
+        """Its verdict is certain, whatever comes. Raises OSError as well."""
+        self._put(opening, final=False)
+
+    def _put(self, opening: Opening, *, final: bool) -> None:
+        entry = json.entry_as_json(Entry(len(self._report.captures), opening))
+        self._stream.write(json.line("opening", {"final": final} | entry))
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Write what comes last: the captures."""
+        self._stream.writelines(json.render_lines(self._report))
+
+
+def follow(path: str, asked: Asked, progress: Callable[[int], None] | None, finish: Finish) -> Found:
+    """Analyse the capture at *path* as it grows, until KeyboardInterrupt or until nothing more can come.
+
+    As parallel.attempt() does with one that is complete.
+    """
+    analysis = Analysis(path, **asked)
+    try:
+        read_file(analysis, path, progress, growing(path))
+        result = analysis.finish()
+    except NotACapture as error:
+        return error
+    return finished(result, finish)
