@@ -69,6 +69,12 @@ exit status:
 """
 
 
+_CLUSTER = """\
+have the captures read by a Dask cluster, by its scheduler's address, tls://HOST:8786, which can run any code here
+(tcp://HOST:8786: and so can whoever is on the way; local: processes of this machine, as --jobs has them); they have to be
+URLs, or paths that mean the same on its machines""".replace("\n", " ")
+
+
 def _engine() -> str:
     """Whether the engine is compiled. It is imported only for this."""
     from .engine import COMPILED
@@ -155,14 +161,7 @@ def parser() -> Parser:
         help="captures, or parts of a large one, to read at the same time (default: one for each processor); the "
         "report is the same",
     )
-    what.add_argument(
-        "--cluster",
-        metavar="ADDRESS",
-        type=_cluster,
-        help="have the captures read by a Dask cluster, by its scheduler's address, tls://HOST:8786, which can run any "
-        "code here (tcp://HOST:8786: and so can whoever is on the way; local: processes of this machine, as --jobs "
-        "has them); they have to be URLs, or paths that mean the same on its machines",
-    )
+    what.add_argument("--cluster", metavar="ADDRESS", type=_cluster, help=_CLUSTER)
     what.add_argument(
         "--witness",
         action="store_true",
