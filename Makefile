@@ -73,6 +73,8 @@ screenshots: $(VENV)/ready-dev ## take the pictures of the HTML page anew; needs
 pcaps: $(VENV)/ready-dev ## make the captures in pcaps/ and their pages anew, on this kernel
 	@$(HAND_BACK); $(PYTHON_IN) pcaps/make.py
 
+# DESTDIR=... makes a package; WHEELS=... installs from a folder of wheels, without a network (tools/install).
+export DESTDIR WHEELS
 install: ## install into $(PREFIX), commands into $(BINDIR); needs root
 	@tools/install "$(PREFIX)" "$(BINDIR)" "$(MANDIR)"
 

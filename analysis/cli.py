@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from typing import TYPE_CHECKING
 
-from .commandline import Failing, Formatter, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
+from .commandline import Failing, Parser, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
 from .errors import SelfconnError, UsageError
+from .formats.remote import shown
 from .model import MOST, Endpoint, Verdict
 from .text import printable
 from .views import ENDINGS, FORMATS, ROWS
@@ -66,6 +68,12 @@ exit status:
 """
 
 
+_CLUSTER = """\
+have the captures read by a Dask cluster, by its scheduler's address, tls://HOST:8786, which can run any code here
+(tcp://HOST:8786: and so can whoever is on the way; local: processes of this machine, as --jobs has them); they have to
+be URLs, or paths that mean the same on its machines""".replace("\n", " ")
+
+
 def _engine() -> str:
     """Whether the engine is compiled. It is imported only for this."""
     from .engine import COMPILED
@@ -83,23 +91,28 @@ def _address(text: str) -> bytes:
         raise argparse.ArgumentTypeError(reason) from None
 
 
-def parser() -> argparse.ArgumentParser:
+def _cluster(text: str) -> str:
+    if text == "local" or re.fullmatch(r"[a-z]+://[^/]+:[0-9]+", text):
+        return text
+    raise argparse.ArgumentTypeError(f"'{printable(text)}' is neither local nor an address like tls://HOST:8786")
+
+
+def parser() -> Parser:
     """Make the command's parser; the manual page is made from it as well."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=PROGRAM,
         usage="%(prog)s [OPTIONS] CAPTURE...",
         description="Find TCP sockets connected to themselves, and every other kind of opening, in saved captures; "
         "rebuild the TCP states at both ends, segment by segment, by RFC 9293.",
         epilog=_EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
     )
     made.add_argument(
         "captures",
         metavar="CAPTURE",
         nargs="+",
         help="a pcap or pcapng file, compressed or not; - is standard input; a directory means the captures in it; a "
-        "URL is read from there (http, s3 ...; one that ends in / or has a * means all that fit)",
+        "URL is read from there (http, s3 ...; one that ends in / or has a * means all that fit); a word that begins "
+        "with - is an option, and refused where it is also a file's name: write ./-NAME, or -- before the files",
     )
     what = made.add_argument_group("what to look at")
     what.add_argument(
@@ -147,12 +160,7 @@ def parser() -> argparse.ArgumentParser:
         help="captures, or parts of a large one, to read at the same time (default: one for each processor); the "
         "report is the same",
     )
-    what.add_argument(
-        "--cluster",
-        metavar="ADDRESS",
-        help="have the captures read by a Dask cluster, by its scheduler's address (tcp://HOST:8786) or local; they "
-        "have to be URLs, or paths that mean the same on its machines",
-    )
+    what.add_argument("--cluster", metavar="ADDRESS", type=_cluster, help=_CLUSTER)
     what.add_argument(
         "--witness",
         action="store_true",
@@ -191,12 +199,13 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process, if None); return its exit status."""
     with Failing(PROGRAM) as failing:
-        options = parser().parse_args(argv)
+        gave_up = _give_up_root()
+        options = parser().parsed(argv)
         failing.verbose = options.verbose
-        return _run(options)
+        return _run(options, gave_up=gave_up)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, *, gave_up: bool) -> int:
     from .inputs import inputs
     from .run import run
 
@@ -212,7 +221,18 @@ def _run(options: argparse.Namespace) -> int:
             return stop.status
         for shortcoming in outcome.shortcomings:
             _say(shortcoming)
+        if outcome.unread and gave_up:
+            _say(f"it gives up root before it opens anything: sudo cat FILE | {PROGRAM} -")
         return outcome.status
+
+
+def _give_up_root() -> bool:
+    """Become the user who called sudo, before anything is looked at; whether there was one."""
+    if os.geteuid() or os.environ.get("SUDO_UID", "0") == "0":
+        return False
+    from .privilege import give_up_root
+
+    return give_up_root().uid != 0
 
 
 def _say(text: str) -> None:
@@ -240,6 +260,10 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
     _check_step(options, form)
     if options.witness:
         _check_files("--witness", captures)
+    if options.cluster == "local":
+        from .parallel import cores
+
+        options.cluster, options.jobs = None, options.jobs or cores()
     return Wanted(
         form=form,
         output=options.output,
@@ -304,7 +328,7 @@ def _check_files(option: str, captures: Sequence[Input]) -> None:
 def _spoken(capture: Input) -> str:
     from .inputs import STANDARD_INPUT
 
-    return "standard input" if capture.name == STANDARD_INPUT else capture.name
+    return "standard input" if capture.name == STANDARD_INPUT else shown(capture.name)
 
 
 def _check_annotated(options: argparse.Namespace, captures: Sequence[Input]) -> None:

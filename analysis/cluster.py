@@ -5,6 +5,9 @@ gets the last of them alone.
 
 The workers open the captures themselves, so these have to be URLs, or paths that mean the same on every machine. What
 fails is tried again; what a lost worker had, Dask gives to another. Needs selfconn[cluster] here and on the workers.
+
+Whoever answers at the scheduler's address can run code here, since results come as pickles: with tls:// that is who has
+a certificate, with tcp:// whoever can take the address, or change what passes.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import CannotCapture, NotACapture, UsageError
+from .formats.remote import shown
 from .parallel import attempt, tell
 from .partial import merge, part, result
 from .reader import analyze_set
@@ -32,7 +36,7 @@ RETRIES = 3
 
 
 class Cluster:
-    """A crew for parallel.in_order(): the cluster whose scheduler is at *address*, or with "local" one of its own here.
+    """A crew for parallel.in_order(): the cluster whose scheduler is at *address*.
 
     Raises UsageError where Dask is not installed or the versions do not fit, CannotCapture where nobody answers.
     """
@@ -41,20 +45,15 @@ class Cluster:
         import logging  # noqa: PLC0415
 
         try:
-            from distributed import Client, KilledWorker, LocalCluster  # noqa: PLC0415 - it takes a second
+            from distributed import Client, KilledWorker  # noqa: PLC0415 - it takes a second
         except ImportError as error:
             raise UsageError(f"--cluster needs Dask ({error}): pip install 'selfconn[cluster]'") from error
         # What Dask mends by itself (a lost worker, say) is not our user's affair. It sets these levels on import.
         for name in ("distributed", "distributed.client"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._work, self._died = (asked, finish), KilledWorker
-        self._own = None
-        if address == "local":
-            self._own = LocalCluster(
-                threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None, silence_logs=50
-            )
         try:
-            self._client = Client(self._own or address, timeout=10)
+            self._client = Client(address, timeout=10)
         except (OSError, ValueError, TimeoutError) as error:
             raise CannotCapture(f"no cluster answers at {address}: {error}") from error
         try:
@@ -91,7 +90,7 @@ class Cluster:
         try:
             found: Found | None = None if future.cancelled() else future.result()
         except self._died:
-            return NotACapture(f"cannot read {path}: {RETRIES + 1} workers that read it died")
+            return NotACapture(f"cannot read {shown(path)}: {RETRIES + 1} workers that read it died")
         return found
 
     def rotated(
@@ -118,7 +117,9 @@ class Cluster:
             else:
                 found = whole and result(whole)
         except self._died as error:
-            raise NotACapture(f"cannot read {paths[0]} ...: {RETRIES + 1} workers that read a part died") from error
+            raise NotACapture(
+                f"cannot read {shown(paths[0])} ...: {RETRIES + 1} workers that read a part died"
+            ) from error
         for why, path in errors:
             refused(why, path)
         if found is None:
@@ -129,10 +130,8 @@ class Cluster:
         """Nothing more is begun; what is under way is not waited for."""
 
     def close(self) -> None:
-        """Let go of the cluster, and end it where it was our own."""
+        """Let go of the cluster."""
         self._client.close()
-        if self._own:
-            self._own.close()
 
 
 def _attempt(path: str, asked: Asked, finish: Finish | None) -> Found:

@@ -18,7 +18,7 @@ from . import VERSION
 from .text import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
 
@@ -33,6 +33,32 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=100)
+
+
+class Parser(argparse.ArgumentParser):
+    """A command's parser: options are written in full, and no file's name is taken for one."""
+
+    def __init__(self, prog: str, *, usage: str, description: str, epilog: str) -> None:
+        super().__init__(prog, usage, description, epilog, formatter_class=Formatter, allow_abbrev=False)
+
+    def parsed(self, words: Sequence[str] | None = None) -> argparse.Namespace:
+        """Read the command line, that of the process if None.
+
+        In a directory where somebody put a file named -oX, ``selfconn-analyze *`` would write to X: what looks like an
+        option and is a file's name is refused, unless it comes after --.
+        """
+        words = sys.argv[1:] if words is None else words
+        for word in words[: words.index("--") if "--" in words else None]:
+            if word.startswith("-") and os.path.lexists(word.partition("/")[0]):
+                self.error(
+                    f"'{word}' is an option, and there is a file of that name here: name the file ./{word}, or put -- "
+                    "before the files; for the option, start the command in another directory"
+                )
+        return self.parse_args(words)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the command line, and end; what the user wrote is made safe to show."""
+        super().error(printable(message))
 
 
 def whole(low: int, high: float, unfit: str, no_number: str | None = None) -> Callable[[str], int]:

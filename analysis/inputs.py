@@ -52,7 +52,7 @@ def inputs(given: Sequence[str], *, rotated: bool) -> Iterator[Input]:
         try:
             with os.scandir(name) as entries:
                 files = sorted(
-                    (entry.path for entry in entries if entry.is_file() and entry.name[0] != "."),
+                    (entry.path for entry in entries if entry.name[0] != "." and _counts(entry)),
                     key=_by_number if rotated else None,
                 )
         except OSError as error:
@@ -63,6 +63,14 @@ def inputs(given: Sequence[str], *, rotated: bool) -> Iterator[Input]:
             below = quote(f"{name.rstrip('/')}/**/*.pcap*")
             raise NotACapture(f"no capture in {name}: no file lies directly in it; {below} finds those further down")
         yield from (Input(path, name) for path in files)
+
+
+def _counts(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a file, or a symbolic link that leads nowhere: who reads it tells that."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:  # of a link that leads to itself
+        return True
 
 
 def _meant(name: str) -> list[str]:

@@ -29,7 +29,7 @@ from .engine import COMPILED
 from .errors import NotACapture
 from .formats import pcap
 from .formats.compression import read
-from .formats.remote import is_remote
+from .formats.remote import is_remote, shown
 from .model import Damage
 from .reader import Analysis, analyze, equal_ends, read_file
 
@@ -156,7 +156,7 @@ class Processes:
                         again = alone.submit(self._work, path, *self._more)
                     return again.result()
             except BrokenExecutor:
-                return NotACapture(f"cannot read {path}: the process that read it died")
+                return NotACapture(f"cannot read {shown(path)}: the process that read it died")
 
     def stop(self) -> None:
         """Have everybody end where they are."""
@@ -275,7 +275,7 @@ def attempt(path: str, asked: Asked, progress: Progress | None, finish: Finish |
     except NotACapture as error:
         return error
     except MemoryError:
-        return NotACapture(f"cannot read {path}: there is not enough memory for it")
+        return NotACapture(f"cannot read {shown(path)}: there is not enough memory for it")
     return finished(result, finish)
 
 

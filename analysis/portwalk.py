@@ -8,7 +8,7 @@ one that explains them best is named, and its share of all that explains them is
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -436,6 +436,17 @@ def _path(track: _Track, selection: Selection, missed: float) -> tuple[int, list
 def _salted(times: Sequence[float], jumps: Sequence[int]) -> int:
     """How many of the jumps come by a clock of 10 s; 0 unless nearly all of them do."""
     period = LINUX_5_18.salted
-    spans = [(times[n] - times[n - 1], times[n] % period) for n in jumps]
-    ticks = [sum((end - tick) % period <= pause + 0.02 for pause, end in spans) for _, tick in spans]
-    return max(ticks) if len(ticks) > 1 and max(ticks) >= 0.8 * len(spans) else 0
+    ticks = [times[n] % period for n in jumps]
+    # A jump fits a clock that ticked after the attempt before it, and at the latest with it: from begin to end.
+    begins, ends, always = [], [], 0
+    for n, end in zip(jumps, ticks, strict=True):
+        begin = end - (times[n] - times[n - 1] + 0.02)
+        if begin <= end - period:
+            always += 1
+        elif begin <= end:
+            begins += [begin] if begin >= 0 else [begin + period, 0.0]  # round the clock
+            ends += [end] if begin >= 0 else [period, end]
+    begins.sort()
+    ends.sort()
+    most = always + max((bisect_right(begins, tick) - bisect_left(ends, tick) for tick in ticks), default=0)
+    return most if len(ticks) > 1 and most >= 0.8 * len(ticks) else 0

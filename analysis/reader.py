@@ -19,7 +19,7 @@ from .formats.compression import Cut, read, unpacked
 from .formats.live import arriving
 from .formats.recognise import ENOUGH, not_a_capture, recognised
 from .formats.remote import blocks as remote_blocks
-from .formats.remote import is_remote
+from .formats.remote import is_remote, shown
 from .model import (
     EVIDENCE,
     REMARKABLE,
@@ -337,7 +337,7 @@ def analyze(path: str, *, progress: Callable[[int], None] | None = None, **asked
     *progress* is called with the octets of the file as they are read. KeyboardInterrupt ends the reading and is noted
     as damage. Raises NotACapture where the file cannot be read or is no capture.
     """
-    analysis = Analysis("standard input" if path == "-" else path, **asked)
+    analysis = Analysis(_shown(path), **asked)
     read_file(analysis, path, progress)
     return analysis.finish()
 
@@ -360,7 +360,7 @@ def analyze_set(
     pieces: list[Piece] = []
     error: NotACapture | None = None
     for path in paths:
-        analysis.name = "standard input" if path == "-" else path
+        analysis.name = _shown(path)
         try:
             stopped = read_file(analysis, path, progress)
             pieces.append(analysis.next_file())
@@ -375,6 +375,10 @@ def analyze_set(
     if not pieces:
         raise error or NotACapture("no capture was named")
     return analysis.whole(pieces)
+
+
+def _shown(path: str) -> str:
+    return "standard input" if path == "-" else shown(path)
 
 
 def read_file(

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import enum
 import re
+from functools import cache
 
 from .model import REMARKABLE, Verdict
 
@@ -132,11 +133,13 @@ def _leads_to() -> dict[Phase, frozenset[Verdict]]:
 LEADS_TO = _leads_to()
 
 
+@cache
 def compiled_rules() -> bytes:
     """RULES as an array: entry ``phase * len(Event) + event`` is the next phase."""
     return bytes(RULES.get((phase, event), phase) for phase in Phase for event in Event)
 
 
+@cache
 def compiled_verdicts() -> bytes:
     """For each phase the place of its verdict in VERDICTS, with 0x80 set where it is decided; 0x7f for no opening."""
     return bytes(

@@ -7,17 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from analysis.commandline import (
-    Failing,
-    Formatter,
-    add_color,
-    add_version,
-    colored,
-    ended_at_once,
-    positive,
-    say,
-    whole,
-)
+from analysis.commandline import Failing, Parser, add_color, add_version, colored, ended_at_once, positive, say, whole
 from analysis.errors import CannotCapture, Incomplete, SelfconnError
 from analysis.output import put
 
@@ -63,15 +53,13 @@ Exit status:
 _positive = positive("{} is not a number above 0; give one such as 0.5 or 10")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Make the parser of the command line; the manual page is made from it as well."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=PROGRAM,
         usage="%(prog)s [OPTIONS]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
     )
     add = made.add_argument_group("what to look at").add_argument
     add(
@@ -105,14 +93,16 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with these arguments (those of the process, if None); return its exit status."""
     with ended_at_once(), Failing(PROGRAM) as failing:
-        options = parser().parse_args(argv)
+        options = parser().parsed(argv)
         failing.verbose = options.verbose
         return _run(options)
 
 
 def _run(options: argparse.Namespace) -> int:
+    from analysis import privilege  # noqa: PLC0415 - --help needs none of it
+
     from .check.findings import look, measured  # noqa: PLC0415 - --help needs none of it
-    from .kernel import privilege, sockets  # noqa: PLC0415 - --help needs none of it
+    from .kernel import sockets  # noqa: PLC0415 - --help needs none of it
 
     try:
         pace = measured(options.measure) if options.measure else None

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from analysis.commandline import Failing, Formatter, add_color, add_version, ended_at_once, positive, say, whole
+from analysis.commandline import Failing, Parser, add_color, add_version, ended_at_once, positive, say, whole
 from analysis.errors import SelfconnError
 from analysis.views import FORMATS
 
@@ -42,15 +42,13 @@ Exit status:
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Make the parser of the command line."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="selfconn-capture",
         usage="%(prog)s [OPTIONS] [-- COMMAND [ARG...]]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=Formatter,
-        allow_abbrev=False,
     )
     add = made.add_argument_group("what connects to itself").add_argument
     add("--host", default="127.0.0.1", metavar="ADDR", help="an address of this machine (default %(default)s)")
@@ -155,7 +153,7 @@ def _arguments(words: Sequence[str]) -> dict[str, Any]:
     """Read the command line. What comes after -- is COMMAND's, whatever it looks like."""
     made = parser()
     at = words.index("--") if "--" in words else len(words)
-    arguments = vars(made.parse_args(words[:at]))
+    arguments = vars(made.parsed(words[:at]))
     if arguments["command"]:
         made.error(f"{arguments['command'][0]!r} is no option; a command to run comes after --")
     arguments["command"] = tuple(words[at + 1 :])

@@ -155,7 +155,7 @@ DAMAGED = {
     # Some thousand octets that unpack to more than is unpacked at a time.
     "gzip that breaks after much": Damaged(gzip_that_breaks(writers.pcap(RECORDS * 3000)), 18_000, 4),
     "gzip of nothing": Damaged(gzip.compress(b"", mtime=0), 0, 3),
-    "gzip, then garbage": Damaged(gzip.compress(WHOLE, mtime=0) + b"garbage", 6, 0),
+    "gzip, then garbage": Damaged(gzip.compress(WHOLE, mtime=0) + b"garbage", 6, 4),
     "bzip2 cut": Damaged(bz2.compress(WHOLE)[:-20], 0, 3),
     "xz cut": Damaged(lzma.compress(WHOLE)[:-20], 6, 4),
 }

@@ -14,14 +14,17 @@ ROOT = Path(__file__).resolve().parent.parent
 #: From the ground up; what stands in one line does not know each other.
 STOREYS = (
     ("model", "errors", "text", "progress", "memory", "formats.pcap", "formats.pcapng"),
-    ("commandline", "output", "resets", "formats.recognise", "formats.remote"),
+    ("commandline", "output", "privilege", "resets", "formats.recognise", "formats.remote"),
     ("arrivals", "odds", "states", "verdicts", "segments", "formats.compression", "inputs"),
     ("engine.layout", "formats.live", "replay", "wireshark", "portwalk"),
     ("engine.interpreted", "engine.protocols", "notes", "result_spill"),
     ("engine.links",),
     ("engine.tunnels",),
-    ("engine.destinations", "engine.duplicates", "engine.headers", "engine.index", "engine.interfaces", "engine.kept"),
+    ("engine.answers", "engine.destinations", "engine.duplicates", "engine.headers", "engine.index", "engine.interfaces"),
+    ("engine.kept", "engine.resets"),
     ("engine.conversations",),
+    ("engine.self_connects",),
+    ("engine.translations",),
     ("engine.partial",),
     ("engine.wire",),
     ("engine.interpreted_engine",),
@@ -49,7 +52,7 @@ STOREYS = (
 
 #: The same for capture/, whose modules may import analysis/ besides.
 CAPTURE_STOREYS = (
-    ("kernel.addresses", "kernel.netns", "kernel.number_lists", "kernel.privilege", "kernel.socket_table"),
+    ("kernel.addresses", "kernel.netns", "kernel.number_lists", "kernel.socket_table"),
     ("kernel.port_choice", "kernel.tracepoint", "packets.filters", "run.command"),
     ("kernel.kernel_states", "kernel.port_outlook", "kernel.sockets", "packets.ring"),
     ("kernel.socket_owner", "packets.self_connect", "check.findings", "run.repro"),

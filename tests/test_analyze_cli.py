@@ -171,6 +171,18 @@ def test_directory_means_the_captures_in_it(told, pcap, tmp_path):
     assert "notes.txt is not a capture: it is text" in err
 
 
+@pytest.mark.usefixtures("pcap")
+def test_a_bad_link_is_named_and_hides_nothing(told, tmp_path):
+    links = [tmp_path / "itself", tmp_path / "nowhere"]
+    links[0].symlink_to("itself")
+    links[1].symlink_to("not here")
+    for rotated in ((), ("--rotated",)):
+        status, out, err = told(*rotated, tmp_path)
+        assert status == 3
+        assert "self-connect" in out
+        assert all(f"cannot read {link}: " in err for link in links)
+
+
 def test_directory_of_directories_names_what_finds_the_captures(told, pcap, tmp_path):
     (tmp_path / "our captures" / "monday").mkdir(parents=True)
     pcap.rename(tmp_path / "our captures" / "monday" / "0.pcap")

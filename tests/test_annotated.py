@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import writers
 from conftest import ROOT
-from segments import SELF6, packets, refused, self_connect, simultaneous_open, three_way
+from segments import SELF6, Talk, packets, refused, self_connect, simultaneous_open, three_way
 from test_pcapng_writer import whole_blocks
 
 from analysis.cli import main
@@ -155,6 +155,16 @@ def test_comments_come_in_the_order_of_frames() -> None:
     frames = [frame for frame, _ in said]
     assert frames == [*range(1, 12), 100, 101, 102]  # frames 3, 5, 7 and 9 belong to two openings each
     assert sum(text.count("selfconn: ") for _, text in said) == 18
+
+
+def test_a_packet_of_two_handshakes_has_both_comments(tmp_path: Path) -> None:
+    """A SYN-ACK that answers a SYN that is captured after it."""
+    talk = Talk(isn_a=500, isn_b=900).a("S", -400).b("S.", 0, 1).a("S").a(".", 1, 1)
+    capture, output = tmp_path / "in.pcap", tmp_path / "out.pcapng"
+    capture.write_bytes(writers.pcap(packets(talk.segments), RAW))
+    assert annotated(capture, output) == 0
+    comments = [block.count(b"selfconn: ") for kind, block in whole_blocks(output.read_bytes()) if kind == 6]
+    assert comments == [1, 2, 1, 1]
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

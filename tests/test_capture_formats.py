@@ -11,6 +11,7 @@ import importlib.util
 import lzma
 import os
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +26,7 @@ from hypothesis import strategies as st
 from test_linktypes import BOTH, EPOCH, MILLISECOND, analysed, counted, packets, timed
 
 from analysis.errors import NotACapture
-from analysis.formats.compression import unpacked
+from analysis.formats.compression import Cut, unpacked
 from analysis.model import NANOSECONDS, CaptureResult, Damage, Verdict
 from analysis.reader import Analysis, analyze
 
@@ -353,6 +354,48 @@ def test_a_second_stream_may_begin_anywhere(pack: Callable[[bytes], bytes]) -> N
     packed = pack(FOUR) + pack(LATER)
     for cut in range(len(pack(FOUR)) - 3, len(pack(FOUR)) + 8):
         assert b"".join(unpacked("it", iter((packed[:cut], packed[cut:])))) == FOUR + LATER
+
+
+def skippable(octets: bytes, number: int = 0) -> bytes:
+    """A frame that zstd and lz4 pass over."""
+    return struct.pack("<II", 0x184D2A50 + number, len(octets)) + octets
+
+
+#: Between compressed streams, and around them, there may be this.
+BETWEEN = [
+    pytest.param(writers.zstd, skippable(b"a table"), id="a skippable frame of zstd"),
+    pytest.param(writers.lz4, skippable(b"a table", 15), id="a skippable frame of lz4"),
+    pytest.param(writers.zstd, skippable(b"") * 3 + skippable(bytes(200_000)), id="several, one of them long"),
+    pytest.param(lzma.compress, bytes(8), id="padding of xz"),
+    pytest.param(gzip.compress, bytes(100_000), id="the rest of a tape"),
+]
+
+
+@pytest.mark.parametrize(("pack", "between"), BETWEEN)
+@pytest.mark.parametrize("first", [False, True])
+def test_what_is_no_stream_is_passed_over(pack: Callable[[bytes], bytes], between: bytes, first: bool) -> None:
+    packed = (between if first and between[0] else b"") + pack(FOUR) + between + pack(LATER) + between
+    for octets in (1, 7, 65_536, len(packed)):
+        pieces = (packed[start : start + octets] for start in range(0, len(packed), octets))
+        assert b"".join(unpacked("it", pieces)) == FOUR + LATER
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, writers.zstd, writers.lz4])
+@pytest.mark.parametrize(
+    ("after", "words"),
+    [(b"something else", "neither another one nor padding"), (skippable(b"a table")[:-1], "cut short")],
+)
+def test_what_follows_and_is_nothing_known_is_damage(pack: Callable[[bytes], bytes], after: bytes, words: str) -> None:
+    blocks = unpacked("it", iter((pack(FOUR) + after,)))
+    assert next(blocks) == FOUR
+    with pytest.raises(Cut, match=words):
+        next(blocks)
+
+
+def test_small_frames_are_passed_over_in_one_go() -> None:
+    """Each takes no more than a look at its head: the octets that wait are not moved for it."""
+    packed = writers.zstd(FOUR) + skippable(b"") * 200_000 + writers.zstd(LATER)
+    assert b"".join(unpacked("it", iter((packed,)))) == FOUR + LATER
 
 
 # -- what is no capture -----------------------------------------------------------------------------------------------

@@ -22,13 +22,14 @@ from alone import alone
 from conftest import ROOT
 from test_portwalk import linux
 
+from analysis import privilege
 from analysis.model import Endpoint
 from analysis.odds import Odds
 from analysis.views.table import Style
 from capture import check_cli
 from capture.check import findings, views
 from capture.check.findings import Risk
-from capture.kernel import number_lists, port_choice, privilege, sockets
+from capture.kernel import number_lists, port_choice, sockets
 from capture.kernel.port_choice import Kernel
 
 if TYPE_CHECKING:

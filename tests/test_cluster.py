@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, ordinary_user
 from segments import refused, self_connect, three_way
-from test_analyze_cli import capture, run
+from test_analyze_cli import COMMAND, capture, run
 from test_remote import bucket, served
 
 if TYPE_CHECKING:
@@ -98,11 +98,41 @@ def test_from_a_bucket(folder: Path) -> None:
     assert (there.returncode, there.stdout) == (here.returncode, here.stdout)
 
 
-def test_a_cluster_of_its_own(folder: Path) -> None:
+def test_local_is_processes_of_this_machine(folder: Path) -> None:
     names = [folder / f"{number:03}.pcap" for number in range(98, 103)]
     there, here = run("--cluster", "local", *names), run("--jobs", "1", *names)
     assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
     assert there.returncode == 4
+
+
+#: Start a command; as another user try every TCP port on which it listens, and print those that answer.
+OTHER = """
+import encodings.idna, os, socket, subprocess, sys
+command = subprocess.Popen(sys.argv[2:], stdout=subprocess.DEVNULL)
+os.setgroups([])
+os.setgid(int(sys.argv[1]))
+os.setuid(int(sys.argv[1]))
+known = set()
+while command.poll() is None:
+    with open("/proc/net/tcp") as four, open("/proc/net/tcp6") as six:
+        rows = [line.split() for line in (*four, *six)]
+    for port in {int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == "0A"} - known:
+        known.add(port)
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            continue
+        print(port)
+sys.exit(command.returncode)
+"""
+
+
+@pytest.mark.usefixtures("need_root")
+def test_local_answers_nobody(folder: Path) -> None:
+    ours = [sys.executable, "-c", OTHER, str(ordinary_user().pw_uid), *COMMAND, "--cluster", "local"]
+    alone = ["unshare", "--net", "sh", "-c", 'ip link set lo up; exec "$@"', "sh", *ours, *sorted(folder.iterdir())]
+    ended = subprocess.run(alone, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (3, "")
 
 
 @pytest.mark.parametrize("table", [(), ("--table", "16")], ids=["in parts", "in one go"])
@@ -114,7 +144,8 @@ def test_a_rotated_set_is_merged_as_a_tree(tmp_path: Path, table: tuple[str, ...
         names.append(tmp_path / f"{number:03}.pcap")
         piece = head + b"".join(records[number * 20 : number * 20 + 20])
         names[-1].write_bytes(b"no capture" if number == 4 else piece[:-5] if number == 7 else piece)
-    there = run("--format", "json", "--rotated", "--cluster", "local", *table, *names)
+    with cluster() as (address, _):
+        there = run("--format", "json", "--rotated", "--cluster", address, *table, *names)
     here = run("--format", "json", "--rotated", "--jobs", "1", *table, *names)
     assert (there.returncode, there.stdout) == (here.returncode, here.stdout)
     assert sorted(there.stderr.splitlines()) == sorted(here.stderr.splitlines())

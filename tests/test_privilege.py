@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from conftest import ROOT, missing, ordinary_user
 
+from analysis import privilege
 from analysis.errors import CannotCapture
-from capture.kernel import privilege
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,7 @@ def test_under_sudo_one_is_the_user_and_nothing_more(somebody: pwd.struct_passwd
         assert held(found[who]) == []
     assert found["regained"] == []
     assert found["home"] == somebody.pw_dir
-    assert found["dumpable"] != 1, "the user's other programs could reach into this one"
+    assert found["dumpable"] == 0, "the user's other programs could reach into this one"
 
 
 @pytest.mark.usefixtures("need_root")
@@ -213,6 +213,27 @@ def test_the_root_of_a_user_namespace(environment: dict[str, str | None]) -> Non
     for who in ("self", "thread", "child"):
         assert held(found[who]) == []
         assert found[who]["NoNewPrivs"] == ["1"]
+
+
+#: Take what the parent has open, as long as that is allowed; print what could be taken.
+TAKES = """
+import ctypes, os
+call = ctypes.CDLL(None, use_errno=True).syscall
+parent = call(434, os.getppid(), 0)  # pidfd_open
+print([number for number in range(3, 30) if call(438, parent, number, 0) >= 0])  # pidfd_getfd
+"""
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace")
+def test_a_command_cannot_take_the_packet_sockets(tmp_path: Path) -> None:
+    options = ("--private", "-q", "--format", "json", "-o", "report")
+    ended = subprocess.run(
+        [sys.executable, "-m", "capture.cli", *options, "--", sys.executable, "-c", TAKES],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "[]\n" in (ended.stdout, ended.stderr)
 
 
 @pytest.mark.usefixtures("need_ordinary_user")

@@ -6,8 +6,9 @@ import gzip
 import os
 import random
 import re
+import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 import s3fs
+from conftest import ROOT
 from moto.server import ThreadedMotoServer
 from segments import refused, self_connect, three_way
-from test_analyze_cli import capture, run
+from test_analyze_cli import COMMAND, capture, run
 
 from analysis.formats import remote
 
@@ -122,7 +124,21 @@ def test_what_breaks_off_is_read_on(folder: Path, monkeypatch: pytest.MonkeyPatc
     ("name", "words"),
     [
         ("http://127.0.0.1:1/x.pcap", "cannot read http://127.0.0.1:1/x.pcap: "),
-        ("nothing://x.pcap", "cannot read nothing://x.pcap: Protocol not known"),
+        *(
+            (
+                f"{protocol}://{rest}",
+                f"cannot read {protocol}://{rest}: URLs of http, https, s3, gs, az, sftp, hdfs and file",
+            )
+            for protocol, rest in (
+                ("nothing", "x.pcap"),
+                ("reference", "x.json"),
+                ("zip", "x.pcap::http://127.0.0.1:1/x.zip"),
+                ("simplecache::http", "127.0.0.1:1/x.pcap"),
+                ("dask", "x"),
+                ("memory", "x"),
+            )
+        ),
+        ("file:///nowhere::reference://x", "cannot read file:///nowhere::reference://x: "),
     ],
 )
 def test_what_cannot_be_read_is_said_in_one_line(name: str, words: str) -> None:
@@ -172,3 +188,104 @@ def test_from_a_bucket(folder: Path) -> None:
 def test_a_pattern_that_no_shell_has_expanded(folder: Path) -> None:
     assert "one.pcap" in run(folder / "*.pcap").stdout
     assert "two.pcap" not in run(folder / "*.pcap").stdout
+
+
+# -- what a server may not do ------------------------------------------------------------------------------------------
+
+SECRETS = ("tony", "pass-word", "AKIA-me", "signature-of-mine", "elsewhere-signed")
+
+
+class Private(Server):
+    """It wants to be asked with a signature; one path leads elsewhere, with another."""
+
+    def do_GET(self) -> None:
+        if self.path.startswith("/away"):
+            self.send_response(302)
+            self.send_header("Location", "/none.pcap?X-Amz-Signature=elsewhere-signed")
+            self.end_headers()
+            return
+        self.path, _, query = self.path.partition("?")
+        if "signature-of-mine" not in query:
+            self.send_error(403)
+            return
+        super().do_GET()
+
+    do_HEAD = do_GET  # noqa: N815
+
+
+@pytest.mark.parametrize("name", ["one.pcap", "none.pcap", "away.pcap", "cut.pcap", "text.pcap", "one*.pcap"])
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_what_lets_in_is_never_shown(folder: Path, name: str, form: str) -> None:
+    (folder / "cut.pcap").write_bytes((folder / "one.pcap").read_bytes()[:-5])
+    (folder / "text.pcap").write_text("no capture")
+    handler = partial(type("Handler", (Private,), {}), directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        query = "X-Amz-Credential=AKIA-me&X-Amz-Signature=signature-of-mine"
+        ended = run("--format", form, f"http://tony:pass-word@{host}/{name}?{query}", "/nowhere")
+        again = run("--annotate", folder / "x.pcapng", f"http://tony:pass-word@{host}/{name}?{query}")
+        server.shutdown()
+    assert ended.returncode == 3
+    shown = ended.stdout + ended.stderr + again.stdout + again.stderr
+    assert not [secret for secret in SECRETS if secret in shown]
+    assert f"{host}/{name}?..." in shown
+
+
+class Hostile(Server):
+    """It says that a file is small, and sends without end, or what unpacks to very much."""
+
+    sent: ClassVar[list[int]] = []
+    encoding = ""
+    bomb = gzip.compress(bytes(512 << 20), 1)
+
+    def do_GET(self) -> None:
+        part = "Range" in self.headers
+        self.send_response(206 if part else 200)
+        if part:
+            self.send_header("Content-Range", self.headers["Range"].replace("=", " ").rstrip("-") + "-999/1000")
+        if self.command == "HEAD":
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            return
+        if self.encoding:
+            self.send_header("Content-Encoding", self.encoding)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(self.bomb)
+            return
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(512):
+                self.wfile.write(bytes(1 << 20))
+                self.sent.append(1)
+        self.close_connection = True
+
+    do_HEAD = do_GET  # noqa: N815
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+@pytest.mark.parametrize("url", ["http://{}/x.pcap", "http://{}/captures/", "s3://captures/x.pcap"])
+def test_a_store_cannot_send_more_than_is_asked_for(encoding: str, url: str) -> None:
+    sent: list[int] = []
+    handler = type("Handler", (Hostile,), {"encoding": encoding, "sent": sent})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        key = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "FSSPEC_S3_ENDPOINT_URL": f"http://{host}"}
+        with subprocess.Popen(
+            [*COMMAND, url.format(host)],
+            cwd=ROOT,
+            env=os.environ | key,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        ) as command:
+            _, status, used = os.wait4(command.pid, 0)
+            command.returncode = os.waitstatus_to_exitcode(status)
+            assert command.stderr
+            said = command.stderr.read().decode()
+        server.shutdown()
+    assert command.returncode in {3, 4}, said
+    assert sum(sent) < 100
+    assert used.ru_maxrss < 300 << 10  # KB

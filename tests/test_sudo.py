@@ -154,6 +154,38 @@ json.dump([status["Uid"].split(), sorted(os.getgroups()), os.environ["HOME"], os
 """
 
 
+def test_analysing_is_the_users_own_from_the_start(desk: Desk) -> None:
+    mark = f"SELFCONN_TEST_{os.getpid()}_{time.monotonic_ns()}"
+    os.mkfifo(desk.home / "fifo")
+    (desk.home / "rooted.pcapng").write_bytes(CAPTURE.read_bytes())
+    (desk.home / "rooted.pcapng").chmod(0o600)
+    desk.give(desk.home / "fifo")
+    command = desk.sudo("selfconn-analyze", "fifo", "rooted.pcapng", **{mark: "1"})
+    with subprocess.Popen(command, cwd=desk.home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        with (desk.home / "fifo").open("wb") as fifo:  # it is open at the other end, too
+            (found,) = [one for one in marked(mark).values() if one["Name"][0] != "sudo"]
+            fifo.write(CAPTURE.read_bytes())
+        shown, said = running.communicate(timeout=60)
+    assert found["Uid"] == [str(desk.user.pw_uid)] * 4
+    assert held(found) == []
+    assert running.returncode == 3
+    assert "self-connect" in shown
+    assert "cannot read rooted.pcapng: Permission denied" in said
+    assert "sudo cat FILE | selfconn-analyze -" in said
+
+
+def test_what_the_user_cannot_see_is_not_told(desk: Desk) -> None:
+    hidden = desk.installed / "hidden"
+    (hidden / "there").mkdir(parents=True, exist_ok=True)
+    hidden.chmod(0o700)
+    answers = set()
+    for name in ("there", "not there"):
+        ended = desk.run("selfconn-capture", "--watch", "-w", str(hidden / name))
+        answers.add((ended.returncode, ended.stderr.replace(name, "it")))
+    assert len(answers) == 1
+    assert answers.pop()[0] == 2
+
+
 def test_a_command_is_the_users_own(desk: Desk) -> None:
     """Its directory, home, groups and terminal are the user's, and it holds nothing of ours."""
     words = ("--private", "--format", "json", "-w", "made.pcapng", "--", "/usr/bin/python3", "-I", "-c", WHO)
@@ -176,7 +208,7 @@ def test_before_root_is_given_up_only_pythons_library_is_imported(desk: Desk, wo
 import sys
 before = set(sys.modules)  # the interpreter's own start
 from capture import cli
-from capture.kernel import privilege
+from analysis import privilege
 def stop():
     roots = {{name.partition(".")[0] for name in sys.modules.keys() - before}}
     print(*sorted(roots - sys.stdlib_module_names), flush=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -77,11 +78,11 @@ class Told(NamedTuple):
 class Watching:
     """selfconn-capture --watch in *cwd*, from the moment when it watches."""
 
-    def __init__(self, cwd: Path, *arguments: str) -> None:
+    def __init__(self, cwd: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
         self.told: list[Told] = []
         self.process = subprocess.Popen(
             [sys.executable, "-m", "capture.cli", "--watch", *arguments],
-            cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=cwd, env=environment or ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stderr
         self.said = self.process.stderr.readline()
@@ -92,7 +93,8 @@ class Watching:
     def _read(self) -> None:
         assert self.process.stdout
         for line in self.process.stdout:
-            self.told.append(Told(time.time(), json.loads(line)))
+            if line.startswith("{"):  # a table is for people
+                self.told.append(Told(time.time(), json.loads(line)))
 
     def until(self, count: int) -> list[dict[str, Any]]:
         """Wait until so many are told."""
@@ -176,6 +178,31 @@ def watch_three(cwd: Path) -> None:
 @pytest.mark.usefixtures("need_root", "need_ipv6")
 def test_each_is_told_with_its_process_and_what_came_before(tmp_path: Path) -> None:
     alone(watch_three, tmp_path)
+
+
+def watch_without_its_program(cwd: Path) -> None:
+    """What it needs is there once it watches: another version may have taken the place of this one."""
+    for form in ("json", "table"):
+        copy = cwd / "installed"
+        for name in ("analysis", "capture"):
+            shutil.copytree(ROOT / name, copy / name)
+        watching = Watching(cwd, "--format", form, "-c", "1", environment=os.environ | {"PYTHONPATH": str(copy)})
+        shutil.rmtree(copy)
+        for _ in range(300):  # a walk through the ports is looked at, too
+            with socket.socket() as client:
+                client.connect_ex(("127.0.0.1", 40000))
+        with connected_to_itself(40000) as pid:
+            assert watching.wait() == 0, watching.said
+        if form == "json":
+            (told,) = watching.told
+            is_told(told.line, 40000, pid)
+
+
+@pytest.mark.live
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
+def test_it_goes_on_after_an_upgrade(tmp_path: Path) -> None:
+    alone(watch_without_its_program, tmp_path)
 
 
 def watch_one_port(cwd: Path) -> None:

@@ -22,13 +22,13 @@ from .layout import Finished
 
 if not cython.compiled:
     from .answers import Answers
-    from .destinations import Destinations, packed
+    from .destinations import Destinations
     from .interpreted import (
         Duplicates,
         Index,
         add_slot,
         ahead,
-        evidence_of,
+        is_of,
         octets_of,
         remember_header,
         segment_at,
@@ -37,7 +37,7 @@ if not cython.compiled:
         slots_in,
         words_in,
     )
-    from .kept import KeptSegments, remembered
+    from .kept import KeptSegments, handed_on
     from .layout import (
         ACK,
         ACKED_FIRST,
@@ -93,8 +93,6 @@ if not cython.compiled:
         PAST,
         RST,
         SECOND,
-        SETTLED,
-        STANDING,
         SYN,
         TOUCHED,
         TRACKED_PHASES,
@@ -105,7 +103,7 @@ if not cython.compiled:
         Segment,
         Slot,
     )
-    from .resets import begin_tracking, note_unanswered, reset_fits, scale_in, track
+    from .resets import acknowledges_early, begin_numbers, begin_tracking, note_unanswered, reset_fits, track
 
 if TYPE_CHECKING:
     from ..model import Octets
@@ -179,24 +177,12 @@ class Conversations:
             return 0
         self.segments += 1
         slot = segment.slot
-        if slot < 0 or not self.is_of(slot_at(self.slots, slot), segment):
+        if slot < 0 or not is_of(slot_at(self.slots, slot), segment):
             slot = self.index.find(segment, self.slots)
             if slot < 0:
                 slot = self.claim(segment)
         self.step(slot, segment, d)
         return 0
-
-    def is_of(self, s: Slot, segment: Segment) -> bool:
-        """Whether this slot has the segment's 4-tuple."""
-        return (
-            s.a_low == segment.a_low
-            and s.b_low == segment.b_low
-            and s.a_port == segment.a_port
-            and s.b_port == segment.b_port
-            and s.a_high == segment.a_high
-            and s.b_high == segment.b_high
-            and s.six == segment.six
-        )
 
     # -- one segment ---------------------------------------------------------------------------------------------------
 
@@ -373,7 +359,7 @@ class Conversations:
         elif s.flags & EARLY:
             if control & FIN and not s.flags & EQUAL:
                 s.flags |= EARLY_FIN_A if segment.from_a else EARLY_FIN_B
-            if self.acknowledges(s, segment):
+            if acknowledges_early(s, segment):
                 s.flags |= EARLY_ACKED
                 self.kept.add_early(slot, segment, d, True)
         if control == SYN | ACK:
@@ -405,15 +391,6 @@ class Conversations:
             self.kept.drop_early(slot)
         if self.keep_phases >> P_SYN & 1 or (self.keep_phases and s.flags & EQUAL):
             self.kept.add_early(slot, segment, d, s.flags & EQUAL != 0)
-
-    def acknowledges(self, s: Slot, segment: Segment) -> bool:
-        """Whether this ACK is the third of the handshake to the early SYN-ACK in this slot."""
-        if not s.flags & EQUAL and segment.from_a == ((s.flags & EARLY_FROM_A) != 0):
-            return False
-        two = s.early_seq + 1
-        return (segment.seq - s.early_isn - 1) & LOW32 < s.early_reach and (segment.ack - two) & LOW32 <= (
-            s.early_end - two
-        ) & LOW32
 
     # -- openings ------------------------------------------------------------------------------------------------------
 
@@ -473,7 +450,7 @@ class Conversations:
         s.refused = s.since = 0
         remember_header(s, d, segment.at, segment.size)
         if joined or s.flags & EQUAL:
-            self.begin_numbers(s, segment, d, joined, acknowledged)
+            begin_numbers(s, segment, d, joined, acknowledged)
         if self.count_refusals:
             self.enter(slot, segment)
         if self.keep_phases and (self.keep_phases >> after & 1 or s.flags & EQUAL):
@@ -482,26 +459,6 @@ class Conversations:
             self.kept.take_early(slot)
         if self.announce and s.flags & COUNTED:
             self.announce_opening(slot)
-
-    def begin_numbers(self, s: Slot, segment: Segment, d: Octets, joined: bool, acknowledged: int) -> None:
-        """Note the numbers of an opening that begins with this SYN, after an early SYN-ACK or of a socket to itself."""
-        if s.flags & EQUAL:
-            s.next_second = s.next_first
-            s.acked_second = s.isn_second = s.isn
-            s.scale_first = s.scale_second = scale_in(d, segment.at, segment.size)
-            s.edge_first = (segment.seq + 1 + segment.window) & LOW32
-            if joined:
-                s.flags |= ACKED_FIRST
-                s.acked_first = (s.early_isn + 1) & LOW32
-                s.edge_first = (s.acked_first + s.early_reach) & LOW32
-        else:
-            s.next_second = s.early_end
-            s.scale_first = s.scale_second = 0
-            s.flags |= ACKED_SECOND | UNTRACKED
-            s.acked_second = (s.early_isn + 1) & LOW32
-            s.edge_second = (s.acked_second + s.early_reach) & LOW32
-        if joined:
-            s.reach = min(s.early_reach + acknowledged, LOW32)
 
     def uncount_midstream(self, s: Slot, counted: int) -> None:
         """The conversation was counted as midstream for the sake of what proved to be an opening."""
@@ -543,53 +500,15 @@ class Conversations:
 
     def hand_on(self, slot: int, verdict: int) -> None:
         """Put the opening in *slot* on the list of the finished."""
-        self.finished.append(self.opening(slot, verdict))
+        s = slot_at(self.slots, slot)
+        self.finished.append(handed_on(s, slot, verdict, self.kept, self.answers))
 
     def announce_opening(self, slot: int) -> None:
         """Put the opening in *slot*, which was decided just now, on the list of the decided."""
-        verdict = self.verdict_of[slot_at(self.slots, slot).phase] & 0x7F
-        if self.collect >> verdict & 1:
-            self.decided.append(self.opening(slot, verdict))
-
-    def opening(self, slot: int, verdict: int) -> Finished:
-        """Return the opening in *slot* as it is handed on."""
         s = slot_at(self.slots, slot)
-        one, two = packed(s.a_high, s.a_low, s.six), packed(s.b_high, s.b_low, s.six)
-        one_port, two_port = s.a_port, s.b_port
-        if s.flags & FIRST_IS_B:
-            one, two = two, one
-            one_port, two_port = two_port, one_port
-        segments = self.kept.segments.get(slot)
-        segments = [remembered(s)] if segments is None else list(segments)
-        evidence = evidence_of(s) if s.phase == P_SELF_CONNECT else -1
-        isn = -1 if evidence == STANDING else s.isn
-        answer, other, other_port, error = 0, b"", 0, None
-        if s.flags & SETTLED and s.flags & LENT:
-            answer, other, other_port, _ = self.answers.lent.get(slot, (0, b"", 0, False))
-        elif s.flags & SETTLED:
-            error = self.answers.errors.get(slot)
-        return Finished(
-            verdict,
-            one,
-            one_port,
-            two,
-            two_port,
-            isn,
-            s.frame,
-            s.time,
-            s.retransmissions,
-            s.refused,
-            s.since,
-            self.kept.omitted.get(slot, 0),
-            s.flags & WIRED != 0,
-            segments,
-            evidence,
-            answer,
-            other,
-            other_port,
-            self.answers.links.get(slot, 0),
-            error,
-        )
+        verdict = self.verdict_of[s.phase] & 0x7F
+        if self.collect >> verdict & 1:
+            self.decided.append(handed_on(s, slot, verdict, self.kept, self.answers))
 
     def keep(self, slot: int, segment: Segment, d: Octets, first: bool) -> None:
         """Keep a segment of the opening in *slot*, if it is one of those that are kept."""

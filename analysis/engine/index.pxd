@@ -4,9 +4,10 @@ from .octets cimport *
 
 @cython.final
 cdef class Index:
-    cdef u64 mask, used, capacity, seed
+    cdef u64 mask, used, capacity
     cdef list memory
-    cdef words entries, tags
+    cdef object keys_memory
+    cdef words entries, tags, keys
     @cython.locals(h=u64, ports=u64)
     cdef inline u64 digest_tuple(self, Segment* segment) noexcept nogil
     @cython.locals(place=Py_ssize_t, segment=SegmentAt)

@@ -1,4 +1,4 @@
-"""The index of the conversation table (compiled only): open addressing, seeded, and twice as large as it is half full.
+"""The index of the conversation table (compiled only): open addressing, keyed, and twice as large as it is half full.
 
 interpreted.py has a dict in its place.
 """
@@ -12,8 +12,8 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import clear, fetch, segment_at, send_for, slot_at, words_in
-    from .layout import AHEAD, LEAST, LOW32, LOW64, MIX1, MIX2, Segment, Slot
+    from .interpreted import clear, fetch, folded, segment_at, send_for, slot_at, words_in
+    from .layout import AHEAD, LEAST, LOW32, LOW64, Segment, Slot
 
 
 class Index:
@@ -30,20 +30,22 @@ class Index:
         self.memory = [memoryview(mapping(8 * size)).cast("Q"), memoryview(mapping(8 * capacity)).cast("Q")]
         self.entries = words_in(self.memory[0])
         self.tags = words_in(self.memory[1])  # of each slot
-        self.seed = int.from_bytes(os.urandom(8), "little")
+        self.keys_memory = memoryview(bytearray(os.urandom(8 * 6))).cast("Q")
+        self.keys = words_in(self.keys_memory)
 
     def digest_tuple(self, segment: Segment) -> int:
-        """Return a 32-bit hash of a 4-tuple; seeded, so that no capture can be made to collide."""
+        """Return a 32-bit hash of a 4-tuple: folded products with keys of this run, so that none collide on purpose.
+
+        Every bit of an address and of a key reaches every bit of the hash. (Of a plain product the upper bits of its
+        factors reach only the upper bits: then addresses can be chosen that share a place whatever the key.)
+        """
         ports = segment.six
         ports = ports << 16 | segment.a_port
         ports = ports << 16 | segment.b_port
-        h = ((segment.a_low ^ self.seed) * MIX1) & LOW64
-        h = ((h ^ h >> 32 ^ segment.b_low) * MIX2) & LOW64
-        h = ((h ^ h >> 32 ^ ports) * MIX1) & LOW64
+        h = folded(segment.a_low ^ self.keys[0], segment.b_low ^ self.keys[1])
         if segment.six:
-            h = ((h ^ h >> 32 ^ segment.a_high) * MIX2) & LOW64
-            h = ((h ^ h >> 32 ^ segment.b_high) * MIX1) & LOW64
-        return h >> 32
+            h = (h + folded(segment.a_high ^ self.keys[2], segment.b_high ^ self.keys[3])) & LOW64
+        return folded(h ^ self.keys[4], ports ^ self.keys[5]) >> 32
 
     def digest_batch(self, batch: list[Segment], count: int) -> None:
         """Hash the 4-tuples of a batch, and send for their entries: have them brought into the processor's cache."""
@@ -69,16 +71,7 @@ class Index:
         entry = self.entries[i]
         while entry:
             if entry >> 32 == tag:
-                s = slot_at(slots, (entry & LOW32) - 1)
-                if (
-                    s.a_low == segment.a_low
-                    and s.b_low == segment.b_low
-                    and s.a_port == segment.a_port
-                    and s.b_port == segment.b_port
-                    and s.a_high == segment.a_high
-                    and s.b_high == segment.b_high
-                    and s.six == segment.six
-                ):
+                if is_of(slot_at(slots, (entry & LOW32) - 1), segment):
                     return (entry & LOW32) - 1
             i = (i + 1) & self.mask
             entry = self.entries[i]

@@ -171,6 +171,19 @@ def evidence_of(s: Slot) -> int:
     return s.flags >> EVIDENCE & 3
 
 
+def is_of(s: Slot, segment: Segment) -> bool:
+    """Whether this slot has the segment's 4-tuple."""
+    return (
+        s.a_low == segment.a_low
+        and s.b_low == segment.b_low
+        and s.a_port == segment.a_port
+        and s.b_port == segment.b_port
+        and s.a_high == segment.a_high
+        and s.b_high == segment.b_high
+        and s.six == segment.six
+    )
+
+
 def ahead(one: int, other: int) -> bool:
     """Whether the first of two sequence numbers is the later one (RFC 9293 3.4)."""
     return 0 < (one - other) & LOW32 < HALF32

@@ -152,6 +152,15 @@ cdef inline bytes header_of(Slot* s):
 cdef inline u64 evidence_of(Slot* s) noexcept nogil:
     return s.flags >> EVIDENCE & 3
 
+# Whether this slot has the segment's 4-tuple.
+cdef inline bint is_of(Slot* s, Segment* segment) noexcept nogil:
+    return (
+        s.a_low == segment.a_low and s.b_low == segment.b_low
+        and s.a_port == segment.a_port and s.b_port == segment.b_port
+        and s.a_high == segment.a_high and s.b_high == segment.b_high
+        and s.six == segment.six
+    )
+
 # Whether the first of two sequence numbers is the later one (RFC 9293 3.4).
 cdef inline bint ahead(u64 one, u64 other) noexcept nogil:
     return 0 < ((one - other) & LOW32) < HALF32

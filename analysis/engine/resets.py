@@ -15,6 +15,8 @@ if not cython.compiled:
         ACKED_FIRST,
         ACKED_SECOND,
         CONTROL,
+        EARLY_FROM_A,
+        EQUAL,
         FIN,
         LOW32,
         P_SELF_SYN,
@@ -191,3 +193,34 @@ def reset_of_itself(s: Slot, segment: Segment) -> bool:
     if s.flags & ACKED_FIRST and ahead(s.acked_first, seq):
         return False
     return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_first) or ahead(s.edge_first, seq)
+
+
+def begin_numbers(s: Slot, segment: Segment, d: Octets, joined: bool, acknowledged: int) -> None:
+    """Note the numbers of an opening that begins with this SYN, after an early SYN-ACK or of a socket to itself."""
+    if s.flags & EQUAL:
+        s.next_second = s.next_first
+        s.acked_second = s.isn_second = s.isn
+        s.scale_first = s.scale_second = scale_in(d, segment.at, segment.size)
+        s.edge_first = (segment.seq + 1 + segment.window) & LOW32
+        if joined:
+            s.flags |= ACKED_FIRST
+            s.acked_first = (s.early_isn + 1) & LOW32
+            s.edge_first = (s.acked_first + s.early_reach) & LOW32
+    else:
+        s.next_second = s.early_end
+        s.scale_first = s.scale_second = 0
+        s.flags |= ACKED_SECOND | UNTRACKED
+        s.acked_second = (s.early_isn + 1) & LOW32
+        s.edge_second = (s.acked_second + s.early_reach) & LOW32
+    if joined:
+        s.reach = min(s.early_reach + acknowledged, LOW32)
+
+
+def acknowledges_early(s: Slot, segment: Segment) -> bool:
+    """Whether this ACK is the third of the handshake to the early SYN-ACK in this slot."""
+    if not s.flags & EQUAL and segment.from_a == ((s.flags & EARLY_FROM_A) != 0):
+        return False
+    two = s.early_seq + 1
+    return (segment.seq - s.early_isn - 1) & LOW32 < s.early_reach and (segment.ack - two) & LOW32 <= (
+        s.early_end - two
+    ) & LOW32

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import zlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
 from typing import Protocol
@@ -89,8 +89,8 @@ _PACKED: dict[bytes, tuple[str, tuple[str, ...], str, str]] = {
     b"\x04\x22\x4d\x18": ("lz4", ("lz4.frame",), "LZ4FrameDecompressor", "lz4 -dc"),
 }
 
-#: Octets of the longest of those.
-_MAGIC = 6
+#: Octets that tell which it is, and those of the head of a skippable frame of zstd or lz4: its magic, and its size.
+_MAGIC, _SKIPPABLE = 6, 8
 
 
 def _maker(name: str, kind: str, modules: tuple[str, ...], attribute: str, tool: str) -> Callable[[], _Decompressor]:
@@ -123,23 +123,99 @@ def unpacked(name: str, blocks: Iterator[Octets]) -> Iterator[Octets]:
     head = b""
     for block in blocks:  # a pipe may deliver octet by octet
         head += block
-        if len(head) >= 6:
+        if len(head) >= _MAGIC:
             break
-    for magic, (kind, modules, attribute, tool) in _PACKED.items():
-        if head.startswith(magic):
-            yield from _unpack(kind, _maker(name, kind, modules, attribute, tool), head, blocks)
-            return
+    if head.startswith(tuple(_PACKED)) or _skippable(head):
+        yield from _unpack(name, _Packed(head, blocks))
+        return
     if head:
         yield head
     yield from blocks
 
 
-def _unpack(kind: str, make: Callable[[], _Decompressor], head: bytes, blocks: Iterator[Octets]) -> Iterator[bytes]:
-    portions = _portions(head, blocks)
-    decompressor, data = make(), next(portions)
-    packed, total = len(data), 0
-    while True:
-        before = decompressor.copy() if isinstance(decompressor, _Gzip) else make() if packed == len(data) else None
+class _Packed:
+    """Compressed input in small portions: a decompressor that finds damage gives nothing of the portion it is in."""
+
+    def __init__(self, head: bytes, blocks: Iterator[Octets]) -> None:
+        self.octets = 0  # taken or passed over so far
+        self._held, self._at = b"", 0  # a portion, and what is next in it
+        self._portions = _portions(chain((head,), blocks))
+
+    def more(self) -> bytes:
+        """The next portion, none at the end."""
+        portion = self._held[self._at :] or next(self._portions, b"")
+        self._held, self._at = b"", 0
+        self.octets += len(portion)
+        return portion
+
+    def put_back(self, octets: bytes) -> None:
+        """These come once more."""
+        self.octets -= len(octets)
+        self._held, self._at = octets, 0
+
+    def ahead(self, octets: int) -> bytes:
+        """The next so many, fewer at the end; they stay."""
+        while len(self._held) - self._at < octets and (more := next(self._portions, b"")):
+            self._held, self._at = self._held[self._at :] + more, 0
+        return self._held[self._at : self._at + octets]
+
+    def passed(self, octets: int) -> bool:
+        """Pass over so many; whether they were there."""
+        while (here := len(self._held) - self._at) < octets:
+            octets -= here
+            self.octets += here
+            self._held, self._at = next(self._portions, b""), 0
+            if not self._held:
+                return False
+        self._at += octets
+        self.octets += octets
+        return True
+
+    def pass_zeros(self) -> None:
+        """Pass over all octets that are zero."""
+        while portion := self.more():
+            if rest := portion.lstrip(b"\0"):
+                self.put_back(rest)
+                return
+
+
+def _portions(blocks: Iterable[Octets]) -> Iterator[bytes]:
+    for block in blocks:
+        view = memoryview(block)
+        for start in range(0, len(view), PORTION):
+            yield bytes(view[start : start + PORTION])
+
+
+def _skippable(head: bytes) -> bool:
+    """Whether a frame begins there that zstd and lz4 pass over (RFC 8878, 3.1.2)."""
+    return head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50
+
+
+def _unpack(name: str, packed: _Packed) -> Iterator[bytes]:
+    """What the streams unpack to of which a file consists; between them there may be padding and skippable frames."""
+    total = 0
+    while head := packed.ahead(_MAGIC):
+        if not head[0]:
+            packed.pass_zeros()
+        elif _skippable(head):
+            head = packed.ahead(_SKIPPABLE)
+            if not packed.passed(_SKIPPABLE + int.from_bytes(head[4:], "little")):
+                raise Cut("a skippable frame is cut short")
+        elif magic := next((magic for magic in _PACKED if head.startswith(magic)), None):
+            total = yield from _stream(name, *_PACKED[magic], packed, total)
+        else:
+            raise Cut("after a compressed stream come octets that are neither another one nor padding")
+
+
+def _stream(  # noqa: PLR0913, PLR0917 - a row of _PACKED, and where it is
+    name: str, kind: str, modules: tuple[str, ...], attribute: str, tool: str, packed: _Packed, total: int
+) -> Generator[bytes, None, int]:
+    """What one stream unpacks to, after *total* octets; how many these are then."""
+    make = _maker(name, kind, modules, attribute, tool)
+    decompressor, data, first = make(), packed.more(), True
+    while not decompressor.eof:
+        before = decompressor.copy() if isinstance(decompressor, _Gzip) else make() if first else None
+        first = False
         try:
             out = decompressor.decompress(data, BLOCK if before else STEP)
         except _errors() as error:
@@ -148,29 +224,15 @@ def _unpack(kind: str, make: Callable[[], _Decompressor], head: bytes, blocks: I
         data = b""
         if out:
             total += len(out)
-            if total > FREE and total > RATIO * packed:
+            if total > FREE and total > RATIO * packed.octets:
                 raise Cut(f"unpacks to more than {RATIO} times its size: stopped after {total} octets")
             yield out
-        if decompressor.eof:  # another stream may follow; anything else is padding
-            data = decompressor.unused_data or b""  # lz4 says None
-            while len(data) < _MAGIC and (more := next(portions, b"")):
-                data += more
-            if not any(data.startswith(magic) for magic in _PACKED):
-                return
-            decompressor = make()
-        elif decompressor.needs_input:
-            data = next(portions, b"")
+        if decompressor.needs_input and not decompressor.eof:
+            data = packed.more()
             if not data:
                 raise Cut(f"the {kind} stream is cut short")
-            packed += len(data)
-
-
-def _portions(head: bytes, blocks: Iterator[Octets]) -> Iterator[bytes]:
-    """The octets in small pieces: a decompressor that finds damage gives nothing of the piece that it is in."""
-    for block in chain((head,), blocks):
-        view = memoryview(block)
-        for start in range(0, len(view), PORTION):
-            yield bytes(view[start : start + PORTION])
+    packed.put_back(decompressor.unused_data or b"")  # lz4 says None
+    return total
 
 
 def _up_to_damage(decompressor: _Decompressor | None, data: bytes) -> Iterator[bytes]:

@@ -1,25 +1,50 @@
 """Captures in object stores and on servers, by URL through fsspec: read as a stream, with little memory.
 
-Which protocols there are is fsspec's affair: http and https with selfconn[remote], s3 with selfconn[s3], others (gs,
-az, sftp, hdfs ...) with the packages that fsspec names when one is missing.
+PROTOCOLS are those that may be asked for: http and https with selfconn[remote], s3 with selfconn[s3], the others with
+the packages that fsspec names when one is missing. fsspec knows more, and chains of them ("a::b"), some of which run
+what a file says or hide which server is asked; they are refused.
+
+What a server sends is taken in portions, however much it is, and never unpacked on the way: compression.py does that,
+within bounds. What lets somebody in (a user, a password, a signature) is in no text that is shown: see shown().
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 import time
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import NotACapture
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+#: What may stand before "://".
+PROTOCOLS = ("http", "https", "s3", "gs", "az", "sftp", "hdfs", "file")
+
 #: Octets asked for at a time.
 BLOCK = 4 << 20
 
+#: Octets at most of a page that lists what a server has.
+PAGE = 16 << 20
+
 #: Times in a row that reading on may fail, with pauses in seconds that begin with this and double.
 TRIES, PAUSE = 6, 0.1
+
+#: Seconds that a server may take to answer, or be silent.
+PATIENCE = 60
+
+#: A URL in a text.
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
+
+
+class _Stream(Protocol):
+    """What is read from where it stands on, no more than was asked for at a time."""
+
+    def read(self, octets: int) -> bytes: ...
+    def close(self) -> None: ...
 
 
 def is_remote(name: str) -> bool:
@@ -27,20 +52,30 @@ def is_remote(name: str) -> bool:
     return "://" in name
 
 
+def shown(name: str) -> str:
+    """A name as people may see it: of a URL neither user and password nor what follows a question mark."""
+    if not is_remote(name):
+        return name
+    protocol, _, rest = name.partition("://")
+    place, mark, _ = re.match(r"([^?#]*)([?#]?)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
+    host, slash, path = place.partition("/")
+    return f"{protocol}://{host.rpartition('@')[2]}{slash}{path}{mark and mark + '...'}"
+
+
 def expanded(url: str) -> list[str]:
     """The captures that *url* means, by name: those below it where it ends in a slash, those that a pattern fits.
 
     Raises NotACapture where there is no such store, or none in it.
     """
-    if not (url.endswith("/") or any(letter in url for letter in "*[")):
+    if not (url.endswith("/") or any(letter in url.partition("://")[2] for letter in "*[")):
         return [url]
     store, path = _store(url)
     try:
         found = store.find(path) if url.endswith("/") else store.glob(path)
     except Exception as error:
-        raise NotACapture(f"cannot read {url}: {_said(error)}") from error
+        raise NotACapture(f"cannot read {shown(url)}: {_said(error)}") from error
     if not found:
-        raise NotACapture(f"no capture in {url}: nothing is there")
+        raise NotACapture(f"no capture in {shown(url)}: nothing is there")
     return sorted(store.unstrip_protocol(one) for one in found)
 
 
@@ -50,28 +85,26 @@ def blocks(url: str) -> Generator[bytes, None, None]:
     Raises NotACapture where there is no such store, OSError where nothing is there or reading fails for good.
     """
     store, path = _store(url)
-    file: Any = None
+    stream: _Stream | None = None
     size: int | None = None
     at = failures = 0
-    whole = False  # the server knows no ranges: it is read from its beginning
     try:
-        while True:
+        while size is None or at < size:
             try:
-                if file is None:
-                    size = store.info(path).get("size")
-                    file = _at(store, path, at, whole=whole)
-                block = file.read(BLOCK)
+                if stream is None:
+                    size = store.info(path).get("size") or None  # of some servers 0 means that they do not know
+                    stream = _opened(store, path, at)
+                block = stream.read(BLOCK if size is None else min(BLOCK, size - at))
                 if not block and size is not None and at < size:
                     raise OSError(f"it ended after {at} of {size} octets")  # noqa: TRY301 - like any other break
             except (FileNotFoundError, PermissionError) as error:
                 raise OSError(error.errno, _said(error)) from error
             except Exception as error:  # each store has errors of its own
                 failures += 1
-                whole = whole or isinstance(error, ValueError)  # fsspec's word for it
                 if failures == TRIES:
                     raise OSError(None, f"{_said(error)} ({TRIES} times)") from error
-                _close(file)
-                file = None
+                _close(stream)
+                stream = None
                 time.sleep(PAUSE * 2 ** (failures - 1))
                 continue
             if not block:
@@ -80,42 +113,116 @@ def blocks(url: str) -> Generator[bytes, None, None]:
             at += len(block)
             yield block
     finally:
-        _close(file)
+        _close(stream)
 
 
 def _store(url: str) -> tuple[Any, str]:
+    """The store that *url* lies in, and where in it."""
+    protocol = url.partition("://")[0]
+    if protocol not in PROTOCOLS:
+        known = f"{', '.join(PROTOCOLS[:-1])} and {PROTOCOLS[-1]}"
+        raise NotACapture(f"cannot read {shown(url)}: URLs of {known} are read, no others")
     try:
-        from fsspec.core import url_to_fs  # noqa: PLC0415 - only for URLs
+        from fsspec import get_filesystem_class  # noqa: PLC0415 - only for URLs
 
-        store, path = url_to_fs(url)
+        kind = get_filesystem_class(protocol)
+        how = _http() if protocol in {"http", "https"} else {}
+        return kind(**kind._get_kwargs_from_urls(url), **how), kind._strip_protocol(url)  # noqa: SLF001 - as url_to_fs()
     except ImportError as error:
-        raise NotACapture(f"cannot read {url}: {_said(error)}; pip install 'selfconn[remote]', or [s3]") from error
+        why = f"{_said(error)}; pip install 'selfconn[remote]', or [s3]"
+        raise NotACapture(f"cannot read {shown(url)}: {why}") from error
     except Exception as error:
-        raise NotACapture(f"cannot read {url}: {_said(error)}") from error
-    return store, path
+        raise NotACapture(f"cannot read {shown(url)}: {_said(error)}") from error
 
 
-def _at(store: Any, path: str, at: int, *, whole: bool) -> Any:  # noqa: ANN401 - fsspec has no types
-    """Open it, and go to where reading ended."""
-    if not whole:
-        file = store.open(path, "rb", block_size=BLOCK, cache_type="readahead")
-        file.seek(at)
-        return file
-    file = store.open(path, "rb", block_size=0)
-    while at:
-        passed = file.read(min(at, BLOCK))
-        if not passed:
-            raise OSError("it has become shorter")
-        at -= len(passed)
+@cache
+def _http() -> dict[str, Any]:
+    """How fsspec is to ask servers, besides what the user's configuration of it says."""
+    import aiohttp  # noqa: PLC0415 - only for URLs
+    from fsspec.config import conf  # noqa: PLC0415
+    from fsspec.implementations.http import get_client  # noqa: PLC0415
+
+    class Bounded(aiohttp.ClientResponse):
+        """A response that is read as a whole only as far as a page goes; streams are read in portions."""
+
+        async def read(self) -> bytes:
+            page = bytearray()
+            while portion := await self.content.read(1 << 16):
+                page += portion
+                if len(page) > PAGE:
+                    self.close()
+                    raise OSError(f"the server's list is longer than {PAGE} octets")
+            return bytes(page)
+
+        async def text(self, encoding: str | None = None, errors: str = "strict") -> str:
+            return (await self.read()).decode(encoding or "utf-8", errors)
+
+    async def client(**how: Any) -> aiohttp.ClientSession:  # noqa: ANN401 - aiohttp's own
+        quiet = aiohttp.ClientTimeout(total=None, sock_connect=PATIENCE, sock_read=PATIENCE)
+        how = {"timeout": quiet, **how, "auto_decompress": False, "response_class": Bounded}
+        session: aiohttp.ClientSession = await get_client(**how)
+        return session
+
+    headers = [conf.get(protocol, {}).get("headers", {}) for protocol in ("http", "https")]
+    return {"get_client": client, "headers": {**headers[0], **headers[1], "Accept-Encoding": "identity"}}
+
+
+def _opened(store: Any, path: str, at: int) -> _Stream:  # noqa: ANN401 - fsspec has no types
+    """Open what is there, so that it is read on from octet *at*."""
+    if "https" in store.protocol:
+        return _from_server(store, path, at)
+    if "s3" in store.protocol:
+        return _FromBucket(store, path, at)
+    file: _Stream = store.open(path, "rb", block_size=BLOCK, cache_type="readahead")
+    file.seek(at)  # type: ignore[attr-defined]
     return file
 
 
-def _close(file: Any) -> None:  # noqa: ANN401 - as above
-    if file is not None:
+def _from_server(store: Any, path: str, at: int) -> _Stream:  # noqa: ANN401 - as above
+    """From a server that knows ranges, or one that has to be heard from the beginning."""
+    headers = store.kwargs["headers"] | ({"Range": f"bytes={at}-"} if at else {})
+    file: Any = store.open(path, "rb", block_size=0, size=1, headers=headers)
+    try:
+        if at and file.r.status == 206:
+            if not file.r.headers.get("Content-Range", "").startswith(f"bytes {at}-"):
+                raise OSError("it sent another part than was asked for")  # noqa: TRY301 - what is open is closed below
+            at = 0
+        while at:
+            passed = file.read(min(at, BLOCK))
+            if not passed:
+                raise OSError("it has become shorter")  # noqa: TRY301 - as above
+            at -= len(passed)
+    except BaseException:
+        _close(file)
+        raise
+    stream: _Stream = file
+    return stream
+
+
+class _FromBucket:
+    """The body of an object in S3. s3fs would take all of what the store sends for one of its portions."""
+
+    def __init__(self, store: Any, path: str, at: int) -> None:  # noqa: ANN401 - as above
+        bucket, key, version = store.split_path(path)
+        part = ({"VersionId": version} if version else {}) | ({"Range": f"bytes={at}-"} if at else {})
+        self._loop = store.loop
+        self._body = store.call_s3("get_object", Bucket=bucket, Key=key, **part, **store.req_kw)["Body"]
+
+    def read(self, octets: int) -> bytes:
+        from fsspec.asyn import sync  # noqa: PLC0415 - as above
+
+        return bytes(sync(self._loop, self._body.read, octets))
+
+    def close(self) -> None:
+        self._body.close()
+
+
+def _close(stream: _Stream | None) -> None:
+    if stream is not None:
         with contextlib.suppress(Exception):
-            file.close()
+            stream.close()
 
 
 def _said(error: BaseException) -> str:
-    """An error in one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """An error in one line, with URLs as they may be shown."""
+    return _URL.sub(lambda found: shown(found[0]), " ".join(str(error).split())) or type(error).__name__

@@ -1,6 +1,6 @@
 """Where the recorded stream goes: a file opened so that nobody else's is touched, or standard output.
 
-Open it after privilege was given up (see privilege.py): then the kernel's own checks are those of the user.
+Open it after privilege was given up (see analysis.privilege): then the kernel's own checks are those of the user.
 """
 
 from __future__ import annotations

@@ -20,11 +20,12 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from analysis import privilege
 from analysis.commandline import ending, waking
 from analysis.errors import CannotCapture, SelfconnError, UsageError
 from analysis.model import Verdict
 
-from ..kernel import addresses, netns, port_choice, port_outlook, privilege
+from ..kernel import addresses, netns, port_choice, port_outlook
 from ..kernel.kernel_states import KernelStates
 from ..kernel.socket_owner import SocketOwner, find_owner
 from ..packets.recorder import Recorder
@@ -100,6 +101,7 @@ def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[R
     try:
         if private:
             netns.enter(target, options.range or netns.ephemeral_range(target.port))
+        privilege.keep_to_itself()
         port = options.only_port
         # Of a whole host's traffic only what begins and ends connections is of interest here.
         recorder = Recorder(options.interface, port, ends_only=port is None and not private)

@@ -15,16 +15,16 @@ import socket
 import time
 from collections import deque
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from analysis import privilege
 from analysis.errors import CannotCapture, Incomplete, SelfconnError, UsageError
 from analysis.model import NANOSECONDS, Verdict
 from analysis.report import report
 from analysis.text import printable
 from analysis.views.phrases import count
 
-from ..kernel import port_choice, privilege
+from ..kernel import port_choice
 from ..kernel.kernel_states import KernelStates
 from ..kernel.socket_owner import SocketOwner, find_owner
 from ..packets.self_connect import SelfConnect
@@ -58,7 +58,11 @@ def run(options: Options) -> int:
     _check(options)
     rings, kernel_states = _privileged(options)
     with rings, kernel_states:
-        from .console import Console  # noqa: PLC0415 - imported after privilege was given up
+        _check_directory(options)
+        from analysis import portwalk, reader  # noqa: PLC0415, F401 - here and below: without privilege, and before it
+        from analysis.views import json, table  # noqa: PLC0415, F401 - waits: by then another version may be installed
+
+        from .console import Console  # noqa: PLC0415
 
         with signals() as signalled, Console(options) as console:
             watch = Watch(options, rings, kernel_states, console)
@@ -76,7 +80,11 @@ def _check(options: Options) -> None:
         raise UsageError("--watch watches this host, so it goes with neither COMMAND nor --private; leave that out")
     if options.format not in (None, "table", "json", "jsonl"):
         raise UsageError(f"--watch reports line by line, not in {options.format}; use --format table, json or jsonl")
-    if options.write not in (None, os.devnull) and not Path(options.write).is_dir():
+
+
+def _check_directory(options: Options) -> None:
+    """Raise UsageError where -w names no directory. With the user's rights: root would tell of what they cannot see."""
+    if options.write not in (None, os.devnull) and not os.path.isdir(options.write):  # noqa: PTH112
         raise UsageError(
             f"--watch saves many captures, and -w {options.write!r} is not a directory; name one or {os.devnull}"
         )
@@ -84,6 +92,7 @@ def _check(options: Options) -> None:
 
 def _privileged(options: Options) -> tuple[WatchRings, KernelStates]:
     """Everything that needs privilege, and the end of it."""
+    privilege.keep_to_itself()
     try:
         rings = WatchRings(options.interface, options.port, packets=options.before)
     except CannotCapture as error:
@@ -190,7 +199,7 @@ class Watch:
 
     def _report_first(self) -> None:
         """Save what is kept for the first that waits, and report it and those that came along with it."""
-        from analysis.reader import Analysis  # noqa: PLC0415 - most of the time it is not needed
+        from analysis.reader import Analysis  # noqa: PLC0415 - it was imported without privilege
 
         until = self._waiting[0].hit.time + _AFTER
         self._kernel_states.read(end=True)

@@ -5,7 +5,8 @@ written or imported from elsewhere. Afterwards, in this process and whatever it 
 
 - it is the user who called sudo (SUDO_UID, SUDO_GID), with that user's groups;
 - no capability is left in any set, nor in the bounding set where the process may empty it (root may);
-- no-new-privileges is set: no program that it runs gets more, not as set-user-ID and not as root's.
+- no-new-privileges is set: no program that it runs gets more, not as set-user-ID and not as root's;
+- nobody looks into it: see keep_to_itself().
 
 Root without sudo has no user to become. It stays user 0, without capabilities: it still owns root's files, but may do
 nothing that needs a capability. The same holds for user 0 of a user namespace, who is an ordinary user outside of it.
@@ -26,6 +27,7 @@ from typing import NamedTuple
 from analysis.errors import CannotCapture
 
 # <linux/prctl.h>
+_PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
 _PR_CAPBSET_READ, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 23, 24, 38
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL = 47, 4
 # <linux/capability.h>
@@ -65,11 +67,22 @@ def give_up_root() -> User:
         _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
         _clear_capabilities()
         _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+        keep_to_itself()
     except OSError as error:
         raise CannotCapture(f"cannot give up privilege: {error.strerror}") from error
     user = user or _current()
     _check(user, ["CapInh", "CapPrm", "CapEff", "CapAmb", *(["CapBnd"] if bounding else [])])
     return user
+
+
+def keep_to_itself() -> None:
+    """Let no process look into this one but those of root: it holds sockets that others may not have.
+
+    Else whoever has the same user ID could take them (ptrace(2), pidfd_getfd(2)), COMMAND for one. A program that is
+    executed is as before. To be called before the first of them is opened. (Where the user ID changes, the kernel does
+    the same, unless fs.suid_dumpable says otherwise.)
+    """
+    _prctl(_PR_SET_DUMPABLE, 0)
 
 
 def _caller() -> User | None:
@@ -154,6 +167,8 @@ def _check(user: User, sets: list[str]) -> None:
     ]
     if status["NoNewPrivs"].strip() != "1":
         left.append("NoNewPrivs")
+    if _libc.prctl(_PR_GET_DUMPABLE, 0, 0, 0, 0):
+        left.append("dumpable")
     if user.uid != 0:
         with suppress(OSError):
             os.setresuid(0, 0, 0)

@@ -1,0 +1,209 @@
+"""make install: what it refuses, what becomes of an installation that fails, and that nothing else is touched.
+
+It installs a clone in small, which is built in no time: the commands print their version. tests/test_sudo.py installs
+this one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from conftest import ROOT, ordinary_user
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.usefixtures("need_root")]
+
+PYPROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["analysis"]
+"""
+
+#: Makes the wheel of it. Its commands print VERSION of the environment; with FAILS they, or this, end with 1.
+BACKEND = """
+import os, zipfile
+
+def build_wheel(directory, *_):
+    fails = os.environ.get("FAILS")
+    files = {
+        f"{path}.py": f"def main():\\n    print({os.environ['VERSION']!r})\\n    return {int(fails == 'run')}\\n"
+        for path in ("analysis/cli", "capture/cli", "capture/check_cli")
+    }
+    scripts = "selfconn-analyze = analysis.cli:main\\nselfconn-capture = capture.cli:main\\n"
+    about = "selfconn-1.dist-info"
+    files[f"{about}/entry_points.txt"] = f"[console_scripts]\\n{scripts}selfconn-check = capture.check_cli:main\\n"
+    files[f"{about}/METADATA"] = "Metadata-Version: 2.1\\nName: selfconn\\nVersion: 1\\n"
+    files[f"{about}/WHEEL"] = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
+    files[f"{about}/RECORD"] = "".join(f"{path},,\\n" for path in files)
+    name = "selfconn-1-py3-none-any.whl"
+    with zipfile.ZipFile(os.path.join(directory, name), "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
+    return name
+"""
+
+
+class Place:
+    """A directory that every user may enter, with the clone in it, and whoever installs that."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.clone = path / "clone"
+        (self.clone / "analysis").mkdir(parents=True)
+        (self.clone / "capture").mkdir()
+        for name in ("setup.py", "MANIFEST.in", "README.md", "LICENSE"):
+            (self.clone / name).touch()
+        (self.clone / "pyproject.toml").write_text(PYPROJECT)
+        (self.clone / "analysis" / "backend.py").write_text(BACKEND)
+        for name in ("tools", "docs/man", "docs/completion"):
+            shutil.copytree(ROOT / name, self.clone / name)
+        shutil.copy(ROOT / "docs" / "selfconn-watch.service", self.clone / "docs")
+
+    def make(self, what: str, *places: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run tools/install or tools/uninstall; places are below ``path`` unless they are absolute."""
+        given = [f"{self.path}/{place}" for place in places or ("opt", "bin", "share/man/man1")]
+        ours = {name: value for name, value in os.environ.items() if name != "PYTHON"}
+        return subprocess.run(
+            [self.clone / "tools" / what, *given], cwd=self.clone, env=ours | {"VERSION": "1"} | environment,
+            capture_output=True, text=True, timeout=110, check=False,
+        )  # fmt: skip
+
+    def version(self) -> str:
+        """What the installed command prints."""
+        command = [self.path / "bin" / "selfconn-analyze"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+
+    def files(self, below: str = "") -> dict[str, str]:
+        """What is there, besides the clone, and what it leads to or holds."""
+        found = [path for path in (self.path / below).rglob("*") if not path.is_relative_to(self.clone)]
+        links = {path: str(path.readlink()) for path in found if path.is_symlink()}
+        held = {path: path.read_text(errors="replace") for path in found if path.is_file() and path not in links}
+        return {str(path.relative_to(self.path)): text for path, text in (links | held).items()}
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        Path(directory).chmod(0o755)
+        yield Place(Path(directory))
+
+
+def test_it_is_installed_again_and_removed(place: Place) -> None:
+    for version in ("1", "2"):
+        ended = place.make("install", "opt/", "bin/", "share//man/man1", VERSION=version)
+        assert ended.returncode == 0, ended.stderr
+        assert place.version() == f"{version}\n"
+        assert sorted(path.name for path in place.path.iterdir()) == ["bin", "clone", "lib", "opt", "share"]
+    names = {"selfconn-analyze", "selfconn-capture", "selfconn-check"}
+    assert {path.name for path in (place.path / "opt/bin").iterdir() if not path.name.startswith("python")} == names
+    for name in names:
+        assert (place.path / "opt/bin" / name).read_text().startswith(f"#!{place.path}/opt/bin/python -IB\n")
+    files = place.files("share") | place.files("lib")
+    assert (
+        f"ExecStart={place.path}/bin/selfconn-capture --watch\n" in files["lib/systemd/system/selfconn-watch.service"]
+    )
+    assert {"share/man/man1/selfconn-check.1", "share/zsh/site-functions/_selfconn-check"} <= files.keys()
+    (place.path / "bin" / "other").touch()
+    assert place.make("uninstall").returncode == 0
+    assert place.files() == {"bin/other": ""}
+
+
+def test_commands_may_lie_where_they_are_linked_from(place: Place) -> None:
+    places = ("x", "x/bin", "x/share/man/man1")
+    for _ in range(2):
+        assert place.make("install", *places).returncode == 0
+        assert subprocess.check_output([place.path / "x/bin/selfconn-check"], text=True) == "1\n"
+        assert (place.path / "x/share/man/man1/selfconn-check.1").exists()
+    assert place.make("uninstall", *places).returncode == 0
+    assert not place.files()
+
+
+def test_a_package_is_made_in_a_directory_of_its_own(place: Place) -> None:
+    target = place.path / "made here"
+    for what, there in (("install", True), ("uninstall", False)):
+        command = [place.clone / "tools" / what, "/opt/of-a-test", "/usr/bin", "/usr/share/man/man1"]
+        environment = os.environ | {"VERSION": "1", "DESTDIR": str(target)}
+        subprocess.run(command, cwd=place.clone, env=environment, capture_output=True, timeout=110, check=True)
+        assert os.path.lexists(target / "usr/bin/selfconn-check") is there
+        assert (target / "opt/of-a-test/bin/selfconn-check").exists() is there
+        assert (target / "usr/lib/systemd/system/selfconn-watch.service").exists() is there
+    assert not os.path.lexists("/opt/of-a-test")
+    assert not place.files()
+
+
+def test_one_that_fails_leaves_what_was_there(place: Place) -> None:
+    assert place.make("install", FAILS="run").returncode != 0
+    assert not place.files()
+    assert place.make("install").returncode == 0
+    before = place.files()
+    assert place.make("install", VERSION="2", FAILS="run").returncode != 0
+    assert place.files() == before
+    (place.path / "share/zsh").rename(place.path / "aside")
+    (place.path / "share/zsh").touch()  # in the way of what is put in place last
+    ended = place.make("install", VERSION="2")
+    assert ended.returncode != 0
+    assert "is there again" in ended.stderr
+    (place.path / "share/zsh").unlink()
+    (place.path / "aside").rename(place.path / "share/zsh")
+    assert place.files() == before
+    assert place.version() == "1\n"
+
+
+def test_what_is_somebody_elses_stays(place: Place) -> None:
+    (place.path / "opt").mkdir()
+    (place.path / "opt/pyvenv.cfg").write_text("another program's")
+    before = place.files()
+    for what in ("install", "uninstall"):
+        ended = place.make(what)
+        assert ended.returncode == 1
+        assert "nothing done" in ended.stderr
+        assert place.files() == before
+
+
+@pytest.mark.parametrize(
+    "places", [("a b", "bin", "man/man1"), ("a|b", "bin", "man/man1"), ("x" * 100, "bin", "man/man1")]
+)
+def test_what_the_first_line_of_a_program_cannot_name(place: Place, places: tuple[str, ...]) -> None:
+    ended = place.make("install", *places)
+    assert ended.returncode == 1
+    assert "first line of a program" in ended.stderr
+    assert not place.files()
+
+
+@pytest.mark.parametrize(
+    "places", [("home/opt", "bin"), ("opt", "home"), ("opt", "home/bin"), ("link", "bin"), ("o", "w")]
+)
+def test_what_a_user_can_change_is_refused(place: Place, places: tuple[str, ...]) -> None:
+    (place.path / "home").mkdir()
+    (place.path / "link").symlink_to("home/opt")
+    (place.path / "w").mkdir()
+    (place.path / "w").chmod(0o777)
+    os.chown(place.path / "home", ordinary_user().pw_uid, 0)
+    ended = place.make("install", *places, "share/man/man1")
+    assert ended.returncode == 1
+    assert "is not to be trusted" in ended.stderr
+    assert place.files().keys() == {"link"}
+
+
+@pytest.mark.parametrize("way", ["python", "link/python", "python-link"])
+def test_a_python_that_a_user_can_change_is_not_run(place: Place, way: str) -> None:
+    home, mark = place.path / "home", place.path / "run"
+    home.mkdir()
+    (home / "python").write_text(f'#!/bin/sh\ntouch {mark}\nexec python3 "$@"\n')
+    (home / "python").chmod(0o755)
+    os.chown(home, ordinary_user().pw_uid, 0)
+    (place.path / "link").symlink_to("home")
+    (place.path / "python-link").symlink_to(home / "python")
+    ended = place.make("install", PYTHON=str(place.path / ("home/python" if way == "python" else way)))
+    assert ended.returncode == 1
+    assert "is not to be trusted" in ended.stderr
+    assert not mark.exists()
