@@ -6,7 +6,7 @@ from .index cimport Index
 from .kept cimport KeptSegments, handed_on
 from .layout cimport *
 from .octets cimport *
-from .resets cimport acknowledges_early, begin_numbers, begin_tracking, note_unanswered, reset_fits, track
+from .resets cimport acknowledges_early, begin_numbers, begin_tracking, note_unanswered, remember_early, reset_fits, track
 
 cdef class Conversations:
     cdef u64 capacity, collect, most, keep_phases, oldest, equals
@@ -93,4 +93,3 @@ cdef class Conversations:
     cdef int take_back(self, i64 slot) except -1 with gil
     cdef int link(self, i64 slot, i64 twin) except -1 with gil
     cdef int settle(self, i64 slot) except -1 with gil
-    cdef int unreachable(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil

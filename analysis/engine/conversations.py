@@ -30,11 +30,11 @@ if not cython.compiled:
         ahead,
         is_of,
         octets_of,
-        remember_header,
         segment_at,
         slot_at,
         slot_octets,
         slots_in,
+        take_first,
         words_in,
     )
     from .kept import KeptSegments, handed_on
@@ -103,7 +103,15 @@ if not cython.compiled:
         Segment,
         Slot,
     )
-    from .resets import acknowledges_early, begin_numbers, begin_tracking, note_unanswered, reset_fits, track
+    from .resets import (
+        acknowledges_early,
+        begin_numbers,
+        begin_tracking,
+        note_unanswered,
+        remember_early,
+        reset_fits,
+        track,
+    )
 
 if TYPE_CHECKING:
     from ..model import Octets
@@ -379,14 +387,7 @@ class Conversations:
     def expect(self, slot: int, segment: Segment, d: Octets) -> None:
         """Remember a SYN-ACK that fits no SYN so far."""
         s = slot_at(self.slots, slot)
-        s.flags = (s.flags & ~EARLIES) | EARLY | (EARLY_FROM_A if segment.from_a else 0)
-        s.flags &= ~(FIN_A if s.flags & EQUAL else EARLY_FIN_A | EARLY_FIN_B)
-        s.before = s.phase
-        s.early_isn = (segment.ack - 1) & LOW32
-        s.early_seq = segment.seq
-        s.early_time = segment.time
-        s.early_end = (segment.seq + 1 + segment.data) & LOW32
-        s.early_reach = max(segment.window, 1)
+        remember_early(s, segment)
         if self.kept.early_count:
             self.kept.drop_early(slot)
         if self.keep_phases >> P_SYN & 1 or (self.keep_phases and s.flags & EQUAL):
@@ -427,14 +428,10 @@ class Conversations:
             self.close(slot)
         s.isn = segment.seq
         s.isn_second = two
-        s.size = segment.size
-        s.syn_data = segment.data & 0xFFFF
-        s.syn_data_second = 0
+        take_first(s, segment, d)
         s.next_first = (segment.seq + 1 + segment.data) & LOW32
         s.reach = segment.seq  # acknowledges nothing
         s.phase = after
-        s.before = 0
-        s.retransmissions = 0
         s.flags = (s.flags & (EQUAL | TOUCHED)) | fins
         if fins == FINS or (fins and s.flags & EQUAL):
             s.flags |= ENDED
@@ -445,10 +442,6 @@ class Conversations:
         if self.verdict_of[after] & 0x80:
             self.counts[self.verdict_of[after] & 0x7F] += 1
             s.flags |= COUNTED
-        s.time = segment.time
-        s.frame = segment.frame
-        s.refused = s.since = 0
-        remember_header(s, d, segment.at, segment.size)
         if joined or s.flags & EQUAL:
             begin_numbers(s, segment, d, joined, acknowledged)
         if self.count_refusals:
@@ -606,10 +599,6 @@ class Conversations:
 
     def settle(self, slot: int) -> int:
         """The opening in *slot* ends: without an answer of its own, one from elsewhere counts."""
-        return 0
-
-    def unreachable(self, quoted: Segment, sender: bytes, kind: int, code: int) -> int:
-        """Take an ICMP error of this type and code from *sender*; see translations.py."""
         return 0
 
     # -- what a part of a capture does otherwise (partial.py) ----------------------------------------------------------

@@ -189,6 +189,14 @@ def ahead(one: int, other: int) -> bool:
     return 0 < (one - other) & LOW32 < HALF32
 
 
+def take_first(s: Slot, segment: Segment, d: Octets) -> None:
+    """Take this segment for the first one of an opening."""
+    s.time, s.frame, s.size = segment.time, segment.frame, segment.size
+    s.syn_data = min(segment.data, LOW16)
+    s.syn_data_second = s.before = s.retransmissions = s.refused = s.since = 0
+    s.header = bytes(d[segment.at : segment.at + segment.size])
+
+
 def octets_of_header(s: Slot) -> Octets:
     """Return the TCP header of the first SYN, as octets to read."""
     return s.header

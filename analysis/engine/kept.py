@@ -12,7 +12,24 @@ if not cython.compiled:
     from .answers import Answers
     from .destinations import packed
     from .interpreted import evidence_of, header_of
-    from .layout import ALL, FIN, FINS, FULL, KEPT, MAX_KEPT, RST, SYN, Segment, Slot
+    from .layout import (
+        ALL,
+        FIN,
+        FINS,
+        FIRST_IS_B,
+        FULL,
+        KEPT,
+        LENT,
+        MAX_KEPT,
+        P_SELF_CONNECT,
+        RST,
+        SETTLED,
+        STANDING,
+        SYN,
+        WIRED,
+        Segment,
+        Slot,
+    )
 
 if TYPE_CHECKING:
     from ..model import Octets

@@ -145,6 +145,19 @@ cdef inline Py_ssize_t destination_octets() noexcept nogil:
 cdef inline void remember_header(Slot* s, bytes_at d, Py_ssize_t at, u64 size) noexcept nogil:
     memcpy(s.header, d + at, size)
 
+# Take this segment for the first one of an opening.
+cdef inline void take_first(Slot* s, Segment* segment, bytes_at d) noexcept nogil:
+    s.time = segment.time
+    s.frame = segment.frame
+    s.size = segment.size
+    s.syn_data = min(segment.data, LOW16)
+    s.syn_data_second = 0
+    s.before = 0
+    s.retransmissions = 0
+    s.refused = 0
+    s.since = 0
+    memcpy(s.header, d + segment.at, segment.size)
+
 cdef inline bytes header_of(Slot* s):
     return s.header[:s.size]
 

@@ -22,3 +22,4 @@ cdef bint reset_of_itself(Slot* s, Segment* segment) noexcept nogil
 cdef int begin_numbers(Slot* s, Segment* segment, bytes_at d, bint joined, u64 acknowledged) noexcept nogil
 @cython.locals(two=u64)
 cdef bint acknowledges_early(Slot* s, Segment* segment) noexcept nogil
+cdef int remember_early(Slot* s, Segment* segment) noexcept nogil

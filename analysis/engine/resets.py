@@ -15,9 +15,14 @@ if not cython.compiled:
         ACKED_FIRST,
         ACKED_SECOND,
         CONTROL,
+        EARLIES,
+        EARLY,
+        EARLY_FIN_A,
+        EARLY_FIN_B,
         EARLY_FROM_A,
         EQUAL,
         FIN,
+        FIN_A,
         LOW32,
         P_SELF_SYN,
         SYN,
@@ -224,3 +229,16 @@ def acknowledges_early(s: Slot, segment: Segment) -> bool:
     return (segment.seq - s.early_isn - 1) & LOW32 < s.early_reach and (segment.ack - two) & LOW32 <= (
         s.early_end - two
     ) & LOW32
+
+
+def remember_early(s: Slot, segment: Segment) -> int:
+    """Remember the numbers of a SYN-ACK that fits no SYN so far."""
+    s.flags = (s.flags & ~EARLIES) | EARLY | (EARLY_FROM_A if segment.from_a else 0)
+    s.flags &= ~(FIN_A if s.flags & EQUAL else EARLY_FIN_A | EARLY_FIN_B)
+    s.before = s.phase
+    s.early_isn = (segment.ack - 1) & LOW32
+    s.early_seq = segment.seq
+    s.early_time = segment.time
+    s.early_end = (segment.seq + 1 + segment.data) & LOW32
+    s.early_reach = max(segment.window, 1)
+    return 0

@@ -11,8 +11,6 @@ cdef class SelfConnects(Conversations):
     @cython.locals(s=SlotAt)
     cdef int begin_without_syn(self, i64 slot, Segment* segment, bytes_at d, u64 action) except -1 nogil
     @cython.final
-    cdef int hold(self, Slot* s, Segment* segment, bytes_at d) except -1 nogil
-    @cython.final
     @cython.locals(s=SlotAt, again=bint)
     cdef int take_candidate(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final

@@ -11,7 +11,7 @@ import cython
 
 if not cython.compiled:
     from .conversations import Conversations
-    from .interpreted import ahead, evidence_of, remember_header, slot_at
+    from .interpreted import ahead, evidence_of, remember_header, slot_at, take_first
     from .layout import (
         A_AGAIN,
         A_CANDIDATE,
@@ -71,10 +71,8 @@ class SelfConnects(Conversations):
         """Step the conversation of a socket with itself."""
         s = slot_at(self.slots, slot)
         ended = s.flags & ENDED != 0
-        if segment.flags & FIN and (ended or s.phase < P_SYN):
-            s.ended_at = segment.time
-            if s.flags & EARLY:
-                s.flags |= FIN_A  # of an opening whose SYN may follow
+        if segment.flags & FIN and s.flags & EARLY and (ended or s.phase < P_SYN):
+            s.flags |= FIN_A  # of an opening whose SYN may follow
         action = with_itself(s, segment)
         s.flags |= TOUCHED
         if action == A_OPEN:
@@ -120,7 +118,7 @@ class SelfConnects(Conversations):
         if action == A_SYN_ACK:
             if s.phase >= P_SYN:
                 self.close(slot)
-            self.hold(s, segment, d)
+            take_first(s, segment, d)
             s.isn = segment.seq
             s.flags = (s.flags & (EQUAL | TOUCHED)) | BY_SYN_ACK << EVIDENCE
             s.syn_data = 0
@@ -134,7 +132,6 @@ class SelfConnects(Conversations):
         track(s, segment, True)
         if segment.wired:
             s.flags |= WIRED
-        s.refused = s.since = 0
         s.phase = P_SELF_CONNECT
         self.decide(s)
         if self.keep_phases:
@@ -146,16 +143,6 @@ class SelfConnects(Conversations):
             s.ended_at = segment.time
         return 0
 
-    def hold(self, s: Slot, segment: Segment, d: Octets) -> int:
-        """Take this segment for the first one of an opening."""
-        s.time, s.frame, s.size = segment.time, segment.frame, segment.size
-        s.syn_data = min(segment.data, 0xFFFF)
-        s.syn_data_second = 0
-        s.before = 0
-        s.retransmissions = 0
-        remember_header(s, d, segment.at, segment.size)
-        return 0
-
     def take_candidate(self, slot: int, segment: Segment, d: Octets) -> int:
         """Remember what a socket has sent that may be connected to itself: its next segment may acknowledge it."""
         s = slot_at(self.slots, slot)
@@ -165,7 +152,7 @@ class SelfConnects(Conversations):
         self.stray(slot, segment, d)
         if again:
             return 0
-        self.hold(s, segment, d)
+        take_first(s, segment, d)
         s.another = end_of_candidate(segment)
         s.isn_second = (segment.seq - 1) & LOW32
         s.flags = (s.flags & ~WIRED) | CANDIDATE
