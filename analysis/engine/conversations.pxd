@@ -6,7 +6,7 @@ from .index cimport Index
 from .kept cimport KeptSegments, handed_on
 from .layout cimport *
 from .octets cimport *
-from .resets cimport acknowledges_early, begin_numbers, begin_tracking, note_unanswered, remember_early, reset_fits, track
+from .resets cimport acknowledges_early, answered_early, begin_numbers, begin_tracking, note_unanswered, remember_early, reset_fits, track
 
 cdef class Conversations:
     cdef u64 capacity, collect, most, keep_phases, oldest, equals
@@ -55,7 +55,7 @@ cdef class Conversations:
     @cython.locals(s=SlotAt)
     cdef int close_ended(self, i64 slot) except -1 nogil
     @cython.final
-    @cython.locals(s=SlotAt, after=u64, two=u64, acknowledged=u64, apart=u64, time=u64, joined=bint, fins=u64)
+    @cython.locals(s=SlotAt, after=u64, acknowledged=u64, joined=bint, fins=u64)
     cdef int open(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     cdef int uncount_midstream(self, Slot* s, u64 counted) except -1 nogil

@@ -60,7 +60,6 @@ if not cython.compiled:
         EARLY_ACKED,
         EARLY_FIN_A,
         EARLY_FIN_B,
-        EARLY_FROM_A,
         ENDED,
         EQUAL,
         EVENTS,
@@ -92,7 +91,6 @@ if not cython.compiled:
         P_THREE_WAY,
         PAST,
         RST,
-        SECOND,
         SYN,
         TOUCHED,
         TRACKED_PHASES,
@@ -105,6 +103,7 @@ if not cython.compiled:
     )
     from .resets import (
         acknowledges_early,
+        answered_early,
         begin_numbers,
         begin_tracking,
         note_unanswered,
@@ -399,22 +398,13 @@ class Conversations:
         """Begin an opening with a bare SYN."""
         s = slot_at(self.slots, slot)
         after = P_SELF_SYN if s.flags & EQUAL else P_SYN
-        two = 0
-        acknowledged = 0
-        if s.flags & EARLY:
-            time = segment.time
-            apart = time - s.early_time if time > s.early_time else s.early_time - time
-            acknowledged = (s.early_isn - segment.seq) & LOW32
-            two = s.early_seq
-            if apart <= SECOND and acknowledged <= segment.data:
-                if s.flags & EQUAL:
-                    if two == segment.seq:
-                        after = P_SELF_CONNECT
-                elif segment.from_a != ((s.flags & EARLY_FROM_A) != 0):
-                    after = P_THREE_WAY if s.flags & EARLY_ACKED else P_SYN_ACKED
-        joined = after not in (P_SYN, P_SELF_SYN)
+        acknowledged = (s.early_isn - segment.seq) & LOW32
+        joined = s.flags & EARLY != 0 and answered_early(s, segment)
         fins = 0
         if joined:
+            after = P_THREE_WAY if s.flags & EARLY_ACKED else P_SYN_ACKED
+            if s.flags & EQUAL:
+                after = P_SELF_CONNECT
             fins = s.flags & FIN_A
             if not s.flags & EQUAL:
                 fins = (FIN_A if s.flags & EARLY_FIN_A else 0) | (FIN_B if s.flags & EARLY_FIN_B else 0)
@@ -427,7 +417,7 @@ class Conversations:
         if s.phase >= P_SYN:
             self.close(slot)
         s.isn = segment.seq
-        s.isn_second = two
+        s.isn_second = s.early_seq if joined else 0
         take_first(s, segment, d)
         s.next_first = (segment.seq + 1 + segment.data) & LOW32
         s.reach = segment.seq  # acknowledges nothing

@@ -23,3 +23,5 @@ cdef int begin_numbers(Slot* s, Segment* segment, bytes_at d, bint joined, u64 a
 @cython.locals(two=u64)
 cdef bint acknowledges_early(Slot* s, Segment* segment) noexcept nogil
 cdef int remember_early(Slot* s, Segment* segment) noexcept nogil
+@cython.locals(acknowledged=u64, apart=i64)
+cdef bint answered_early(Slot* s, Segment* segment) noexcept nogil

@@ -25,6 +25,7 @@ if not cython.compiled:
         FIN_A,
         LOW32,
         P_SELF_SYN,
+        SECOND,
         SYN,
         UNACKED_PHASES,
         UNCROSSED_PHASES,
@@ -242,3 +243,14 @@ def remember_early(s: Slot, segment: Segment) -> int:
     s.early_end = (segment.seq + 1 + segment.data) & LOW32
     s.early_reach = max(segment.window, 1)
     return 0
+
+
+def answered_early(s: Slot, segment: Segment) -> bool:
+    """Whether the early SYN-ACK in this slot answers this SYN, which was captured less than a second from it."""
+    acknowledged = (s.early_isn - segment.seq) & LOW32
+    apart = segment.time - s.early_time if segment.time > s.early_time else s.early_time - segment.time
+    if apart > SECOND or acknowledged > segment.data:
+        return False
+    if s.flags & EQUAL:
+        return s.early_seq == segment.seq
+    return segment.from_a != ((s.flags & EARLY_FROM_A) != 0)
