@@ -236,7 +236,7 @@ class PartialConversations(AllConversations):
 
         A 4-tuple becomes independent at a bare SYN that opens whatever the state: one after FINs of both ends, or one
         right after another SYN of the same end with another ISN. (Right after: no SYN of the other end between, which
-        might have crossed. In both cases no SYN-ACK, which might be early. Whether an RST ends an opening depends on it.)
+        might have crossed. In both cases no SYN-ACK, which might be early. Whether an RST ends one depends.)
         Until then ``refused`` counts the segments without SYN, RST or FIN since the last one that has one, and
         ``since`` those of them that are not logged.
         """
@@ -522,7 +522,7 @@ class PartialConversations(AllConversations):
         s.flags |= UNTRACKED | (LEFT_OUT if phase else 0)
         if s.flags & EQUAL and count and (phase != P_SELF_CONNECT or s.flags & ENDED):
             self.unsure = True
-        if s.flags & EARLY or (P_SYN <= phase <= P_SYN_ACKED and not s.flags & ENDED):
+        if (s.flags & EARLY and not s.flags & HEAD) or (P_SYN <= phase <= P_SYN_ACKED and not s.flags & ENDED):
             self.unsure = True
 
     def tails(self) -> list[Tail]:
