@@ -228,6 +228,18 @@ class Unreachable(NamedTuple):
 #: Openings of each verdict in a capture that come into the report, unless --all asks for every one.
 MOST = 1000
 
+
+class Misdirected(NamedTuple):
+    """A SYN-ACK or RST that acknowledges the SYN of an opening, but was sent to another port of the client.
+
+    Its frame number, the endpoint that sent it, and the port that it was sent to.
+    """
+
+    frame: int
+    source: Endpoint
+    port: int
+
+
 #: The verdicts that are shown opening by opening unless the user asks otherwise.
 REMARKABLE = frozenset(
     {
@@ -256,7 +268,8 @@ class Opening:
     the ISN is None, and ``first_frame`` and ``time`` are those of the first of the two proving segments.
     ``answered_by`` is the endpoint of another 4-tuple whose SYN-ACK or RST answered the SYN, in the frame
     ``answered_in`` (an address was translated), ``translated_with`` the first frame of the opening on the other side of
-    a translation, ``refused_by`` the ICMP error that refused it.
+    a translation, ``refused_by`` the ICMP error that refused it, ``misdirected`` a segment that would have answered it,
+    had it not been sent to another port.
     """
 
     verdict: Verdict
@@ -276,6 +289,7 @@ class Opening:
     answered_in: int | None = None
     translated_with: int | None = None
     refused_by: Unreachable | None = None
+    misdirected: Misdirected | None = None
 
     @property
     def to_itself(self) -> bool:

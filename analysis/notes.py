@@ -267,7 +267,8 @@ def _translated(replayed: Replay) -> Iterator[str]:
     opening = replayed.opening
     if opening.answered_by:
         answer = next((one for one in opening.segments if one.source == opening.answered_by), None)
-        where = f" in frame {answer.frame}" if answer else ""
+        frame = answer.frame if answer else opening.answered_in
+        where = f" in frame {frame}" if frame else ""
         what = spoken(answer.flags & ~Flag.PSH) if answer else "answer"
         yield (
             f"The {what}{where} goes {opening.answered_by} > {opening.source} and acknowledges the SYN, which went "
@@ -280,6 +281,12 @@ def _translated(replayed: Replay) -> Iterator[str]:
                 f"Both ends of the SYN are equal only because of that: the client dialled {opening.answered_by}, so "
                 "this is no connection to itself."
             )
+    if opening.misdirected:
+        frame, source, port = opening.misdirected
+        yield (
+            f"Frame {frame} from {source} acknowledges exactly this SYN, but was sent to port {port} of the client, "
+            f"while the SYN came from port {opening.source.port}: a port was translated, or the number is chance."
+        )
     if opening.translated_with is not None:
         yield (
             f"The other side of the translation is the opening in frame {opening.translated_with}: one connection, "

@@ -242,6 +242,7 @@ def _shifted_opening(one: Finished, base: int) -> Finished:
         answer=one.answer and one.answer + base,
         translated=one.translated and one.translated + base,
         error=one.error and (one.error[0] + base, *one.error[1:]),
+        misdirected=one.misdirected and (one.misdirected[0] + base, *one.misdirected[1:]),
     )
 
 

@@ -27,6 +27,7 @@ from .model import (
     CaptureResult,
     Damage,
     Endpoint,
+    Misdirected,
     Octets,
     Opening,
     Piece,
@@ -304,6 +305,11 @@ def _taken(items: list[Finished]) -> list[Finished]:
     return taken
 
 
+def _misdirected(one: tuple[int, bytes, int, int]) -> Misdirected:
+    frame, address, port, sent_to = one
+    return Misdirected(frame, Endpoint(address, port), sent_to)
+
+
 def _opening(one: Finished) -> Opening:
     """The engine's opening in our words."""
     source, destination = Endpoint(one.one, one.one_port), Endpoint(one.two, one.two_port)
@@ -328,6 +334,7 @@ def _opening(one: Finished) -> Opening:
         answered_in=one.answer or None,
         translated_with=one.translated or None,
         refused_by=Unreachable(*one.error) if one.error else None,
+        misdirected=_misdirected(one.misdirected) if one.misdirected else None,
     )
 
 

@@ -9,7 +9,7 @@ cdef class Answers:
     cdef object memory
     cdef words origins
     cdef u64 seed
-    cdef public dict lent, errors, links
+    cdef public dict lent, errors, links, missed
     cdef public u64 translated
     cdef public bint any
     @cython.locals(h=u64)
@@ -22,5 +22,7 @@ cdef class Answers:
     @cython.locals(h=u64, i=u64, k=u64, found=u64, s=SlotAt)
     cdef i64 find(self, Slot* slots, Segment* segment) noexcept nogil
     cdef bint is_answered_by(self, Slot* s, Segment* segment) noexcept nogil
+    cdef int miss(self, object client, u64 ack, object answer) except -1 with gil
+    cdef object misdirected(self, object client, i64 port, u64 ack, u64 frame)
     cdef bint has_room(self) except -1 with gil
     cdef int forget(self, i64 slot) except -1 with gil

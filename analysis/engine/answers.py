@@ -21,6 +21,7 @@ if not cython.compiled:
         LOW32,
         LOW64,
         MAX_ANSWERS,
+        MAX_MISSED,
         MIX1,
         MIX2,
         ORIGINS,
@@ -45,9 +46,10 @@ class Answers:
     """The openings by their clients, and by slot what came from elsewhere: a hint, since old entries go.
 
     ``lent`` is a SYN-ACK or RST of another 4-tuple (its frame, the packed address and port it came from, and whether
-    that 4-tuple would have been midstream for its sake), ``errors``
-    an ICMP error (frame, time, sender, type, code), ``links`` the first frame of the opening on the other side of a
-    translation. ``translated`` counts the pairs of such openings. ``any`` says whether there was anything yet.
+    that 4-tuple would have been midstream for its sake), ``errors`` an ICMP error (frame, time, sender, type, code),
+    ``links`` the first frame of the opening on the other side of a translation. ``missed`` are the last segments that
+    would answer a SYN, but for the client's port. ``translated`` counts the pairs of openings that are two sides of a
+    translation, ``any`` says whether there was anything yet.
     """
 
     def __init__(self) -> None:
@@ -57,6 +59,7 @@ class Answers:
         self.lent: dict[int, tuple[int, bytes, int, bool]] = {}
         self.errors: dict[int, tuple[int, int, bytes, int, int]] = {}
         self.links: dict[int, int] = {}
+        self.missed: dict[tuple[bytes, int], tuple[int, bytes, int, int]] = {}
         self.translated = 0
         self.any = False
 
@@ -96,6 +99,8 @@ class Answers:
         apart = segment.time - s.time if segment.time > s.time else s.time - segment.time
         if s.isn != segment.seq or apart > SIDES or (s.phase < P_SYN and not s.flags & HEAD):
             return False
+        if s.identification != segment.identification and s.identification and segment.identification:
+            return False  # a scanner's: a translation leaves the identification as it is
         if segment.from_a:
             return is_client(s, segment.a_high, segment.a_low, segment.a_port, segment.six)
         return is_client(s, segment.b_high, segment.b_low, segment.b_port, segment.six)
@@ -119,6 +124,21 @@ class Answers:
         if segment.from_a:
             return is_client(s, segment.b_high, segment.b_low, segment.b_port, segment.six)
         return is_client(s, segment.a_high, segment.a_low, segment.a_port, segment.six)
+
+    def miss(self, client: bytes, ack: int, answer: tuple[int, bytes, int, int]) -> int:
+        """Remember a segment to *client* (a packed address) that acknowledges *ack*, and no SYN that was captured.
+
+        *answer* is its frame, the address and the port that it came from, and the port that it was sent to.
+        """
+        if len(self.missed) == MAX_MISSED:
+            del self.missed[next(iter(self.missed))]
+        self.missed.setdefault((client, ack), answer)
+        return 0
+
+    def misdirected(self, client: bytes, port: int, ack: int, frame: int) -> tuple[int, bytes, int, int] | None:
+        """Return the segment after *frame* that would have answered a SYN, but for the client's port."""
+        found = self.missed.get((client, ack))
+        return found if found and found[0] > frame and found[3] != port else None
 
     def has_room(self) -> bool:
         """Whether more can be remembered."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import cython
 
 from ..memory import mapping
+from ..model import Verdict
 from ..verdicts import VERDICTS, compiled_rules, compiled_verdicts
 from .layout import Finished
 
@@ -143,6 +144,7 @@ class Conversations:
         self.destinations = Destinations()
         self.kept = KeptSegments()
         self.answers = Answers()
+        self.note_missed = collect >> VERDICTS.index(Verdict.UNANSWERED) & 1 != 0
         self.tables = compiled_rules(), compiled_verdicts()
         self.rules = octets_of(self.tables[0])
         self.verdict_of = octets_of(self.tables[1])

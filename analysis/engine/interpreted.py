@@ -193,6 +193,7 @@ def take_first(s: Slot, segment: Segment, d: Octets) -> None:
     """Take this segment for the first one of an opening."""
     s.time, s.frame, s.size = segment.time, segment.frame, segment.size
     s.syn_data = min(segment.data, LOW16)
+    s.identification = segment.identification
     s.syn_data_second = s.before = s.retransmissions = s.refused = s.since = 0
     s.header = bytes(d[segment.at : segment.at + segment.size])
 

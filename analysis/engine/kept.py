@@ -20,12 +20,14 @@ if not cython.compiled:
         FULL,
         KEPT,
         LENT,
+        LOW32,
         MAX_KEPT,
         P_SELF_CONNECT,
         RST,
         SETTLED,
         STANDING,
         SYN,
+        UNANSWERED_PHASES,
         WIRED,
         Segment,
         Slot,
@@ -132,6 +134,9 @@ def handed_on(s: Slot, slot: int, verdict: int, kept: KeptSegments, answers: Ans
         answer, other, other_port, _ = answers.lent.get(slot, (0, b"", 0, False))
     elif s.flags & SETTLED:
         error = answers.errors.get(slot)
+    misdirected = None
+    if answers.missed and UNANSWERED_PHASES >> s.phase & 1:
+        misdirected = answers.misdirected(one, one_port, (s.isn + 1) & LOW32, s.frame)
     return Finished(
         verdict,
         one,
@@ -153,4 +158,5 @@ def handed_on(s: Slot, slot: int, verdict: int, kept: KeptSegments, answers: Ans
         other_port,
         answers.links.get(slot, 0),
         error,
+        misdirected,
     )

@@ -84,6 +84,7 @@ cdef struct Slot:
     uint8_t header[60]
     uint8_t scale_first
     uint8_t scale_second
+    uint16_t identification
     uint32_t acked_first
     uint32_t acked_second
     uint32_t edge_first
@@ -152,6 +153,7 @@ cdef inline void take_first(Slot* s, Segment* segment, bytes_at d) noexcept nogi
     s.size = segment.size
     s.syn_data = min(segment.data, LOW16)
     s.syn_data_second = 0
+    s.identification = segment.identification
     s.before = 0
     s.retransmissions = 0
     s.refused = 0

@@ -231,6 +231,8 @@ BATCH = 32
 ORIGINS = 8192
 #: Answers of other 4-tuples, errors and links that are remembered at one time.
 MAX_ANSWERS = 65_536
+#: Segments that answer no SYN of their own 4-tuple, nor of another one: the last so many are remembered.
+MAX_MISSED = 4096
 #: Places in the index, to begin with.
 LEAST = 4096
 #: How many slots ahead of the oldest the table sends for what it will have to put out.
@@ -463,8 +465,9 @@ class Slot:
     that it sent was captured. ``another`` is the ISN of another SYN-ACK of the second end.
     ``reach`` is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges and offers.
     ``time`` (nanoseconds) and ``frame`` are those of the first SYN, ``header`` the first ``size`` octets of its TCP
-    header, ``syn_data`` and ``syn_data_second`` the octets of data in the SYNs. ``refused`` attempts at the same
-    destination came before it, the first at ``since``. ``ended_at`` is the time of the FIN where both ends are one.
+    header, ``identification`` its IPv4 identification, ``syn_data`` and ``syn_data_second`` the octets of data in the
+    SYNs. ``refused`` attempts at the same destination came before it, the first at ``since``. ``ended_at`` is the time
+    of the FIN where both ends are one.
 
     The ``early`` fields hold a SYN-ACK that fits nothing yet, since its SYN may have been captured late: the ISN that
     it acknowledges (with the data in that SYN), its own number, its time, and ``end`` and ``reach`` as above;
@@ -473,7 +476,7 @@ class Slot:
 
     __slots__ = (
         *("a_high", "a_low", "b_high", "b_low", "a_port", "b_port", "six", "phase", "before", "size"),
-        *("scale_first", "scale_second"),
+        *("scale_first", "scale_second", "identification"),
         *("flags", "retransmissions", "isn", "isn_second", "next_first", "next_second", "reach", "another"),
         *("acked_first", "acked_second", "edge_first", "edge_second", "syn_data", "syn_data_second"),
         *("early_isn", "early_seq", "early_end", "early_reach", "time", "frame", "refused", "since", "early_time"),
@@ -504,6 +507,7 @@ class Slot:
     edge_second: int
     scale_first: int
     scale_second: int
+    identification: int
     syn_data: int
     syn_data_second: int
     early_isn: int
@@ -565,7 +569,8 @@ class Finished(NamedTuple):
     EVIDENCE, -1 for whatever is no self-connect; of a standing one the ISN is -1. Where ``answer`` is not 0, a segment
     of another 4-tuple answered its SYN, in that frame and from the endpoint ``other`` and ``other_port``.
     ``translated`` is the first frame of the opening on the other side of a translation, or 0; ``error`` the ICMP error
-    that refused it: frame, time, sender, type, code.
+    that refused it: frame, time, sender, type, code. ``misdirected`` is a segment that acknowledges its SYN and was
+    sent to another port of the client: frame, packed address and port that it came from, the port it was sent to.
     """
 
     verdict: int
@@ -588,3 +593,4 @@ class Finished(NamedTuple):
     other_port: int = 0
     translated: int = 0
     error: tuple[int, int, bytes, int, int] | None = None
+    misdirected: tuple[int, bytes, int, int] | None = None

@@ -126,6 +126,7 @@ class SlotState(NamedTuple):
     edge_second: int
     scale_first: int
     scale_second: int
+    identification: int
     syn_data: int
     syn_data_second: int
     early_isn: int
@@ -253,7 +254,7 @@ class PartialConversations(AllConversations):
                 return False
             s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED | MID | side
             s.isn = segment.seq
-            s.time = segment.time
+            s.time, s.identification = segment.time, segment.identification
         elif control == SYN | ACK:
             s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED | EARLY
         else:
@@ -296,8 +297,9 @@ class PartialConversations(AllConversations):
             return 0
         return AllConversations.link(self, slot, twin)
 
-    def miss(self, slot: int, segment: Segment, d: Octets) -> int:  # noqa: ARG002 - as its base class
+    def miss(self, slot: int, segment: Segment, d: Octets) -> int:
         """Log a SYN-ACK or RST that answers nothing here: it may answer a SYN in the part before."""
+        AllConversations.miss(self, slot, segment, d)
         if self.heads:
             self.write_log(self.entry(segment, bytes(d[segment.at : segment.at + 20]), -2))
         return 0
@@ -557,6 +559,7 @@ class PartialConversations(AllConversations):
                     s.edge_second,
                     s.scale_first,
                     s.scale_second,
+                    s.identification,
                     s.syn_data,
                     s.syn_data_second,
                     s.early_isn,
@@ -601,8 +604,9 @@ class PartialConversations(AllConversations):
         s.phase, s.before, s.size, s.flags, s.retransmissions = state[7:12]
         s.isn, s.isn_second, s.next_first, s.next_second, s.reach, s.another = state[12:18]
         s.acked_first, s.acked_second, s.edge_first, s.edge_second, s.scale_first, s.scale_second = state[18:24]
-        s.syn_data, s.syn_data_second, s.early_isn, s.early_seq, s.early_end, s.early_reach = state[24:30]
-        s.time, s.frame, s.refused, s.since, s.early_time, s.ended_at = state[30:]
+        s.identification = state.identification
+        s.syn_data, s.syn_data_second, s.early_isn, s.early_seq, s.early_end, s.early_reach = state[25:31]
+        s.time, s.frame, s.refused, s.since, s.early_time, s.ended_at = state[31:]
         remember_header(s, octets_of(tail.header), 0, len(tail.header))
         self.kept.put(slot, tail.kept, tail.omitted, tail.early)
         self.take_answers(slot, tail, segment)
@@ -624,6 +628,7 @@ class PartialConversations(AllConversations):
             segment.from_a = not state.flags & FIRST_IS_B
             segment.seq = state.isn
             segment.time = state.time
+            segment.identification = state.identification
             twin = answers.enter(self.slots, slot, segment)
             if twin >= 0 and not tail.link:
                 self.unsure = True
