@@ -71,8 +71,8 @@ exit status:
 
 _CLUSTER = """\
 have the captures read by a Dask cluster, by its scheduler's address, tls://HOST:8786, which can run any code here
-(tcp://HOST:8786: and so can whoever is on the way; local: processes of this machine, as --jobs has them); they have to be
-URLs, or paths that mean the same on its machines""".replace("\n", " ")
+(tcp://HOST:8786: and so can whoever is on the way; local: processes of this machine, as --jobs has them); they have to
+be URLs, or paths that mean the same on its machines""".replace("\n", " ")
 
 
 def _engine() -> str:
