@@ -25,6 +25,7 @@ DIRECTIVES = {
 #: Without debugging information compiling takes four fifths of the time. What is inline in a .pxd file is longer than
 #: GCC would have it, and a tenth faster that way (clang does not know the parameter, and says so).
 FAST = ["-O3", "-g0", "--param", "max-inline-insns-single=2000"]
+QUICKLY = ["-O1", "-g0"]
 
 
 #: What is compiled: what every packet passes, and then what few do, where compiling quickly is worth more.
@@ -32,10 +33,10 @@ MODULES = {
     **dict.fromkeys(("index", "duplicates", "conversations", "wire"), FAST),
     **dict.fromkeys(
         (
-            *("answers", "destinations", "headers", "kept", "links", "partial", "resets", "self_connects"),
-            *("translations", "tunnels"),
+            *("answers", "destinations", "headers", "interfaces", "kept", "links"),
+            *("partial", "resets", "self_connects", "translations", "tunnels"),
         ),
-        ["-O1", "-g0"],
+        QUICKLY,
     ),
 }
 ENGINE = Path(__file__).resolve().parent / "analysis" / "engine"

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING
 from .commandline import Failing, Parser, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
 from .errors import SelfconnError, UsageError
 from .formats.remote import shown
-from .inputs import STANDARD_INPUT, inputs
-from .model import Endpoint, Verdict
-from .run import MOST, Wanted, run
+from .model import MOST, Endpoint, Verdict
 from .text import printable
 from .views import ENDINGS, FORMATS, ROWS
 
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .inputs import Input
+    from .run import Wanted
 
 PROGRAM = "selfconn-analyze"
 
@@ -207,6 +206,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, *, gave_up: bool) -> int:
+    from .inputs import inputs
+    from .run import run
+
     stop = Stop()
     with stop.listening(), ending_by_pipe():
         try:
@@ -242,6 +244,9 @@ def _say(text: str) -> None:
 
 def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
     """Settle what the options ask for. Raises UsageError where that cannot be, before anything is read."""
+    from .inputs import STANDARD_INPUT
+    from .run import Wanted
+
     if options.expect and options.only and options.expect not in options.only:
         raise UsageError(f"--expect {options.expect} can never match while --only leaves it out")
     if options.rotated and (options.annotate or options.witness):
@@ -305,6 +310,8 @@ def _check_output(output: str | None, captures: Sequence[Input]) -> None:
         return
     if os.path.isdir(output) or not os.access(output, os.W_OK):
         raise UsageError(f"cannot write {output}: it is a directory, or may not be written to")
+    from .inputs import STANDARD_INPUT
+
     for name, _ in captures:
         if name != STANDARD_INPUT and os.path.exists(name) and os.path.samefile(output, name):
             raise UsageError(f"{output} is one of the captures: name another file to write to")
@@ -319,6 +326,8 @@ def _check_files(option: str, captures: Sequence[Input]) -> None:
 
 
 def _spoken(capture: Input) -> str:
+    from .inputs import STANDARD_INPUT
+
     return "standard input" if capture.name == STANDARD_INPUT else shown(capture.name)
 
 

@@ -21,7 +21,6 @@ import signal
 from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
@@ -511,7 +510,7 @@ def _put_together(  # noqa: C901, PLR0912 - each way in which it may fail has it
         damage = pieces[-1].damage
         result.name = last[0]
         result.parts = ()
-        result.damage = damage and replace(damage, offset=damage.offset + max(last[1] - pcap.LENGTH, 0))
+        result.damage = damage and damage._replace(offset=damage.offset + max(last[1] - pcap.LENGTH, 0))
     return result
 
 

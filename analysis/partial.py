@@ -154,8 +154,8 @@ def exported(analysis: Analysis, asked: Asked, pieces: list[Piece]) -> Part:
         counts=tuple(table.counted),
         reasons=tuple(engine.reasons),
         accounted=engine.accounted,
-        recorded_drops=engine.recorded_drops,
-        filters=list(engine.filters),
+        recorded_drops=engine.interfaces.recorded_drops,
+        filters=list(engine.interfaces.filters),
         cut_to_itself=engine.cut_to_itself,
         needed_snaplen=engine.needed_snaplen,
         finished=list(table.finished),
@@ -205,9 +205,10 @@ def absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop 
         engine.reasons[place] += count
     for kind, count in following.accounted.items():
         engine.add_accounted(kind, count)
+    told = engine.interfaces
     if following.recorded_drops >= 0:
-        engine.recorded_drops = max(engine.recorded_drops, 0) + following.recorded_drops
-    engine.filters = sorted({*engine.filters, *following.filters})[:MAX_FILTERS]
+        told.recorded_drops = max(told.recorded_drops, 0) + following.recorded_drops
+    told.filters = sorted({*told.filters, *following.filters})[:MAX_FILTERS]
     engine.cut_to_itself += following.cut_to_itself
     engine.needed_snaplen = max(engine.needed_snaplen, following.needed_snaplen)
     analysis.format = following.format

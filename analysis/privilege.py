@@ -47,7 +47,7 @@ class User(NamedTuple):
 
 
 def give_up_root() -> User:
-    """Become the user who called sudo and let go of every privilege; see the module's text. Cannot be undone.
+    """Become the user who called sudo, and give up every privilege (see the module's text). It cannot be undone.
 
     HOME, USER and LOGNAME are that user's afterwards. Without root there is nothing to become, but capabilities
     (of a user namespace, of the file) go all the same. Returns whom the process is now. Raises CannotCapture where

@@ -635,7 +635,7 @@ def _why_received(socket: _Socket, segment: Seg, event: Event, replayed: Replay)
     """A better reason than the table's for some arrivals; "" for none."""
     ruling = replayed.resets.get(segment.frame)
     if ruling and ruling.refuses and socket.state is State.CLOSED:
-        return "{whose} RST ends the older connection that it answers (figure 9)"
+        return "{whose} RST is for the older connection that it answers (figure 9)"
     if event is Event.RECEIVE_UNACCEPTABLE and segment.syn_ack and socket.state is State.SYN_RECEIVED:
         return "{whose} SYN-ACK repeats a SYN that it has: dropped, and answered by an ACK"
     if event is not Event.RECEIVE_ACK:

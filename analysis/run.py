@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import NotACapture
-from .model import REMARKABLE, Verdict
+from .model import MOST, REMARKABLE, Verdict
 from .views import ROWS
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
     #: Says something to the user, apart from the report.
     Say = Callable[[str], None]
-
-#: Openings of each verdict in a capture that come into the report, unless --all asks for every one.
-MOST = 1000
 
 
 class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make

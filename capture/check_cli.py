@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 PROGRAM = "selfconn-check"
 
 _DESCRIPTION = """\
-Look at this host: which TCP sockets are connected to themselves now, and whose they are; which ports that can happen
-to, how soon, and what to do about it. Nothing is changed, bound or sent. What counts is the network namespace that the
-command runs in.
+Look at this host: which TCP sockets are connected to themselves now, and which processes hold them; to which ports
+this can happen, how soon, and what to do against it. Nothing is changed, bound or sent. The command looks at the
+network namespace in which it runs.
 """
 
 _EPILOG = f"""\
@@ -36,9 +36,9 @@ Examples:
   sudo nsenter --net --target PID {PROGRAM}     in the network namespace of a container
 
 Verdicts:
-  at risk           a client that dials the port while nobody listens is given it as its source, sooner or later
-  safe only until   it is not, unless something changes that a client may well do
-  safe              it is not, unless the settings change
+  at risk           a client that dials the port while nobody listens gets it as its source port, sooner or later
+  safe only until   a client does not get it now, but does after something that programs often do
+  safe              a client does not get it as long as the settings stay
 
 Exit status:
   0  no socket is connected to itself
@@ -50,7 +50,7 @@ Exit status:
 """
 
 
-_positive = positive("{} is not a number above 0")
+_positive = positive("{} is not a number above 0; give one such as 0.5 or 10")
 
 
 def parser() -> Parser:
@@ -64,7 +64,7 @@ def parser() -> Parser:
     add = made.add_argument_group("what to look at").add_argument
     add(
         "--port",
-        type=whole(1, 65535, "{} is not a TCP port: 1 to 65535"),
+        type=whole(1, 65535, "{} is not a TCP port; give a number from 1 to 65535"),
         action="append",
         metavar="PORT",
         help="a port to judge besides those that somebody listens on; may be repeated",
@@ -76,7 +76,7 @@ def parser() -> Parser:
         "--measure",
         type=_positive,
         metavar="SECONDS",
-        help="count for so long how often connect() fails on this host, whatever is dialled, and reckon with that",
+        help="count for so long how often connect() fails on this host, to any port, and calculate with that pace",
     )
     output = made.add_argument_group("what comes out")
     add = output.add_argument
@@ -91,7 +91,7 @@ def parser() -> Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit status."""
+    """Run the command with these arguments (those of the process, if None); return its exit status."""
     with ended_at_once(), Failing(PROGRAM) as failing:
         options = parser().parsed(argv)
         failing.verbose = options.verbose
@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
 
     try:
         pace = measured(options.measure) if options.measure else None
-        # Only root sees whose the sockets of others are; nothing else here needs it.
+        # Only root sees which processes hold the sockets of other users; nothing else here needs root.
         owners = sockets.owners()
         privilege.give_up_root()
         every = options.every or 1 / (options.rate or 1.0)

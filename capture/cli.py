@@ -28,7 +28,7 @@ Examples:
   sudo selfconn-capture --host ::1 --port 50001 -w self.pcapng
   sudo selfconn-capture --repro bind        at once, without walking through the ports
   selfconn-capture --private -- ./loop.sh   your own program instead of a repro
-  sudo selfconn-capture --watch             tell of every one that happens on this host
+  sudo selfconn-capture --watch             report every self-connect on this host
   selfconn-capture --private --format json | jq .openings
   selfconn-capture --private -w - | tshark -r -
 
@@ -80,21 +80,21 @@ def parser() -> Parser:
         "--then",
         choices=("stop", "wait", "leave"),
         default="stop",
-        help="what becomes of COMMAND when a socket has connected to itself: it is stopped (default), waited for, or "
-        "left alone",
+        help="what to do with COMMAND when a socket has connected to itself: stop it (default), wait until it ends, or "
+        "leave it running",
     )
     add(
         "--watch",
         action="store_true",
-        help="do nothing but watch, for days if need be: a line of JSON and a saved capture for every socket that "
-        "connects to itself (-w names their directory, -c ends it after so many)",
+        help="watch this host, for days if need be: print a line of JSON and save a capture for every socket that "
+        "connects to itself (-w names the directory of the captures, -c ends the watch after so many)",
     )
     add(
         "--before",
         type=_count,
         default=10_000,
         metavar="N",
-        help="with --watch: how many segments with SYN, FIN or RST are kept for that capture (default %(default)s)",
+        help="with --watch: how many earlier segments with SYN, FIN or RST each capture holds (default %(default)s)",
     )
     add(
         "--keep",
@@ -102,7 +102,7 @@ def parser() -> Parser:
         default=1000,
         metavar="N",
         help="with --watch: save no more than N captures, however many sockets connect to themselves (default "
-        "%(default)s); the others are told all the same",
+        "%(default)s); the others are reported without a capture",
     )
     add = made.add_argument_group("where").add_argument
     add("-i", "--interface", default="lo", metavar="IF", help="capture on IF; 'any' is all (default %(default)s)")
@@ -164,7 +164,7 @@ def _arguments(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _fill_the_first_three() -> None:
-    """Open what of standard input, output and error is closed: no file of ours shall be taken for one of them."""
+    """Open /dev/null in place of a closed standard stream: else a file of ours would get its number."""
     for fd in range(3):
         try:
             os.fstat(fd)
@@ -174,16 +174,16 @@ def _fill_the_first_three() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
 
 
-_port = whole(1, 65535, "{} is not a TCP port: 1 to 65535", "{} is not a number")
-_count = whole(1, math.inf, "at least 1", "{} is not a number")
-_seconds = positive("{} is not a number of seconds above 0")
+_port = whole(1, 65535, "{} is not a TCP port; give a number from 1 to 65535")
+_count = whole(1, math.inf, "{} is not a count; give a number from 1 on")
+_seconds = positive("{} is not a time; give a number of seconds above 0")
 
 
 def _range(text: str) -> tuple[int, int]:
     low, dash, high = text.partition("-")
     ports = _port(low), _port(high if dash else low)
     if ports[0] > ports[1]:
-        raise argparse.ArgumentTypeError(f"{text!r}: the low end comes first")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a range of ports; give the low end first, as in 50000-50007")
     return ports
 
 

@@ -56,11 +56,17 @@ def missing(what: str, *, package: str | None = None) -> NoReturn:
     pytest.skip(f"needs {what}: install the package {package}")
 
 
-def program(name: str, package: str) -> str:
-    """The absolute path of a program that a system package brings; see missing()."""
+def not_quick(name: str) -> None:
+    """Skip the test where only the quick ones are asked for, because it needs the program *name*."""
     __tracebackhide__ = True
     if QUICK:
         pytest.skip(f"not a quick test: needs {name}")
+
+
+def program(name: str, package: str) -> str:
+    """The absolute path of a program that a system package brings; see missing()."""
+    __tracebackhide__ = True
+    not_quick(name)
     # Where daemons lie is not on everybody's PATH.
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
     return shutil.which(name, path=path) or missing(name, package=package)

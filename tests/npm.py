@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from typing import Any
 
-from conftest import ROOT, missing
+from conftest import ROOT, missing, not_quick
 
 PACKAGES = {"jsdom": "^26", "marked": "^18", "mermaid": "^12"}
 
@@ -37,6 +37,7 @@ def run(script: str, given: Any) -> Any:
 
 
 def _node() -> str:
+    not_quick("node")
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         missing("node and npm")

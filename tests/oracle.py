@@ -37,24 +37,25 @@ Where the definitions leave room, the most literal reading was taken. Those deci
 10. RST before any SYN-ACK (and in a self-connect before any proof): one ends that has ACK and acknowledges the SYN of
     the end that it goes to, ISN+1 up to ISN+1+payload; and one from an end that sent a SYN, whose SEQ lies from ISN+1
     up to what that end sent next, unless it equals an ACK field that the other end sent before (RFC 9293, figure 9).
-    After crossed SYNs, when the other end may be in SYN-RECEIVED, also one that ends by 11.
+    After crossed SYNs, when the other end may be in SYN-RECEIVED, also one that ends by 11; what acknowledges a SYN
+    ends nothing then at an end that acknowledged the other's.
 11. RST after that: it ends unless it is provably outside: its SEQ lies before the highest ACK field of the end that it
-    goes to, or behind both what its sender sent and every window that this end offered. An end that acknowledged
-    nothing expects the other's ISN+1, and takes by 10. what acknowledges its SYN. Nothing is provable of an end that
+    goes to (the other's ISN+1 at least), or behind both what its sender sent and every window that this end offered. An
+    end that acknowledged nothing takes by 10. what acknowledges its SYN, too. Nothing is provable of an end that
     was not captured; nothing is behind where octets are missing that were sent or acknowledged before.
 12. Windows of segments with SYN are never scaled, later ones if the SYNs of both ends had the option; where both ends
     are one, if its SYN had it (or its SYN-ACK, which has it only then). The right edge is outside.
 13. Equal ends: a SYN-ACK with ACK = SEQ+1 whose number is not that of the opening that lives, nor of the one that
     ended last, starts one: its SYN was not captured. A SYN of that number joins it: while it lives at any time, up to
-    one second (included) after a FIN, never after a RST. The opening then begins with that SYN.
+    one second (included) after a FIN, never where a RST ended it. The opening then begins with that SYN.
 14. Equal ends: a segment with ACK, without SYN and RST, whose SEQ = ACK lies from ISN+1 up to the end of the octets
     captured from there without a gap, acknowledges the SYN.
 15. Standing: among what belongs to no opening, two segments with ACK, without SYN and RST: one that ends at E by data
     or FIN, or has SEQ = E-1, ACK = E and no payload; a later one with SEQ = ACK = E, E not 0. The first that ends at E
     and the first that then acknowledges it. From the former on all belongs to the opening, to its FIN or RST.
     What lies in the sequence range of the opening that ended last is its tail and proves nothing.
-16. ICMP: the first error that quotes a SYN of an opening, after it was captured, makes ``refused`` of what else would
-    be ``unanswered`` or ``self-syn``.
+16. ICMP: the first error that quotes a SYN of an opening, after it was captured and before the next opening of its
+    4-tuple began, makes ``refused`` of what else would be ``unanswered`` or ``self-syn``.
 17. Translated: of an opening that else would be ``unanswered`` or ``self-syn``, any SYN-ACK, or RST with ACK, from
     another endpoint to the opener that acknowledges ISN+1 up to ISN+1+payload and fits no opening of its own 4-tuple
     is an answer (of several such openings of the last one before it), the first of them decides. An ACK of the opener,
@@ -217,8 +218,9 @@ class _Opening:
         """Whether a RST that comes now ends the opening (decisions 10 and 11)."""
         if self.standing or not self.syns or self.answers() or (self.to_itself and self.acknowledged()):
             return not self.provably_outside(rst)
-        if len(self.syns) == 2 and not self.provably_outside(rst):
-            return True
+        if len(self.syns) == 2:
+            acked = any(fact.source == rst.destination and fact.flags & Flag.ACK for fact in self.others)
+            return not self.provably_outside(rst) or self.aborts(rst) or (not acked and self.refuses(rst))
         return self.refuses(rst) or self.aborts(rst)
 
     def refuses(self, rst: Fact) -> bool:
@@ -249,7 +251,7 @@ class _Opening:
         began = [f.seq + 1 for f in sent if f.flags & Flag.SYN]
         if not acking and (not began or self.refuses(rst)):
             return False
-        expected = acking[0].ack if acking else began[0]
+        expected = began[0] if began else acking[0].ack
         for f in acking:
             expected = max(expected, f.ack, key=lambda ack, base=expected: ack - base)
         if rst.seq < expected:
@@ -559,8 +561,9 @@ def _quoted(openings: list[_Opening], quotes: list[Quote]) -> None:
     for quote in quotes:
         for opening in reversed(openings):
             syn = opening.syns.get(quote.source, [None])[0]
-            if syn and (syn.destination, syn.seq) == (quote.destination, quote.seq) and syn.frame < quote.error.frame:
-                opening.quotes.append(quote)
+            if syn and syn.destination == quote.destination and syn.frame < quote.error.frame:
+                if syn.seq == quote.seq:
+                    opening.quotes.append(quote)
                 break
 
 

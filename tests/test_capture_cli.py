@@ -91,9 +91,9 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     ("line", "status", "words"),
     [
         ("--host localhost", 2, "'localhost' is not an IP address"),
-        ("--host 0.0.0.0", 2, "0.0.0.0 is not the address of one socket"),
+        ("--host 0.0.0.0", 2, "0.0.0.0 is not a unicast address"),
         ("--private --port 60000 --range 50000-50007 --repro walk", 2, "never port 60000"),
-        ("--private -i nosuch", 3, "no interface 'nosuch' here; there are: any, lo"),
+        ("--private -i nosuch", 3, "there is no interface 'nosuch'; choose one of any, lo"),
         ("--private -w nowhere/x.pcapng", 3, "cannot write 'nowhere/x.pcapng'"),
         ("--private -w .", 3, "cannot write '.'"),
         ("--private -o nowhere/report", 3, "cannot write 'nowhere/report'"),
@@ -149,7 +149,7 @@ def ordinary(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def refuse(*_: object) -> None:
-    raise CannotCapture("no private network namespace: Operation not permitted") from PermissionError()
+    raise CannotCapture("cannot make a private network namespace: Operation not permitted") from PermissionError()
 
 
 @pytest.mark.usefixtures("ordinary")
@@ -160,7 +160,7 @@ def test_without_a_namespace_it_names_the_command_that_works(
     assert cli.main() == 3
     error = capsys.readouterr().err
     assert error.count("\n") == 1
-    command = error.partition("As root it works: ")[2].strip()
+    command = error.partition("Run it as root: ")[2].strip()
     assert shlex.split(command) == ["sudo", *sys.argv]
 
 
@@ -174,7 +174,7 @@ def test_an_interface_of_the_host_s_is_not_looked_for_in_a_namespace(
     monkeypatch.setattr(session, "Recorder", no_recorder)
     monkeypatch.setattr(netns, "enter", lambda *_: pytest.fail("a namespace"))
     assert cli.main(["-i", "eth0"]) == 3
-    assert "As root it works: sudo '/opt/my tools/selfconn-capture' -i eth0" in capsys.readouterr().err
+    assert "Run it as root: sudo '/opt/my tools/selfconn-capture' -i eth0" in capsys.readouterr().err
 
 
 def test_the_sudo_line_of_a_module_names_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:

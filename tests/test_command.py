@@ -114,7 +114,7 @@ def test_lost_kernel_events_are_said(tmp_path: Path) -> None:
     table = capture("--private", "-w", os.devnull, *storm, cwd=tmp_path)
     assert table.returncode == 0
     assert "- The kernel's own account of the states is incomplete: " in table.stdout
-    assert "- The kernel told nothing of " in table.stdout
+    assert "- The kernel reported nothing about " in table.stdout
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,8 @@ def test_one_that_ends_at_once(command: tuple[str, ...], status: int | None, tmp
 def test_one_that_cannot_be_run(tmp_path: Path) -> None:
     ended = capture("--private", "-q", "--", "./nowhere", "-x", cwd=tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "selfconn-capture: cannot run './nowhere': there is no such program\n"
+    why = "there is no such program; check its name and PATH"
+    assert ended.stderr == f"selfconn-capture: cannot run './nowhere': {why}\n"
     assert not list(tmp_path.iterdir())
 
 
@@ -219,7 +220,7 @@ def test_what_it_prints_does_not_get_into_a_report_for_programs(tmp_path: Path) 
 def test_the_table_tells_of_it(tmp_path: Path) -> None:
     ended = capture("--private", "-w", os.devnull, "--", "sh", "-c", 'exec "$@" \x1b', "sh", *client(), cwd=tmp_path)
     assert ended.returncode == 0
-    for words in ("The command", "was connected to itself", "Then it was told to end, and ended by SIGTERM."):
+    for words in ("The command", "was connected to itself", "Then it was stopped, and ended by SIGTERM."):
         assert words in ended.stdout
     if os.geteuid() == 0:
         lines = [line.split() for line in ended.stdout.splitlines()]
@@ -227,7 +228,7 @@ def test_the_table_tells_of_it(tmp_path: Path) -> None:
         assert beside[:3] == [(state, state) for state in ("SYN-SENT", "SYN-RECEIVED", "ESTABLISHED")]
         assert "- The kernel agrees: CLOSED > SYN-SENT > SYN-RECEIVED > ESTABLISHED" in ended.stdout
     else:
-        assert "Not asked for its own account" in ended.stdout
+        assert "The kernel was not asked for its own states" in ended.stdout
     assert "until a socket connects from any port to itself; that ends it." in " ".join(ended.stderr.split())
     assert "\x1b" not in ended.stdout + ended.stderr
 

@@ -156,9 +156,10 @@ def test_every_short_sequence(alphabet: Alphabet, length: int) -> None:
     assert list(differences(alphabet, every(alphabet, length))) == []
 
 
+@pytest.mark.parametrize("number", [500, pytest.param(2000, marks=pytest.mark.long)])
 @pytest.mark.parametrize("alphabet", ALPHABETS, ids=str)
-def test_some_long_sequences(alphabet: Alphabet) -> None:
-    assert list(differences(alphabet, some(alphabet, 2000))) == []
+def test_some_long_sequences(alphabet: Alphabet, number: int) -> None:
+    assert list(differences(alphabet, some(alphabet, number))) == []
 
 
 @pytest.mark.parametrize("alphabet", ALPHABETS, ids=str)

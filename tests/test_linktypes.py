@@ -296,12 +296,13 @@ def test_copies_are_told_however_long_their_headers_are() -> None:
     assert (result.segments, result.duplicates) == (18, 18)
 
 
-def test_a_packet_one_hop_further_is_no_copy() -> None:
+@pytest.mark.parametrize(("apart", "copies"), [(MILLISECOND, 1), (30 * MILLISECOND, 0)])
+def test_a_packet_one_hop_further_is_a_copy_if_it_comes_soon(apart: int, copies: int) -> None:
     a, b = Endpoint.parse(CLIENT[4], 40_000), Endpoint.parse(SERVER[4], 80)
     syn = frames.tcp(a.port, b.port, Flag.SYN, 1000)
-    hops = [frames.ipv4(a.packed, b.packed, syn, ttl=ttl) for ttl in (64, 63)]
-    result = analysed(writers.pcap([(EPOCH, frames.ethernet(hop)) for hop in hops]))
-    assert (result.duplicates, result.openings[0].syn_retransmissions) == (0, 1)
+    hops = [frames.ethernet(frames.ipv4(a.packed, b.packed, syn, ttl=ttl)) for ttl in (64, 63)]
+    result = analysed(writers.pcap([(EPOCH, hops[0]), (EPOCH + apart, hops[1])]))
+    assert (result.duplicates, result.openings[0].syn_retransmissions) == (copies, 1 - copies)
 
 
 # -- what is not understood ---------------------------------------------------------------------------------------
@@ -463,6 +464,10 @@ def test_packets_dropped_before_a_packet() -> None:
     data += writers.enhanced(0, ARP, options=lost[0]) + writers.enhanced(0, ARP, options=lost[1], number=1)
     assert analysed(data + writers.enhanced(0, ARP, options=lost[0])).recorded_drops == 7
     assert analysed(data + statistics(0, (IFDROP, 10))).recorded_drops == 13
+    obsolete = bytearray(writers.obsolete(0, ARP))
+    for count, drops in ((0, 5), (4, 9), (0xFFFF, 5)):
+        obsolete[10:12] = struct.pack("<H", count)
+        assert analysed(data + bytes(obsolete)).recorded_drops == drops
 
 
 def test_capture_filters_are_told_and_bounded() -> None:

@@ -56,7 +56,7 @@ def test_no_namespace_is_said_with_the_reason(monkeypatch: pytest.MonkeyPatch) -
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(netns, "_leave", refuse)
-    with pytest.raises(CannotCapture, match="no private network namespace: Operation not permitted"):
+    with pytest.raises(CannotCapture, match="cannot make a private network namespace: Operation not permitted"):
         netns.enter(Endpoint.parse("127.0.0.1", 50000), (50000, 50007))
 
 
@@ -88,5 +88,5 @@ class TestInside:
         assert inside.ports.split() == ["80", "87"]
 
     def test_ports_that_are_no_range_are_refused(self) -> None:
-        with pytest.raises(pytest.fail.Exception, match="no private network namespace: Invalid argument"):
+        with pytest.raises(pytest.fail.Exception, match="cannot make a private network namespace: Invalid argument"):
             alone(enter_and_look, "127.0.0.1", (50007, 50000))

@@ -30,9 +30,11 @@ Packet = tuple[int, bytes, bytes]
 
 #: A report that says no more than that there is nothing.
 BARE = re.compile(r"\S+\npcap(ng)?, \d+ packets?, \d+ TCP segments?\n\n?No opening of a TCP connection\.\s*")
+#: A self-connect with its ends.
+SHOWN = re.compile(r"self-connect( since before frame \d+)?: \S+ > \S+")
 #: What a report says that looks at less than there was.
 SAID = re.compile(
-    r"itself|self-syn|not decoded|not looked into|cut short|not known here|dropped|damaged", re.IGNORECASE
+    r"itself|equal ends|self-syn|not decoded|not looked into|cut short|not known here|dropped|damaged", re.IGNORECASE
 )
 
 
@@ -192,7 +194,7 @@ def wrong(octets: bytes) -> str:
     if BARE.fullmatch(text):
         return "a bare none"
     if result.verdicts[Verdict.SELF_CONNECT]:
-        return "" if "self-connect: " in text else "found, and not shown"
+        return "" if SHOWN.search(text) else "found, and not shown"
     if not says(result):
         return f"missed: {result}"
     return "" if SAID.search(text) else f"not said: {text}"

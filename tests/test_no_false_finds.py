@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from oracle import judge
-from scenes import MICROSECOND, VERSIONS, Scene, Take, X, Y
+from scenes import MICROSECOND, MILLISECOND, VERSIONS, Scene, Take, X, Y
 from test_conversations import analysed, judgement
 
 from analysis.model import NANOSECONDS, Verdict
@@ -97,7 +97,7 @@ def scanners() -> Iterator[Scene]:
         scene = Scene(f"scanner IPv{version} {answer or 'silence'}", 300 + number, version)
         for port, host in itertools.product((22, 80, 443, 3389), range(2, 10)):
             a, b = scene.end(1, port), scene.end(host, port)
-            scene.tcp(a, b, "S", X + port)
+            scene.tcp(a, b, "S", X + port, gap=30 * MILLISECOND)
             if answer:
                 scene.tcp(b, a, answer, Y if answer == "S." else 0, X + port + 1)
                 scene.tcp(a, b, "R", X + port + 1)

@@ -11,6 +11,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import frames
 import pytest
 import segments
 import writers
@@ -164,7 +165,8 @@ def test_the_command_reads_a_large_file_in_ranges(tmp_path, capsys, monkeypatch)
     """Or in one go, with --jobs 1; what it says is the same."""
     records = traffic(random.Random(2), 400, [one for one in ALPHABETS if one.name in ("self", "pair")])
     path = tmp_path / "a.pcap"
-    filled = [one for record in records for one in (record, (record[0], bytes(20_000)))]
+    filler = frames.ipv4(bytes(4), bytes(4), bytes(20_000), frames.UDP)
+    filled = [one for record in records for one in (record, (record[0], filler))]
     path.write_bytes(pcap(filled))
     assert path.stat().st_size > parts.LARGE
     used: list[bool] = []

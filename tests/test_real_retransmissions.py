@@ -1,7 +1,8 @@
 """What Linux sends again, within milliseconds, is no duplicate; what a router passes on is.
 
 Between two network namespaces SYNs, SYN-ACKs, data, the last piece of it, and FINs are lost once each. Whatever the
-kernels send is captured in the middle, before it is lost: retransmissions, duplicate ACKs, tail-loss probes.
+kernels send is captured in the middle, before it is lost: retransmissions, duplicate ACKs, tail-loss probes. Only what
+is alike octet for octet, and sent within a millisecond, counts once: nothing tells it from what loopback shows twice.
 """
 
 from __future__ import annotations
@@ -77,7 +78,9 @@ def _length(packet: bytes) -> int:
 
 
 def _serve(listening: socket.socket) -> None:
+    listening.settimeout(20)
     with listening, listening.accept()[0] as there:
+        there.settimeout(20)
         there.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         total = 0
         while total < PIECES * len(PIECE) + 500:
@@ -117,8 +120,8 @@ def _traffic(*, timestamps: bool, sack: bool) -> list[tuple[int, bytes]]:
             listening.listen()
             with path.left.entered():
                 calling = socket.socket(family)
-            threads.append(threading.Thread(target=_serve, args=(listening,)))
-            threads.append(threading.Thread(target=_call, args=(calling, (address, port))))
+            threads.append(threading.Thread(target=_serve, args=(listening,), daemon=True))
+            threads.append(threading.Thread(target=_call, args=(calling, (address, port)), daemon=True))
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -130,10 +133,7 @@ def _traffic(*, timestamps: bool, sack: bool) -> list[tuple[int, bytes]]:
 
 @pytest.fixture(scope="module", params=["timestamps", "no timestamps", "timestamps, no SACK"])
 def traffic(request: pytest.FixtureRequest) -> list[tuple[int, bytes]]:
-    sack = "no SACK" not in request.param
-    found = _traffic(timestamps=not request.param.startswith("no"), sack=sack)
-    assert not (sack and _told_apart_by_nothing(found)), "with SACK even duplicate ACKs differ"
-    return found
+    return _traffic(timestamps=not request.param.startswith("no"), sack="no SACK" not in request.param)
 
 
 def _facts(frames: list[tuple[int, bytes]]) -> list[Fact]:
@@ -161,7 +161,10 @@ def test_much_was_sent_again(traffic: list[tuple[int, bytes]]) -> None:
 
 
 def _told_apart_by_nothing(traffic: list[tuple[int, bytes]]) -> list[Fact]:
-    """Duplicate ACKs of IPv6 without SACK, within a millisecond: octet for octet alike, as loopback's copies are."""
+    """What is sent twice within a millisecond, octet for octet alike, as loopback's copies are.
+
+    Duplicate ACKs of IPv6, and SYN-ACKs (IPv4 identification 0) of which a timer sent one and a SYN the other.
+    """
     found = []
     latest: dict[bytes, int] = {}
     for segment in _facts(traffic):
@@ -175,15 +178,16 @@ def _told_apart_by_nothing(traffic: list[tuple[int, bytes]]) -> list[Fact]:
 def test_nothing_that_was_sent_again_is_a_duplicate(traffic: list[tuple[int, bytes]]) -> None:
     result = analysed(writers.pcap(traffic, kind="nano"))
     alike = _told_apart_by_nothing(traffic)
-    assert [segment for segment in alike if segment.end != segment.seq or len(segment.source.packed) == 4] == []
+    assert [segment for segment in alike if segment.payload or segment.identification or segment.bare_syn] == []
     assert (result.segments, result.duplicates) == (len(traffic) - len(alike), len(alike))
     assert judgement(result) == judge(_facts(traffic))
 
 
 @pytest.mark.parametrize("later", [30 * MICROSECOND, 5 * MILLISECOND, 15 * MILLISECOND])
 def test_every_copy_of_a_router_is_a_duplicate_and_nothing_else(traffic: list[tuple[int, bytes]], later: int) -> None:
-    frames = _behind_a_router(traffic, later)
+    alike = {segment.frame for segment in _told_apart_by_nothing(traffic)}
+    told_apart = [record for frame, record in enumerate(traffic, 1) if frame not in alike]
+    frames = _behind_a_router(told_apart, later)
     result = analysed(writers.pcap(frames, kind="nano"))
-    alike = len(_told_apart_by_nothing(traffic))
-    assert (result.segments, result.duplicates) == (len(traffic) - alike, len(traffic) + alike)
+    assert (result.segments, result.duplicates) == (len(told_apart), len(told_apart))
     assert judgement(result) == judge(_facts(frames))

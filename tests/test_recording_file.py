@@ -225,7 +225,7 @@ def test_not_on_a_terminal() -> None:
     )
     os.close(theirs)
     os.close(ours)
-    assert "no text for a terminal" in answer.stderr
+    assert "a capture is not text" in answer.stderr
 
 
 def test_not_where_standard_output_is_closed() -> None:

@@ -45,7 +45,7 @@ def test_auto_walks_where_walking_works() -> None:
 def test_auto_binds_where_no_walk_leads_and_says_so(port: int) -> None:
     chosen = repro.plan(outlook(port))
     assert chosen.repro == "bind"
-    assert "No walk leads there" in (chosen.why or "")
+    assert "A walk never gets this port" in (chosen.why or "")
 
 
 def test_without_a_limit_a_walk_gets_twenty_times_the_mean() -> None:
@@ -55,7 +55,7 @@ def test_without_a_limit_a_walk_gets_twenty_times_the_mean() -> None:
 
 @pytest.mark.parametrize(
     ("port", "asked", "words"),
-    [(2000, "walk", "--repro bind gets there, and so does --private"), (50004, "range", "--repro bind gets there")],
+    [(2000, "walk", "Use --repro bind, or --private"), (50004, "range", "use --repro bind")],
 )
 def test_the_hopeless_is_refused_unless_it_is_limited(port: int, asked: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
@@ -70,7 +70,7 @@ def test_an_old_kernel_has_no_range_of_one() -> None:
 
 
 def test_a_port_that_is_taken() -> None:
-    with pytest.raises(UsageError, match=r"bound, though nobody listens.*Take another --port"):
+    with pytest.raises(UsageError, match=r"bound, though nobody listens.*Use another --port"):
         repro.plan(outlook(bind_error=errno.EADDRINUSE))
     assert repro.plan(outlook(bind_error=errno.EADDRINUSE), attempts=10).repro == "walk"
 

@@ -51,7 +51,7 @@ def test_what_is_past_the_room_comes_back(shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("form", [form for form in FORMATS if form != "parquet"])
-@pytest.mark.parametrize("verbose", [False, True])
+@pytest.mark.parametrize("verbose", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_the_report_is_the_same(shelf: Shelf, form: str, verbose: bool) -> None:
     far = Report(shelf)
     for one in RESULTS:

@@ -268,7 +268,7 @@ def test_an_interface_that_goes_down_is_told() -> None:
             send(numbered(3))
             fcntl.ioctl(control, 0x8914, struct.pack("16sH22x", b"lo", 0))
             assert select.select([ring], [], [], 10)[0]
-            assert ring.trouble() == "interface 'lo' is down: ip link set lo up"
+            assert ring.trouble() == "interface 'lo' is down; bring it up: ip link set lo up"
             assert ring.trouble() is None
             assert data(read_all(ring, 3)) == numbered(3)
             with pytest.raises(CannotCapture, match="interface 'lo' is down"):
@@ -280,10 +280,10 @@ def test_an_interface_that_goes_down_is_told() -> None:
 @pytest.mark.parametrize(
     ("interface", "sentence"),
     [
-        ("nowhere0", "no interface 'nowhere0' here; there are: any, lo"),
-        ("a-name-longer-than-any-interface-has", "no interface 'a-name-longer"),
-        ("lo\x1b[2J", r"no interface 'lo\x1b[2J' here"),
-        ("", "no interface '' here"),
+        ("nowhere0", "there is no interface 'nowhere0'; choose one of any, lo"),
+        ("a-name-longer-than-any-interface-has", "there is no interface 'a-name-longer"),
+        ("lo\x1b[2J", r"there is no interface 'lo\x1b[2J'; choose one of"),
+        ("", "there is no interface ''; choose one of"),
     ],
 )
 def test_no_such_interface(interface: str, sentence: str) -> None:

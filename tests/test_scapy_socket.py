@@ -100,7 +100,7 @@ def test_it_never_waits_and_never_sends() -> None:
 @pytest.mark.usefixtures("need_private_namespace")
 def test_no_such_interface() -> None:
     def run() -> None:
-        with pytest.raises(CannotCapture, match="no interface 'nowhere0'"):
+        with pytest.raises(CannotCapture, match="there is no interface 'nowhere0'"):
             door()("nowhere0")
 
     alone(run)

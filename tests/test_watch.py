@@ -265,10 +265,10 @@ def watch_a_flood(cwd: Path) -> None:
     assert watching.end() == 4
     assert time.monotonic() - began < 2
     said = " ".join(watching.said.split())
-    counted = int(re.findall(r"too fast to be told: ([0-9,]+) so far are only counted", said)[-1].replace(",", ""))
+    counted = int(re.findall(r"too fast to be reported: ([0-9,]+) so far are only counted", said)[-1].replace(",", ""))
     assert counted
     assert len(watching.told) + counted == 2000
-    assert f"{len(watching.told):,} self-connects and {counted:,} more that came too fast to be told in " in said
+    assert f"{len(watching.told):,} self-connects and {counted:,} more that came too fast to be reported in " in said
 
 
 @pytest.mark.live
@@ -460,11 +460,11 @@ def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--watch -- true", "it runs no COMMAND"),
-        ("--watch --private", "not in --private"),
-        ("--watch --format html", "in table, json or jsonl"),
-        ("--watch -w nowhere", "-w 'nowhere' has to be a directory"),
-        ("--watch -w -", "has to be a directory"),
+        ("--watch -- true", "goes with neither COMMAND"),
+        ("--watch --private", "nor --private"),
+        ("--watch --format html", "use --format table, json or jsonl"),
+        ("--watch -w nowhere", "-w 'nowhere' is not a directory"),
+        ("--watch -w -", "is not a directory"),
     ],
 )
 def test_what_does_not_go_together(line: str, words: str, tmp_path: Path) -> None:
@@ -477,7 +477,7 @@ def test_what_does_not_go_together(line: str, words: str, tmp_path: Path) -> Non
 def test_without_privilege_it_names_the_command_that_works(tmp_path: Path) -> None:
     ended = capture("--watch", "-c", "1", cwd=tmp_path)
     assert ended.returncode == 3
-    assert "As root it works: sudo " in ended.stderr
+    assert "Run it as root: sudo " in ended.stderr
     assert ended.stderr.endswith(" --watch -c 1\n")
 
 

@@ -92,7 +92,7 @@ def test_a_difference_is_found_and_told(tshark: Tshark) -> None:
     opening = result.openings[0]
     first, second, third, *rest = opening.segments
     ours = [replace(first, window=1), replace(second, seq=second.seq + 1), third, *rest]
-    ours[2] = replace(third, options=replace(third.options, sack=(), mss=536))
+    ours[2] = replace(third, options=third.options._replace(sack=(), mss=536))
     said = tshark.ask(str(SELF_CONNECT), ours)
     assert said[1].differences == (Difference("window", "1", str(first.window)),)
     assert [difference.field for difference in said[2].differences] == ["seq"]

@@ -44,7 +44,8 @@ def is_client(s: Slot, high: int, low: int, port: int, six: int) -> bool:
 class Answers:
     """The openings by their clients, and by slot what came from elsewhere: a hint, since old entries go.
 
-    ``lent`` is a SYN-ACK or RST of another 4-tuple (its frame, the packed address and port it came from), ``errors``
+    ``lent`` is a SYN-ACK or RST of another 4-tuple (its frame, the packed address and port it came from, and whether
+    that 4-tuple would have been midstream for its sake), ``errors``
     an ICMP error (frame, time, sender, type, code), ``links`` the first frame of the opening on the other side of a
     translation. ``translated`` counts the pairs of such openings. ``any`` says whether there was anything yet.
     """
@@ -53,7 +54,7 @@ class Answers:
         self.memory = memoryview(mapping(8 * 2 * ORIGINS)).cast("Q")
         self.origins = words_in(self.memory)
         self.seed = int.from_bytes(os.urandom(8), "little")
-        self.lent: dict[int, tuple[int, bytes, int]] = {}
+        self.lent: dict[int, tuple[int, bytes, int, bool]] = {}
         self.errors: dict[int, tuple[int, int, bytes, int, int]] = {}
         self.links: dict[int, int] = {}
         self.translated = 0

@@ -3,10 +3,10 @@ from .answers cimport Answers
 from .destinations cimport Destinations, packed
 from .duplicates cimport Duplicates
 from .index cimport Index
-from .kept cimport KeptSegments, remembered
+from .kept cimport KeptSegments, handed_on
 from .layout cimport *
 from .octets cimport *
-from .resets cimport begin_tracking, reset_fits, scale_in, track
+from .resets cimport acknowledges_early, answered_early, begin_numbers, begin_tracking, note_unanswered, remember_early, reset_fits, track
 
 cdef class Conversations:
     cdef u64 capacity, collect, most, keep_phases, oldest, equals
@@ -38,8 +38,6 @@ cdef class Conversations:
     @cython.locals(slot=i64)
     cdef inline int meet(self, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
-    cdef inline bint is_of(self, Slot* s, Segment* segment) noexcept nogil
-    @cython.final
     @cython.locals(s=SlotAt, control=u64, phase=u64, flags=u64, first=bint, event=u64, after=u64, answered=bint, ends=bint)
     cdef inline int step(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
@@ -57,13 +55,8 @@ cdef class Conversations:
     @cython.locals(s=SlotAt)
     cdef int close_ended(self, i64 slot) except -1 nogil
     @cython.final
-    @cython.locals(two=u64)
-    cdef bint acknowledges(self, Slot* s, Segment* segment) noexcept nogil
-    @cython.final
-    @cython.locals(s=SlotAt, after=u64, two=u64, acknowledged=u64, apart=u64, time=u64, joined=bint, fins=u64)
+    @cython.locals(s=SlotAt, after=u64, acknowledged=u64, joined=bint, fins=u64)
     cdef int open(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
-    @cython.final
-    cdef int begin_numbers(self, Slot* s, Segment* segment, bytes_at d, bint joined, u64 acknowledged) except -1 nogil
     @cython.final
     cdef int uncount_midstream(self, Slot* s, u64 counted) except -1 nogil
     @cython.final
@@ -72,19 +65,18 @@ cdef class Conversations:
     @cython.final
     @cython.locals(s=SlotAt, verdict=u64)
     cdef int close(self, i64 slot) except -1 nogil
+    @cython.locals(s=SlotAt)
     cdef int hand_on(self, i64 slot, u64 verdict) except -1 with gil
     @cython.final
+    @cython.locals(s=SlotAt, verdict=u64)
     cdef int announce_opening(self, i64 slot) except -1 with gil
-    @cython.final
-    @cython.locals(s=SlotAt, evidence=i64, isn=i64)
-    cdef object opening(self, i64 slot, u64 verdict)
     @cython.final
     @cython.locals(s=SlotAt, limit=u64)
     cdef int keep(self, i64 slot, Segment* segment, bytes_at d, bint first) except -1 nogil
     @cython.locals(slot=u64)
     cpdef finish(self)
     @cython.final
-    @cython.locals(slot=i64, s=SlotAt)
+    @cython.locals(slot=i64, s=SlotAt, flags=u64)
     cdef i64 claim(self, Segment* segment) except -9 nogil
     @cython.locals(slot=i64, s=SlotAt, equal=u64)
     cdef i64 make_room(self) except -9 nogil
@@ -100,5 +92,4 @@ cdef class Conversations:
     cdef int lend(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int take_back(self, i64 slot) except -1 with gil
     cdef int link(self, i64 slot, i64 twin) except -1 with gil
-    cdef int settle(self, Slot* s) except -1 nogil
-    cdef int unreachable(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil
+    cdef int settle(self, i64 slot) except -1 with gil

@@ -22,20 +22,22 @@ from .layout import Finished
 
 if not cython.compiled:
     from .answers import Answers
-    from .destinations import Destinations, packed
+    from .destinations import Destinations
     from .interpreted import (
         Duplicates,
         Index,
-        evidence_of,
+        add_slot,
+        ahead,
+        is_of,
         octets_of,
-        remember_header,
         segment_at,
         slot_at,
         slot_octets,
         slots_in,
+        take_first,
         words_in,
     )
-    from .kept import KeptSegments, remembered
+    from .kept import KeptSegments, handed_on
     from .layout import (
         ACK,
         ACKED_FIRST,
@@ -58,7 +60,6 @@ if not cython.compiled:
         EARLY_ACKED,
         EARLY_FIN_A,
         EARLY_FIN_B,
-        EARLY_FROM_A,
         ENDED,
         EQUAL,
         EVENTS,
@@ -67,7 +68,6 @@ if not cython.compiled:
         FIN_B,
         FINS,
         FIRST_IS_B,
-        HALF32,
         HEAD,
         KEPT,
         LENDER,
@@ -91,12 +91,9 @@ if not cython.compiled:
         P_THREE_WAY,
         PAST,
         RST,
-        SECOND,
-        STANDING,
         SYN,
         TOUCHED,
         TRACKED_PHASES,
-        UNANSWERED_PHASES,
         UNCROSSED_PHASES,
         UNREACHED,
         UNTRACKED,
@@ -104,7 +101,16 @@ if not cython.compiled:
         Segment,
         Slot,
     )
-    from .resets import begin_tracking, reset_fits, scale_in, track
+    from .resets import (
+        acknowledges_early,
+        answered_early,
+        begin_numbers,
+        begin_tracking,
+        note_unanswered,
+        remember_early,
+        reset_fits,
+        track,
+    )
 
 if TYPE_CHECKING:
     from ..model import Octets
@@ -178,24 +184,12 @@ class Conversations:
             return 0
         self.segments += 1
         slot = segment.slot
-        if slot < 0 or not self.is_of(slot_at(self.slots, slot), segment):
+        if slot < 0 or not is_of(slot_at(self.slots, slot), segment):
             slot = self.index.find(segment, self.slots)
             if slot < 0:
                 slot = self.claim(segment)
         self.step(slot, segment, d)
         return 0
-
-    def is_of(self, s: Slot, segment: Segment) -> bool:
-        """Whether this slot has the segment's 4-tuple."""
-        return (
-            s.a_low == segment.a_low
-            and s.b_low == segment.b_low
-            and s.a_port == segment.a_port
-            and s.b_port == segment.b_port
-            and s.a_high == segment.a_high
-            and s.b_high == segment.b_high
-            and s.six == segment.six
-        )
 
     # -- one segment ---------------------------------------------------------------------------------------------------
 
@@ -255,17 +249,19 @@ class Conversations:
             event = self.classify(s, segment, first)
             if TRACKED_PHASES >> phase & 1:
                 track(s, segment, first)
-            flags |= s.flags & (ANOTHER | OWN | ACKED_FIRST | ACKED_SECOND | LENT_ACKED)
+            elif event != E_SYN_ACK_SECOND:
+                note_unanswered(s, segment, first)
         if control == SYN | ACK and event not in (E_SYN_ACK_FIRST, E_SYN_ACK_SECOND):
             self.expect(slot, segment, d)
             self.lend(slot, segment, d)
+            flags = s.flags
+        elif s.flags & OWN and not flags & OWN:
+            self.expect(slot, segment, d)
             flags = s.flags
         elif flags & EARLY:
             if control & ~FIN != ACK:
                 flags &= ~EARLY
             else:
-                if control & FIN:
-                    flags |= EARLY_FIN_A if segment.from_a else EARLY_FIN_B
                 s.before = self.rules[s.before * EVENTS + event]
 
         after = self.rules[phase * EVENTS + event]
@@ -273,8 +269,7 @@ class Conversations:
             after = self.rules[after * EVENTS + E_SYN_ACK_FIRST]
         if event == E_SYN_ACK_SECOND and UNCROSSED_PHASES >> phase & 1:
             begin_tracking(s, segment, d)
-            flags = (flags & ~ACKED_FIRST) | (s.flags & ACKED_SECOND)
-        flags |= TOUCHED
+        flags |= TOUCHED | (s.flags & (ANOTHER | OWN | ACKED_FIRST | ACKED_SECOND | UNTRACKED | LENT_ACKED))
         if ends:
             flags |= ENDED
         elif control & FIN:
@@ -340,12 +335,9 @@ class Conversations:
                 )
             ):
                 return E_ACK_FIRST
-            if s.flags & LENT and not s.flags & LENT_RST and control & ACK and (ack - s.another - 1) & LOW32 < HALF32:
+            if s.flags & LENT and not s.flags & LENT_RST and control & ACK and ahead(ack, s.another):
                 s.flags |= LENT_ACKED
             return E_NOTHING
-        if control & ACK and UNCROSSED_PHASES >> phase & 1:
-            s.acked_second = ack
-            s.flags |= ACKED_SECOND
         return E_ACK_SECOND if control == ACK else E_OTHER_SECOND
 
     def stray(self, slot: int, segment: Segment, d: Octets) -> None:
@@ -374,9 +366,7 @@ class Conversations:
         elif s.flags & EARLY:
             if control & FIN and not s.flags & EQUAL:
                 s.flags |= EARLY_FIN_A if segment.from_a else EARLY_FIN_B
-            elif control & FIN:
-                s.flags |= FIN_A
-            if self.acknowledges(s, segment):
+            if acknowledges_early(s, segment):
                 s.flags |= EARLY_ACKED
                 self.kept.add_early(slot, segment, d, True)
         if control == SYN | ACK:
@@ -387,7 +377,7 @@ class Conversations:
             self.close_ended(slot)
 
     def close_ended(self, slot: int) -> int:
-        """Hand the opening in *slot* on, if FINs have ended it: whoever waits for it is to see the last ACK, no more."""
+        """Hand on the opening in *slot*, if FINs have ended it. Nothing after the last ACK belongs to it."""
         s = slot_at(self.slots, slot)
         if s.flags & ENDED and s.phase >= P_SYN:
             self.close(slot)
@@ -396,30 +386,11 @@ class Conversations:
     def expect(self, slot: int, segment: Segment, d: Octets) -> None:
         """Remember a SYN-ACK that fits no SYN so far."""
         s = slot_at(self.slots, slot)
-        s.flags = (s.flags & ~EARLIES) | EARLY | (EARLY_FROM_A if segment.from_a else 0)
-        if not s.flags & EQUAL:
-            s.flags &= ~(EARLY_FIN_A | EARLY_FIN_B)
-        elif s.phase < P_SYN:
-            s.flags &= ~FINS
-        s.before = s.phase
-        s.early_isn = (segment.ack - 1) & LOW32
-        s.early_seq = segment.seq
-        s.early_time = segment.time
-        s.early_end = (segment.seq + 1 + segment.data) & LOW32
-        s.early_reach = max(segment.window, 1)
+        remember_early(s, segment)
         if self.kept.early_count:
             self.kept.drop_early(slot)
         if self.keep_phases >> P_SYN & 1 or (self.keep_phases and s.flags & EQUAL):
             self.kept.add_early(slot, segment, d, s.flags & EQUAL != 0)
-
-    def acknowledges(self, s: Slot, segment: Segment) -> bool:
-        """Whether this ACK is the third of the handshake to the early SYN-ACK in this slot."""
-        if not s.flags & EQUAL and segment.from_a == ((s.flags & EARLY_FROM_A) != 0):
-            return False
-        two = s.early_seq + 1
-        return (segment.seq - s.early_isn - 1) & LOW32 < s.early_reach and (segment.ack - two) & LOW32 <= (
-            s.early_end - two
-        ) & LOW32
 
     # -- openings ------------------------------------------------------------------------------------------------------
 
@@ -427,26 +398,16 @@ class Conversations:
         """Begin an opening with a bare SYN."""
         s = slot_at(self.slots, slot)
         after = P_SELF_SYN if s.flags & EQUAL else P_SYN
-        two = 0
-        acknowledged = 0
-        if s.flags & EARLY:
-            time = segment.time
-            apart = time - s.early_time if time > s.early_time else s.early_time - time
-            acknowledged = (s.early_isn - segment.seq) & LOW32
-            two = s.early_seq
-            if apart <= SECOND and acknowledged <= segment.data:
-                if s.flags & EQUAL:
-                    if two == segment.seq:
-                        after = P_SELF_CONNECT
-                elif segment.from_a != ((s.flags & EARLY_FROM_A) != 0):
-                    after = P_THREE_WAY if s.flags & EARLY_ACKED else P_SYN_ACKED
-        joined = after not in (P_SYN, P_SELF_SYN)
+        acknowledged = (s.early_isn - segment.seq) & LOW32
+        joined = s.flags & EARLY != 0 and answered_early(s, segment)
         fins = 0
         if joined:
+            after = P_THREE_WAY if s.flags & EARLY_ACKED else P_SYN_ACKED
+            if s.flags & EQUAL:
+                after = P_SELF_CONNECT
+            fins = s.flags & FIN_A
             if not s.flags & EQUAL:
                 fins = (FIN_A if s.flags & EARLY_FIN_A else 0) | (FIN_B if s.flags & EARLY_FIN_B else 0)
-            elif s.phase < P_SYN:
-                fins = s.flags & FINS
         if joined:
             self.uncount_midstream(s, MID)
             if s.flags & LENDER:
@@ -456,14 +417,11 @@ class Conversations:
         if s.phase >= P_SYN:
             self.close(slot)
         s.isn = segment.seq
-        s.isn_second = two
-        s.size = segment.size
-        s.syn_data = segment.data & 0xFFFF
-        s.syn_data_second = 0
+        s.isn_second = s.early_seq if joined else 0
+        take_first(s, segment, d)
         s.next_first = (segment.seq + 1 + segment.data) & LOW32
+        s.reach = segment.seq  # acknowledges nothing
         s.phase = after
-        s.before = 0
-        s.retransmissions = 0
         s.flags = (s.flags & (EQUAL | TOUCHED)) | fins
         if fins == FINS or (fins and s.flags & EQUAL):
             s.flags |= ENDED
@@ -474,12 +432,8 @@ class Conversations:
         if self.verdict_of[after] & 0x80:
             self.counts[self.verdict_of[after] & 0x7F] += 1
             s.flags |= COUNTED
-        s.time = segment.time
-        s.frame = segment.frame
-        s.refused = s.since = 0
-        remember_header(s, d, segment.at, segment.size)
         if joined or s.flags & EQUAL:
-            self.begin_numbers(s, segment, d, joined, acknowledged)
+            begin_numbers(s, segment, d, joined, acknowledged)
         if self.count_refusals:
             self.enter(slot, segment)
         if self.keep_phases and (self.keep_phases >> after & 1 or s.flags & EQUAL):
@@ -488,24 +442,6 @@ class Conversations:
             self.kept.take_early(slot)
         if self.announce and s.flags & COUNTED:
             self.announce_opening(slot)
-
-    def begin_numbers(self, s: Slot, segment: Segment, d: Octets, joined: bool, acknowledged: int) -> None:
-        """Note the numbers of an opening that begins with this SYN, after an early SYN-ACK or of a socket to itself."""
-        if s.flags & EQUAL:
-            s.next_second = s.next_first
-            s.scale_first = s.scale_second = scale_in(d, segment.at, segment.size)
-            s.edge_first = (segment.seq + 1 + segment.window) & LOW32
-            if joined:
-                s.flags |= ACKED_FIRST
-                s.acked_first = (s.early_isn + 1) & LOW32
-                s.edge_first = (s.acked_first + s.early_reach) & LOW32
-        else:
-            s.next_second = s.early_end
-            s.scale_first = s.scale_second = 0
-            s.flags |= ACKED_SECOND | UNTRACKED
-            s.acked_second = (s.early_isn + 1) & LOW32
-            s.edge_second = (s.acked_second + s.early_reach) & LOW32
-        s.reach = min(s.early_reach + acknowledged, LOW32) if joined else 0
 
     def uncount_midstream(self, s: Slot, counted: int) -> None:
         """The conversation was counted as midstream for the sake of what proved to be an opening."""
@@ -526,8 +462,8 @@ class Conversations:
         """End the opening in *slot*: count it, hand it on where it was asked for, leave the conversation."""
         s = slot_at(self.slots, slot)
         if s.phase >= P_SYN:
-            if s.flags & (LENT | UNREACHED) and UNANSWERED_PHASES >> s.phase & 1:
-                self.settle(s)
+            if s.flags & (LENT | UNREACHED):
+                self.settle(slot)
             verdict = self.verdict_of[s.phase] & 0x7F
             if not s.flags & COUNTED:
                 self.counts[verdict] += 1
@@ -547,53 +483,15 @@ class Conversations:
 
     def hand_on(self, slot: int, verdict: int) -> None:
         """Put the opening in *slot* on the list of the finished."""
-        self.finished.append(self.opening(slot, verdict))
+        s = slot_at(self.slots, slot)
+        self.finished.append(handed_on(s, slot, verdict, self.kept, self.answers))
 
     def announce_opening(self, slot: int) -> None:
         """Put the opening in *slot*, which was decided just now, on the list of the decided."""
-        verdict = self.verdict_of[slot_at(self.slots, slot).phase] & 0x7F
-        if self.collect >> verdict & 1:
-            self.decided.append(self.opening(slot, verdict))
-
-    def opening(self, slot: int, verdict: int) -> Finished:
-        """Return the opening in *slot* as it is handed on."""
         s = slot_at(self.slots, slot)
-        one, two = packed(s.a_high, s.a_low, s.six), packed(s.b_high, s.b_low, s.six)
-        one_port, two_port = s.a_port, s.b_port
-        if s.flags & FIRST_IS_B:
-            one, two = two, one
-            one_port, two_port = two_port, one_port
-        segments = self.kept.segments.get(slot)
-        segments = [remembered(s)] if segments is None else list(segments)
-        evidence = evidence_of(s) if s.phase == P_SELF_CONNECT else -1
-        isn = -1 if evidence == STANDING else s.isn
-        answer, other, other_port, error = 0, b"", 0, None
-        if s.flags & LENT and s.phase != P_SYN:
-            answer, other, other_port = self.answers.lent.get(slot, (0, b"", 0))
-        if s.flags & UNREACHED and s.phase == P_REFUSED and not answer:
-            error = self.answers.errors.get(slot)
-        return Finished(
-            verdict,
-            one,
-            one_port,
-            two,
-            two_port,
-            isn,
-            s.frame,
-            s.time,
-            s.retransmissions,
-            s.refused,
-            s.since,
-            self.kept.omitted.get(slot, 0),
-            s.flags & WIRED != 0,
-            segments,
-            evidence,
-            answer,
-            other,
-            other_port,
-            self.answers.links.get(slot, 0),
-            error,
-        )
+        verdict = self.verdict_of[s.phase] & 0x7F
+        if self.collect >> verdict & 1:
+            self.decided.append(handed_on(s, slot, verdict, self.kept, self.answers))
 
     def keep(self, slot: int, segment: Segment, d: Octets, first: bool) -> None:
         """Keep a segment of the opening in *slot*, if it is one of those that are kept."""
@@ -623,6 +521,7 @@ class Conversations:
         if self.used < self.capacity:
             slot = self.used
             self.used += 1
+            add_slot(self.slots)
         else:
             slot = self.make_room()
         s = slot_at(self.slots, slot)
@@ -633,15 +532,16 @@ class Conversations:
         s.a_port = segment.a_port
         s.b_port = segment.b_port
         s.six = segment.six
-        s.flags = 0
+        flags = 0
         s.phase = s.before = 0
         s.retransmissions = 0
         if self.heads:
-            s.flags = HEAD
+            flags = HEAD
             s.refused = s.since = 0
         if segment.equal:
-            s.flags |= EQUAL
+            flags |= EQUAL
             self.equals += 1
+        s.flags = flags
         self.index.enter(segment.tag, slot, s)
         return slot
 
@@ -687,12 +587,8 @@ class Conversations:
         """The openings in these two slots are the two sides of one translated connection."""
         return 0
 
-    def settle(self, s: Slot) -> int:
-        """The opening in this slot ends without an answer of its own: one from elsewhere counts."""
-        return 0
-
-    def unreachable(self, quoted: Segment, sender: bytes, kind: int, code: int) -> int:
-        """Take an ICMP error of this type and code from *sender*; see translations.py."""
+    def settle(self, slot: int) -> int:
+        """The opening in *slot* ends: without an answer of its own, one from elsewhere counts."""
         return 0
 
     # -- what a part of a capture does otherwise (partial.py) ----------------------------------------------------------

@@ -12,7 +12,7 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import clear, fetch, folded, segment_at, send_for, slot_at, words_in
+    from .interpreted import clear, fetch, folded, is_of, segment_at, send_for, slot_at, words_in
     from .layout import AHEAD, LEAST, LOW32, LOW64, Segment, Slot
 
 
@@ -70,18 +70,8 @@ class Index:
         i = tag & self.mask
         entry = self.entries[i]
         while entry:
-            if entry >> 32 == tag:
-                s = slot_at(slots, (entry & LOW32) - 1)
-                if (
-                    s.a_low == segment.a_low
-                    and s.b_low == segment.b_low
-                    and s.a_port == segment.a_port
-                    and s.b_port == segment.b_port
-                    and s.a_high == segment.a_high
-                    and s.b_high == segment.b_high
-                    and s.six == segment.six
-                ):
-                    return (entry & LOW32) - 1
+            if entry >> 32 == tag and is_of(slot_at(slots, (entry & LOW32) - 1), segment):
+                return (entry & LOW32) - 1
             i = (i + 1) & self.mask
             entry = self.entries[i]
         return -1

@@ -16,6 +16,10 @@ _RECORD = {False: struct.Struct("<4I").unpack_from, True: struct.Struct(">4I").u
 #: EtherType, IP version and header length; traffic class; total length; identification; fragment,
 #: TTL, protocol; both addresses and ports; the TCP header from the sequence number to the checksum.
 _COMMON = struct.Struct(">12x3sBHHI2x12sIIBBHH").unpack_from
+#: Of these: both addresses, both ports.
+_ENDS = struct.Struct(">IIHH").unpack
+#: What stands for a conversation that is not known yet among the ways of the index, and the bit of one with itself.
+NEW, EQUAL_ENDS = -4, 2
 
 
 class Engine(EngineAsWritten):
@@ -56,8 +60,13 @@ class Engine(EngineAsWritten):
             return 0
         self.packets = number = self.packets + 1
         table = self.table
-        way = table.index.ways.get(there, 2)
-        if way & 2 or number < table.zone:
+        way = table.index.ways.get(there, NEW)
+        if way == NEW:
+            to_itself = there[:4] == there[4:8] and there[8:10] == there[10:]
+            odd = to_itself or self.equal_only or self.port or self.host_set
+        else:
+            odd = way & EQUAL_ENDS
+        if odd or number < table.zone:
             if self.equal_only and there[8:10] != there[10:]:
                 self.passed_over += 1
             else:
@@ -73,14 +82,21 @@ class Engine(EngineAsWritten):
         one = self.batch[0]
         one.place, one.identification = place, number_of
         one.frame, one.time, one.ip, one.at, one.size, one.data = number, time, p + 14, p + 34, size, data
-        one.seq, one.ack, one.flags, one.window, one.from_a, one.wired = seq, ack, flags, window, way & 1 != 0, False
+        one.seq, one.ack, one.flags, one.window, one.wired = seq, ack, flags, window, False
         slot = way >> 2
-        if flags & 6 or table.heads:  # SYN, RST: which openings they concern, both endpoints tell
+        one.from_a = way & 1 != 0
+        if way == NEW:
+            a, b, a_port, b_port = _ENDS(there)
+            one.from_a = from_a = a < b or (a == b and a_port < b_port)
+            one.a_low, one.b_low, one.a_port, one.b_port = (a, b, a_port, b_port) if from_a else (b, a, b_port, a_port)
+            one.a_high = one.b_high = one.six = 0
+            one.equal = False
+        elif flags & 6 or table.heads:  # SYN, RST: which openings they concern, both endpoints tell
             s = table.slots[slot]
             one.a_high, one.a_low, one.b_high, one.b_low = s.a_high, s.a_low, s.b_high, s.b_low
             one.a_port, one.b_port, one.six, one.equal = s.a_port, s.b_port, s.six, False
         if table.heads:
             table.remember_packet(one, d)
         table.segments += 1
-        table.step(slot, one, d)
+        table.step(table.claim(one) if way == NEW else slot, one, d)
         return 0

@@ -1,4 +1,6 @@
 import cython
+from .answers cimport Answers
+from .destinations cimport packed
 from .layout cimport *
 from .octets cimport *
 
@@ -18,3 +20,6 @@ cdef class KeptSegments:
     cdef int drop_early(self, i64 slot) except -1 with gil
     cdef int take_early(self, i64 slot) except -1 with gil
     cpdef put(self, i64 slot, object kept, u64 omitted, object early)
+
+@cython.locals(evidence=i64, isn=i64)
+cdef object handed_on(Slot* s, i64 slot, u64 verdict, KeptSegments kept, Answers answers)

@@ -6,9 +6,30 @@ from typing import TYPE_CHECKING
 
 import cython
 
+from .layout import Finished
+
 if not cython.compiled:
-    from .interpreted import header_of
-    from .layout import ALL, FIN, FINS, FULL, KEPT, MAX_KEPT, RST, SYN, Segment, Slot
+    from .answers import Answers
+    from .destinations import packed
+    from .interpreted import evidence_of, header_of
+    from .layout import (
+        ALL,
+        FIN,
+        FINS,
+        FIRST_IS_B,
+        FULL,
+        KEPT,
+        LENT,
+        MAX_KEPT,
+        P_SELF_CONNECT,
+        RST,
+        SETTLED,
+        STANDING,
+        SYN,
+        WIRED,
+        Segment,
+        Slot,
+    )
 
 if TYPE_CHECKING:
     from ..model import Octets
@@ -93,3 +114,43 @@ class KeptSegments:
             self.omitted[slot] = omitted
         self.early_count = len(self.early)
         self.count = len(self.segments)
+
+
+def handed_on(s: Slot, slot: int, verdict: int, kept: KeptSegments, answers: Answers) -> Finished:
+    """Return the opening in *slot* as it is handed on."""
+    one, two = packed(s.a_high, s.a_low, s.six), packed(s.b_high, s.b_low, s.six)
+    one_port, two_port = s.a_port, s.b_port
+    if s.flags & FIRST_IS_B:
+        one, two = two, one
+        one_port, two_port = two_port, one_port
+    segments = kept.segments.get(slot)
+    segments = [remembered(s)] if segments is None else list(segments)
+    evidence = evidence_of(s) if s.phase == P_SELF_CONNECT else -1
+    isn = -1 if evidence == STANDING else s.isn
+    answer, other, other_port, error = 0, b"", 0, None
+    if s.flags & SETTLED and s.flags & LENT:
+        answer, other, other_port, _ = answers.lent.get(slot, (0, b"", 0, False))
+    elif s.flags & SETTLED:
+        error = answers.errors.get(slot)
+    return Finished(
+        verdict,
+        one,
+        one_port,
+        two,
+        two_port,
+        isn,
+        s.frame,
+        s.time,
+        s.retransmissions,
+        s.refused,
+        s.since,
+        kept.omitted.get(slot, 0),
+        s.flags & WIRED != 0,
+        segments,
+        evidence,
+        answer,
+        other,
+        other_port,
+        answers.links.get(slot, 0),
+        error,
+    )

@@ -80,6 +80,7 @@ cdef struct Slot:
     u64 refused
     u64 since
     u64 early_time
+    u64 ended_at
     uint8_t header[60]
     uint8_t scale_first
     uint8_t scale_second
@@ -107,6 +108,9 @@ ctypedef Destination* DestinationAt
 
 cdef inline Slot* slot_at(Slot* slots, i64 slot) noexcept nogil:
     return slots + slot
+
+cdef inline void add_slot(Slot* slots) noexcept nogil:
+    pass  # interpreted, the list grows
 
 cdef inline Segment* segment_at(Segment* batch, i64 place) noexcept nogil:
     return batch + place
@@ -141,12 +145,34 @@ cdef inline Py_ssize_t destination_octets() noexcept nogil:
 cdef inline void remember_header(Slot* s, bytes_at d, Py_ssize_t at, u64 size) noexcept nogil:
     memcpy(s.header, d + at, size)
 
+# Take this segment for the first one of an opening.
+cdef inline void take_first(Slot* s, Segment* segment, bytes_at d) noexcept nogil:
+    s.time = segment.time
+    s.frame = segment.frame
+    s.size = segment.size
+    s.syn_data = min(segment.data, LOW16)
+    s.syn_data_second = 0
+    s.before = 0
+    s.retransmissions = 0
+    s.refused = 0
+    s.since = 0
+    memcpy(s.header, d + segment.at, segment.size)
+
 cdef inline bytes header_of(Slot* s):
     return s.header[:s.size]
 
 # On what grounds the opening in a slot is a self-connect, as a place in EVIDENCE.
 cdef inline u64 evidence_of(Slot* s) noexcept nogil:
     return s.flags >> EVIDENCE & 3
+
+# Whether this slot has the segment's 4-tuple.
+cdef inline bint is_of(Slot* s, Segment* segment) noexcept nogil:
+    return (
+        s.a_low == segment.a_low and s.b_low == segment.b_low
+        and s.a_port == segment.a_port and s.b_port == segment.b_port
+        and s.a_high == segment.a_high and s.b_high == segment.b_high
+        and s.six == segment.six
+    )
 
 # Whether the first of two sequence numbers is the later one (RFC 9293 3.4).
 cdef inline bint ahead(u64 one, u64 other) noexcept nogil:

@@ -280,6 +280,7 @@ MID_ITSELF = 1 << 27  # counted as midstream to itself: both ends are one
 EVIDENCE = 28  # two bits: on what grounds it is a self-connect, as a place in EVIDENCE
 EVIDENCES = 3 << EVIDENCE
 MID_COUNTED = 1 << 30  # counted as midstream: both ends are one
+SETTLED = 1 << 31  # its verdict is owed to an answer from elsewhere
 EARLY_FIN_A = MID_ITSELF  # a FIN of A after the early SYN-ACK: there are two ends
 EARLY_FIN_B = MID_COUNTED
 FINS = 0x0C  # FIN_A | FIN_B
@@ -363,6 +364,8 @@ CROSSED_PHASES = sum(
 )
 #: Phases before any SYN-ACK of the second end, in which its SYN still belongs to the opening (bits).
 UNCROSSED_PHASES = sum(1 << phase for phase in (Phase.SYN, Phase.SYN_BARE_ACK, Phase.SYN_ODD))
+#: Phases in which the SYNs have crossed, and neither is acknowledged (bits).
+UNACKED_PHASES = 1 << Phase.CROSSED | 1 << Phase.SPLIT_CROSSED
 #: Phases before any answer: one from elsewhere counts (bits).
 UNANSWERED_PHASES = 1 << Phase.SYN | 1 << Phase.SELF_SYN
 #: Phases in which the numbers of both ends are known (bits).
@@ -461,7 +464,7 @@ class Slot:
     ``reach`` is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges and offers.
     ``time`` (nanoseconds) and ``frame`` are those of the first SYN, ``header`` the first ``size`` octets of its TCP
     header, ``syn_data`` and ``syn_data_second`` the octets of data in the SYNs. ``refused`` attempts at the same
-    destination came before it, the first at ``since``.
+    destination came before it, the first at ``since``. ``ended_at`` is the time of the FIN where both ends are one.
 
     The ``early`` fields hold a SYN-ACK that fits nothing yet, since its SYN may have been captured late: the ISN that
     it acknowledges (with the data in that SYN), its own number, its time, and ``end`` and ``reach`` as above;
@@ -474,6 +477,7 @@ class Slot:
         *("flags", "retransmissions", "isn", "isn_second", "next_first", "next_second", "reach", "another"),
         *("acked_first", "acked_second", "edge_first", "edge_second", "syn_data", "syn_data_second"),
         *("early_isn", "early_seq", "early_end", "early_reach", "time", "frame", "refused", "since", "early_time"),
+        "ended_at",
         "header",
     )
     a_high: int
@@ -511,11 +515,16 @@ class Slot:
     refused: int
     since: int
     early_time: int
+    ended_at: int
     header: bytes
 
     def __init__(self) -> None:
-        for name in Slot.__slots__:
-            setattr(self, name, 0)
+        self.a_high = self.a_low = self.b_high = self.b_low = self.a_port = self.b_port = self.six = self.phase = 0
+        self.before = self.size = self.flags = self.retransmissions = self.isn = self.isn_second = self.next_first = 0
+        self.next_second = self.reach = self.another = self.acked_first = self.acked_second = self.edge_first = 0
+        self.edge_second = self.scale_first = self.scale_second = self.syn_data = self.syn_data_second = 0
+        self.early_isn = self.early_seq = self.early_end = self.early_reach = self.time = self.frame = 0
+        self.refused = self.since = self.early_time = 0
         self.header = b""
 
 

@@ -137,6 +137,7 @@ class SlotState(NamedTuple):
     refused: int
     since: int
     early_time: int
+    ended_at: int
 
 
 class Tail(NamedTuple):
@@ -147,7 +148,7 @@ class Tail(NamedTuple):
     kept: list[Kept] | None
     omitted: int
     early: list[Kept] | None
-    lent: tuple[int, bytes, int] | None = None
+    lent: tuple[int, bytes, int, bool] | None = None
     error: tuple[int, int, bytes, int, int] | None = None
     link: int = 0
 
@@ -564,6 +565,7 @@ class PartialConversations(AllConversations):
                     s.refused,
                     s.since,
                     s.early_time,
+                    s.ended_at,
                 )
                 kept, answers = self.kept, self.answers
                 found.append(
@@ -597,7 +599,7 @@ class PartialConversations(AllConversations):
         s.isn, s.isn_second, s.next_first, s.next_second, s.reach, s.another = state[12:18]
         s.acked_first, s.acked_second, s.edge_first, s.edge_second, s.scale_first, s.scale_second = state[18:24]
         s.syn_data, s.syn_data_second, s.early_isn, s.early_seq, s.early_end, s.early_reach = state[24:30]
-        s.time, s.frame, s.refused, s.since, s.early_time = state[30:]
+        s.time, s.frame, s.refused, s.since, s.early_time, s.ended_at = state[30:]
         remember_header(s, octets_of(tail.header), 0, len(tail.header))
         self.kept.put(slot, tail.kept, tail.omitted, tail.early)
         self.take_answers(slot, tail, segment)

@@ -15,10 +15,19 @@ if not cython.compiled:
         ACKED_FIRST,
         ACKED_SECOND,
         CONTROL,
+        EARLIES,
+        EARLY,
+        EARLY_FIN_A,
+        EARLY_FIN_B,
+        EARLY_FROM_A,
+        EQUAL,
         FIN,
+        FIN_A,
         LOW32,
         P_SELF_SYN,
+        SECOND,
         SYN,
+        UNACKED_PHASES,
         UNCROSSED_PHASES,
         UNTRACKED,
         Segment,
@@ -52,47 +61,97 @@ def scale_in(d: Octets, at: int, size: int) -> int:
     return 0
 
 
-def begin_tracking(s: Slot, segment: Segment, d: Octets) -> None:
+def acknowledge(s: Slot, ack: int, edge: int, first: bool) -> int:
+    """Note an ACK field of one end, and the right edge of the window that it offers with it."""
+    begun = not UNCROSSED_PHASES >> s.phase & 1  # before the second end's SYN, no edge is known
+    if first:
+        known = s.flags & ACKED_FIRST != 0
+        if not known or ahead(ack, s.acked_first):
+            s.acked_first = ack
+        if not (known or begun) or ahead(edge, s.edge_first):
+            s.edge_first = edge
+        s.flags |= ACKED_FIRST
+    else:
+        known = s.flags & ACKED_SECOND != 0
+        if not known or ahead(ack, s.acked_second):
+            s.acked_second = ack
+        if not (known or begun) or ahead(edge, s.edge_second):
+            s.edge_second = edge
+        s.flags |= ACKED_SECOND
+    return 0
+
+
+def begin_tracking(s: Slot, segment: Segment, d: Octets) -> int:
     """Note the numbers of the second end's first SYN or SYN-ACK, and the window that the first end's SYN offered."""
-    s.next_second = (segment.seq + 1 + segment.data) & LOW32
+    s.next_second = end_of(segment)
     s.scale_first = scale_in(octets_of_header(s), 0, s.size)
     s.scale_second = scale_in(d, segment.at, segment.size)
-    s.edge_first = (segment.seq + 1 + u16(octets_of_header(s), 14)) & LOW32
-    s.flags &= ~(ACKED_FIRST | ACKED_SECOND)
+    edge = u16(octets_of_header(s), 14)
+    edge = (edge + (s.acked_first if s.flags & ACKED_FIRST else segment.seq + 1)) & LOW32
+    if not s.flags & ACKED_FIRST or ahead(edge, s.edge_first):
+        s.edge_first = edge
     if segment.flags & ACK:
-        s.flags |= ACKED_SECOND
-        s.acked_second = segment.ack
-        s.edge_second = (segment.ack + segment.window) & LOW32
-    else:
-        s.edge_second = (s.isn + 1 + segment.window) & LOW32
+        return acknowledge(s, segment.ack, (segment.ack + segment.window) & LOW32, False)
+    s.another = s.acked_first if s.flags & ACKED_FIRST else segment.seq
+    edge = segment.window
+    edge = (edge + (s.acked_second if s.flags & ACKED_SECOND else s.isn + 1)) & LOW32
+    if not s.flags & ACKED_SECOND or ahead(edge, s.edge_second):
+        s.edge_second = edge
+    return 0
 
 
-def track(s: Slot, segment: Segment, first: bool) -> None:
-    """Note the numbers of a segment without RST: what its end has sent and acknowledged, what it offers."""
+def end_of(segment: Segment) -> int:
+    """Return the sequence number just after a segment."""
+    return (segment.seq + segment.data + (1 if segment.flags & SYN else segment.flags & FIN)) & LOW32
+
+
+def note_unanswered(s: Slot, segment: Segment, first: bool) -> int:
+    """Note the numbers of a segment without SYN and RST, or of a SYN-ACK that fits nothing, before any answer."""
+    if segment.flags & ACK:
+        acknowledge(s, segment.ack, (segment.ack + segment.window) & LOW32, first)
+        if not first:
+            note_refusable(s, segment.ack, False)
+    if first and ahead(end_of(segment), s.next_first):
+        s.next_first = end_of(segment)
+    return 0
+
+
+def track(s: Slot, segment: Segment, first: bool) -> int:
+    """Note the numbers of a segment without RST: what its end has sent and acknowledged, what it offers.
+
+    Where octets are missing, windows may have been offered that nobody knows.
+    """
     control = segment.flags & CONTROL
-    stop = (segment.seq + segment.data + (1 if control & SYN else control & FIN)) & LOW32
+    stop = end_of(segment)
     shift = 0
     if not control & SYN and s.scale_first and s.scale_second:
         shift = (s.scale_first if first else s.scale_second) - 1
-    edge = (segment.ack + (segment.window << shift)) & LOW32
-    if first:
-        if ahead(stop, s.next_first):
+    own, other = (s.next_first, s.next_second) if first else (s.next_second, s.next_first)
+    if ahead(segment.seq, own) or (control & ACK and ahead(segment.ack, other)):
+        s.flags |= UNTRACKED
+    if ahead(stop, own):
+        if first:
             s.next_first = stop
-        if control & ACK:
-            if not s.flags & ACKED_FIRST or ahead(segment.ack, s.acked_first):
-                s.acked_first = segment.ack
-                s.flags |= ACKED_FIRST
-            if ahead(edge, s.edge_first):
-                s.edge_first = edge
-    else:
-        if ahead(stop, s.next_second):
+        else:
             s.next_second = stop
-        if control & ACK:
-            if not s.flags & ACKED_SECOND or ahead(segment.ack, s.acked_second):
-                s.acked_second = segment.ack
-                s.flags |= ACKED_SECOND
-            if ahead(edge, s.edge_second):
-                s.edge_second = edge
+    if control & ACK:
+        if UNACKED_PHASES >> s.phase & 1:
+            note_refusable(s, segment.ack, first)
+        acknowledge(s, segment.ack, (segment.ack + (segment.window << shift)) & LOW32, first)
+    return 0
+
+
+def note_refusable(s: Slot, ack: int, first: bool) -> int:
+    """Note an ACK field that acknowledges something of what the other end has sent: an RST with this number refuses it.
+
+    ``another`` is that of the first end, ``reach`` that of the second one, as long as no SYN-ACK has come.
+    """
+    if first:
+        if (ack - s.isn_second - 1) & LOW32 <= (s.next_second - s.isn_second - 1) & LOW32:
+            s.another = ack
+    elif (ack - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32:
+        s.reach = ack
+    return 0
 
 
 def reset_fits(s: Slot, segment: Segment, first: bool) -> bool:
@@ -102,19 +161,30 @@ def reset_fits(s: Slot, segment: Segment, first: bool) -> bool:
     if UNCROSSED_PHASES >> s.phase & 1:  # the first end is in SYN-SENT
         if first:
             inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
-            return inside and not (s.flags & ACKED_SECOND and seq == s.acked_second)
+            return inside and seq != s.reach
         return answers and (ack - s.isn - 1) & LOW32 <= s.syn_data
+    if UNACKED_PHASES >> s.phase & 1 and takes_back(s, seq, first):
+        return True
     if first:
         if not s.flags & ACKED_SECOND and answers and (ack - s.isn_second - 1) & LOW32 <= s.syn_data_second:
             return True
-        if ahead(s.acked_second if s.flags & ACKED_SECOND else s.isn + 1, seq):
+        if ahead(s.isn + 1, seq) or (s.flags & ACKED_SECOND and ahead(s.acked_second, seq)):
             return False
         return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_first) or ahead(s.edge_second, seq)
     if not s.flags & ACKED_FIRST and answers and (ack - s.isn - 1) & LOW32 <= s.syn_data:
         return True
-    if ahead(s.acked_first if s.flags & ACKED_FIRST else s.isn_second + 1, seq):
+    if ahead(s.isn_second + 1, seq) or (s.flags & ACKED_FIRST and ahead(s.acked_first, seq)):
         return False
     return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_second) or ahead(s.edge_first, seq)
+
+
+def takes_back(s: Slot, seq: int, first: bool) -> bool:
+    """Whether an RST with this number takes its end's SYN back, after crossed SYNs, and refuses nothing."""
+    if first:
+        inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
+        return inside and seq != s.reach
+    inside = (seq - s.isn_second - 1) & LOW32 <= (s.next_second - s.isn_second - 1) & LOW32
+    return inside and seq != s.another
 
 
 def reset_of_itself(s: Slot, segment: Segment) -> bool:
@@ -124,7 +194,63 @@ def reset_of_itself(s: Slot, segment: Segment) -> bool:
         if segment.flags & ACK and (segment.ack - s.isn - 1) & LOW32 <= s.syn_data:
             return True
         inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
-        return inside and not (s.flags & ACKED_FIRST and seq == s.acked_first)
+        refused = seq in (s.acked_second, s.isn_second)
+        return inside and not refused
     if s.flags & ACKED_FIRST and ahead(s.acked_first, seq):
         return False
     return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_first) or ahead(s.edge_first, seq)
+
+
+def begin_numbers(s: Slot, segment: Segment, d: Octets, joined: bool, acknowledged: int) -> None:
+    """Note the numbers of an opening that begins with this SYN, after an early SYN-ACK or of a socket to itself."""
+    if s.flags & EQUAL:
+        s.next_second = s.next_first
+        s.acked_second = s.isn_second = s.isn
+        s.scale_first = s.scale_second = scale_in(d, segment.at, segment.size)
+        s.edge_first = (segment.seq + 1 + segment.window) & LOW32
+        if joined:
+            s.flags |= ACKED_FIRST
+            s.acked_first = (s.early_isn + 1) & LOW32
+            s.edge_first = (s.acked_first + s.early_reach) & LOW32
+    else:
+        s.next_second = s.early_end
+        s.scale_first = s.scale_second = 0
+        s.flags |= ACKED_SECOND | UNTRACKED
+        s.acked_second = (s.early_isn + 1) & LOW32
+        s.edge_second = (s.acked_second + s.early_reach) & LOW32
+    if joined:
+        s.reach = min(s.early_reach + acknowledged, LOW32)
+
+
+def acknowledges_early(s: Slot, segment: Segment) -> bool:
+    """Whether this ACK is the third of the handshake to the early SYN-ACK in this slot."""
+    if not s.flags & EQUAL and segment.from_a == ((s.flags & EARLY_FROM_A) != 0):
+        return False
+    two = s.early_seq + 1
+    return (segment.seq - s.early_isn - 1) & LOW32 < s.early_reach and (segment.ack - two) & LOW32 <= (
+        s.early_end - two
+    ) & LOW32
+
+
+def remember_early(s: Slot, segment: Segment) -> int:
+    """Remember the numbers of a SYN-ACK that fits no SYN so far."""
+    s.flags = (s.flags & ~EARLIES) | EARLY | (EARLY_FROM_A if segment.from_a else 0)
+    s.flags &= ~(FIN_A if s.flags & EQUAL else EARLY_FIN_A | EARLY_FIN_B)
+    s.before = s.phase
+    s.early_isn = (segment.ack - 1) & LOW32
+    s.early_seq = segment.seq
+    s.early_time = segment.time
+    s.early_end = (segment.seq + 1 + segment.data) & LOW32
+    s.early_reach = max(segment.window, 1)
+    return 0
+
+
+def answered_early(s: Slot, segment: Segment) -> bool:
+    """Whether the early SYN-ACK in this slot answers this SYN, which was captured less than a second from it."""
+    acknowledged = (s.early_isn - segment.seq) & LOW32
+    apart = segment.time - s.early_time if segment.time > s.early_time else s.early_time - segment.time
+    if apart > SECOND or acknowledged > segment.data:
+        return False
+    if s.flags & EQUAL:
+        return s.early_seq == segment.seq
+    return segment.from_a != ((s.flags & EARLY_FROM_A) != 0)

@@ -2,7 +2,7 @@ import cython
 from .conversations cimport Conversations
 from .layout cimport *
 from .octets cimport *
-from .resets cimport reset_of_itself, scale_in, track
+from .resets cimport end_of, reset_of_itself, scale_in, track
 
 cdef class SelfConnects(Conversations):
     @cython.locals(s=SlotAt, action=u64, ended=bint)
@@ -11,9 +11,7 @@ cdef class SelfConnects(Conversations):
     @cython.locals(s=SlotAt)
     cdef int begin_without_syn(self, i64 slot, Segment* segment, bytes_at d, u64 action) except -1 nogil
     @cython.final
-    cdef int hold(self, Slot* s, Segment* segment, bytes_at d) except -1 nogil
-    @cython.final
-    @cython.locals(s=SlotAt)
+    @cython.locals(s=SlotAt, again=bint)
     cdef int take_candidate(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     @cython.locals(s=SlotAt)

@@ -11,7 +11,7 @@ import cython
 
 if not cython.compiled:
     from .conversations import Conversations
-    from .interpreted import evidence_of, remember_header, slot_at
+    from .interpreted import ahead, evidence_of, remember_header, slot_at, take_first
     from .layout import (
         A_AGAIN,
         A_CANDIDATE,
@@ -25,7 +25,6 @@ if not cython.compiled:
         A_STRAY,
         A_SYN_ACK,
         ACK,
-        ACKED_FIRST,
         BY_ACK,
         BY_SYN_ACK,
         CANDIDATE,
@@ -36,8 +35,12 @@ if not cython.compiled:
         EVIDENCE,
         EVIDENCES,
         FIN,
+        FIN_A,
         HALF32,
         KEPT,
+        LENT,
+        LENT_ACKED,
+        LENT_RST,
         LOW32,
         MID_COUNTED,
         P_SELF_CONNECT,
@@ -68,6 +71,8 @@ class SelfConnects(Conversations):
         """Step the conversation of a socket with itself."""
         s = slot_at(self.slots, slot)
         ended = s.flags & ENDED != 0
+        if segment.flags & FIN and s.flags & EARLY and (ended or s.phase < P_SYN):
+            s.flags |= FIN_A  # of an opening whose SYN may follow
         action = with_itself(s, segment)
         s.flags |= TOUCHED
         if action == A_OPEN:
@@ -102,7 +107,7 @@ class SelfConnects(Conversations):
             self.close(slot)
         elif segment.flags & FIN and s.phase >= P_SYN and not s.flags & ENDED and not segment.flags & RST:
             s.flags |= ENDED
-            s.early_time = segment.time
+            s.ended_at = segment.time
         elif ended and self.announce and segment.flags & CONTROL == ACK:
             self.close_ended(slot)
         return 0
@@ -113,7 +118,7 @@ class SelfConnects(Conversations):
         if action == A_SYN_ACK:
             if s.phase >= P_SYN:
                 self.close(slot)
-            self.hold(s, segment, d)
+            take_first(s, segment, d)
             s.isn = segment.seq
             s.flags = (s.flags & (EQUAL | TOUCHED)) | BY_SYN_ACK << EVIDENCE
             s.syn_data = 0
@@ -127,7 +132,6 @@ class SelfConnects(Conversations):
         track(s, segment, True)
         if segment.wired:
             s.flags |= WIRED
-        s.refused = s.since = 0
         s.phase = P_SELF_CONNECT
         self.decide(s)
         if self.keep_phases:
@@ -136,17 +140,7 @@ class SelfConnects(Conversations):
             self.announce_opening(slot)
         if segment.flags & FIN:
             s.flags |= ENDED
-            s.early_time = segment.time
-        return 0
-
-    def hold(self, s: Slot, segment: Segment, d: Octets) -> int:
-        """Take this segment for the first one of an opening."""
-        s.time, s.frame, s.size = segment.time, segment.frame, segment.size
-        s.syn_data = min(segment.data, 0xFFFF)
-        s.syn_data_second = 0
-        s.before = 0
-        s.retransmissions = 0
-        remember_header(s, d, segment.at, segment.size)
+            s.ended_at = segment.time
         return 0
 
     def take_candidate(self, slot: int, segment: Segment, d: Octets) -> int:
@@ -154,8 +148,11 @@ class SelfConnects(Conversations):
         s = slot_at(self.slots, slot)
         if s.phase >= P_SYN:
             self.close(slot)
+        again = s.flags & CANDIDATE and s.another == end_of_candidate(segment)
         self.stray(slot, segment, d)
-        self.hold(s, segment, d)
+        if again:
+            return 0
+        take_first(s, segment, d)
         s.another = end_of_candidate(segment)
         s.isn_second = (segment.seq - 1) & LOW32
         s.flags = (s.flags & ~WIRED) | CANDIDATE
@@ -211,26 +208,32 @@ def to_opening(s: Slot, segment: Segment) -> int:
                 refuse_ack(s, segment)
                 return A_EARLY
             action = A_PROOF
-        elif (segment.ack - s.isn - 1) & LOW32 <= s.syn_data and evidence_of(s) == BY_ACK:
+        elif (segment.ack - s.isn - 1) & LOW32 > s.syn_data:
+            track(s, segment, True)
+            return A_EARLY
+        elif evidence_of(s) == BY_ACK:
             s.flags &= ~EVIDENCES
     elif s.phase == P_SELF_SYN and control & ACK and not control & SYN and acknowledges_itself(s, segment):
         s.flags |= BY_ACK << EVIDENCE
         action = A_PROOF
     advance(s, segment)
-    if action == A_PROOF:
-        s.flags &= ~ACKED_FIRST
     if s.phase == P_SELF_CONNECT or action == A_PROOF:
         track(s, segment, True)
     else:
         refuse_ack(s, segment)
+        if s.flags & LENT and not s.flags & LENT_RST and ahead(segment.ack, s.another) and control & ACK:
+            s.flags |= LENT_ACKED
     return action
 
 
 def refuse_ack(s: Slot, segment: Segment) -> int:
-    """Note the ACK field of a segment that acknowledges no SYN: an RST with this number refuses it (figure 9)."""
-    if segment.flags & ACK and s.phase == P_SELF_SYN:
-        s.acked_first = segment.ack
-        s.flags |= ACKED_FIRST
+    """Note the numbers of a segment that acknowledges no SYN: an RST with its ACK field refuses it."""
+    if s.phase != P_SELF_SYN:
+        return 0
+    if segment.flags & ACK and (segment.ack - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32:
+        s.isn_second = s.acked_second  # the last two are remembered
+        s.acked_second = segment.ack
+    track(s, segment, True)
     return 0
 
 
@@ -272,7 +275,7 @@ def lacks_its_syn(s: Slot, segment: Segment) -> bool:
     """Whether the opening in this slot, which ended less than a second ago, began with its SYN-ACK."""
     if s.phase != P_SELF_CONNECT or evidence_of(s) != BY_SYN_ACK:
         return False
-    apart = segment.time - s.early_time if segment.time > s.early_time else s.early_time - segment.time
+    apart = segment.time - s.ended_at if segment.time > s.ended_at else s.ended_at - segment.time
     return apart <= SECOND
 
 

@@ -16,6 +16,7 @@ cdef class AllConversations(SelfConnects):
     cdef int unreachable(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil
     @cython.locals(s=SlotAt, other=SlotAt)
     cdef int link(self, i64 slot, i64 twin) except -1 with gil
-    cdef int settle(self, Slot* s) except -1 nogil
+    @cython.locals(s=SlotAt)
+    cdef int settle(self, i64 slot) except -1 with gil
     cdef int miss(self, i64 slot, Segment* segment, bytes_at d) except -1 with gil
     cdef int miss_error(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil

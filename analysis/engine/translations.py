@@ -24,13 +24,13 @@ if not cython.compiled:
         P_SYN_ACKED,
         P_THREE_WAY,
         RST,
+        SETTLED,
         SYN,
         TOUCHED,
         UNANSWERED_PHASES,
         UNCROSSED_PHASES,
         UNREACHED,
         Segment,
-        Slot,
     )
     from .self_connects import SelfConnects
 
@@ -69,10 +69,11 @@ class AllConversations(SelfConnects):
             return 0
         self.answers.any = True
         s = slot_at(self.slots, slot)
+        fresh = s.phase == 0
         if segment.from_a:
-            self.answers.lent[borrower] = (segment.frame, packed(s.a_high, s.a_low, s.six), s.a_port)
+            self.answers.lent[borrower] = (segment.frame, packed(s.a_high, s.a_low, s.six), s.a_port, fresh)
         else:
-            self.answers.lent[borrower] = (segment.frame, packed(s.b_high, s.b_low, s.six), s.b_port)
+            self.answers.lent[borrower] = (segment.frame, packed(s.b_high, s.b_low, s.six), s.b_port, fresh)
         slot_at(self.slots, borrower).flags |= LENT
         if segment.flags & SYN:
             s.flags |= LENDER
@@ -83,7 +84,7 @@ class AllConversations(SelfConnects):
         s = slot_at(self.slots, slot)
         s.flags &= ~LENDER
         a, b = packed(s.a_high, s.a_low, s.six), packed(s.b_high, s.b_low, s.six)
-        for borrower, (_, address, port) in list(self.answers.lent.items()):
+        for borrower, (_, address, port, _) in list(self.answers.lent.items()):
             if (address, port) in ((a, s.a_port), (b, s.b_port)):
                 del self.answers.lent[borrower]
                 slot_at(self.slots, borrower).flags &= ~(LENT | LENT_ACKED)
@@ -126,13 +127,20 @@ class AllConversations(SelfConnects):
             self.answers.translated += 1
         return 0
 
-    def settle(self, s: Slot) -> int:
-        """The opening in this slot ends without an answer of its own: one from elsewhere counts."""
+    def settle(self, slot: int) -> int:
+        """The opening in *slot* ends: without an answer of its own, one from elsewhere counts."""
+        s = slot_at(self.slots, slot)
+        if not UNANSWERED_PHASES >> s.phase & 1:
+            lent = self.answers.lent.get(slot)
+            if lent and lent[3]:
+                self.midstream += 1
+            return 0
+        s.flags |= SETTLED
         if s.flags & LENT_RST:
             s.phase = P_REFUSED
         elif s.flags & LENT:
             s.phase = P_THREE_WAY if s.flags & LENT_ACKED else P_SYN_ACKED
-        elif s.flags & UNREACHED:
+        else:
             s.phase = P_REFUSED
         return 0
 

@@ -1,10 +1,11 @@
 import cython
 from .translations cimport AllConversations
 from .headers cimport Headers
+from .interfaces cimport Interfaces
 from .layout cimport *
 from .octets cimport *
 
-cdef inline u64 place_of(bytes_at d, Py_ssize_t p, u64 where) noexcept nogil
+cdef u64 place_of(bytes_at d, Py_ssize_t p, u64 where) noexcept nogil
 
 @cython.final
 cdef class Engine:
@@ -22,16 +23,13 @@ cdef class Engine:
     cdef object account_memory
     cdef words account
     cdef readonly list kinds
-    cdef public i64 recorded_drops, cut_to_itself, needed_snaplen
-    cdef public list filters
+    cdef public i64 cut_to_itself, needed_snaplen
+    cdef readonly Interfaces interfaces
     cdef public u64 packets, passed_over
     cdef public Py_ssize_t position, need
     cdef i64 broken, claimed
     cdef Py_ssize_t record_header
     cdef i64 scale, link, lengths
-    cdef object interface_memory
-    cdef i64* interfaces
-    cdef i64 interface_count, interface_room
     cdef u64 where
 
     cpdef next_file(self)
@@ -49,20 +47,7 @@ cdef class Engine:
     cdef inline u64 order32(self, bytes_at d, Py_ssize_t i) noexcept nogil
     @cython.locals(which=i64, size=i64, wire=i64, ticks=u64, time=i64)
     cdef bint block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
-    cdef inline u64 order64(self, bytes_at d, Py_ssize_t i) noexcept nogil
-    @cython.locals(code=u64, size=i64)
-    cdef int statistics(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 base) except -1 nogil
-    @cython.locals(code=u64, size=i64)
-    cdef int packet_options(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 base) except -1 nogil
-    @cython.locals(before=i64, after=i64)
-    cdef int dropped(self, i64 base, i64 word, u64 count) except -1 nogil
-    cdef int note_filter(self, bytes_at d, Py_ssize_t p, Py_ssize_t end) except -1 with gil
     cdef bint other_block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
-    @cython.locals(bits=u64, seconds=u64, rest=u64, unit=u64, whole=i64)
-    cdef i64 clock(self, u64 ticks, u64 resolution, i64 offset) noexcept nogil
-    @cython.locals(base=i64, code=u64, size=i64, high=i64, low=i64)
-    cdef int describe(self, bytes_at d, Py_ssize_t p, Py_ssize_t end) except -1 nogil
-    cdef int make_room(self) except -1 with gil
     cdef inline int frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
     @cython.locals(size=Py_ssize_t, total=Py_ssize_t, one=SegmentAt)
     cdef int common_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 time) except -1 nogil

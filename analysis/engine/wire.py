@@ -15,6 +15,7 @@ from .protocols import accounted
 
 if not cython.compiled:
     from .headers import Headers
+    from .interfaces import Interfaces
     from .interpreted import (
         cursor_in,
         cursor_octets,
@@ -26,7 +27,6 @@ if not cython.compiled:
         segment_at,
         segment_octets,
         segments_in,
-        signed_words_in,
         u16,
         u32,
         words_in,
@@ -37,7 +37,6 @@ if not cython.compiled:
         D_INTERFACE,
         D_INTERFACES,
         D_LENGTHS,
-        D_OPTION,
         D_ORDER,
         D_PACKET,
         D_PACKET_HEADER,
@@ -48,13 +47,9 @@ if not cython.compiled:
         IP_PROTOCOL,
         IPV4,
         KINDS,
-        LAST_SECOND,
-        LONGEST_FILTER,
         LOW32,
         LOW64,
         MAX_BLOCK,
-        MAX_DROPS,
-        MAX_FILTERS,
         MAX_INTERFACES,
         MAX_RECORD,
         MIX1,
@@ -116,9 +111,6 @@ class Engine:
         self.account_memory = memoryview(sparse(8 * KINDS)).cast("Q")
         self.account = words_in(self.account_memory)
         self.kinds: list[int] = []
-        #: Packets that the recorder dropped, -1 where the file does not say; the capture filters that it names.
-        self.recorded_drops = -1
-        self.filters: list[str] = []
         #: Frames from a socket to itself that are cut before the TCP flags, and the snap length that would keep them.
         self.cut_to_itself = self.needed_snaplen = 0
         #: Frames so far, and segments that were passed over since they are not from or to where they were asked for.
@@ -132,10 +124,7 @@ class Engine:
         self.scale = 1000
         self.link = 1
         self.lengths = 0
-        self.interface_memory = memoryview(bytearray(8 * WORDS_OF_INTERFACE)).cast("q")
-        self.interfaces = signed_words_in(self.interface_memory)
-        self.interface_count = 0
-        self.interface_room = 1
+        self.interfaces = Interfaces()
         self.where = MIX2  # the interface that the frame in hand is of, as a beginning for a hash
 
     def begin_part(self, heads: bool) -> None:
@@ -180,8 +169,8 @@ class Engine:
 
     def next_file(self) -> None:
         """What comes next is the beginning of another file."""
-        self.broken = 0
-        self.interface_count = 0
+        self.broken = self.interfaces.broken = 0
+        self.interfaces.count = 0
 
     def begin_pcap(self, big: bool, header: int, scale: int, link: int, lengths: int) -> None:
         """Expect pcap records: byte order, octets of a record header, nanoseconds to a tick, link type.
@@ -301,11 +290,11 @@ class Engine:
             ticks = 0
             p += 4
             size = min(wire, end - p)
-            if self.interface_count and self.interfaces[1]:
-                size = min(size, self.interfaces[1])
+            if self.interfaces.count and self.interfaces.words[1]:
+                size = min(size, self.interfaces.words[1])
         else:
             return self.other_block(d, kind, p, end)
-        if which >= self.interface_count:
+        if which >= self.interfaces.count:
             self.broken = D_UNKNOWN_INTERFACE
             self.claimed = which
             return False
@@ -315,16 +304,24 @@ class Engine:
             return False
         self.where = MIX2 ^ which
         which *= WORDS_OF_INTERFACE
-        if kind == 6 and end - p - size > 8:
-            self.packet_options(d, p + ((size + 3) & ~3), end, which)
-        time = 0 if kind == 3 else self.clock(ticks, self.interfaces[which + 2], self.interfaces[which + 3])
-        self.frame(d, p, p + size, p + wire, self.interfaces[which], time)
+        if kind == 6 and end - p - size >= 8:
+            self.interfaces.big = self.big
+            self.where ^= self.interfaces.packet_options(d, p + ((size + 3) & ~3), end, which) * MIX1
+        elif kind == 2 and 0 < self.order16(d, p - 18) < 0xFFFF:
+            self.interfaces.dropped(which, 5, self.interfaces.words[which + 5] + self.order16(d, p - 18))
+        time = (
+            0
+            if kind == 3
+            else self.interfaces.clock(ticks, self.interfaces.words[which + 2], self.interfaces.words[which + 3])
+        )
+        self.frame(d, p, p + size, p + wire, self.interfaces.words[which], time)
         return True
 
     def other_block(self, d: Octets, kind: int, p: int, end: int) -> bool:
         """Read a pcapng block that holds no packet."""
+        self.interfaces.big = self.big
         if kind == 0x0A0D0D0A:
-            self.interface_count = 0
+            self.interfaces.count = 0
             if end - p < 16 or self.order16(d, p + 4) != 1 or self.order16(d, p + 6) & 0xFFFD:
                 self.broken = D_VERSION
                 return False
@@ -332,127 +329,14 @@ class Engine:
             if end - p < 8:
                 self.broken = D_INTERFACE
                 return False
-            if self.interface_count == MAX_INTERFACES:
+            if self.interfaces.count == MAX_INTERFACES:
                 self.broken = D_INTERFACES
                 return False
-            self.describe(d, p, end)
-        elif kind == 5 and end - p >= 12 and self.order32(d, p) < self.interface_count:
-            self.statistics(d, p + 12, end, self.order32(d, p) * WORDS_OF_INTERFACE)
+            self.interfaces.describe(d, p, end)
+            self.broken, self.claimed = self.interfaces.broken, self.interfaces.claimed
+        elif kind == 5 and end - p >= 12 and self.order32(d, p) < self.interfaces.count:
+            self.interfaces.statistics(d, p + 12, end, self.order32(d, p) * WORDS_OF_INTERFACE)
         return self.broken == 0
-
-    def order64(self, d: Octets, i: int) -> int:
-        """Return the 64-bit integer at *i* in the section's byte order."""
-        if self.big:
-            return u32(d, i) << 32 | u32(d, i + 4)
-        return l32(d, i + 4) << 32 | l32(d, i)
-
-    def statistics(self, d: Octets, p: int, end: int, base: int) -> int:
-        """Read the options of an interface statistics block: what isb_ifdrop or isb_osdrop says, whichever is more."""
-        while end - p >= 4:
-            code, size = self.order16(d, p), self.order16(d, p + 2)
-            p += 4
-            if code == 0 or size > end - p:
-                break
-            if code in (5, 7) and size == 8:
-                self.dropped(base, 4, self.order64(d, p))
-            p += (size + 3) & ~3
-        return 0
-
-    def packet_options(self, d: Octets, p: int, end: int, base: int) -> int:
-        """Read the options of an enhanced packet block: epb_dropcount, packets lost since the one before."""
-        while end - p >= 4:
-            code, size = self.order16(d, p), self.order16(d, p + 2)
-            p += 4
-            if code == 0 or size > end - p:
-                break
-            if code == 4 and size == 8:
-                self.dropped(base, 5, self.interfaces[base + 5] + self.order64(d, p))
-            p += (size + 3) & ~3
-        return 0
-
-    def dropped(self, base: int, word: int, count: int) -> int:
-        """Note that *count* packets of an interface were dropped so far, by one of the two accounts of it."""
-        if count < MAX_DROPS:
-            before = max(self.interfaces[base + 4], self.interfaces[base + 5])
-            self.interfaces[base + word] = max(self.interfaces[base + word], count)
-            after = max(self.interfaces[base + 4], self.interfaces[base + 5])
-            self.recorded_drops = max(self.recorded_drops, 0) + after - before
-        return 0
-
-    def note_filter(self, d: Octets, p: int, end: int) -> None:
-        """Remember the filter of an interface: the first MAX_FILTERS of all in their alphabetical order."""
-        text = bytes(d[p:end]).decode(errors="replace")
-        self.filters = sorted({*self.filters, text})[:MAX_FILTERS]
-
-    def clock(self, ticks: int, resolution: int, offset: int) -> int:
-        """Return a pcapng time in nanoseconds, of 1970 to 2255; *resolution* as if_tsresol has it."""
-        if resolution & 0x80:
-            bits = resolution & 0x7F
-            seconds = ticks >> bits if bits < 64 else 0
-            rest = ticks - (seconds << bits) if bits < 64 else ticks
-            if bits > 34:  # so that rest * 10**9 fits 64 bits
-                rest = rest >> (bits - 34) if bits < 98 else 0
-                bits = 34
-            rest = rest * SECOND >> bits
-        else:
-            unit = 1
-            bits = min(resolution, 19)
-            while bits:
-                unit *= 10
-                bits -= 1
-            seconds = ticks // unit if resolution < 20 else 0
-            rest = ticks - seconds * unit if resolution < 20 else 0
-            if unit <= SECOND:
-                rest *= SECOND // unit
-            else:
-                rest //= unit // SECOND
-        whole = min(seconds, LAST_SECOND)
-        whole += offset
-        return whole * SECOND + rest if 0 <= whole <= LAST_SECOND else 0
-
-    def describe(self, d: Octets, p: int, end: int) -> None:
-        """Read an interface description block: link type, snap length, if_tsresol, if_tsoffset."""
-        base = self.interface_count * WORDS_OF_INTERFACE
-        if self.interface_count == self.interface_room:
-            self.make_room()
-        self.interface_count += 1
-        self.interfaces[base] = self.order16(d, p)
-        self.interfaces[base + 1] = self.order32(d, p + 4)
-        self.interfaces[base + 2] = 6
-        self.interfaces[base + 3] = self.interfaces[base + 4] = self.interfaces[base + 5] = 0
-        p += 8
-        while end - p >= 4:
-            code = self.order16(d, p)
-            size = self.order16(d, p + 2)
-            p += 4
-            if size > end - p:
-                self.broken = D_OPTION
-                self.claimed = size
-                break
-            if code == 0:
-                break
-            if code == 9 and size == 1:
-                self.interfaces[base + 2] = d[p]
-            elif code == 11 and size > 1 and d[p] == 0:  # a text, not a program for BPF
-                self.note_filter(d, p + 1, p + min(size, LONGEST_FILTER))
-            elif code == 14 and size == 8:
-                high = self.order32(d, p) if self.big else self.order32(d, p + 4)
-                low = self.order32(d, p + 4) if self.big else self.order32(d, p)
-                # A signed number of seconds; one that no clock can show is nonsense, and counts for none.
-                if high <= 2:
-                    self.interfaces[base + 3] = high << 32 | low
-                elif high >= LOW32 - 2:
-                    self.interfaces[base + 3] = low - ((LOW32 + 1 - high) << 32)
-            p += (size + 3) & ~3
-
-    def make_room(self) -> None:
-        """Make room for twice as many interfaces."""
-        used = WORDS_OF_INTERFACE * self.interface_room
-        grown = memoryview(bytearray(2 * 8 * used)).cast("q")
-        grown[:used] = self.interface_memory
-        self.interface_memory = grown
-        self.interfaces = signed_words_in(grown)
-        self.interface_room *= 2
 
     # -- frames --------------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
-"""Who is connected to itself on this host now, which ports it can happen to, how soon, and what to do about it.
+"""Which sockets of this host are connected to themselves, to which ports it can happen, how soon, and the remedies.
 
-Everything is looked at in the network namespace that the process is in, and nothing is changed: no port is bound, no
-packet is sent, no setting is written.
+All of this is about the network namespace in which the process runs. Nothing is changed: no port is bound, no packet
+is sent, no setting is written.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..kernel.socket_table import TcpSocket
     from ..kernel.sockets import Process
 
-#: For each of these times (in seconds) the chance is reckoned that it has happened by then.
+#: For each of these times (in seconds), the chance is calculated that it has happened by then.
 HORIZONS = (60, 3_600, 86_400, 604_800)
 
 
@@ -39,8 +39,8 @@ class Risk(enum.StrEnum):
 class Held(NamedTuple):
     """A socket and the processes that hold it; none where they cannot be seen, see ``Findings.missing``.
 
-    ``idle``: the seconds since it last sent data or was acknowledged, so that it is at least that old; None where the
-    kernel does not tell, or was not asked.
+    ``idle``: the seconds since it last sent data or received an acknowledgment; it is at least that old. None where
+    the kernel does not say, or was not asked.
     """
 
     socket: TcpSocket
@@ -49,20 +49,21 @@ class Held(NamedTuple):
 
     @property
     def user(self) -> str:
-        """Whose it is."""
+        """The name of the user who owns it."""
         return sockets.user(self.socket.uid)
 
     @property
     def oldest(self) -> float | None:
-        """The seconds that it can have existed at most: as long as its eldest process has run."""
+        """Its greatest possible age in seconds: the age of its oldest process; None where no process is known."""
         return max((one.seconds for one in self.processes), default=None)
 
 
 class Port(NamedTuple):
-    """What can happen to a port, and why. ``until`` is set if it is safe only until that.
+    """Whether a client can be given a port as its source, and why (``reason``).
 
-    ``asked``: the user named it. ``listening``: who serves it. ``odds`` are those of a client that tries again at the
-    pace asked for while nobody serves it; without a chance where it is safe.
+    ``until`` says what ends its safety, if it is safe only until then. ``asked``: whether the user named it.
+    ``listening``: the sockets that serve it. ``odds`` are those of a client that tries again at the asked pace while
+    nobody serves the port; their chance is 0 where it is safe.
     """
 
     port: int
@@ -75,7 +76,7 @@ class Port(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """For how many seconds it was counted how many attempts to connect failed, and the count."""
+    """How many attempts to connect ``failed`` on this host within how many ``seconds``."""
 
     seconds: float
     failed: int
@@ -83,12 +84,12 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that there is to say. ``every``: the seconds between two attempts that the odds are reckoned with.
+    """What was found on this host.
 
-    ``measured``: what that was taken from, if it was measured.
-
-    ``selves`` are connected to themselves now, ``left`` is what earlier ones left in TIME-WAIT. ``missing``: what
-    could not be seen; ``whole``: that this cannot hide a self-connect.
+    ``every``: the seconds between two attempts with which the odds are calculated; ``measured``: the measurement from
+    which they come, if there was one. ``selves``: the sockets that are connected to themselves now; ``left``: those
+    that were and are in TIME-WAIT. ``missing``: sentences about what could not be seen; ``whole``: whether every
+    self-connect would have been seen all the same.
     """
 
     kernel: Kernel
@@ -122,9 +123,9 @@ class Findings:
 
 
 def measured(seconds: float) -> Measured:
-    """Count for so many seconds how many attempts to connect fail here. Raises CannotCapture where nobody counts them.
+    """Count for so many *seconds* how many attempts to connect fail. Raises CannotCapture where nobody counts them.
 
-    They may go anywhere, so that a client of one port is no faster than that.
+    The attempts may go to several ports, so the attempts at one port are at most as many.
     """
     before = port_choice.failed_attempts()
     time.sleep(seconds)
@@ -140,8 +141,8 @@ def look(
 ) -> Findings:
     """Look at this host, at what listens and at these *ports*; a client would try again *every* so many seconds.
 
-    If any attempt failed while it was *measured*, theirs is the pace. *owners* is what sockets.owners() told, while
-    there was privilege for it. Raises CannotCapture where this is not Linux.
+    If *measured* has a failed attempt, its pace counts and not *every*. *owners* is what sockets.owners() returned
+    before privilege was given up. Raises CannotCapture where this is not Linux.
     """
     if measured and measured.failed:
         every = measured.seconds / measured.failed
@@ -167,12 +168,12 @@ def look(
 
 
 def _unseen(unknown: int, closed: int) -> list[str]:
-    """What cannot be told of owners: those of *unknown* sockets, while *closed* processes cannot be looked into."""
+    """Say that *unknown* sockets have no known owner, because *closed* processes could not be read."""
     if not unknown:
         return []
-    why = "no process that can be seen from here holds them, as where they belong to another PID namespace"
+    why = "no visible process holds them; their processes may be in another PID namespace"
     if closed:
-        why = f"{closed:,} processes of other users cannot be looked into; root can"
+        why = f"{closed:,} processes of other users cannot be read; run it as root"
     return [f"who holds {unknown:,} of the sockets: {why}"]
 
 
@@ -216,20 +217,20 @@ def _never(kernel: Kernel, port: int, other: Collection[int]) -> _Verdict:
 
 
 def _held(holding: Sequence[Held], listening: Sequence[Held]) -> _Verdict | None:
-    """What keeps a port, which could be taken, from being taken or from being dialled from its own address."""
+    """Say what protects a port that connect() could take: a socket holds it, or clients have another address."""
     if holding and not listening:
         whose = ", ".join(f"{one.name} ({one.pid})" for one in holding[0].processes) or "who holds it"
-        reason = "bound by a socket that does not listen: source ports are not taken from such"
+        reason = "bound by a socket that does not listen: the kernel gives no such port as a source port"
         return _Verdict(Risk.UNTIL, reason, f"{whose} closes that socket")
     ends = [one.socket.local for one in listening]
     if ends and not any(map(addresses.dialled_from_itself, ends)):
-        reason = f"who dials {ends[0].address} does so from another address, unless told to"
+        reason = f"a client that dials {ends[0].address} gets another source address, unless it binds to this one"
         return _Verdict(Risk.UNTIL, reason, f"a client calls bind() to {ends[0].address} before connect()")
     return None
 
 
 def _free(kernel: Kernel, windows: Collection[int], odds: Odds, listening: Sequence[Held]) -> _Verdict:
-    """What makes the port one that is taken sooner or later."""
+    """Say that the port is given to a client sooner or later, and to how many attempts."""
     kind = f"{_KINDS[kernel.low % 2]} " if kernel.rule.halves else ""
     reason = f"one of {len(windows):,} {kind}source ports of {kernel.low}-{kernel.high}, "
     reason += f"given to 1 attempt in {1 / odds.chance:,.0f}" + (" once nobody listens" if listening else "")
@@ -237,11 +238,11 @@ def _free(kernel: Kernel, windows: Collection[int], odds: Odds, listening: Seque
 
 
 def caveat(kernel: Kernel) -> str | None:
-    """What the release does not tell for sure of how its kernel chooses."""
+    """Say what the release leaves open about how its kernel chooses; None where nothing."""
     if kernel.rule.selection is LINUX_5_18:
         return None
     return (
-        f"Linux {kernel.release} is taken for one that goes through the ports {kernel.rule.description}. "
+        f"Linux {kernel.release} is assumed to go through the ports {kernel.rule.description}. "
         "If it has the rule of 5.18, which stable releases of older series took up, it takes about twice as long "
         "on average."
     )

@@ -141,10 +141,10 @@ def _soon(findings: Findings, style: Style) -> Iterator[str]:
 
 def _pace(measured: Measured) -> str:
     if not measured.failed:
-        return f"(No attempt to connect failed in {duration(measured.seconds)}: the pace is only assumed.)"
+        return f"(No attempt to connect failed in {duration(measured.seconds)}: the pace is an assumption.)"
     return (
         f"(Measured: {measured.failed:,} attempts to connect failed in {duration(measured.seconds)}. They may have "
-        "gone to several ports; to each of them it then takes longer.)"
+        "gone to several ports; then it takes longer for each of them.)"
     )
 
 

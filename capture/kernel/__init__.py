@@ -1,4 +1,6 @@
-"""What the kernel is asked and told: ports and their choice, sockets and their owners, states, namespaces, privilege.
+"""What is asked of the kernel, and set in it.
+
+Ports and how they are chosen, sockets and their owners, socket states, namespaces, privilege.
 
 Nothing in here captures a packet or prints a line.
 """

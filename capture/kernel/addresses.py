@@ -1,6 +1,6 @@
 """What the kernel lets a socket do with an address: dial it, dial it from itself, bind it.
 
-Sockets are made for the question and let go of; nothing is sent.
+It asks by means of sockets, which it closes again; nothing is sent.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from analysis.model import Endpoint
 def target(host: str, port: int) -> Endpoint:
     """The endpoint to connect to itself. Raises UsageError unless *host* is a unicast address and *port* a TCP port."""
     if not 1 <= port <= 65535:
-        raise UsageError(f"{port} is not a TCP port: 1 to 65535")
+        raise UsageError(f"{port} is not a TCP port; give a number from 1 to 65535")
     try:
         endpoint = Endpoint.parse(host.removeprefix("::ffff:") if "." in host else host, port)
     except (OSError, ValueError):
-        raise UsageError(f"{host!r} is not an IP address (names are not resolved): try 127.0.0.1 or ::1") from None
+        raise UsageError(f"{host!r} is not an IP address, and names are not resolved; try 127.0.0.1 or ::1") from None
     first, wildcard = endpoint.packed[0], not any(endpoint.packed)
     if wildcard or first == 0xFF or (len(endpoint.packed) == 4 and first >= 224):
-        raise UsageError(f"{host} is not the address of one socket: try 127.0.0.1, ::1 or an address of this machine")
+        raise UsageError(f"{host} is not a unicast address; try 127.0.0.1, ::1 or an address of this machine")
     return endpoint
 
 
@@ -53,7 +53,9 @@ def check_own(endpoint: Endpoint) -> None:
         if error.errno == errno.EADDRINUSE:  # the address is there, but no port is free
             return
         if error.errno == errno.EAFNOSUPPORT:
-            raise UsageError(f"{endpoint.address}: this kernel has no IPv6") from None
+            raise UsageError(
+                f"{endpoint.address} is an IPv6 address, and this kernel has no IPv6; give one of IPv4"
+            ) from None
         raise UsageError(
             f"{endpoint.address} is not an address of this machine, so no socket can connect to itself there: "
             "`ip address` lists those that are, --private makes one up"
@@ -61,7 +63,7 @@ def check_own(endpoint: Endpoint) -> None:
 
 
 def server_error(endpoint: Endpoint, *, reuse: bool = False) -> int:
-    """Bind a socket as a server would, and let go of it: 0, or the errno that bind() gave. *reuse*: SO_REUSEADDR."""
+    """Bind a socket as a server would, and close it; return 0, or the errno of bind(). *reuse*: with SO_REUSEADDR."""
     with socket.socket(family(endpoint), socket.SOCK_STREAM) as server:
         if reuse:
             server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

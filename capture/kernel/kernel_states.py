@@ -1,7 +1,7 @@
-"""The kernel as a witness: what it says of the sockets that connected to themselves, beside what was rebuilt.
+"""The state changes of sockets that connected to themselves, as the kernel reports them, beside the rebuilt ones.
 
-Its account is the tracepoint's. It is of all network namespaces, so a life of a socket there is matched with an
-opening here by address, port and time.
+They come from the kernel's tracepoint (tracepoint.py), which reports the sockets of all network namespaces. So the
+state changes of a socket are matched with an opening of the capture by address, port and time.
 """
 
 from __future__ import annotations
@@ -32,12 +32,13 @@ _APART = NANOSECONDS
 
 
 class KernelStates:
-    """Hears the kernel on the sockets that connect from *port* (None: from any port) to themselves.
+    """Collects the state changes of the sockets that connect from *port* (None: from any port) to themselves.
 
-    Opening it needs root; where that is lacking, ``missing`` says so, and there is no testimony. Call read() now and
-    then, and once more at the end.
+    Opening it needs root. Without root nothing is collected, and ``missing`` says why. Call read() now and then, and
+    once more at the end.
 
-    ``lost`` counts the events that the kernel had no room for, as far as read() has come; None where it is not asked.
+    ``lost`` counts the events that the kernel dropped up to the last read(), because its buffer was full; it is None
+    where nothing is collected.
     """
 
     def __init__(self, port: int | None) -> None:
@@ -54,7 +55,7 @@ class KernelStates:
             self.missing = str(error)
 
     def read(self, *, end: bool = False) -> None:
-        """Take in what the kernel has told since the last time. *end*: and what became of all that it told of."""
+        """Read the state changes since the last call. *end*: also the later ones of sockets that were read before."""
         if self._trace:
             self._changes += self._trace.read(whole=end)
             self._lives = None
@@ -62,15 +63,15 @@ class KernelStates:
                 self.lost, self._last_loss = self._trace.lost, time.time_ns()
 
     def lost_since(self, moment: int) -> bool:
-        """Whether events may have been lost after *moment*, in nanoseconds since the epoch: nobody knows whose."""
+        """Whether events of any socket may have been lost after *moment* (nanoseconds since the epoch)."""
         return self._last_loss is not None and self._last_loss > moment - _APART
 
     def life(self, endpoint: Endpoint, moment: int) -> list[StateChange]:
-        """Find what the kernel told of the socket that connected to itself then: its changes, in order.
+        """Find the state changes of the socket that connected to itself at *moment*, in order.
 
-        *moment* is that of its SYN or SYN-ACK, in nanoseconds since the epoch. The list is empty where the kernel told
-        nothing; it may lack the first changes, where the kernel's memory was full, and end before the socket does, and
-        lack any change where events were lost.
+        *moment* is the time of its SYN or SYN-ACK, in nanoseconds since the epoch. The list is empty where the kernel
+        reported nothing. The first changes are missing where the kernel's buffer had been overwritten, the last ones
+        where the socket is still open, and any where events were lost.
         """
         if self._lives is None:
             self._lives = list(_lives(self._changes))
@@ -86,7 +87,7 @@ class KernelStates:
         return life
 
     def caller(self, endpoint: Endpoint, moment: int) -> int | None:
-        """Find the process that called connect() for it; None where the kernel has not told."""
+        """Find the process that called connect() for that socket; None where the kernel did not report it."""
         first = next(iter(self.life(endpoint, moment)), None)
         return first.process if first and first.old is State.CLOSED and first.process else None
 
@@ -103,7 +104,7 @@ class KernelStates:
 
 
 def _lives(heard: Iterable[StateChange]) -> Iterator[list[StateChange]]:
-    """Sort what was heard by socket, and each socket's into lives: from CLOSED to CLOSED, as far as it was heard."""
+    """Sort state changes by socket, and those of a socket into its uses: each from CLOSED to CLOSED, where seen."""
     of_sockets: dict[int, list[list[StateChange]]] = {}
     for change in heard:
         lives = of_sockets.setdefault(change.socket, [[]])
@@ -115,10 +116,10 @@ def _lives(heard: Iterable[StateChange]) -> Iterator[list[StateChange]]:
 
 
 def compare(changes: Sequence[StateChange], rebuilt: Replay, *, lost: bool = False) -> bool | None:
-    """Whether the kernel's account equals the rebuilt one, as far as both go and at least to ESTABLISHED.
+    """Whether the kernel's states equal the rebuilt ones, up to the end of the shorter list and at least ESTABLISHED.
 
-    None where the kernel's is not whole: changes are missing in it or, where events were *lost*, may be missing at its
-    end. One difference is none: see KERNEL_SHOWS.
+    None where that cannot be said: state changes of the kernel are missing or, where events were *lost*, may be missing
+    at the end. States that the kernel names differently count as equal: see KERNEL_SHOWS.
     """
     whole = changes and changes[0].old is State.CLOSED and all(one.new is other.old for one, other in pairwise(changes))
     if not whole:

@@ -1,7 +1,7 @@
-"""A network namespace of one's own: its own loopback, its own ephemeral range, nothing of the host's disturbed.
+"""A private network namespace: it has its own loopback interface and ephemeral range, and the host is not changed.
 
-Root needs nothing else. Anybody else needs a user namespace around it, in which to be allowed to: most systems let
-everybody have one. Standard library only, because it runs before privilege is given up.
+Root can make one at once. Other users have to make a user namespace first, which gives them the right; most systems
+let every user do so. Standard library only, because it runs before privilege is given up.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SETTINGS = Path("/proc/sys/net/ipv4")
 
 
 def ephemeral_range(port: int) -> tuple[int, int]:
-    """The range around *port* for a private namespace: both ends included, the low one even where it can be."""
+    """The ephemeral range around *port* for a private namespace: both ends are included; the low one is even, or 1."""
     low = max(port - port % PORTS, 1)
     return low, low + PORTS - 1
 
@@ -41,8 +41,8 @@ def ephemeral_range(port: int) -> tuple[int, int]:
 def enter(endpoint: Endpoint, ports: tuple[int, int]) -> None:
     """Move this process into a new network namespace: *endpoint*'s address is its own, *ports* are the ephemeral range.
 
-    The process must have one thread. It keeps its user and group. Raises CannotCapture, with the reason, where
-    the system does not let it; the process may then be left in a namespace without rights.
+    The process must have one thread. It keeps its user and group. Raises CannotCapture with the reason where the system
+    does not allow it; the process may then already be in a namespace in which it has no rights.
     """
     try:
         _unshare()
@@ -51,7 +51,7 @@ def enter(endpoint: Endpoint, ports: tuple[int, int]) -> None:
             _add_address(endpoint)
         _set_ports(*ports)
     except OSError as error:
-        raise CannotCapture(f"no private network namespace: {error.strerror or error}") from error
+        raise CannotCapture(f"cannot make a private network namespace: {error.strerror or error}") from error
 
 
 def _unshare() -> None:

@@ -132,7 +132,7 @@ def kernel() -> Kernel:
     try:
         low, high = map(int, _setting("ip_local_port_range").split())
     except (OSError, ValueError) as error:
-        raise CannotCapture(f"this needs Linux with /proc/sys/net ({error})") from error
+        raise CannotCapture(f"this needs Linux with /proc/sys/net, which cannot be read here: {error}") from error
     return Kernel(
         release=os.uname().release,
         low=low,
@@ -148,14 +148,14 @@ def kernel() -> Kernel:
 def failed_attempts() -> int:
     """How many attempts to connect have failed in this network namespace so far (RFC 4022, tcpAttemptFails).
 
-    Raises CannotCapture where the kernel does not tell.
+    Raises CannotCapture where the kernel does not count them.
     """
     try:
         lines = (_PROC / "net/snmp").read_text(encoding="ascii").splitlines()
         names, values = (line.split() for line in lines if line.startswith("Tcp:"))
         return int(values[names.index("AttemptFails")])
     except (OSError, ValueError) as error:
-        raise CannotCapture(f"/proc/net/snmp does not count the attempts that fail ({error}): use --every") from error
+        raise CannotCapture(f"/proc/net/snmp has no count of failed attempts ({error}); use --every") from error
 
 
 def _setting(name: str, default: str | None = None) -> str:

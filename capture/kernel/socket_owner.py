@@ -36,7 +36,7 @@ def find_owner(endpoint: Endpoint, moment: int, kernel_states: KernelStates) -> 
 
     It is looked for in the kernel's table, its process by the tracepoint's word as well.
 
-    The table shows only its own user's processes to a process without privilege; what the tracepoint told does not
+    The table shows only its own user's processes to a process without privilege; what the tracepoint reported does not
     depend on that.
     """
     found = SocketOwner(moment, endpoint)

@@ -1,8 +1,8 @@
 """Who is who among the TCP sockets of this network namespace: which processes hold a socket, and since when.
 
 Needs no root for its own user's processes. The table itself comes from /proc/net, which costs little however many
-sockets there are; netlink (sock_diag, through pyroute2) is asked for what only it tells: which ports are bound though
-nobody listens (Linux 6.8), when a socket last heard or sent, and the table where /proc/net cannot be read.
+sockets there are. Netlink (sock_diag, through pyroute2) is asked for the rest: which ports are bound though
+nobody listens (Linux 6.8), when a socket last received or sent, and the table where /proc/net cannot be read.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def table(ports: Collection[int] = ()) -> Table:
 def idle(one: TcpSocket) -> float | None:
     """How many seconds ago a connected socket last sent data or was acknowledged: it is at least that old.
 
-    None where the kernel does not tell.
+    None where the kernel does not say.
     """
     try:
         rows = list(_netlink(_ALL, one.local.port, one.remote.port, _INFO))

@@ -12,7 +12,7 @@ What the kernel does not say the RFC's way:
 - A socket that reaches TIME-WAIT is replaced by a smaller object, and itself shown as ``CLOSE`` (KERNEL_SHOWS).
 - A passive open lives in a request object until its ACK arrives: only then the child of the listening
   socket appears, as ``LISTEN > SYN_RECV``, and at once goes to ``ESTABLISHED``.
-- close() after shutdown() sets the state that the socket is in already. That is no change and not told here.
+- close() after shutdown() sets the state that the socket is in already. That is no change, and is not reported here.
 """
 
 from __future__ import annotations
@@ -100,12 +100,12 @@ _MAPPED = bytes(10) + b"\xff\xff"  # how an IPv6 socket writes an IPv4 address (
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """One socket going from one state to another, by the kernel's word.
+    """A socket went from one state to another, as the kernel reports it.
 
-    ``time`` is in nanoseconds since the epoch, as a segment's. ``socket`` tells sockets apart; the kernel may reuse
-    one for a later connection. ``process`` is the one that was running, which for CLOSED -> SYN-SENT is the one that
-    called connect(), and for what an arriving segment does may be any, or 0. ``source`` is the socket's own end; its
-    port is 0 as long as none is chosen.
+    ``time`` is in nanoseconds since the epoch, as a segment's. ``socket`` is a number for each socket; the kernel may
+    reuse a socket for a later connection. ``process`` is the one that was running: for CLOSED -> SYN-SENT the one that
+    called connect(); for a change that an arriving segment caused any process, or 0. ``source`` is the socket's own
+    end; its port is 0 as long as none is chosen.
     """
 
     time: int
@@ -121,9 +121,10 @@ class StateTrace:
     """The state changes of TCP sockets from now on; a context manager.
 
     *wanted* is an expression in the kernel's filter language (Documentation/trace/events.rst) over the event's
-    fields; the empty one means every socket of the machine. *around* is another one, whose events the kernel keeps
-    as a flight recorder does, the newest over the oldest and at no cost to the reader: from there come the steps of
-    the sockets that *wanted* shows which *wanted* cannot name, such as CLOSED to SYN-SENT without a port.
+    fields; the empty one means every socket of the machine. *around* is another such expression. The kernel keeps
+    its events in a flight recorder (the newest event overwrites the oldest, and reading costs nothing until it is
+    needed). When *wanted* shows a socket, the steps of that socket which *wanted* cannot describe (CLOSED to SYN-SENT,
+    when the port is not chosen yet) are taken from there.
 
     Raises CannotCapture without privilege, or where the kernel has no such tracepoint.
     """
@@ -139,14 +140,14 @@ class StateTrace:
                 pages = _power_of_two(min(max(_FLIGHT_PAGES // len(cpus), _PAGES), _FLIGHT_MOST))
                 self._flight = [_Ring(opened, event, cpu, around, flight=pages) for cpu in cpus if around]
             except OSError as error:
-                raise CannotCapture(f"the kernel tells socket states to root only ({error.strerror})") from error
+                raise CannotCapture(f"only root can read socket states from the kernel ({error.strerror})") from error
             self._fields = {name: slice(int(at), int(at) + int(size)) for name, at, size in _FIELD.findall(description)}
             self._states = {
                 int(number): RFC_NAMES[name] for number, name in _STATE.findall(description) if name in RFC_NAMES
             }
             # The kernel's address of a socket -> our number for it: addresses are not for showing.
             self._sockets: dict[bytes, int] = {}
-            self._last: dict[int, StateChange] = {}  # told of each socket that is not closed again
+            self._last: dict[int, StateChange] = {}  # the last change of each socket that is still open
             self._opened = opened.pop_all()
 
     @classmethod
@@ -166,18 +167,18 @@ class StateTrace:
         self.close()
 
     def close(self) -> None:
-        """Stop listening; the kernel forgets about us."""
+        """Stop reading: the kernel ends the trace."""
         self._opened.close()
 
     @property
     def lost(self) -> int:
-        """How many wanted events the rings could not take, as far as read() has come."""
+        """How many wanted events the kernel dropped up to the last read(), because a ring was full."""
         return sum(ring.lost for ring in self._rings)
 
     def read(self, *, whole: bool = False) -> list[StateChange]:
-        """Tell the changes since the last call, in order of time. Never waits.
+        """Return the changes since the last call, in order of time. Never waits.
 
-        *whole*: also what the flight recorder has of sockets that were told of before and are not closed yet.
+        *whole*: also those of the flight recorder, of sockets that earlier calls returned and that are still open.
         """
         changes = self._changes(self._rings)
         if self._flight:
@@ -195,7 +196,7 @@ class StateTrace:
         return [replace(change, time=epoch + change.time) for change in sorted(changes, key=_time)]
 
     def _around(self, shown: dict[int, list[StateChange]]) -> Iterator[StateChange]:
-        """Fill up from the flight recorder the lives of the sockets *shown*, as far as they were not told before."""
+        """Add to the changes *shown* those of the same sockets in the flight recorder that no call has returned."""
         offset = self._fields["skaddr"].start
         addresses = {number: address for address, number in self._sockets.items() if number in shown}
         recorded = [ring.snapshot() for ring in self._flight]
@@ -246,7 +247,7 @@ class StateTrace:
 
 
 def _lives(changes: set[StateChange]) -> Iterator[list[StateChange]]:
-    """Cut what happened under one number into lives: the kernel uses the memory of a socket again for another."""
+    """Split the changes of one number into those of one socket each: the kernel reuses the memory of a closed one."""
     life: list[StateChange] = []
     for change in sorted(changes, key=_time):
         if life and (change.old is State.CLOSED or life[-1].new is State.CLOSED):
@@ -396,7 +397,7 @@ def _call(number: int, *arguments: object) -> int:
 
 
 def _epoch() -> int:
-    """Measure what turns CLOCK_MONOTONIC into time since the epoch: the closest of a few tries."""
+    """Measure what turns CLOCK_MONOTONIC into time since the epoch: the most exact of five tries."""
 
     def measure() -> tuple[int, int]:
         before, now, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()

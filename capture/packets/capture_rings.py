@@ -43,7 +43,7 @@ class CaptureRings:
     connection. *ring_octets* is the memory for both rings. Opening needs CAP_NET_RAW, the rest no privilege at all.
     Raises CannotCapture with the reason.
 
-    ``received`` and ``dropped`` are the kernel's own counts, the latter packets that found no room. ``trouble`` says
+    ``received`` and ``dropped`` are the kernel's own counts; dropped packets found the ring full. ``trouble`` says
     what became of the interface, if it went down or away. ``self_connects`` are those that passed so far, at most
     MOST of them.
     """
@@ -79,9 +79,9 @@ class CaptureRings:
         return self._context.fileno(), self._proof.fileno()
 
     def read(self) -> list[Packet]:
-        """Take what the kernel has handed over, return the packets that no older one can follow. Never waits.
+        """Read the rings, and return the packets, oldest first, of which no older one can come any more. Never waits.
 
-        A packet is held back until then, about 30 ms at most.
+        The others are returned by a later call, after 30 ms or so.
         """
         now = time.time_ns()
         clock = now - time.monotonic_ns()
@@ -97,7 +97,7 @@ class CaptureRings:
         return settled
 
     def shut(self) -> list[Packet]:
-        """Take in nothing more, wait (a second at most) until the kernel has handed over everything, return it."""
+        """End the capture: wait, a second at most, until the kernel has handed over every packet, and return them."""
         packets = self._read_until(time.monotonic() + _LAST_CALL)
         for ring in self._rings:
             ring.replace(filters.NOTHING)
@@ -118,7 +118,7 @@ class CaptureRings:
         return "; ".join(f"{name}: {received} received, {dropped} dropped" for name, (received, dropped) in counts)
 
     def close(self) -> None:
-        """Let go of the rings. Calling it twice does no harm."""
+        """Close the rings. Calling it twice does no harm."""
         for ring in self._rings:
             ring.close()
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 #: Octets of a frame that are kept: every frame of an ordinary Ethernet whole, of loopback's giants the headers
-#: and a good piece. What a self-connect is told from lies in the first 150.
+#: and the first data. A self-connect is recognised by the first 150 octets.
 SNAPLEN = 2048
 
 SO_ATTACH_FILTER = 26

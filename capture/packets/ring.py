@@ -178,7 +178,7 @@ class Ring:
         return _SLL2.pack(socket.ntohs(protocol), index, hardware, kind, octets, address)
 
     def pending(self) -> int | None:
-        """Tell a time (nanoseconds since the epoch) that is not after any packet that read() has yet to return.
+        """Return a time (nanoseconds since the epoch); no packet that read() has still to return is older.
 
         None: there is no such packet. The kernel counts the packets in the block that it is still filling, and
         notes there when it opened it.
@@ -196,7 +196,7 @@ class Ring:
         return self._next
 
     def replace(self, program: Program) -> None:
-        """Let *program* decide from now on what comes in. Needs no privilege."""
+        """Filter by *program* from now on. Needs no privilege. Raises OSError."""
         program.attach(self._socket)
 
     def statistics(self) -> tuple[int, int]:
@@ -208,7 +208,7 @@ class Ring:
         return self._counted, self._dropped
 
     def trouble(self) -> str | None:
-        """Say what became of the interface since the last call (it went down, or away); None: nothing."""
+        """Say what happened to the interface since the last call (it went down, or was removed); None: nothing."""
         try:
             self._check()
         except OSError as error:
@@ -231,14 +231,14 @@ class Ring:
 
 
 class FlightRecorder(Ring):
-    """A ring of which nobody reads more than a piece, and that only when there is a reason.
+    """A ring that always holds the last *packets* packets, and is read only when somebody asks for them.
 
-    keep() has to be called some ten times a second. It gives the oldest blocks back to the kernel, unread as long as
-    the newer ones hold twice *packets* packets (what is asked for may have happened a moment ago): one store for
-    hundreds of them. The rest of the ring, half of it at least, is for what comes between two calls.
+    Call keep() some ten times a second. It gives the oldest blocks back to the kernel without reading them, as long as
+    the newer blocks hold twice *packets* packets (those asked for may have passed a moment ago): that costs one store
+    for hundreds of packets. At least half of the ring stays free for the packets between two calls.
 
-    Where packets are few, blocks that are handed over for their age hold few, too; when those fill half of the ring,
-    their packets are taken out and remembered, so that there are always the last *packets*.
+    Where packets are rare, the kernel hands over blocks with few packets in them, for it does not wait long. When such
+    blocks fill half of the ring, keep() copies their packets and remembers them.
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class FlightRecorder(Ring):
         return super().pending()
 
     def last(self, until: int) -> list[Packet]:
-        """Return the last packets up to a time (nanoseconds since the epoch) that the kernel has handed over."""
+        """Return the last packets that the kernel has handed over, up to a time (nanoseconds since the epoch)."""
         self._count()
         blocks: list[int] = []
         found = 0  # packets in them, but for the newest block, of which some may be too new
@@ -290,7 +290,7 @@ class FlightRecorder(Ring):
         return [packet for packet in packets if packet[0] <= until][-self._most :]
 
     def _count(self) -> None:
-        """Take note of what has been handed over since the last time."""
+        """Count the blocks that the kernel has handed over since the last call."""
         words = self._words
         while (
             self._kept < self._blocks
@@ -312,18 +312,18 @@ def _hardware(interface: str) -> int:
 
 
 def _reason(error: OSError, interface: str) -> str:
-    """Find the sentence for a user whom the kernel refused."""
+    """Say to the user why the kernel refused, and what to do."""
     match error.errno:
         case errno.EPERM | errno.EACCES:
             return "capturing packets needs root or CAP_NET_RAW"
         case errno.ENODEV | errno.ENXIO:
             there = ", ".join(name for _, name in socket.if_nameindex())
-            return f"no interface {interface!r} here; there are: {ANY}, {there}"
+            return f"there is no interface {interface!r}; choose one of {ANY}, {there}"
         case errno.ENETDOWN:
-            return f"interface {interface!r} is down: ip link set {interface} up"
+            return f"interface {interface!r} is down; bring it up: ip link set {interface} up"
         case errno.ENOMEM | errno.ENOBUFS:
-            return "no memory for the packet ring"
+            return "the kernel has no memory for the packet ring; stop other programs that capture, or free memory"
         case errno.EAFNOSUPPORT | errno.ENOPROTOOPT | errno.EINVAL:
-            return f"this kernel has no packet ring (AF_PACKET, TPACKET_V3): {error.strerror}"
+            return f"capturing needs packet rings (AF_PACKET, TPACKET_V3), which this kernel lacks: {error.strerror}"
         case _:
             return f"cannot capture on {interface!r}: {error.strerror}"

@@ -62,9 +62,9 @@ _PAUSE = 0.02
 
 
 class SelfconnSocket(SuperSocket):
-    """A scapy socket that hears the TCP segments of *port* (None: all) on *iface* ("any": all), and the proof.
+    """A scapy socket that receives the TCP segments of *port* (None: all) on *iface* ("any": all), and the proof.
 
-    It hears from the moment of its making on, it cannot send, and ``recv()`` never waits. Needs CAP_NET_RAW. Raises
+    It receives from the moment it is made, it cannot send, and ``recv()`` never waits. Needs CAP_NET_RAW. Raises
     CannotCapture with the reason. ``rings`` has the kernel's counts of packets received and dropped.
     """
 

@@ -1,6 +1,6 @@
 """The sign of a self-connect in a frame: the SYN-ACK by which a socket answers its own SYN.
 
-Just enough to know that it happened, to whom and when, at the moment it passes. What is told of it comes from the
+Just enough to know that it happened, to whom and when, at the moment it passes. What is reported of it comes from the
 analysis, as with any capture.
 """
 

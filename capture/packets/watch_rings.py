@@ -21,7 +21,7 @@ from .self_connect import SelfConnect, self_connect
 if TYPE_CHECKING:
     from .ring import Packet
 
-#: Octets of the ring for what tells of a self-connect, and how many segments of that kind are remembered.
+#: Octets of the ring for the SYN-ACKs by which self-connects are recognised, and how many of them are remembered.
 _OCTETS, _ANSWERS = 1 << 19, 1000
 
 
@@ -47,9 +47,10 @@ class WatchRings:
         return self._answers.fileno()
 
     def look(self, *, hold: bool = False) -> list[SelfConnect]:
-        """Tell what has connected to itself since the last call. Never waits. To be called ten times a second.
+        """Return the self-connects since the last call. Never waits. Call it ten times a second.
 
-        What is no longer needed is let go of, unless it is to *hold* for what the last calls have told.
+        Frees the packets that are no longer needed; with *hold* it keeps them, because an earlier self-connect still
+        has to be saved with them.
         """
         answers = self._answers.read()
         self._seen.extend(answers)
@@ -64,9 +65,9 @@ class WatchRings:
         return pending is not None and pending <= moment
 
     def kept(self, until: int) -> list[Packet]:
-        """Return what there is up to a time (nanoseconds since the epoch), in the order in which it passed.
+        """Return the packets up to a time (nanoseconds since the epoch), in the order in which they passed.
 
-        What was held for that is let go of.
+        Frees afterwards what look() held for this.
         """
         packets = self._before.last(until)
         self._before.keep()
@@ -75,7 +76,7 @@ class WatchRings:
 
     @property
     def dropped(self) -> int:
-        """How many packets found no room in the rings so far."""
+        """How many packets the kernel has dropped so far because a ring was full."""
         return self._answers.statistics()[1] + self._before.statistics()[1]
 
     def trouble(self) -> str | None:

@@ -1,12 +1,12 @@
 """A program of the user's, running while the recorder records: ``selfconn-capture -- COMMAND``.
 
-It runs as whoever we are by then, which is the user and not root, in a process group of its own. We adopt what it
-leaves behind (prctl(2), PR_SET_CHILD_SUBREAPER), so that whatever it started can be found and ended: nothing outlives
-the run unless the user asked for it.
+It runs as the user and not as root, because privilege was given up before, in a process group of its own. Processes
+that it leaves behind become our children (prctl(2), PR_SET_CHILD_SUBREAPER), so that we can find and end them: none
+goes on after the run unless the user asked for it.
 
-Job control: COMMAND begins in the background of the terminal, which may write to it. When it wants to read, the
-kernel stops it (SIGTTIN), and only then is the terminal handed to it. So Ctrl-C reaches us as long as COMMAND does not
-talk with the user, and COMMAND when it does; Ctrl-Z stops both.
+Job control: COMMAND starts as a background job of the terminal. It may write to the terminal. When it reads, the
+kernel stops it (SIGTTIN), and we make it the foreground job. So Ctrl-C goes to us until COMMAND reads from the
+terminal, and to COMMAND afterwards; Ctrl-Z stops both.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ class Command:
         return not _has_children()
 
     def leave(self) -> None:
-        """Let it run on without us."""
+        """End our part, and let COMMAND run on."""
         self._process.returncode = 0  # or subprocess would complain that nobody waits for it
         self._left = True
         self._take_back()
@@ -126,20 +126,20 @@ class Command:
     # -- the terminal --
 
     def _was_stopped(self, number: int) -> None:
-        """COMMAND stands still: it wants the terminal, or the user pressed Ctrl-Z. A SIGSTOP is nobody's business."""
+        """COMMAND was stopped: it needs the terminal, or the user pressed Ctrl-Z. After a SIGSTOP nothing is done."""
         if number not in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU):
             return
         if number == signal.SIGTSTP or not self._hand_over():
             had = self._handed_over
             self._take_back()
-            os.killpg(0, number)  # we stand still, too, until the user's shell lets us go on
+            os.killpg(0, number)  # stop ourselves, too, until the user's shell continues us
             if had or number != signal.SIGTSTP:
                 self._hand_over()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGCONT)
 
     def _hand_over(self) -> bool:
-        """Give COMMAND the terminal, if it is ours to give."""
+        """Make COMMAND the foreground job, if we are that now; return whether it was done."""
         with contextlib.suppress(OSError):
             if self._terminal is not None and os.tcgetpgrp(self._terminal) == os.getpgrp():
                 _put_in_foreground(self._terminal, self.pid)
@@ -171,7 +171,7 @@ def _put_in_foreground(terminal: int, group: int) -> None:
 
 
 def die_with(parent: int, number: signal.Signals) -> None:
-    """Have the kernel send this process a signal when its parent ends; end at once if that is *parent* no more."""
+    """Have the kernel send this process a signal when its parent ends; end at once if *parent* has ended already."""
     _prctl(_PR_SET_PDEATHSIG, number)
     if os.getppid() != parent:
         os._exit(1)
@@ -182,7 +182,7 @@ def _prctl(option: int, argument: int) -> None:
 
 
 def _news() -> tuple[int, int] | None:
-    """What a child came to, as waitpid(2) says it; None: nothing new."""
+    """Return the process and the status of a child that ended or was stopped (waitpid(2)); None: there is none."""
     try:
         pid, state = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
     except ChildProcessError:

@@ -89,7 +89,7 @@ def _repeated(progress: Progress, target: Endpoint) -> Iterator[str]:
 
 
 def _became(progress: Progress, target: Endpoint) -> str:
-    """Tell in one sentence what became of the attempts."""
+    """Say in one sentence how the attempts ended."""
     attempts, seconds = progress["attempts"], progress["seconds"]
     rate = f" ({attempts / seconds:,.0f} a second)" if attempts > 1000 and seconds else ""
     refused = f"{attempts:,} attempts were refused in {seconds:.3f} s{rate}"
@@ -102,7 +102,7 @@ def _became(progress: Progress, target: Endpoint) -> str:
                 "own peer. Nobody may serve the port: stop the server, use another --port, or --private."
             )
         case "limit":
-            return f"{refused}, and none hit. That is the limit: --attempts and --timeout raise it."
+            return f"{refused}, and none hit. That is the limit; raise it with --attempts or --timeout."
         case "stopped":
             return f"{refused}, and none hit before it was stopped."
         case _:
@@ -110,8 +110,8 @@ def _became(progress: Progress, target: Endpoint) -> str:
 
 
 _WHEN = {
-    "connected": "A server that wants the port while it is connected to itself",
-    "closed": "A server that wants it afterwards",
+    "connected": "A server that tries to get the port during the self-connect",
+    "closed": "A server that tries to get it afterwards",
 }
 
 
@@ -129,12 +129,12 @@ def _ran(outcome: Outcome, command: Command) -> Iterator[str]:
     if more := outcome.owners[_MOST_OWNERS:]:
         yield f"And {len(more):,} more."
     if outcome.progress["outcome"] == "limit":
-        yield "Nothing connected to itself, and that is the limit: --attempts, --timeout or -c raise it."
+        yield "Nothing connected to itself within the limit; raise it with --attempts, --timeout or -c."
     how = f"by {signal.Signals(command.signal).name}" if command.signal else f"with exit status {command.status}"
     if command.running:
         yield f"{name} goes on, as process {command.pid}."
     elif command.stopped:
-        yield f"Then it was told to end, and ended {how}."
+        yield f"Then it was stopped, and ended {how}."
     else:
         yield f"It ended by itself, {how}."
 
@@ -182,11 +182,11 @@ def shortcomings(outcome: Outcome) -> Iterator[str]:
 
 # -- the kernel's account of the states ----------------------------------------------------------------------------
 
-_AGREES = {True: "The kernel agrees", False: "The kernel says otherwise", None: "The kernel told this much"}
+_AGREES = {True: "The kernel agrees", False: "The kernel says otherwise", None: "The kernel reported only"}
 
 
 def agreement(one: Comparison) -> Iterator[str]:
-    """Say what the kernel told of a self-connect, and whether that is what was rebuilt."""
+    """Say which states the kernel reported of a self-connect, and whether they are the rebuilt ones."""
     path = " > ".join([one.changes[0].old, *(change.new for change in one.changes)])
     yield f"{_AGREES[one.agrees]}: {path}."
     if State.TIME_WAIT in one.rebuilt.state_path(one.entry.opening.source):
@@ -194,17 +194,17 @@ def agreement(one: Comparison) -> Iterator[str]:
 
 
 def kernel_gaps(compared: Sequence[Comparison], kernel_states: KernelStates) -> Iterator[str]:
-    """Say why there is no account of the kernel's of a self-connect, or not a whole one."""
+    """Say why the kernel's states of a self-connect are missing or incomplete."""
     if kernel_states.missing and compared:
-        yield f"Not asked for its own account: {kernel_states.missing}."
+        yield f"The kernel was not asked for its own states: {kernel_states.missing}."
     elif silent := sum(not one.changes for one in compared):
-        yield f"The kernel told nothing of {count(silent, 'self-connect')}."
+        yield f"The kernel reported nothing about {count(silent, 'self-connect')}."
     for line in lost_events(kernel_states):
         yield f"{line[0].upper()}{line[1:]}."
 
 
 def lost_events(kernel_states: KernelStates) -> Iterator[str]:
-    """Say how much the kernel's account of the states lacks; nothing where it lacks nothing, or was not asked for."""
+    """Say how many of the kernel's state changes were lost; say nothing where none was, or none was asked for."""
     if kernel_states.lost:
         yield (
             f"the kernel's own account of the states is incomplete: {count(kernel_states.lost, 'event')} lost, because "

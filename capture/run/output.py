@@ -54,7 +54,7 @@ class Sink:
                 select.select([], [self._fd], [])
 
     def close(self) -> None:
-        """Close the file. Raises Incomplete where the system tells only now that it could not keep what was written."""
+        """Close the file. Raises Incomplete where the system reports only now that it did not keep what was written."""
         if self._fd < 0:
             return
         fd, self._fd = self._fd, -1
@@ -81,7 +81,7 @@ def _made(directory: str) -> tuple[str, int]:
             continue
         except OSError as error:
             raise CannotCapture(f"cannot write {name} in {where}: {error.strerror}") from error
-    raise CannotCapture(f"cannot write {stem}.pcapng in {where}: it and many like it exist")
+    raise CannotCapture(f"cannot write {stem}.pcapng in {where}: it and 99 such names exist; name a file with -w")
 
 
 def _opened(path: str) -> tuple[str, int]:
@@ -95,5 +95,5 @@ def _standard_output() -> int:
     fd = os.dup(1)
     if os.isatty(fd):
         os.close(fd)
-        raise CannotCapture("a capture is no text for a terminal: send standard output elsewhere, or use -w FILE")
+        raise CannotCapture("standard output is a terminal, and a capture is not text; redirect it, or use -w FILE")
     return fd

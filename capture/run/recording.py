@@ -27,7 +27,7 @@ _TICK = 0.05
 _TURN, _PORTION = 0.005, 1 << 16
 
 
-#: The verdicts that SYN, FIN and RST tell, where the segments between them were not captured.
+#: The verdicts that follow from SYN, FIN and RST alone, where the segments between them were not captured.
 TOLD_BY_ENDS = frozenset(Verdict) - {Verdict.THREE_WAY, Verdict.HALF_OPEN, Verdict.SPLIT_HANDSHAKE}
 
 

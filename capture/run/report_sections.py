@@ -40,7 +40,7 @@ _REPRO_FIELDS: tuple[Literal["error", "echo", "server", "close", "time_wait"], .
 
 
 class Comparison(NamedTuple):
-    """A self-connect as it was rebuilt, and what the kernel told of it (nothing, perhaps).
+    """A self-connect as it was rebuilt, and what the kernel reported of it (perhaps nothing).
 
     ``place`` is the opening's in the report, ``agrees`` as kernel_states.compare() says.
     """

@@ -1,11 +1,11 @@
-"""Making a socket connect to itself, and telling what became of it.
+"""Making a socket connect to itself, and reporting what happened.
 
-All ways are one loop: make a socket, prepare it, connect() to a port that nobody serves, until the answer is not
-ECONNREFUSED. They differ in how the socket is prepared, ``WAYS``. ``walk`` is the real thing, the retry loop of a
-client whose server is down; the others make the kernel's choice for it.
+Every way is the same loop: make a socket, prepare it, connect() to a port that nobody serves; repeat until the answer
+is not ECONNREFUSED. The ways differ in how they prepare the socket (``WAYS``). ``walk`` is what happens in practice,
+the retry loop of a client whose server is down. In the others the port is not left to the kernel's choice.
 
-The loop runs in a process of its own, ``Repro``, so that it does not share an interpreter with the recorder. It
-tells its parent what happens in lines of JSON; ``Progress`` is all that they can say.
+The loop runs in a process of its own, ``Repro``, so that it does not share a Python interpreter with the recorder. It
+reports to its parent in lines of JSON, whose fields are those of ``Progress``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PATIENCE = 2.0  # for what is on its way within the kernel already
 
 #: The fewest attempts without a limit of the user's: they outlast the second for which a TIME-WAIT keeps its port.
 _ATTEMPTS = 200_000
-#: So many times the mean are enough: 1 walk in 485 million takes longer.
+#: Without a limit of the user's, give up after so many times the mean: 1 walk in 485 million takes longer.
 _MEANS = 20
 
 
@@ -137,15 +137,15 @@ class Plan:
 def plan(
     outlook: Outlook, asked: str = "auto", *, attempts: int | None = None, seconds: float = 90, reset: bool = False
 ) -> Plan:
-    """Choose a way. Raises UsageError where the one asked for cannot lead there, CannotCapture where it may not.
+    """Choose a way. Raises UsageError where the way asked for can never succeed, CannotCapture where it is forbidden.
 
-    With a limit of attempts even the hopeless is tried: that a port is never hit is worth showing, too.
+    With a limit of *attempts* such a way is tried all the same: it shows that the port is never hit.
     """
     repro, why = (asked, None) if asked != "auto" else _choose(outlook)
     if attempts is None:
         if outlook.bind_error in (errno.EACCES, errno.EPERM) and repro == "bind":
             # CAP_NET_BIND_SERVICE is given up with the rest; in a private namespace nobody needs it.
-            raise CannotCapture(f"only root may bind port {outlook.target.port} on this host: add --private")
+            raise CannotCapture(f"only root may bind port {outlook.target.port} on this host; add --private")
         if hopeless := _hopeless(outlook, repro):
             raise UsageError(hopeless)
         attempts = max(_ATTEMPTS, int(_MEANS * outlook.odds.mean)) if outlook.odds.catch else _ATTEMPTS
@@ -161,22 +161,22 @@ def _choose(outlook: Outlook) -> tuple[str, str | None]:
     if outlook.listening:
         return "walk", None
     if outlook.left and not outlook.gives_way and not outlook.bind_error:
-        return "bind", "bind() can have the port meanwhile: doing that instead of a walk."
+        return "bind", "A walk would have to wait, and bind() gets the port at once: using bind()."
     if not outlook.odds.catch:
-        return "bind", "No walk leads there: taking the port with bind() instead."
+        return "bind", "A walk never gets this port: using bind()."
     return "walk", None
 
 
 def _hopeless(outlook: Outlook, repro: str) -> str | None:
     port, kernel = outlook.target.port, outlook.kernel
     if outlook.barred:
-        return f"{outlook.sentences()[-1]} Take another --port, or --private"
+        return f"{outlook.sentences()[-1]} Use another --port, or --private"
     if repro == "walk" and not outlook.odds.catch:
-        return f"{outlook.sentences()[0]} --repro bind gets there, and so does --private, with a range of its own"
+        return f"{outlook.sentences()[0]} Use --repro bind, or --private, which has a range of its own"
     if repro == "range" and kernel.version < port_choice.OWN_RANGE_SINCE:
-        return f"--repro range needs Linux 6.3, this is {kernel.release}: --repro bind does the same"
+        return f"--repro range needs Linux 6.3, and this is {kernel.release}; use --repro bind, which does the same"
     if repro == "range" and port in kernel.reserved:
-        return f"port {port} is in ip_local_reserved_ports, for --repro range as well: --repro bind gets there"
+        return f"--repro range cannot get port {port}, which is in ip_local_reserved_ports; use --repro bind"
     return None
 
 

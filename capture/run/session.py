@@ -74,9 +74,9 @@ def run(options: Options) -> int:
 def _check(options: Options) -> None:
     """Raise UsageError where two options do not go together."""
     if options.output and options.write and Path(options.output).absolute() == Path(options.write).absolute():
-        raise UsageError("-o and -w name the same file: one is the report, the other the packets")
+        raise UsageError("-o (the report) and -w (the packets) name the same file; name two")
     if options.command and options.repro != "auto":
-        raise UsageError("--repro makes attempts of its own, and a COMMAND is run instead of that: leave one out")
+        raise UsageError("--repro makes attempts itself, and COMMAND makes its own; leave one of them out")
 
 
 def _plan(options: Options, target: Endpoint) -> Plan:
@@ -128,7 +128,7 @@ def with_sudo(error: CannotCapture, options: Options) -> CannotCapture:
     """Add to *error*, where it is for want of privilege, the command line that has it."""
     if os.geteuid() == 0 or not isinstance(error.__cause__, PermissionError):
         return error
-    return CannotCapture(f"{error}. As root it works: {sudo(options)}")
+    return CannotCapture(f"{error}. Run it as root: {sudo(options)}")
 
 
 def sudo(options: Options) -> str:
@@ -179,7 +179,7 @@ def _command(context: RunContext) -> Outcome:
     options, recorder = context.options, context.recorder
     kernel = port_choice.kernel()
     if shutil.which(options.command[0]) is None:
-        raise UsageError(f"cannot run {options.command[0]!r}: there is no such program")
+        raise UsageError(f"cannot run {options.command[0]!r}: there is no such program; check its name and PATH")
     owners: list[SocketOwner] = []
     seen = 0
 

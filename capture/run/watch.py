@@ -60,7 +60,7 @@ _WAITING = 1000
 
 
 def run(options: Options) -> int:
-    """Watch as *options* ask for; the exit status. Raises SelfconnError where that cannot be."""
+    """Watch as *options* say; return the exit status. Raises SelfconnError where that is not possible."""
     _check(options)
     rings, kernel_states = _privileged(options)
     with rings, kernel_states:
@@ -83,15 +83,17 @@ def run(options: Options) -> int:
 def _check(options: Options) -> None:
     """Raise UsageError where two options do not go together."""
     if options.command or options.private or options.range:
-        raise UsageError("--watch looks at what happens on this host: it runs no COMMAND, and not in --private")
+        raise UsageError("--watch watches this host, so it goes with neither COMMAND nor --private; leave that out")
     if options.format not in (None, "table", "json", "jsonl"):
-        raise UsageError(f"--watch tells as it happens: in table, json or jsonl, not in {options.format}")
+        raise UsageError(f"--watch reports line by line, not in {options.format}; use --format table, json or jsonl")
 
 
 def _check_directory(options: Options) -> None:
     """Raise UsageError where -w names no directory. With the user's rights: root would tell of what they cannot see."""
     if options.write not in (None, os.devnull) and not os.path.isdir(options.write):  # noqa: PTH112
-        raise UsageError(f"--watch saves many captures: -w {options.write!r} has to be a directory, or {os.devnull}")
+        raise UsageError(
+            f"--watch saves many captures, and -w {options.write!r} is not a directory; name one or {os.devnull}"
+        )
 
 
 def _privileged(options: Options) -> tuple[WatchRings, KernelStates]:
@@ -142,13 +144,13 @@ class Watch:
             f"{options.before:,} segments with SYN, FIN or RST are kept for the moment when one does."
         )
         if self._kernel_states.missing:
-            yield f"Of other users' processes only the user can be told: {self._kernel_states.missing}."
+            yield f"Of a process of another user only the user can be named: {self._kernel_states.missing}."
 
     def summary(self) -> Iterator[str]:
         """Say what it came to, and what it cost."""
         seconds, worked = time.monotonic() - self._began, time.process_time() - self._worked
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        more = f" and {self._unreported:,} more that came too fast to be told" if self._unreported else ""
+        more = f" and {self._unreported:,} more that came too fast to be reported" if self._unreported else ""
         events = (
             f", {count(self._kernel_states.lost, 'event')} of the kernel's own account lost"
             if self._kernel_states.lost
@@ -193,7 +195,7 @@ class Watch:
         """Say how many self-connects could not be told, if there are more of them now; so many seconds apart."""
         if self._unreported > self._told_unreported and time.monotonic() > self._told_at + every:
             self._told_unreported, self._told_at = self._unreported, time.monotonic()
-            self._complain(f"self-connects come too fast to be told: {self._unreported:,} so far are only counted")
+            self._complain(f"self-connects come too fast to be reported: {self._unreported:,} so far are only counted")
 
     def _is_due(self, one: Waiting) -> bool:
         return time.monotonic() > one.since + _AT_LAST or not self._rings.waits_for(one.hit.time + _AFTER)
