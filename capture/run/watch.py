@@ -172,6 +172,7 @@ class Watch:
             self._look()
             if due := bool(self._waiting) and self._is_due(self._waiting[0]):
                 self._report_first()  # one at a time: a signal is heard in between
+        self._look()  # what came since
         end = time.monotonic() + _LAST
         while self._waiting and time.monotonic() < end:
             self._report_first()
