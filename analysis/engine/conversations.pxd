@@ -11,7 +11,7 @@ from .resets cimport acknowledges_early, all_acknowledged, answered_early, begin
 cdef class Conversations:
     cdef u64 capacity, collect, most, keep_phases, oldest, equals
     cdef readonly u64 used
-    cdef bint count_refusals, note_missed
+    cdef bint count_refusals
     cdef public bint heads
     cdef public u64 zone
     cdef object memory

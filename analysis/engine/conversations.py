@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import cython
 
 from ..memory import mapping
-from ..model import Verdict
 from ..verdicts import VERDICTS, compiled_rules, compiled_verdicts
 from .layout import Finished
 
@@ -144,10 +143,8 @@ class Conversations:
         self.destinations = Destinations()
         self.kept = KeptSegments()
         self.answers = Answers()
-        self.note_missed = collect >> VERDICTS.index(Verdict.UNANSWERED) & 1 != 0
         self.tables = compiled_rules(), compiled_verdicts()
-        self.rules = octets_of(self.tables[0])
-        self.verdict_of = octets_of(self.tables[1])
+        self.rules, self.verdict_of = octets_of(self.tables[0]), octets_of(self.tables[1])
         self.collected_memory = memoryview(bytearray(8 * len(VERDICTS))).cast("Q")
         self.collected = words_in(self.collected_memory)
         #: Openings by the place of their verdict in VERDICTS.

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..model import EVIDENCE as EVIDENCE_OF
-from ..model import Evidence
-from ..verdicts import Event, Phase
+from ..model import Evidence, Verdict
+from ..verdicts import VERDICTS, Event, Phase
 
 # -- files -------------------------------------------------------------------------------------------------------------
 
@@ -351,6 +351,8 @@ E_RST_FIRST = int(Event.RST_FIRST)
 E_RST_SECOND = int(Event.RST_SECOND)
 E_NOTHING = int(Event.NOTHING)
 EVENTS = len(Event)
+#: The bit of ``collect`` for openings without an answer.
+UNANSWERED = 1 << VERDICTS.index(Verdict.UNANSWERED)
 #: Phases in which the second end's own SYN is known (bits).
 CROSSED_PHASES = sum(
     1 << phase

@@ -27,6 +27,7 @@ if not cython.compiled:
         SETTLED,
         SYN,
         TOUCHED,
+        UNANSWERED,
         UNANSWERED_PHASES,
         UNCROSSED_PHASES,
         UNREACHED,
@@ -146,7 +147,7 @@ class AllConversations(SelfConnects):
 
     def miss(self, slot: int, segment: Segment, d: Octets) -> int:
         """Note that a SYN-ACK or RST answers no opening: it may have been sent to another port of the client."""
-        if self.note_missed:
+        if self.collect & UNANSWERED:
             s = slot_at(self.slots, slot)
             a, b = packed(s.a_high, s.a_low, s.six), packed(s.b_high, s.b_low, s.six)
             if segment.from_a:
