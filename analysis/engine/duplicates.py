@@ -13,7 +13,7 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import folded, load_u32, load_u64, segment_at, send_for, traces, u16, words_in
+    from .interpreted import counters_in, folded, load_u32, load_u64, segment_at, send_for, traces, u16, words_in
     from .layout import (
         ELSEWHERE,
         KEYS,
@@ -35,16 +35,19 @@ if TYPE_CHECKING:
 class Duplicates:
     """Which packets were captured already, less than NEAR frames from here.
 
-    A set has eight places, the oldest of which goes. It lies in four rows of eight words, a column for each place. A
+    A set has eight places, the oldest of which goes: ``turns`` says which that is. It lies in three rows of eight words,
+    each a line of the processor's cache, with a column for each place. A
     key is a hash of the addresses, the ports, the TCP header without its checksum, and the payload's length: 48 bits of
     it, and the IPv4 identification; the time; and the frame's number (32 bits), a hash of where the packet was seen
-    (16 bits), and one of what else the IP header and the TCP checksum say (16 bits). The last row counts what came.
+    (16 bits), and one of what else the IP header and the TCP checksum say (16 bits).
     """
 
     def __init__(self) -> None:
         self.memory = memoryview(mapping(8 * WORDS_OF_SET * SETS)).cast("Q")
         self.keys_memory = memoryview(bytearray(os.urandom(8 * KEYS))).cast("Q")
+        self.turns_memory = bytearray(SETS)
         self.sets = words_in(self.memory)
+        self.turns = counters_in(self.turns_memory)
         self.keys = words_in(self.keys_memory)
         self.seed = int.from_bytes(os.urandom(8), "little")
 
@@ -97,8 +100,9 @@ class Duplicates:
                 and self.is_copy(i, key, where, segment.frame, segment.time)
             ):
                 return True
-        i = base + (self.sets[base + 3 * WAYS] & (WAYS - 1))
-        self.sets[base + 3 * WAYS] += 1
+        turn = self.turns[segment.digest & (SETS - 1)]
+        self.turns[segment.digest & (SETS - 1)] = (turn + 1) & (WAYS - 1)
+        i = base + turn
         self.sets[i] = key
         self.sets[i + WAYS] = segment.time
         self.sets[i + 2 * WAYS] = (segment.frame & LOW32) << 32 | where
