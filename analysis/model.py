@@ -9,7 +9,9 @@ from __future__ import annotations
 import enum
 import socket
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import cached_property
+from itertools import islice
+from operator import sub
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -297,7 +299,7 @@ class Opening:
         return self.source == self.destination and self.answered_by is None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: they leave no room for what is remembered of ``took``
 class Attempts:
     """The refused attempts at one destination.
 
@@ -312,10 +314,10 @@ class Attempts:
     ports: Sequence[int]
     times: Sequence[int]
 
-    @property
+    @cached_property
     def took(self) -> int | None:
         """Nanoseconds from the first attempt to the last; None where the capture's clock went back meanwhile."""
-        back = any(earlier - later > NANOSECONDS for earlier, later in pairwise(self.times))
+        back = max(map(sub, self.times, islice(self.times, 1, None)), default=0) > NANOSECONDS
         return None if back or self.last < self.first else self.last - self.first
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .engine import COMPILED
 from .errors import NotACapture
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkContext, SpawnContext
     from multiprocessing.synchronize import Event
     from threading import Thread
-    from typing import Unpack
+    from typing import Protocol, Unpack
 
     from .model import CaptureResult, Octets, Piece
     from .partial import Part
@@ -50,6 +50,26 @@ if TYPE_CHECKING:
     #: That, or the result where nothing is made of it; or why there is none.
     Found = Any | NotACapture
     Progress = Callable[[int], None]
+
+    class Crew(Protocol):
+        """Those who do the work."""
+
+        @property
+        def size(self) -> int:
+            """How many tasks they can do at a time."""
+
+        def start(self, task: Any) -> Any:  # noqa: ANN401 - each has tasks and futures of its own
+            """Have somebody begin with it as soon as may be; what can be waited for."""
+
+        def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
+            """Wait for what comes of reading the capture at *path*; None where it was taken back."""
+
+        def stop(self) -> None:
+            """Have everybody end where they are."""
+
+        def close(self) -> None:
+            """Wait until they have."""
+
 
 #: Octets that are worth a process or a thread of their own.
 LARGE = 16 << 20
@@ -91,26 +111,6 @@ def deaf() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-class Crew(Protocol):
-    """Those who do the work."""
-
-    @property
-    def size(self) -> int:
-        """How many tasks they can do at a time."""
-
-    def start(self, task: Any) -> Any:  # noqa: ANN401 - each has tasks and futures of its own
-        """Have somebody begin with it as soon as may be; what can be waited for."""
-
-    def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
-        """Wait for what comes of reading the capture at *path*; None where it was taken back."""
-
-    def stop(self) -> None:
-        """Have everybody end where they are."""
-
-    def close(self) -> None:
-        """Wait until they have."""
 
 
 class Processes:

@@ -99,7 +99,7 @@ class Index:
     def remove(self, slot: int, slots: list[Slot]) -> None:
         """Take the conversation in *slot* out; whoever was put behind it for want of room moves back.
 
-        Whoever has to go soon is sent for, and its entry.
+        Whoever has to go soon is sent for, and its entry; and the tag by which that entry is found, before.
         """
         i = self.tags[slot] & self.mask
         while self.entries[i] & LOW32 != slot + 1:
@@ -117,3 +117,4 @@ class Index:
         if slot + AHEAD < self.capacity:
             fetch(slot_at(slots, slot + AHEAD))
             send_for(self.entries, self.tags[slot + AHEAD] & self.mask)
+            send_for(self.tags, slot + 2 * AHEAD)

@@ -111,6 +111,11 @@ def signed_words_in(memory: Words) -> Words:
     return memory
 
 
+def counters_in(memory: bytearray) -> bytearray:
+    """Return *memory* as counters of one octet each."""
+    return memory
+
+
 def ports_in(memory: Words) -> Words:
     """Return *memory* as ports."""
     return memory

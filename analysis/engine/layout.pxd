@@ -49,7 +49,8 @@ cdef struct Cursor:
     u64 guess
     u64 cut
 
-# 132 octets, and the header of the first SYN.
+# Four lines of the processor's cache, 64 octets each. What a SYN and the RST to it need stands in the first three: the
+# 4-tuple and the state; numbers and times; the header of the first SYN.
 cdef struct Slot:
     u64 a_high
     u64 a_low
@@ -66,29 +67,33 @@ cdef struct Slot:
     uint32_t isn
     uint32_t isn_second
     uint32_t next_first
-    uint32_t next_second
     uint32_t reach
-    uint32_t another
-    uint16_t syn_data
-    uint16_t syn_data_second
-    uint32_t early_isn
-    uint32_t early_seq
-    uint32_t early_end
-    uint32_t early_reach
+
     u64 time
     u64 frame
     u64 refused
     u64 since
-    u64 early_time
-    u64 ended_at
-    uint8_t header[60]
+    uint16_t syn_data
+    uint16_t syn_data_second
     uint8_t scale_first
     uint8_t scale_second
     uint16_t identification
+    uint32_t next_second
+    uint32_t another
     uint32_t acked_first
     uint32_t acked_second
     uint32_t edge_first
     uint32_t edge_second
+
+    uint8_t header[60]
+    uint32_t early_isn
+
+    u64 early_time
+    u64 ended_at
+    uint32_t early_seq
+    uint32_t early_end
+    uint32_t early_reach
+    uint8_t unused[36]
 
 cdef struct Destination:
     u64 high

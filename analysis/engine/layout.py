@@ -291,7 +291,7 @@ EARLIES = 0x0E00  # EARLY | EARLY_FROM_A | EARLY_ACKED
 #: The search for duplicates: so many sets of eight packets each, a row of words for each thing that is remembered ...
 SETS = 2048
 WAYS = 8
-WORDS_OF_SET = 32
+WORDS_OF_SET = 24
 #: ... which lie less than so many frames apart; eight places to one of them: next to none is crowded out.
 NEAR = 2048
 #: A packet that was seen at two places: within so many nanoseconds, at most.

@@ -6,6 +6,7 @@ ctypedef unsigned long long u64
 ctypedef long long i64
 ctypedef u64* words
 ctypedef const unsigned char* bytes_at
+ctypedef unsigned char* octets_at
 
 cdef extern from * nogil:
     """
@@ -57,6 +58,9 @@ cdef inline void* address(object memory) except NULL:
 
 cdef inline words words_in(object memory) except NULL:
     return <words> address(memory)
+
+cdef inline octets_at counters_in(object memory) except NULL:
+    return <octets_at> address(memory)
 
 cdef inline bytes_at octets_of(object data) except NULL:
     return <bytes_at> address(data)

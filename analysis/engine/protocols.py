@@ -605,9 +605,10 @@ def by_port() -> bytes:
 
 def _places(table: tuple[Protocol, ...], size: int) -> bytes:
     places = bytearray(size)
+    place_of = {row: place for place, row in enumerate(_read())}
     for row in table:
         if row.reader > H_OTHER:
-            places[row.number] = _read().index(row)
+            places[row.number] = place_of[row]
     return bytes(places)
 
 

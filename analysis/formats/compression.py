@@ -9,11 +9,26 @@ import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import NotACapture
 from ..memory import mapping
 from ..model import Octets
+
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class _Decompressor(Protocol):
+        """What bz2, lzma, compression.zstd and lz4.frame have in common."""
+
+        @property
+        def eof(self) -> bool: ...
+        @property
+        def needs_input(self) -> bool: ...
+        @property
+        def unused_data(self) -> bytes: ...
+        def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
 
 #: Octets at most unpacked at a time.
 BLOCK = 1 << 20
@@ -34,18 +49,6 @@ RATIO = 200
 
 class Cut(Exception):  # noqa: N818 - it names what happened
     """The input ends or breaks before its end; the text says how. What was read before it is good."""
-
-
-class _Decompressor(Protocol):
-    """What bz2, lzma, compression.zstd and lz4.frame have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
 class _Gzip:

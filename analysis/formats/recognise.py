@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import struct
 
 from ..errors import NotACapture
@@ -58,7 +57,9 @@ def not_a_capture(name: str, head: bytes) -> str:
     if not foreign and _is_erf(head):
         foreign = [("an Endace ERF capture", _EDITCAP)]
     for what, command in foreign:
-        return f"{name} is {what}: convert it first, with `{command.format(name=shlex.quote(name))}`"
+        from shlex import quote  # noqa: PLC0415 - seldom needed
+
+        return f"{name} is {what}: convert it first, with `{command.format(name=quote(name))}`"
     if len(head) < ENOUGH and (head[:4] == pcapng.SECTION[: len(head)] or pcap.byte_order(head[:4])):
         return f"{name} is cut off inside the file header: capture it again"
     if head and all(32 <= octet < 127 or octet in b"\t\r\n" for octet in head):

@@ -14,12 +14,20 @@ import contextlib
 import re
 import time
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..errors import NotACapture
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from typing import Protocol
+
+    class _Stream(Protocol):
+        """What is read from where it stands on, no more than was asked for at a time."""
+
+        def read(self, octets: int) -> bytes: ...
+        def close(self) -> None: ...
+
 
 #: What may stand before "://".
 PROTOCOLS = ("http", "https", "s3", "gs", "az", "sftp", "hdfs", "file")
@@ -37,14 +45,7 @@ TRIES, PAUSE = 6, 0.1
 PATIENCE = 60
 
 #: A URL in a text.
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
-
-
-class _Stream(Protocol):
-    """What is read from where it stands on, no more than was asked for at a time."""
-
-    def read(self, octets: int) -> bytes: ...
-    def close(self) -> None: ...
+_URL = r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+"
 
 
 def is_remote(name: str) -> bool:
@@ -225,4 +226,4 @@ def _close(stream: _Stream | None) -> None:
 
 def _said(error: BaseException) -> str:
     """An error in one line, with URLs as they may be shown."""
-    return _URL.sub(lambda found: shown(found[0]), " ".join(str(error).split())) or type(error).__name__
+    return re.sub(_URL, lambda found: shown(found[0]), " ".join(str(error).split())) or type(error).__name__

@@ -7,7 +7,6 @@ is made safe here; names of files each view escapes in its own way.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -166,16 +165,16 @@ def incomplete(result: CaptureResult) -> str:
     return reasons and f"Not everything was seen: {reasons}."
 
 
-@dataclass(slots=True)
 class PassedOver:
     """Of many captures those that get no page, for want of openings; ``hiding`` has a line for each that may hide one.
 
     ``filters`` counts the others that were recorded with a filter, by its text.
     """
 
-    captures: int = 0
-    hiding: list[str] = field(default_factory=list)
-    filters: Counter[str] = field(default_factory=Counter)
+    def __init__(self) -> None:
+        self.captures = 0
+        self.hiding: list[str] = []
+        self.filters: Counter[str] = Counter()
 
     def add(self, result: CaptureResult) -> None:
         """Pass over one more."""
