@@ -1,6 +1,6 @@
 """The search for packets that were captured more than once (compiled only): a table of hashes, eight places to each.
 
-interpreted.py has two dicts in its place. What makes a duplicate docs/verdicts.md says ("What counts").
+interpreted.py has two dicts instead. docs/verdicts.md ("What counts") says what makes a packet a duplicate.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 
 
 class Duplicates:
-    """Which packets were captured already, less than NEAR frames from here.
+    """Finds packets that were captured already, less than NEAR frames before.
 
-    A set has eight places, the oldest of which goes. It lies in four rows of eight words, a column for each place. A
-    key is a hash of the addresses, the ports, the TCP header without its checksum, and the payload's length: 48 bits of
-    it, and the IPv4 identification; the time; and the frame's number (32 bits), a hash of where the packet was seen
-    (16 bits), and one of what else the IP header and the TCP checksum say (16 bits). The last row counts what came.
+    A set has eight places; a new packet takes the place of the oldest one. A set lies in four rows of eight words, a
+    column for each place. A key is a hash of the addresses, the ports, the TCP header without its checksum, and the
+    payload's length: 48 bits of it, and the IPv4 identification; the time; and the frame's number (32 bits), a hash of
+    where the packet was seen (16 bits), and one of what else the IP header and the TCP checksum say (16 bits). The last
+    row counts the packets that came to the set.
     """
 
     def __init__(self) -> None:
@@ -49,7 +50,7 @@ class Duplicates:
         self.seed = int.from_bytes(os.urandom(8), "little")
 
     def digest(self, d: Octets, segment: Segment) -> int:
-        """Return a 64-bit hash of what makes a segment: folded products with keys of this run, which nobody knows."""
+        """Return a 64-bit hash of what identifies a segment: folded products with random keys of this run."""
         at = segment.at
         end = at + segment.size
         h = self.seed + segment.from_a
@@ -73,7 +74,7 @@ class Duplicates:
         return h ^ h >> 32
 
     def digest_batch(self, d: Octets, batch: list[Segment], count: int) -> None:
-        """Hash the headers of a batch, and send for their sets."""
+        """Hash the headers of a batch, and prefetch their sets into the processor's cache."""
         for place in range(count):
             segment = segment_at(batch, place)
             segment.digest = self.digest(d, segment)
