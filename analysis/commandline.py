@@ -7,8 +7,8 @@ time that a command starts.
 from __future__ import annotations
 
 import argparse
-import errno
 import atexit
+import errno
 import gc
 import math
 import os

@@ -1,8 +1,9 @@
 """Answers that do not come in the 4-tuple of the SYN: from a translated address, or as an ICMP error.
 
-An opening that would be unanswered is looked for by its client, the endpoint that sent the SYN: where a SYN-ACK or an
-RST from elsewhere acknowledges the SYN, an address was translated on the way. So an opening is entered under its client
-as its SYN comes; the two openings of one client with one ISN are the two sides of a translation.
+The client of an opening is the endpoint that sent the SYN. When a SYN comes, its opening is entered here under its
+client. When a SYN-ACK or an RST answers nothing in its own 4-tuple, the table looks here for an unanswered opening
+whose client it was sent to. If it acknowledges the SYN of that opening, an address was translated on the way. Two
+openings of one client with the same ISN are the two sides of a translation.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def is_client(s: Slot, high: int, low: int, port: int, six: int) -> bool:
 
 
 class Answers:
-    """The openings by their clients, and by slot what came from elsewhere: a hint, since old entries go.
+    """The openings by client, and what answered them from elsewhere, by slot. New entries overwrite old ones.
 
     ``lent`` is a SYN-ACK or RST of another 4-tuple (its frame, the packed address and port it came from, and whether
     that 4-tuple would have been midstream for its sake), ``errors`` an ICMP error (frame, time, sender, type, code),
@@ -104,7 +105,7 @@ class Answers:
         return twin
 
     def is_other_side(self, s: Slot, segment: Segment) -> bool:
-        """Whether the opening in this slot began with the SYN *segment*, too, but for the destination."""
+        """Whether the opening in this slot began with the same SYN as *segment*, but to another destination."""
         apart = segment.time - s.time if segment.time > s.time else s.time - segment.time
         if s.isn != segment.seq or apart > SIDES or (s.phase < P_SYN and not s.flags & HEAD):
             return False
@@ -154,7 +155,7 @@ class Answers:
         return len(self.lent) + len(self.errors) + len(self.links) < MAX_ANSWERS
 
     def forget(self, slot: int) -> int:
-        """The opening in *slot* has ended."""
+        """Forget what answered the opening in *slot*: it has ended."""
         self.lent.pop(slot, None)
         self.errors.pop(slot, None)
         self.links.pop(slot, None)

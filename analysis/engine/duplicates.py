@@ -1,6 +1,6 @@
 """The search for packets that were captured more than once (compiled only): a table of hashes, eight places to each.
 
-interpreted.py has two dicts in its place. What makes a duplicate docs/verdicts.md says ("What counts").
+interpreted.py has two dicts instead. docs/verdicts.md ("What counts") says what makes a packet a duplicate.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 
 
 class Duplicates:
-    """Which packets were captured already, less than NEAR frames from here.
+    """Finds packets that were captured already, less than NEAR frames before.
 
-    A set has eight places, the oldest of which goes: ``turns`` says which that is. It lies in three lines of the
-    processor's cache: the keys; then two words for each place. A key is a hash of the addresses, the ports, the TCP
-    header without its checksum, and the payload's length: 48 bits of it, and the IPv4 identification. The words are the
-    time; and the frame's number (32 bits), a hash of where the packet was seen (16 bits), and one of what else the IP
-    header and the TCP checksum say (16 bits).
+    A set has eight places; a new packet takes the place of the oldest one (``turns`` says which that is). A set lies in
+    three lines of the processor's cache: the keys, then two words for each place. A key is a hash of the addresses, the
+    ports, the TCP header without its checksum, and the payload's length: 48 bits of it, and the IPv4 identification.
+    The words are the time; and the frame's number (32 bits), a hash of where the packet was seen (16 bits), and one of
+    what else the IP header and the TCP checksum say (16 bits).
     """
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Duplicates:
         self.seed = int.from_bytes(os.urandom(8), "little")
 
     def digest(self, d: Octets, segment: Segment) -> int:
-        """Return a 64-bit hash of what makes a segment: folded products with keys of this run, which nobody knows."""
+        """Return a 64-bit hash of what identifies a segment: folded products with random keys of this run."""
         at = segment.at
         end = at + segment.size
         h = self.seed + segment.from_a
@@ -77,7 +77,7 @@ class Duplicates:
         return h ^ h >> 32
 
     def digest_batch(self, d: Octets, batch: list[Segment], count: int) -> None:
-        """Hash the headers of a batch, and send for their sets."""
+        """Hash the headers of a batch, and prefetch their sets into the processor's cache."""
         for place in range(count):
             segment = segment_at(batch, place)
             segment.digest = self.digest(d, segment)

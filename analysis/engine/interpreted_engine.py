@@ -1,4 +1,4 @@
-"""The engine as it runs interpreted: as wire.py has it, but for one call of struct.unpack for a common frame."""
+"""The engine of wire.py when it runs interpreted: it reads a common frame with one call of struct.unpack."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RECORD = {False: struct.Struct("<4I").unpack_from, True: struct.Struct(">4I").u
 _COMMON = struct.Struct(">12x3sBHHI2x12sIIBBHH").unpack_from
 #: Of these: both addresses, both ports.
 _ENDS = struct.Struct(">IIHH").unpack
-#: What stands for a conversation that is not known yet among the ways of the index, and the bit of one with itself.
+#: What the index's dict gives for a conversation that is not known yet; the bit of one whose endpoints are equal.
 NEW, EQUAL_ENDS = -4, 2
 
 
@@ -91,7 +91,7 @@ class Engine(EngineAsWritten):
             one.a_low, one.b_low, one.a_port, one.b_port = (a, b, a_port, b_port) if from_a else (b, a, b_port, a_port)
             one.a_high = one.b_high = one.six = 0
             one.equal = False
-        elif flags & 6 or table.heads:  # SYN, RST: which openings they concern, both endpoints tell
+        elif flags & 6 or table.heads:  # SYN or RST: its endpoints are needed to find what it opens or answers
             s = table.slots[slot]
             one.a_high, one.a_low, one.b_high, one.b_low = s.a_high, s.a_low, s.b_high, s.b_low
             one.a_port, one.b_port, one.six, one.equal = s.a_port, s.b_port, s.six, False

@@ -151,7 +151,7 @@ cdef inline Py_ssize_t destination_octets() noexcept nogil:
 cdef inline void remember_header(Slot* s, bytes_at d, Py_ssize_t at, u64 size) noexcept nogil:
     memcpy(s.header, d + at, size)
 
-# Take this segment for the first one of an opening.
+# Note this segment as the first one of the opening in this slot.
 cdef inline void take_first(Slot* s, Segment* segment, bytes_at d) noexcept nogil:
     s.time = segment.time
     s.frame = segment.frame
@@ -193,7 +193,7 @@ cdef inline void fetch(Slot* s) noexcept nogil:
     prefetch(<char*> s + 64)
     prefetch(s.header)
 
-# A hash of what else the IP header says, and the TCP checksum.
+# A hash of the TCP checksum and of IP header fields that a duplicate's key does not have.
 cdef inline u64 traces(bytes_at d, Segment* segment) noexcept nogil:
     cdef u64 found = u16(d, segment.ip) ^ u16(d, segment.at + 16) * 5
     if segment.six:
