@@ -88,20 +88,22 @@ class Answers:
         h = self.client_of(segment, True)
         i = (h & (ORIGINS - 1)) * 2
         entry = (h & ~LOW32) | (slot + 1)
-        twin = -1
-        for k in range(i, i + 2):
-            found = self.origins[k]
-            if not (found ^ h) >> 32 and found and found != entry:
-                s = slot_at(slots, (found & LOW32) - 1)
-                if self.is_other_side(s, segment):
-                    twin = (found & LOW32) - 1
-        if self.origins[i] != entry:
-            self.origins[i + 1] = self.origins[i]
-            self.origins[i] = entry
-        return twin
+        one, two = self.origins[i], self.origins[i + 1]
+        # Without a branch, since no processor can guess which of the two it is.
+        self.origins[i + 1] = two if one == entry else one
+        self.origins[i] = entry
+        twin = self.twin(slots, one, entry, segment)
+        return twin if twin >= 0 else self.twin(slots, two, entry, segment)
 
-    def is_other_side(self, s: Slot, segment: Segment) -> bool:
-        """Whether the opening in this slot began with the SYN *segment*, too, but for the destination."""
+    def twin(self, slots: list[Slot], found: int, entry: int, segment: Segment) -> int:
+        """Return the slot of an entry *found* beside this one, if it is the other side of the same opening, or -1."""
+        if (found ^ entry) >> 32 or found in (0, entry) or not self.is_other_side(slots, found, segment):
+            return -1
+        return (found & LOW32) - 1
+
+    def is_other_side(self, slots: list[Slot], found: int, segment: Segment) -> bool:
+        """Whether the opening of this entry began with the SYN *segment*, too, but for the destination."""
+        s = slot_at(slots, (found & LOW32) - 1)
         apart = segment.time - s.time if segment.time > s.time else s.time - segment.time
         if s.isn != segment.seq or apart > SIDES or (s.phase < P_SYN and not s.flags & HEAD):
             return False

@@ -55,7 +55,7 @@ cdef class Conversations:
     @cython.locals(s=SlotAt)
     cdef int close_ended(self, i64 slot) except -1 nogil
     @cython.final
-    @cython.locals(s=SlotAt, after=u64, acknowledged=u64, joined=bint, fins=u64)
+    @cython.locals(s=SlotAt, after=u64, joined=bint, fins=u64)
     cdef int open(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     cdef int uncount_midstream(self, Slot* s, u64 counted) except -1 nogil

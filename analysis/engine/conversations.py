@@ -400,7 +400,6 @@ class Conversations:
         """Begin an opening with a bare SYN."""
         s = slot_at(self.slots, slot)
         after = P_SELF_SYN if s.flags & EQUAL else P_SYN
-        acknowledged = (s.early_isn - segment.seq) & LOW32
         joined = s.flags & EARLY != 0 and answered_early(s, segment)
         fins = 0
         if joined:
@@ -435,7 +434,7 @@ class Conversations:
             self.counts[self.verdict_of[after] & 0x7F] += 1
             s.flags |= COUNTED
         if joined or s.flags & EQUAL:
-            begin_numbers(s, segment, d, joined, acknowledged)
+            begin_numbers(s, segment, d, joined)
         if self.count_refusals:
             self.enter(slot, segment)
         if self.keep_phases and (self.keep_phases >> after & 1 or s.flags & EQUAL):
