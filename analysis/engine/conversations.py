@@ -436,7 +436,9 @@ class Conversations:
         if joined or s.flags & EQUAL:
             begin_numbers(s, segment, d, joined)
         if self.count_refusals:
-            self.enter(slot, segment)
+            twin = self.answers.enter(self.slots, slot, segment)
+            if twin >= 0:
+                self.link(slot, twin)
         if self.keep_phases and (self.keep_phases >> after & 1 or s.flags & EQUAL):
             self.keep(slot, segment, d, True)
         if joined and s.flags & KEPT and self.kept.early_count:
@@ -451,13 +453,6 @@ class Conversations:
             if s.flags & EQUAL and s.flags & MID_ITSELF:
                 self.midstream_to_itself -= 1
         s.flags &= ~(MID | MID_COUNTED | MID_ITSELF)
-
-    def enter(self, slot: int, segment: Segment) -> int:
-        """Enter the opening in *slot* under its client."""
-        twin = self.answers.enter(self.slots, slot, segment)
-        if twin >= 0:
-            self.link(slot, twin)
-        return 0
 
     def close(self, slot: int) -> None:
         """End the opening in *slot*: count it, hand it on where it was asked for, leave the conversation."""
