@@ -41,7 +41,7 @@ from .verdicts import VERDICTS, keep_from
 if TYPE_CHECKING:
     from typing import Unpack
 
-#: Conversations remembered at one time, unless asked otherwise: 30 MB when all are in use, which a processor's cache
+#: Conversations remembered at one time, unless asked otherwise: 34 MB when all are in use, which a processor's cache
 #: may hold. (Twice as many cost a sixth of the speed in a flood.)
 TABLE = 1 << 17
 

@@ -89,31 +89,37 @@ class Answers:
 
     def enter(self, slots: list[Slot], slot: int, segment: Segment) -> int:
         """Enter the opening in *slot* under its client, the sender of *segment*; return its other side, or -1."""
-        h = self.client_of(segment, True)
+        own = slot_at(slots, slot)
+        if segment.from_a:
+            h = self.digest(own.a_high, own.a_low, own.a_port, own.six)
+        else:
+            h = self.digest(own.b_high, own.b_low, own.b_port, own.six)
         i = (h & (ORIGINS - 1)) * 2
         entry = (h & ~LOW32) | (slot + 1)
-        twin = -1
-        for k in range(i, i + 2):
-            found = self.origins[k]
-            if not (found ^ h) >> 32 and found and found != entry:
-                s = slot_at(slots, (found & LOW32) - 1)
-                if self.is_other_side(s, segment):
-                    twin = (found & LOW32) - 1
-        if self.origins[i] != entry:
-            self.origins[i + 1] = self.origins[i]
-            self.origins[i] = entry
-        return twin
+        one, two = self.origins[i], self.origins[i + 1]
+        # Without a branch, since no processor can guess which of the two it is.
+        self.origins[i + 1] = two if one == entry else one
+        self.origins[i] = entry
+        # Of the same client, and not this one: 1 to LOW32.
+        if ((one ^ entry) - 1) & LOW64 < LOW32 and self.is_other_side(slots, one, own, segment):
+            return (one & LOW32) - 1
+        if ((two ^ entry) - 1) & LOW64 < LOW32 and self.is_other_side(slots, two, own, segment):
+            return (two & LOW32) - 1
+        return -1
 
-    def is_other_side(self, s: Slot, segment: Segment) -> bool:
-        """Whether the opening in this slot began with the same SYN as *segment*, but to another destination."""
+    def is_other_side(self, slots: list[Slot], found: int, own: Slot, segment: Segment) -> bool:
+        """Whether the opening of this entry began with the SYN *segment* of *own*, too, but for the destination."""
+        if not found:
+            return False
+        s = slot_at(slots, (found & LOW32) - 1)
         apart = segment.time - s.time if segment.time > s.time else s.time - segment.time
         if s.isn != segment.seq or apart > SIDES or (s.phase < P_SYN and not s.flags & HEAD):
             return False
         if s.identification != segment.identification and s.identification and segment.identification:
             return False  # a scanner's: a translation leaves the identification as it is
         if segment.from_a:
-            return is_client(s, segment.a_high, segment.a_low, segment.a_port, segment.six)
-        return is_client(s, segment.b_high, segment.b_low, segment.b_port, segment.six)
+            return is_client(s, own.a_high, own.a_low, own.a_port, own.six)
+        return is_client(s, own.b_high, own.b_low, own.b_port, own.six)
 
     def find(self, slots: list[Slot], segment: Segment) -> int:
         """Return the slot of the unanswered opening whose SYN this segment of another 4-tuple acknowledges, or -1."""

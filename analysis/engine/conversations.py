@@ -404,7 +404,6 @@ class Conversations:
         """Begin an opening with a bare SYN."""
         s = slot_at(self.slots, slot)
         after = P_SELF_SYN if s.flags & EQUAL else P_SYN
-        acknowledged = (s.early_isn - segment.seq) & LOW32
         joined = s.flags & EARLY != 0 and answered_early(s, segment)
         fins = 0
         if joined:
@@ -439,9 +438,11 @@ class Conversations:
             self.counts[self.verdict_of[after] & 0x7F] += 1
             s.flags |= COUNTED
         if joined or s.flags & EQUAL:
-            begin_numbers(s, segment, d, joined, acknowledged)
+            begin_numbers(s, segment, d, joined)
         if self.count_refusals:
-            self.enter(slot, segment)
+            twin = self.answers.enter(self.slots, slot, segment)
+            if twin >= 0:
+                self.link(slot, twin)
         if self.keep_phases and (self.keep_phases >> after & 1 or s.flags & EQUAL):
             self.keep(slot, segment, d, True)
         if joined and s.flags & KEPT and self.kept.early_count:
@@ -456,13 +457,6 @@ class Conversations:
             if s.flags & EQUAL and s.flags & MID_ITSELF:
                 self.midstream_to_itself -= 1
         s.flags &= ~(MID | MID_COUNTED | MID_ITSELF)
-
-    def enter(self, slot: int, segment: Segment) -> int:
-        """Enter the opening in *slot* under its client."""
-        twin = self.answers.enter(self.slots, slot, segment)
-        if twin >= 0:
-            self.link(slot, twin)
-        return 0
 
     def close(self, slot: int) -> None:
         """End the opening in *slot*: count it, and hand it on if its verdict is collected. Its conversation stays."""

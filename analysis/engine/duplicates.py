@@ -94,15 +94,24 @@ class Duplicates:
         base = (segment.digest & (SETS - 1)) * WORDS_OF_SET
         key = (segment.digest & ~LOW16) | segment.identification
         where = (segment.place & LOW16) << 16 | traces(d, segment)
-        for way in range(WAYS):
-            differ = self.sets[base + way] ^ key
-            if differ <= LOW16 and self.is_copy(base + WAYS + 2 * way, key, differ, where, segment):
-                return True
+        near = 0
+        for way in range(WAYS):  # all of them, without a branch: next to none is near
+            near |= (self.sets[base + way] ^ key) <= LOW16
+        if near and self.has_copy(base, key, where, segment):
+            return True
         way = self.turns[segment.digest & (SETS - 1)]
         self.turns[segment.digest & (SETS - 1)] = (way + 1) & (WAYS - 1)
         self.sets[base + way] = key
         self.sets[base + WAYS + 2 * way] = segment.time
         self.sets[base + WAYS + 2 * way + 1] = (segment.frame & LOW32) << 32 | where
+        return False
+
+    def has_copy(self, base: int, key: int, where: int, segment: Segment) -> bool:
+        """Whether a packet is a copy of one in the set at *base*."""
+        for way in range(WAYS):
+            differ = self.sets[base + way] ^ key
+            if differ <= LOW16 and self.is_copy(base + WAYS + 2 * way, key, differ, where, segment):
+                return True
         return False
 
     def is_copy(self, i: int, key: int, differ: int, where: int, segment: Segment) -> bool:

@@ -189,6 +189,12 @@ def is_of(s: Slot, segment: Segment) -> bool:
     )
 
 
+def name_ends(segment: Segment, s: Slot) -> None:
+    """Give a segment the 4-tuple of its conversation: interpreted_engine.py does without where it can."""
+    segment.a_high, segment.a_low, segment.b_high, segment.b_low = s.a_high, s.a_low, s.b_high, s.b_low
+    segment.a_port, segment.b_port, segment.six = s.a_port, s.b_port, s.six
+
+
 def ahead(one: int, other: int) -> bool:
     """Whether the first of two sequence numbers is the later one (RFC 9293 3.4)."""
     return 0 < (one - other) & LOW32 < HALF32

@@ -181,6 +181,9 @@ cdef inline bint is_of(Slot* s, Segment* segment) noexcept nogil:
         and s.six == segment.six
     )
 
+cdef inline void name_ends(Segment* segment, Slot* s) noexcept nogil:
+    pass  # interpreted, a segment may have come without
+
 # Whether the first of two sequence numbers is the later one (RFC 9293 3.4).
 cdef inline bint ahead(u64 one, u64 other) noexcept nogil:
     return 0 < ((one - other) & LOW32) < HALF32

@@ -531,7 +531,7 @@ class Slot:
         self.next_second = self.reach = self.another = self.acked_first = self.acked_second = self.edge_first = 0
         self.edge_second = self.scale_first = self.scale_second = self.syn_data = self.syn_data_second = 0
         self.early_isn = self.early_seq = self.early_end = self.early_reach = self.time = self.frame = 0
-        self.refused = self.since = self.early_time = 0
+        self.refused = self.since = self.early_time = self.ended_at = 0
         self.header = b""
 
 

@@ -202,7 +202,7 @@ def reset_of_itself(s: Slot, segment: Segment) -> bool:
     return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_first) or ahead(s.edge_first, seq)
 
 
-def begin_numbers(s: Slot, segment: Segment, d: Octets, joined: bool, acknowledged: int) -> None:
+def begin_numbers(s: Slot, segment: Segment, d: Octets, joined: bool) -> None:
     """Note the numbers of an opening that begins with this SYN, after an early SYN-ACK or of a socket to itself."""
     if s.flags & EQUAL:
         s.next_second = s.next_first
@@ -220,7 +220,7 @@ def begin_numbers(s: Slot, segment: Segment, d: Octets, joined: bool, acknowledg
         s.acked_second = (s.early_isn + 1) & LOW32
         s.edge_second = (s.acked_second + s.early_reach) & LOW32
     if joined:
-        s.reach = min(s.early_reach + acknowledged, LOW32)
+        s.reach = min(s.early_reach + ((s.early_isn - segment.seq) & LOW32), LOW32)
 
 
 def acknowledges_early(s: Slot, segment: Segment) -> bool:

@@ -10,7 +10,7 @@ import cython
 
 if not cython.compiled:
     from .destinations import packed
-    from .interpreted import slot_at
+    from .interpreted import name_ends, slot_at
     from .layout import (
         ACK,
         ENDED,
@@ -49,6 +49,7 @@ class AllConversations(SelfConnects):
         """
         if not segment.flags & ACK or not self.count_refusals:
             return False
+        name_ends(segment, slot_at(self.slots, slot))
         borrower = self.answers.find(self.slots, segment)
         if borrower < 0:
             self.miss(slot, segment, d)
