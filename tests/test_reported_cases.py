@@ -50,7 +50,7 @@ def _end(address: str, port: int) -> dict[str, object]:
     return {"address": address, "port": port}
 
 
-NOTHING_IN_IT = r"No opening of a TCP connection|without such an opening"
+NOTHING_IN_IT = r"No opening of a TCP connection|without an opening of those asked for"
 WRAPPED = Case(
     {"self-connect": 1, "refused": 4},
     says=(r"self-connect: 127\.0\.0\.1:50000",),

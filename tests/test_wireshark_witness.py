@@ -131,7 +131,7 @@ def test_the_views_show_both_readings() -> None:
     whole.witness = Evidence("4.0.17", said)
     table = "".join(rendered(whole, "table"))
     assert re.search(r"2  A > A SYN-ACK  answers its own SYN \(3\.5\) +TCP Retransmission\n", table)
-    assert "reads the same ports, numbers, flags, window and options in 7 frames." in table
+    assert "reads the same ports, numbers, flags, window and sound options in 7 frames." in table
     row = "| 2 | A > A SYN-ACK | answers its own SYN (3.5) | TCP Retransmission |"
     assert row in "".join(rendered(whole, "markdown"))
 
