@@ -245,7 +245,7 @@ def test_expect(told, pcap):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--port", "0", "x"], "'0' is not a port: a number from 1 to 65535 is"),
+        (["--port", "0", "x"], "'0' is not a port: give a number from 1 to 65535"),
         (["--port", "http", "x"], "'http' is not a port"),
         (["--port", "٣", "x"], "is not a port"),
         (["--host", "localhost", "x"], "'localhost' is not an IP address; names are never resolved"),

@@ -192,8 +192,8 @@ def test_note_on_both_third_packets_of_a_simultaneous_open():
     ("talk", "signs"),
     [
         (Talk(SELF).a("S"), ["no option", "cut off there", "is a loopback address"]),
-        (Talk(SELF).a("S", mss=65495), ["speaks for a real connect()", "cut off there"]),
-        (Talk(SELF).a("S", mss=9).a("S", mss=9), ["was sent 2 times: speaks for a socket that waits"]),
+        (Talk(SELF).a("S", mss=65495), ["this suggests a real connect()", "cut off there"]),
+        (Talk(SELF).a("S", mss=9).a("S", mss=9), ["was sent 2 times: this suggests a socket that waits"]),
         (Talk(SELF).a("S").a("S.", 50, 1), ["another sequence number", "listens on the port"]),
         (Talk(Endpoint.parse("192.0.2.1", 9)).a("S"), ["no loopback address", "on a real link this SYN is forged"]),
         (Talk(Endpoint.parse("::1", 9)).a("S"), ["is a loopback address"]),
@@ -210,12 +210,12 @@ def test_note_on_what_packets_cannot_tell():
     assert "Packets alone cannot tell." in notes(opening)
     assert "Not both ends" not in notes(opening)
     opening = Talk().a("S").b("S").a("S.", 0, 1).opening(Verdict.ONE_SIDED_CROSSING)
-    assert "Not both ends got to ESTABLISHED" in notes(opening)
+    assert "In this capture not both ends reach ESTABLISHED" in notes(opening)
 
 
 def test_note_on_a_split_handshake():
     opening = Talk().a("S").b(".", 0, 1).b("S").a("S.", 0, 1).opening(Verdict.SPLIT_HANDSHAKE)
-    assert "only a split handshake does so" in notes(opening)
+    assert "as a split handshake does" in notes(opening)
     assert "Frame 2: an ACK where a SYN-ACK belongs" in notes(opening)
 
 
