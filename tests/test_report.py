@@ -180,7 +180,7 @@ def test_a_third_packet_that_tells_nothing_of_the_kernel(more):
     if more.get("ecn"):
         talk.segments[0] = dataclasses.replace(talk.segments[0], flags=Flag.SYN | Flag.ECE | Flag.CWR)
     said = notes(talk.a("S.", 0, 1, sack_permitted=True).a(".", 1, 1).opening(Verdict.SELF_CONNECT))
-    assert "so this tells nothing of the kernel" in said
+    assert "so this tells nothing about the kernel" in said
     assert "Linux" not in said
 
 
@@ -402,7 +402,7 @@ def test_other_notes():
     assert "asks for a Fast Open cookie" in notes(Talk().a("S", fast_open=b"").opening(Verdict.UNANSWERED))
     assert "offers a Fast Open cookie" in notes(Talk().a("S", fast_open=b"x" * 8).opening(Verdict.UNANSWERED))
     assert "captured after what it caused" in notes(Talk().b("S.", 0, 1).a("S").opening(Verdict.HALF_OPEN))
-    assert "1,500 segments in the middle" in notes(Talk().a("S").opening(Verdict.THREE_WAY, omitted=1500))
+    assert "1,500 more segments of the connection" in notes(Talk().a("S").opening(Verdict.THREE_WAY, omitted=1500))
 
 
 def test_an_ordinary_opening_needs_no_note():
