@@ -86,7 +86,7 @@ def test_the_notebook_s_lines_run(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (("--format", "parquet"), "cannot be written to standard output: name a file with -o"),
-        (("-o", "x.parquet", "--format", "json"), "-o x.parquet is a Parquet file"),
+        (("-o", "x.parquet", "--format", "json"), "-o x.parquet names a Parquet file"),
         (("-o", "x.parquet", "--step"), "leave out"),
     ],
 )
