@@ -358,7 +358,7 @@ def _check_follow(options: argparse.Namespace, captures: Sequence[Input]) -> Non
     for name in _NOT_FOLLOWING:
         if getattr(options, name):
             raise UsageError(
-                f"--follow reads on until a signal ends it, and --{name} needs the end: leave out one of them"
+                f"--follow reads on until a signal ends it, and --{name} needs all of the capture: leave out --{name}"
             )
     if len(captures) != 1:
         raise UsageError(f"--follow needs one file that grows, and there are {len(captures)} captures: name one")
