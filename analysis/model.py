@@ -1,7 +1,7 @@
 """The words that every part of selfconn shares: endpoint, sequence number, segment, opening.
 
-They stand at the bottom of the house. They import nothing of ours, know no file
-format and no rule of TCP beyond the arithmetic of sequence numbers (RFC 9293 3.4).
+Every other module may import this one. It imports none of ours, and knows no file format and no rule of TCP except the
+arithmetic of sequence numbers (RFC 9293 3.4).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 #: Sequence numbers live in a space of this size (RFC 9293 3.4).
 SEQUENCE_SPACE = 1 << 32
 
-#: Captured octets: whatever holds them.
+#: Captured octets, in any of these types.
 Octets = bytes | bytearray | memoryview
 
 #: Times are whole nanoseconds since the epoch.
@@ -210,7 +210,7 @@ EVIDENCE = tuple(Evidence)
 
 
 class Unreachable(NamedTuple):
-    """An ICMP or ICMPv6 error that quotes the SYN of an opening: nobody took it.
+    """An ICMP or ICMPv6 error that quotes the SYN of an opening: the SYN was not delivered.
 
     Frame number, time (nanoseconds since the epoch), ``sender`` (packed address), type and code (RFC 792, RFC 4443).
     """
@@ -381,10 +381,10 @@ class CaptureResult:
     midstream: int = 0
     #: Conversations with equal endpoints whose SYN is not in the capture: connected to themselves before it began.
     midstream_to_itself: int = 0
-    #: Undecided openings that the bounded table had to let go of; counted under the verdict they had by then.
+    #: Undecided openings that the bounded table had to forget; counted under the verdict that they had by then.
     evicted: int = 0
     openings: list[Opening] = field(default_factory=list)
-    #: Openings with the same verdicts as these that are only counted, for there are more than were asked for.
+    #: Openings with the same verdicts as these that are only counted: there are more than were asked for.
     left_out: int = 0
     #: Refused attempts by destination, most attempts first.
     attempts: list[Attempts] = field(default_factory=list)
@@ -392,7 +392,7 @@ class CaptureResult:
     parts: tuple[Piece, ...] = ()
     #: Frames that carry no TCP, by the name of what they carry.
     other: dict[str, int] = field(default_factory=dict)
-    #: Frames of which nobody here knows what they carry, by name (link type, EtherType, IP protocol, tunnel).
+    #: Frames that selfconn cannot read, by name (link type, EtherType, IP protocol, tunnel); they may carry TCP.
     unknown: dict[str, int] = field(default_factory=dict)
     #: Packets that the recorder dropped, as the file itself says; None where it says nothing.
     recorded_drops: int | None = None

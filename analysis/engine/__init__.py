@@ -9,7 +9,7 @@ duplicates.py are the compiled form, interpreted.py and interpreted_engine.py th
 
 verdicts.py says what the phases mean; the engine knows how to find a segment in a frame, and an opening in a table.
 This module is the door: modules outside of the engine import from here, and from engine/partial.py to merge parts.
-Nothing in the engine opens a file, decides what a report shows, or names a verdict.
+Nothing in here opens a file, decides what a report shows, or names a verdict.
 """
 
 from __future__ import annotations

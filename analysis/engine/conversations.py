@@ -381,7 +381,7 @@ class Conversations:
             self.close_ended(slot, segment)
 
     def close_ended(self, slot: int, segment: Segment) -> int:
-        """Hand on the opening in *slot*, if FINs have ended it and this segment acknowledges the last of them."""
+        """Close the opening in *slot*, if FINs have ended it and this segment acknowledges the last of them."""
         s = slot_at(self.slots, slot)
         if s.flags & ENDED and s.phase >= P_SYN:
             track(s, segment, s.flags & EQUAL != 0 or segment.from_a != ((s.flags & FIRST_IS_B) != 0))

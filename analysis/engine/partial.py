@@ -239,11 +239,11 @@ class PartialConversations(AllConversations):
     def head(self, slot: int, segment: Segment, d: Octets) -> bool:
         """Whether this segment depends on what came before the part; it is logged then, and steps nothing.
 
-        A 4-tuple becomes independent at a bare SYN that opens whatever the state: one after FINs of both ends, or one
-        right after another SYN of the same end with another ISN. (Right after: no SYN of the other end between, which
-        might have crossed. In both cases no SYN-ACK, which might be early. Whether an RST ends one depends.)
-        Until then ``refused`` counts the segments without SYN, RST or FIN since the last one that has one, and
-        ``since`` those of them that are not logged.
+        A 4-tuple becomes independent at a bare SYN that begins an opening in every state: one after FINs of both ends,
+        or one right after another SYN of the same end with another ISN. (Right after: no SYN of the other end between,
+        which might have crossed. In both cases no SYN-ACK, which might be early. An RST makes none independent, since
+        it may end nothing.) Until then ``refused`` counts the segments without SYN, RST or FIN since the last one that
+        has one, and ``since`` those of them that are not logged.
         """
         s = slot_at(self.slots, slot)
         control = segment.flags & CONTROL
