@@ -218,7 +218,9 @@ def traces(d: Octets, segment: Segment) -> int:
     """Return a 16-bit hash of the TCP checksum and of IP header fields that a duplicate's key does not have."""
     at = segment.ip
     found = u16(d, at) ^ u16(d, segment.at + 16) * 5
-    return (found ^ u16(d, at + (2 if segment.six else 6)) * 3) & LOW16
+    if segment.six:
+        return (found ^ u16(d, at + 2) * 3) & LOW16
+    return (found ^ u16(d, at + 6) * 3 ^ u16(d, at + 10) * 7) & LOW16
 
 
 def header_of(s: Slot) -> bytes:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 _RECORD = {False: struct.Struct("<4I").unpack_from, True: struct.Struct(">4I").unpack_from}
 #: Link addresses; EtherType, IP version and header length; traffic class; total length; identification; fragment,
-#: TTL, protocol; both addresses and ports; the TCP header from the sequence number to the checksum.
-_COMMON = struct.Struct(">12s3sBHHI2x12sIIBBHH").unpack_from
+#: TTL, protocol; checksum; both addresses and ports; the TCP header from the sequence number to the checksum.
+_COMMON = struct.Struct(">12s3sBHHIH12sIIBBHH").unpack_from
 #: Of these: both addresses, both ports.
 _ENDS = struct.Struct(">IIHH").unpack
 #: What the index's dict gives for a conversation that is not known yet; the bit of one whose endpoints are equal.
@@ -74,7 +74,10 @@ class Engine(EngineAsWritten):
             self.packets += 1
             self.odd_frame(d, p, end, stop, link, time)
             return 0
-        macs, kind, traffic, total, number_of, protocol, there, seq, ack, size, flags, window, check = _COMMON(d, p)
+        macs, kind, traffic, total, number_of, protocol, ip_check, there, seq, ack, size, flags, window, check = (
+        macs, kind, traffic, total, number_of, protocol, ip_check, there, *rest = _COMMON(d, p)
+        seq, ack, size, flags, window, check = rest
+        )
         size = size >> 4 << 2
         data = total - 20 - size
         # EtherType, IP version and header length; no fragment after the first, TCP.
@@ -104,7 +107,7 @@ class Engine(EngineAsWritten):
                 self.places.clear()
             place = self.places[seen] = place_of(d, p, self.where)
         key = b"".join((d[p + 26 : p + 50], d[p + 52 : p + 34 + size], data.to_bytes(4, "big")))
-        trace = (0x4500 ^ traffic ^ check * 5 ^ (protocol >> 16) * 3) & LOW16
+        trace = (0x4500 ^ traffic ^ check * 5 ^ (protocol >> 16) * 3 ^ ip_check * 7) & LOW16
         if table.duplicates_seen.is_copy(key, (number, time, place & LOW16, number_of, trace)):
             table.duplicates += 1
             return 0

@@ -201,7 +201,7 @@ cdef inline u64 traces(bytes_at d, Segment* segment) noexcept nogil:
     cdef u64 found = u16(d, segment.ip) ^ u16(d, segment.at + 16) * 5
     if segment.six:
         return (found ^ u16(d, segment.ip + 2) * 3) & LOW16
-    return (found ^ u16(d, segment.ip + 6) * 3) & LOW16
+    return (found ^ u16(d, segment.ip + 6) * 3 ^ u16(d, segment.ip + 10) * 7) & LOW16
 
 cdef inline uint16_t* ports_in(object memory) except NULL:
     return <uint16_t*> address(memory)
