@@ -75,8 +75,7 @@ class Engine(EngineAsWritten):
             self.odd_frame(d, p, end, stop, link, time)
             return 0
         macs, kind, traffic, total, number_of, protocol, ip_check, there, seq, ack, size, flags, window, check = (
-        macs, kind, traffic, total, number_of, protocol, ip_check, there, *rest = _COMMON(d, p)
-        seq, ack, size, flags, window, check = rest
+            _COMMON(d, p)
         )
         size = size >> 4 << 2
         data = total - 20 - size
