@@ -45,7 +45,7 @@ Exit status:
   1  at least one is
   2  wrong usage
   3  this is not Linux, or the report cannot be written
-  4  not all sockets could be seen; of those that could, none is
+  4  not all could be seen, as where the kernel lacks a part that tells it; of what could, nothing is
   70 the program failed, which is an error in it: -v, or SELFCONN_TRACEBACK in the environment, shows where
 """
 

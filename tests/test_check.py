@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -29,7 +30,7 @@ from analysis.views.table import Style
 from capture import check_cli
 from capture.check import findings, views
 from capture.check.findings import Risk
-from capture.kernel import number_lists, port_choice, sockets
+from capture.kernel import number_lists, port_choice, sock_diag, sockets
 from capture.kernel.port_choice import Kernel
 
 if TYPE_CHECKING:
@@ -455,7 +456,7 @@ def test_where_it_is_not_linux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, 
     assert "this needs Linux" in capsys.readouterr().err
 
 
-def blind(*_: object) -> None:
+def blind(*_: object, **__: object) -> None:
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
@@ -464,12 +465,35 @@ def test_what_cannot_be_seen_is_not_called_well(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, arguments: list[str]
 ) -> None:
     monkeypatch.setattr(sockets, "tcp_sockets", blind)
-    monkeypatch.setattr(sockets, "_netlink", blind)
+    monkeypatch.setattr(sock_diag, "rows", blind)
     monkeypatch.setattr(privilege, "give_up_root", lambda: None)  # the tests would go on without it
     assert check_cli.main(arguments) == 4
     said = capfd.readouterr()
     assert "/proc/net/tcp cannot be read" in said.out + said.err
     assert "No socket is connected" not in said.out
+
+
+def check_without(part: str) -> tuple[int, str]:
+    """What the command says where netlink says that the kernel lacks a part."""
+    said = f"this kernel has no {part}"
+
+    def lacks(*_: object, **__: object) -> None:
+        raise sock_diag.Unanswered(errno.ENOENT, said)
+
+    sock_diag.rows = lacks
+    privilege.give_up_root = lambda: None
+    with tempfile.NamedTemporaryFile() as out:
+        return check_cli.main(["--port", "50000", "-o", out.name]), Path(out.name).read_text()
+
+
+@live
+@pytest.mark.parametrize("part", ["inet_diag", "tcp_diag", "netlink's sock_diag"])
+def test_a_part_that_the_kernel_lacks_is_named_and_is_no_find(part: str) -> None:
+    status, page = alone(check_without, part)
+    assert status == 4
+    told = " ".join(page.split())
+    assert f"so that no client is given them: this kernel has no {part}" in told
+    assert "No socket that could be seen is connected to itself." in told
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root sees everybody's processes")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import struct
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from alone import alone
 
 from analysis.states import State
-from capture.kernel import port_choice, socket_table, sockets
+from capture.kernel import port_choice, sock_diag, socket_table, sockets
 
 if TYPE_CHECKING:
     pass
@@ -45,7 +48,7 @@ def seen(**cut: object) -> tuple[sockets.Table, sockets.Table]:
         bound.bind(("127.0.0.1", 2002))
         whole = sockets.table()
         for name, value in cut.items():
-            setattr(sockets, name, value)
+            setattr(sock_diag if name == "rows" else sockets, name, value)
         return whole, sockets.table()
 
 
@@ -61,7 +64,7 @@ KINDS = {
 }
 
 
-def refuse(*_: object) -> None:
+def refuse(*_: object, **__: object) -> None:
     raise PermissionError(13, "Permission denied")
 
 
@@ -83,19 +86,54 @@ def test_netlink_tells_the_same_as_proc() -> None:
 
 @pytest.mark.usefixtures("need_ipv6")
 def test_without_netlink_the_sockets_are_seen_all_the_same() -> None:
-    _, found = alone(seen, _netlink=refuse)
+    _, found = alone(seen, rows=refuse)
     assert names(found.sockets) == KINDS
     assert found.bound == []
-    assert found.whole
+    assert not found.whole
     assert found.missing == [
-        "ports that are bound though nobody listens: no answer over netlink ([Errno 13] Permission denied)"
+        "ports that are bound though nobody listens, so that no client is given them: Permission denied"
     ]
 
 
 def test_where_nothing_can_be_read_it_says_so() -> None:
-    _, found = alone(seen, _netlink=refuse, tcp_sockets=refuse)
+    _, found = alone(seen, rows=refuse, tcp_sockets=refuse)
     assert (found.sockets, found.whole) == ([], False)
     assert "sockets: no answer over netlink" in found.missing[1]
+
+
+#: What Linux 5.10.218 answered: without the module tcp_diag, without inet_diag; and that there is no socket.
+NO_TCP_DIAG = "14000000030002000100000057000000feffffff"
+NO_INET_DIAG = "5c00000002000000010000005f000000feffffff4800000014000103010000000000000002060000ffffffff" + 48 * "00"
+NOTHING = "1400000003000200010000005200000000000000"
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="recorded on a little-endian machine")
+@pytest.mark.parametrize(("told", "part"), [(NO_TCP_DIAG, "tcp_diag"), (NO_INET_DIAG, "inet_diag")])
+def test_a_missing_part_of_the_kernel_is_named(told: str, part: str) -> None:
+    with pytest.raises(sock_diag.Unanswered) as no:
+        sock_diag.answered(bytes.fromhex(told))
+    assert no.value.strerror == f"this kernel has no {part}"
+    assert sock_diag.answered(bytes.fromhex(NOTHING)) == ([], True)
+
+
+def test_a_kernel_without_sock_diag_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
+
+    monkeypatch.setattr(socket, "socket", none)
+    with pytest.raises(sock_diag.Unanswered) as no:
+        next(sock_diag.rows(sock_diag.ALL))
+    assert no.value.strerror == "this kernel has no netlink's sock_diag"
+
+
+def old_kernel() -> list[str]:
+    port_choice.os.uname = lambda: SimpleNamespace(release="6.1.0-47-cloud-amd64", version="#1 SMP Debian 6.1.170-1")
+    return sockets.table().missing
+
+
+def test_a_kernel_that_does_not_list_bound_ports_is_said() -> None:
+    [missing] = alone(old_kernel)
+    assert missing.endswith("Linux does not tell before 6.8, and this is 6.1.0-47-cloud-amd64")
 
 
 def with_port() -> list[socket_table.TcpSocket]:

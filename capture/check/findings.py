@@ -89,7 +89,7 @@ class Findings:
     ``every``: the seconds between two attempts with which the odds are calculated; ``measured``: the measurement from
     which they come, if there was one. ``selves``: the sockets that are connected to themselves now; ``left``: those
     that were and are in TIME-WAIT. ``missing``: sentences about what could not be seen; ``whole``: whether every
-    self-connect would have been seen all the same.
+    self-connect would have been seen all the same, and no part of the kernel that tells of sockets is missing.
     """
 
     kernel: Kernel

@@ -312,7 +312,7 @@ def prometheus(findings: Findings) -> Iterator[str]:
         "The chance that one such attempt connects to itself.",
         [({"port": port}, one.odds.chance) for port, one in at_risk],
     )
-    yield from _metric("check_complete", "0 if not all sockets could be seen.", [({}, int(findings.whole))])
+    yield from _metric("check_complete", "0 if not all could be seen.", [({}, int(findings.whole))])
     yield from _metric("check_timestamp_seconds", "When this was looked at.", [({}, round(time.time(), 3))])
 
 

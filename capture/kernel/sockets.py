@@ -1,35 +1,33 @@
 """Who is who among the TCP sockets of this network namespace: which processes hold a socket, and since when.
 
 Needs no root for its own user's processes. The table itself comes from /proc/net, which costs little however many
-sockets there are. Netlink (sock_diag, through pyroute2) is asked for the rest: which ports are bound though
-nobody listens (Linux 6.8), when a socket last received or sent, and the table where /proc/net cannot be read.
+sockets there are. Netlink (sock_diag.py) is asked for the rest: which ports are bound though nobody listens
+(Linux 6.8), when a socket last received or sent, and the table where /proc/net cannot be read.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
-import socket
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from analysis.model import Endpoint
 from analysis.states import State
 
-from .socket_table import STATES, TcpSocket, tcp_sockets
+from . import port_choice, sock_diag
+from .socket_table import TcpSocket, tcp_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
 
 _PROC = Path("/proc")
 
-# <net/tcp_states.h>, as bits of a request
-_ALL = 0xFFFFFFFF
-_LISTEN, _BOUND_INACTIVE = 1 << 10, 1 << 13
-#: <linux/inet_diag.h>: ask for struct tcp_info.
-_INFO = 1 << (2 - 1)
+
+#: What netlink alone knows, and the release from which on it does.
+_UNSEEN_BOUND = "ports that are bound though nobody listens, so that no client is given them"
+_TELLS_BOUND = (6, 8)
 
 
 class Process(NamedTuple):
@@ -52,7 +50,8 @@ class Process(NamedTuple):
 class Table(NamedTuple):
     """What there is: sockets that listen, are their own peer or have an asked port; those that are bound, no more.
 
-    ``missing`` says what could not be seen; ``whole`` is False where that includes sockets of the first kind.
+    ``missing`` says what could not be seen; ``whole`` is False where that includes sockets of the first kind, or
+    the kernel lacks a part that it was to be asked through.
     """
 
     sockets: list[TcpSocket]
@@ -64,26 +63,28 @@ class Table(NamedTuple):
 def table(ports: Collection[int] = ()) -> Table:
     """Look at the sockets of this network namespace; with *ports*, also at all that have one of these."""
     missing = []
+    bound: list[TcpSocket] = []
     whole = True
     try:
-        rows, listed = list(_netlink(_LISTEN | _BOUND_INACTIVE)), True
-    except (ImportError, OSError) as error:
-        rows, listed = [], False
-        missing.append(f"ports that are bound though nobody listens: no answer over netlink ({error})")
+        bound = [one for one, _ in sock_diag.rows(sock_diag.BOUND_INACTIVE)]
+    except OSError as error:
+        missing.append(f"{_UNSEEN_BOUND}: {error.strerror}")
+        whole = False
+    else:
+        if not bound and port_choice.kernel().version < _TELLS_BOUND:
+            missing.append(f"{_UNSEEN_BOUND}: Linux does not tell before 6.8, and this is {os.uname().release}")
     try:
         sockets = tcp_sockets(*ports)
     except OSError as error:
-        everything = list(_netlink(_ALL)) if listed else []
-        sockets = [
-            one
-            for one in map(_tcp_socket, everything)
-            if one.state is State.LISTEN or one.to_itself or one.local.port in ports
-        ]
-        if not everything:  # sock_diag says nothing rather than no
+        try:
+            everything = [one for one, _ in sock_diag.rows(sock_diag.ALL)] if whole else []
+        except OSError:
+            everything = []
+        sockets = [one for one in everything if one.state is State.LISTEN or one.to_itself or one.local.port in ports]
+        if not everything:
             missing.append(f"sockets: no answer over netlink, and /proc/net/tcp cannot be read ({error.strerror})")
             whole = False
-    found = map(_tcp_socket, rows)
-    return Table(sockets, [one for one in found if one.state is State.CLOSED], missing, whole)
+    return Table(sockets, [one for one in bound if one.state is State.CLOSED], missing, whole)
 
 
 def idle(one: TcpSocket) -> float | None:
@@ -92,41 +93,10 @@ def idle(one: TcpSocket) -> float | None:
     None where the kernel does not say.
     """
     try:
-        rows = list(_netlink(_ALL, one.local.port, one.remote.port, _INFO))
-    except (ImportError, OSError):
+        found = sock_diag.rows(sock_diag.ALL, one.local.port, one.remote.port, info=True)
+        return next((seconds for row, seconds in found if row.inode == one.inode), None)
+    except OSError:
         return None
-    for row in rows:
-        info = row.get_attr("INET_DIAG_INFO")
-        if row["idiag_inode"] == one.inode and info:
-            return float(max(info["tcpi_last_data_sent"], info["tcpi_last_ack_recv"])) / 1000
-    return None
-
-
-def _netlink(states: int, source: int = 0, destination: int = 0, wanted: int = 0) -> Iterator[Any]:
-    """Ask the kernel for the TCP sockets in these states, all or those with these ports."""
-    from pyroute2 import DiagSocket  # noqa: PLC0415 - it takes 0.3 s
-
-    with DiagSocket() as diag:
-        for family in (socket.AF_INET, socket.AF_INET6):
-            yield from diag.get_sock_stats(
-                family=family, states=states, sport=source, dport=destination, extensions=wanted
-            )
-
-
-def _tcp_socket(row: Any) -> TcpSocket:  # noqa: ANN401 - pyroute2 has no types
-    return TcpSocket(
-        _endpoint(row["idiag_src"], row["idiag_sport"]),
-        _endpoint(row["idiag_dst"], row["idiag_dport"]),
-        STATES[row["idiag_state"]],
-        row["idiag_expires"] / 1000,
-        row["idiag_uid"],
-        row["idiag_inode"],
-    )
-
-
-def _endpoint(address: str, port: int) -> Endpoint:
-    """The endpoint; of an IPv4 connection of an IPv6 socket it is the IPv4 one."""
-    return Endpoint.parse(address.removeprefix("::ffff:") if "." in address else address, port)
 
 
 def owners(inodes: Collection[int] | None = None) -> tuple[dict[int, list[Process]], int]:
