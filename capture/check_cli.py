@@ -20,7 +20,7 @@ PROGRAM = "selfconn-check"
 
 _DESCRIPTION = """\
 Look at this host: which TCP sockets are connected to themselves now, and which processes hold them; to which ports
-this can happen, how soon, and what to do against it. Nothing is changed, bound or sent. The command looks at the
+this can happen, how soon, and what to do against it. Nothing is changed, bound or sent here. The command looks at the
 network namespace in which it runs.
 """
 
@@ -30,6 +30,7 @@ Examples:
   {PROGRAM} --port 6379 --port 50000        and ports whose servers are down; root sees whose sockets they are
   {PROGRAM} --port 50000 --every 0.1        with a client that tries again ten times a second
   {PROGRAM} --port 50000 --measure 10       at the pace at which connect() fails here now
+  {PROGRAM} --port 50000 --measure-rule     by the rule that this kernel is seen to have, whatever its number
   {PROGRAM} -q || systemctl restart proxy   says nothing where nothing is wrong
   {PROGRAM} --format json | jq '.ports[] | select(.risk == "at risk").port'
   {PROGRAM} --format prometheus -o /var/lib/node_exporter/selfconn.prom
@@ -78,6 +79,12 @@ def parser() -> Parser:
         metavar="SECONDS",
         help="count for so long how often connect() fails on this host, to any port, and calculate with that pace",
     )
+    add(
+        "--measure-rule",
+        action="store_true",
+        help="measure by which rule this kernel chooses source ports, and calculate with that, instead of going by its "
+        "release: 1,000 attempts in a network namespace of their own, within a second",
+    )
     output = made.add_argument_group("what comes out")
     add = output.add_argument
     add("--format", choices=("table", "json", "prometheus"), default="table", help="(default %(default)s)")
@@ -102,15 +109,17 @@ def _run(options: argparse.Namespace) -> int:
     from analysis import privilege  # noqa: PLC0415 - --help needs none of it
 
     from .check.findings import look, measured  # noqa: PLC0415 - --help needs none of it
-    from .kernel import sockets  # noqa: PLC0415 - --help needs none of it
+    from .kernel import port_choice, sockets  # noqa: PLC0415 - --help needs none of it
+    from .kernel.measured_rule import measured_rule  # noqa: PLC0415 - --help needs none of it
 
     try:
         pace = measured(options.measure) if options.measure else None
         # Only root sees which processes hold the sockets of other users; nothing else here needs root.
         owners = sockets.owners()
+        rule = measured_rule(port_choice.kernel().rule) if options.measure_rule else None
         privilege.give_up_root()
         every = options.every or 1 / (options.rate or 1.0)
-        findings = look(options.port or (), every, measured=pace, owners=owners)
+        findings = look(options.port or (), every, measured=pace, owners=owners, rule=rule)
         _write("".join(_rendered(findings, options)), options.output)
     except SelfconnError as error:
         _say(str(error))

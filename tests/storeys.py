@@ -53,9 +53,9 @@ STOREYS = (
 
 #: The same for capture/, whose modules may import analysis/ besides.
 CAPTURE_STOREYS = (
-    ("kernel.addresses", "kernel.netns", "kernel.number_lists", "kernel.socket_table"),
+    ("kernel.addresses", "kernel.netns", "kernel.number_lists", "kernel.port_rules", "kernel.socket_table"),
     ("kernel.port_choice", "kernel.sock_diag", "kernel.tracepoint", "packets.filters", "run.command"),
-    ("kernel.kernel_states", "kernel.port_outlook", "kernel.sockets", "packets.ring"),
+    ("kernel.kernel_states", "kernel.measured_rule", "kernel.port_outlook", "kernel.sockets", "packets.ring"),
     ("kernel.socket_owner", "packets.self_connect", "check.findings", "run.repro"),
     ("packets.capture_rings", "check.views"),
     ("packets.recorder", "packets.scapy_socket"),

@@ -24,14 +24,16 @@ from conftest import ROOT
 from test_portwalk import linux
 
 from analysis import privilege
+from analysis.errors import CannotCapture
 from analysis.model import Endpoint
 from analysis.odds import Odds
 from analysis.views.table import Style
 from capture import check_cli
 from capture.check import findings, views
 from capture.check.findings import Risk
-from capture.kernel import number_lists, port_choice, sock_diag, sockets
+from capture.kernel import measured_rule, netns, number_lists, port_choice, sock_diag, sockets
 from capture.kernel.port_choice import Kernel
+from capture.kernel.port_rules import BOUND_LISTED, RULES, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -149,7 +151,7 @@ def test_a_page_for_people() -> None:
     for port, (risk, _) in EXPECTED.items():
         who = "nobody listens" if port in (50000, 50010, 50011, 61000) else rf"\\x1b\[2Jproxy \({process}\)"
         assert re.search(rf"^ +{port}  {who} +{risk}  ", page, re.MULTILINE), port
-    if port_choice.kernel().version >= (6, 8):
+    if port_choice.kernel().has(BOUND_LISTED):
         told = re.sub(r"\s+", " ", page)
         assert rf"50008 nobody listens safe only until \x1b[2Jproxy ({process}) closes that socket" in told
     assert "sysctl -w net.ipv4.ip_local_reserved_ports=8080,50000,50002,50004,50010\n" in page
@@ -288,7 +290,7 @@ def _refused(address: str, target: int, attempts: int) -> bool:
 
 @live
 def test_what_is_safe_until_is_not_after_that() -> None:
-    if port_choice.kernel().version < (6, 8):
+    if not port_choice.kernel().has(BOUND_LISTED):
         pytest.skip("needs Linux 6.8, which tells who only binds a port")
     (parity, *one), (held, *other), (alias, *third) = alone(until)
     assert one == other == third == [False, True]
@@ -366,7 +368,7 @@ def test_the_forecast_for_other_kernels_and_for_pauses(release: str, version: tu
 
 def test_an_older_kernel_may_have_the_newer_rule() -> None:
     assert findings.caveat(Kernel("6.18.0", 32768, 60999)) is None
-    assert "rule of 5.18" in str(findings.caveat(Kernel("5.4.0", 32768, 60999)))
+    assert "--measure-rule finds out" in str(findings.caveat(Kernel("5.4.0-100-generic", 32768, 60999)))
 
 
 # -- settings --------------------------------------------------------------------------------------------------------
@@ -574,3 +576,54 @@ def test_every_field_is_documented() -> None:
     [said], *_ = alone(prepared, ["--format", "json", *ASKED])
     documented = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "json.md").read_text()))
     assert set(names(json.loads(said.stdout))) <= documented
+
+
+# -- the rule, measured ----------------------------------------------------------------------------------------------
+
+
+@live
+def test_the_rule_is_measured() -> None:
+    said = run("--measure-rule", "--port", "50000", "--format", "json")
+    assert said.stderr == ""
+    kernel = json.loads(said.stdout)["kernel"]
+    assert kernel["rule"] == "measured"
+    assert kernel["algorithm"] == port_choice.kernel().identity.rule.selection.algorithm
+    assert (
+        "(Measured: this kernel goes through the ports moving on by " in run("--measure-rule", "--port", "50000").stdout
+    )
+
+
+def walk_of(steps: Iterable[int], start: int = 32768) -> list[tuple[int, int]]:
+    """Attempts that move on by these steps, a microsecond apart."""
+    ports = [start]
+    for step in steps:
+        ports.append((ports[-1] + step - 32768) % 28232 + 32768)
+    return [(1_000 * n, port) for n, port in enumerate(ports)]
+
+
+@pytest.mark.parametrize("rule", [rule for _, rule in RULES], ids=lambda rule: rule.description)
+def test_each_rule_is_recognised(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    rolls, unit = random.Random(1), 2 if rule.halves else 1
+    weights = rule.selection.steps
+    steps = [unit * n for n in rolls.choices(range(1, len(weights) + 1), weights, k=999)]
+    monkeypatch.setattr(measured_rule, "_made", lambda: walk_of(steps))
+    for _, assumed in RULES:
+        assert measured_rule.measured_rule(assumed) == rule
+    salted = rule._replace(selection=rule.selection._replace(salted=10))
+    assert measured_rule.measured_rule(salted) == salted
+
+
+def test_a_rule_that_nobody_knows_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    rolls = random.Random(1)
+    monkeypatch.setattr(measured_rule, "_made", lambda: walk_of(2 * rolls.randint(1, 14_000) for _ in range(999)))
+    with pytest.raises(CannotCapture, match="the rule of this kernel is none of those known"):
+        measured_rule.measured_rule(RULES[0][1])
+
+
+def test_where_there_can_be_no_namespace_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_what: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(netns, "_leave", refuse)
+    with pytest.raises(CannotCapture, match="the rule cannot be measured: cannot make a private network namespace"):
+        measured_rule.measured_rule(RULES[0][1])

@@ -41,13 +41,41 @@ def outlook(port: int = 50000, of: Kernel | None = None, **facts: object) -> Out
 
 
 @pytest.mark.parametrize(
+    ("release", "build", "told"),
+    [
+        ("5.10.46", "#1 Wed Aug 4 20:30:21 UTC 2021", ((5, 10, 46), 1, False, True)),
+        ("5.10.0-15-amd64", "#1 SMP Debian 5.10.116-1 (2022-05-19)", ((5, 10, 116), 1, False, True)),
+        ("5.10.0-15-amd64", "#1 SMP Debian 5.10.118-1 (2022-05-25)", ((5, 10, 118), 1, True, True)),
+        ("5.10.0-15-amd64", "#1 SMP Debian 5.10.120-1 (2022-06-09)", ((5, 10, 120), 2, True, True)),
+        ("5.10.0-30-cloud-amd64", "#1 SMP Debian 5.10.218-1 (2024-06-01)", ((5, 10, 218), 8, True, True)),
+        ("5.10.0-30-cloud-amd64", "", ((5, 10, 0), 8, True, False)),
+        ("5.17.8", "#1", ((5, 17, 8), 2, False, True)),
+        ("5.17.9", "#1", ((5, 17, 9), 8, True, True)),
+        ("5.15.40-custom", "#1", ((5, 15, 40), 2, False, True)),
+        ("5.4.0-100-generic", "#113-Ubuntu SMP Ubuntu 5.4.0-100.113-generic 5.4.166", ((5, 4, 166), 1, False, True)),
+        ("5.4.0-200-generic", "#220-Ubuntu SMP Ubuntu 5.4.0-200.220-generic 5.4.284", ((5, 4, 284), 8, True, True)),
+        ("5.4.0-100-generic", "#113-Ubuntu SMP Thu Feb 3 18:43:29 UTC 2022 ", ((5, 4, 0), 8, True, False)),
+        ("4.18.0-553.el8_10.x86_64", "#1 SMP Fri May 10 15:19:13 EDT 2024", ((4, 18, 0), 8, True, False)),
+        ("5.10.157-139.675.amzn2.x86_64", "#1 SMP Thu Dec 8 01:29:11 UTC 2022", ((5, 10, 157), 8, True, True)),
+        ("5.14.21-150500.55.83-default", "#1 SMP", ((5, 14, 21), 8, True, False)),
+        ("3.10.0-1160.el7.x86_64", "#1 SMP", ((3, 10, 0), 1, False, False)),
+        ("6.1.0-47-cloud-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.170-1", ((6, 1, 170), 8, True, True)),
+    ],
+)
+def test_a_build_is_of_a_release(release: str, build: str, told: tuple[tuple[int, int, int], int, bool, bool]) -> None:
+    asked = kernel(release=release, build=build)
+    selection = asked.rule.selection
+    assert (asked.identity.release, len(selection.steps), selection.salted == 10, asked.certain) == told
+
+
+@pytest.mark.parametrize(
     ("release", "halves", "longest"),
     [
         ("6.18.44-custom", True, 8),
         ("5.18.0", True, 8),
-        ("5.17.9", True, 2),
+        ("5.16.20", True, 2),
         ("5.11.22", True, 1),
-        ("5.4.0-100-generic", True, 1),
+        ("5.4.100-custom", True, 1),
         ("4.2.0", True, 1),
         ("4.1.51", False, 1),
         ("2.6.32-754.el6.x86_64", False, 1),
@@ -350,7 +378,7 @@ def looked_at() -> tuple[Kernel, list[socket_table.TcpSocket]]:
 @pytest.mark.usefixtures("need_ipv6")
 def test_sockets_are_read_as_the_kernel_lists_them() -> None:
     asked, sockets = alone(looked_at)
-    assert asked.version >= (4, 0)
+    assert asked.identity.release >= (4, 0, 0)
     assert (asked.low, asked.high) == (32768, 60999)
     listening = {str(one.local) for one in sockets if one.state is State.LISTEN}
     assert listening == {"127.0.0.1:50000", "[::1]:50002"}

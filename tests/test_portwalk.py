@@ -23,6 +23,7 @@ from analysis.report import report
 from analysis.views import json as json_view
 from analysis.views import table
 from capture.kernel import port_choice
+from capture.kernel.port_rules import RULES
 
 if TYPE_CHECKING:
     pass
@@ -193,7 +194,7 @@ def test_each_linux_is_named(release: tuple[int, int], algorithm: Algorithm, eve
     assert found.guess.sure > 0.9
     assert found.parity == (None if release < (4, 2) else 0)
     # What the kernel does is one table, which both sides read.
-    assert any(rule.selection is found.guess.selection for rule in port_choice.RULES)
+    assert any(rule.selection is found.guess.selection for _, rule in RULES)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from analysis.odds import Odds
 from capture.kernel import netns, port_choice, port_outlook, sockets
 from capture.kernel.port_choice import Kernel
 from capture.kernel.port_outlook import Outlook
+from capture.kernel.port_rules import OWN_RANGE
 from capture.run import repro
 from capture.run.repro import Progress, Repro
 
@@ -135,7 +136,7 @@ def bound(account: Progress, when: str) -> list[str | None]:
     ],
 )
 def test_every_way_leads_there(way: str, address: str, port: int, ports: tuple[int, int]) -> None:
-    if way == "range" and port_choice.kernel().version < port_choice.OWN_RANGE_SINCE:
+    if way == "range" and not port_choice.kernel().has(OWN_RANGE):
         pytest.skip("needs Linux 6.3")
     (account,) = alone(run, address, port, ports, ways=(way,))
     assert account["outcome"] == "hit"

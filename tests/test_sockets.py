@@ -18,6 +18,7 @@ from alone import alone
 
 from analysis.states import State
 from capture.kernel import port_choice, sock_diag, socket_table, sockets
+from capture.kernel.port_rules import BOUND_LISTED
 
 if TYPE_CHECKING:
     pass
@@ -73,7 +74,7 @@ def test_every_kind_of_socket_is_in_the_table() -> None:
     found, _ = alone(seen)
     assert names(found.sockets) == KINDS
     assert (found.missing, found.whole) == ([], True)
-    if port_choice.kernel().version >= (6, 8):
+    if port_choice.kernel().has(BOUND_LISTED):
         assert names(found.bound) == {"127.0.0.1:2002 CLOSED"}
 
 

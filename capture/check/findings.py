@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import enum
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from analysis.odds import LINUX_5_18, Odds
+from analysis.odds import Odds
 from analysis.states import State
 
 from ..kernel import addresses, port_choice, sockets
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from ..kernel.port_choice import Kernel
+    from ..kernel.port_rules import Rule
     from ..kernel.socket_table import TcpSocket
     from ..kernel.sockets import Process
 
@@ -138,15 +139,17 @@ def look(
     *,
     measured: Measured | None = None,
     owners: tuple[dict[int, list[Process]], int] | None = None,
+    rule: Rule | None = None,
 ) -> Findings:
     """Look at this host, at what listens and at these *ports*; a client would try again *every* so many seconds.
 
     If *measured* has a failed attempt, its pace counts and not *every*. *owners* is what sockets.owners() returned
-    before privilege was given up. Raises CannotCapture where this is not Linux.
+    before privilege was given up, *rule* how the kernel chooses, if that was measured. Raises CannotCapture where
+    this is not Linux.
     """
     if measured and measured.failed:
         every = measured.seconds / measured.failed
-    kernel, table = port_choice.kernel(), sockets.table(ports)
+    kernel, table = replace(port_choice.kernel(), measured=rule), sockets.table(ports)
     to_itself = [one for one in table.sockets if one.to_itself]
     selves = [one for one in to_itself if one.state is not State.TIME_WAIT]
     listening = [one for one in table.sockets if one.state is State.LISTEN]
@@ -238,11 +241,12 @@ def _free(kernel: Kernel, windows: Collection[int], odds: Odds, listening: Seque
 
 
 def caveat(kernel: Kernel) -> str | None:
-    """Say what the release leaves open about how its kernel chooses; None where nothing."""
-    if kernel.rule.selection is LINUX_5_18:
+    """Say how the kernel was measured to choose, or what its release leaves open about that; None where nothing."""
+    if kernel.measured:
+        return f"(Measured: this kernel goes through the ports {kernel.rule.description}.)"
+    if kernel.certain:
         return None
     return (
-        f"Linux {kernel.release} is assumed to go through the ports {kernel.rule.description}. "
-        "If it has the rule of 5.18, which stable releases of older series took up, it takes about twice as long "
-        "on average."
+        f"Linux {kernel.release} is assumed to go through the ports {kernel.rule.description}: which changes of later "
+        "releases it took up cannot be seen. --measure-rule finds out within a second."
     )

@@ -228,6 +228,8 @@ def as_json(findings: Findings) -> Iterator[str]:
             "reserved": sorted(kernel.reserved),
             "ip_local_port_step_width": kernel.step_width,
             "algorithm": kernel.rule.selection.algorithm.value,
+            "upstream": ".".join(map(str, kernel.identity.release)),
+            "rule": "measured" if kernel.measured else "by release" if kernel.certain else "assumed",
         },
         "self_connected": [
             {**_held(one), "state": one.socket.state.value, "idle_seconds": one.idle, "oldest_seconds": one.oldest}

@@ -3,51 +3,27 @@
 Needs no root. Everything is read in the network namespace that the process is in.
 
 A socket connects to itself when the kernel gives it, as its source port, the very port that it dials. The kernel does
-not look out for that. Which ports it gives, and in which order, is ``RULES``: a row for each change in a kernel.
+not look out for that. Which ports it gives, and in which order, is the rule of its release (port_rules.py).
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from analysis.errors import CannotCapture
-from analysis.odds import LINUX_2_6, LINUX_5_12, LINUX_5_18, RANDOM, Odds, Selection
+from analysis.odds import RANDOM, Odds
 
 from .number_lists import parsed
+from .port_rules import identified
+
+if TYPE_CHECKING:
+    from .port_rules import Change, Identity, Rule
 
 _PROC = Path("/proc")
-
-
-class Rule(NamedTuple):
-    """How connect() chooses a source port, from one kernel release on.
-
-    ``halves``: it takes only ports of the parity of the range's low end while one is free, and bind() to port 0 takes
-    only the others. ``selection``: how it goes on from one attempt to the next; ``description`` is the middle of
-    a sentence about that.
-    """
-
-    since: tuple[int, int]
-    halves: bool
-    selection: Selection
-    description: str
-
-
-#: The newest first, with the commit that brought it. The code is __inet_hash_connect() in net/ipv4/inet_hashtables.c
-#: and, for bind() to port 0, inet_csk_find_open_port(). Stable kernels before 5.18 took up the newest rule, too.
-RULES = (
-    Rule((5, 18), True, LINUX_5_18, "moving on by 2 to 16 at random"),
-    Rule((5, 12), True, LINUX_5_12, "moving on by 2, seldom by 4"),
-    Rule((4, 2), True, LINUX_2_6, "moving on by 2"),  # 07f4c90062f8
-    Rule((0, 0), False, LINUX_2_6, "moving on by 1"),
-)
-
-#: From this release on, a socket can have a range of its own: setsockopt(IP_LOCAL_PORT_RANGE).
-OWN_RANGE_SINCE = (6, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +32,8 @@ class Kernel:
 
     ``tw_reuse`` and ``tw_reuse_delay`` (milliseconds): when connect() may take over a 4-tuple that is in TIME-WAIT
     (0 never, 1 always, 2 on loopback). ``step_width``: 0 where unset or not known to this kernel.
-    ``unprivileged_from``: the first port that everybody may bind().
+    ``unprivileged_from``: the first port that everybody may bind(). ``build`` is what ``uname -v`` says, and whatever
+    else tells the patch level; ``measured`` the rule as it was measured, if it was.
     """
 
     release: str
@@ -67,17 +44,27 @@ class Kernel:
     tw_reuse_delay: int = 1000
     step_width: int = 0
     unprivileged_from: int = 1024
+    build: str = ""
+    measured: Rule | None = None
 
     @property
-    def version(self) -> tuple[int, int]:
-        """The release as two numbers, ``(6, 18)``."""
-        found = re.match(r"(\d+)\.(\d+)", self.release)
-        return (int(found[1]), int(found[2])) if found else (0, 0)
+    def identity(self) -> Identity:
+        """Which Linux it is."""
+        return identified(self.release, self.build)
 
     @property
     def rule(self) -> Rule:
-        """How this kernel's connect() chooses."""
-        return next(rule for rule in RULES if self.version >= rule.since)
+        """How this kernel's connect() chooses: as measured, or by its release."""
+        return self.measured or self.identity.rule
+
+    @property
+    def certain(self) -> bool:
+        """Whether that is more than assumed."""
+        return bool(self.measured) or self.identity.certain
+
+    def has(self, change: Change) -> bool:
+        """Whether this kernel's release has the change."""
+        return change.is_in(self.identity.release)
 
     def candidates(self, *, bound_first: bool = False, taken: frozenset[int] = frozenset()) -> tuple[range, list[int]]:
         """The ports that an attempt starts its search at, and those of them that it can end with.
@@ -135,6 +122,7 @@ def kernel() -> Kernel:
         raise CannotCapture(f"this needs Linux with /proc/sys/net, which cannot be read here: {error}") from error
     return Kernel(
         release=os.uname().release,
+        build=f"{os.uname().version} {_signature()}",
         low=low,
         high=high,
         reserved=parsed(_setting("ip_local_reserved_ports", "")),
@@ -143,6 +131,14 @@ def kernel() -> Kernel:
         step_width=int(_setting("ip_local_port_step_width", "0")),
         unprivileged_from=int(_setting("ip_unprivileged_port_start", "1024")),
     )
+
+
+def _signature() -> str:
+    """What Ubuntu's kernels say of the release that they come from."""
+    try:
+        return (_PROC / "version_signature").read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def failed_attempts() -> int:

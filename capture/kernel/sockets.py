@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from analysis.states import State
 
 from . import port_choice, sock_diag
+from .port_rules import BOUND_LISTED
 from .socket_table import TcpSocket, tcp_sockets
 
 if TYPE_CHECKING:
@@ -25,9 +26,8 @@ if TYPE_CHECKING:
 _PROC = Path("/proc")
 
 
-#: What netlink alone knows, and the release from which on it does.
+#: What netlink alone knows.
 _UNSEEN_BOUND = "ports that are bound though nobody listens, so that no client is given them"
-_TELLS_BOUND = (6, 8)
 
 
 class Process(NamedTuple):
@@ -71,7 +71,7 @@ def table(ports: Collection[int] = ()) -> Table:
         missing.append(f"{_UNSEEN_BOUND}: {error.strerror}")
         whole = False
     else:
-        if not bound and port_choice.kernel().version < _TELLS_BOUND:
+        if not bound and not port_choice.kernel().has(BOUND_LISTED):
             missing.append(f"{_UNSEEN_BOUND}: Linux does not tell before 6.8, and this is {os.uname().release}")
     try:
         sockets = tcp_sockets(*ports)

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias, TypedDict
 
 from analysis.errors import CannotCapture, UsageError
 
-from ..kernel import addresses, port_choice, socket_table, sockets
+from ..kernel import addresses, socket_table, sockets
+from ..kernel.port_rules import OWN_RANGE
 from .command import die_with
 
 if TYPE_CHECKING:
@@ -173,7 +174,7 @@ def _hopeless(outlook: Outlook, repro: str) -> str | None:
         return f"{outlook.sentences()[-1]} Use another --port, or --private"
     if repro == "walk" and not outlook.odds.catch:
         return f"{outlook.sentences()[0]} Use --repro bind, or --private, which has a range of its own"
-    if repro == "range" and kernel.version < port_choice.OWN_RANGE_SINCE:
+    if repro == "range" and not kernel.has(OWN_RANGE):
         return f"--repro range needs Linux 6.3, and this is {kernel.release}; use --repro bind, which does the same"
     if repro == "range" and port in kernel.reserved:
         return f"--repro range cannot get port {port}, which is in ip_local_reserved_ports; use --repro bind"
