@@ -20,7 +20,7 @@ from capture.kernel import addresses, number_lists, port_choice, port_outlook, s
 from capture.kernel.port_choice import Kernel
 from capture.kernel.port_outlook import Outlook
 
-NEW, OLD, OLDEST = "6.18.0", "4.19.0-21-amd64", "3.2.0"
+NEW, OLD, OLDEST = "6.18.0", "4.19.42", "3.2.0"
 TARGET = Endpoint.parse("127.0.0.1", 50000)
 
 
