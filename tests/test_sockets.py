@@ -61,7 +61,7 @@ KINDS = {
 }
 
 
-def refuse(*_: object) -> None:
+def refuse(*_: object, **__: object) -> None:
     raise PermissionError(13, "Permission denied")
 
 
