@@ -6,7 +6,7 @@ from .index cimport Index
 from .kept cimport KeptSegments, handed_on
 from .layout cimport *
 from .octets cimport *
-from .resets cimport acknowledges_early, answered_early, begin_numbers, begin_tracking, note_unanswered, remember_early, reset_fits, track
+from .resets cimport acknowledges_early, all_acknowledged, answered_early, begin_numbers, begin_tracking, note_unanswered, remember_early, reset_fits, track
 
 cdef class Conversations:
     cdef u64 capacity, collect, most, keep_phases, oldest, equals
@@ -53,7 +53,7 @@ cdef class Conversations:
     cdef int expect(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     @cython.locals(s=SlotAt)
-    cdef int close_ended(self, i64 slot) except -1 nogil
+    cdef int close_ended(self, i64 slot, Segment* segment) except -1 nogil
     @cython.final
     @cython.locals(s=SlotAt, after=u64, acknowledged=u64, joined=bint, fins=u64)
     cdef int open(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil

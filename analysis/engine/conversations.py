@@ -103,6 +103,7 @@ if not cython.compiled:
     )
     from .resets import (
         acknowledges_early,
+        all_acknowledged,
         answered_early,
         begin_numbers,
         begin_tracking,
@@ -373,14 +374,16 @@ class Conversations:
             self.expect(slot, segment, d)
         elif s.flags & KEPT and not s.flags & EQUAL:
             self.keep(slot, segment, d, segment.from_a != ((s.flags & FIRST_IS_B) != 0))
-        if self.announce and control == ACK:
-            self.close_ended(slot)
+        if self.announce and control & (ACK | SYN | RST) == ACK:
+            self.close_ended(slot, segment)
 
-    def close_ended(self, slot: int) -> int:
-        """Hand on the opening in *slot*, if FINs have ended it. Nothing after the last ACK belongs to it."""
+    def close_ended(self, slot: int, segment: Segment) -> int:
+        """Hand on the opening in *slot*, if FINs have ended it and this segment acknowledges the last of them."""
         s = slot_at(self.slots, slot)
         if s.flags & ENDED and s.phase >= P_SYN:
-            self.close(slot)
+            track(s, segment, s.flags & EQUAL != 0 or segment.from_a != ((s.flags & FIRST_IS_B) != 0))
+            if all_acknowledged(s):
+                self.close(slot)
         return 0
 
     def expect(self, slot: int, segment: Segment, d: Octets) -> None:
@@ -533,10 +536,9 @@ class Conversations:
         s.b_port = segment.b_port
         s.six = segment.six
         flags = 0
-        s.phase = s.before = 0
-        s.retransmissions = 0
+        s.phase = s.before = s.retransmissions = 0
         if self.heads:
-            flags = HEAD
+            flags = HEAD | EARLY  # a SYN-ACK may have come in the part before
             s.refused = s.since = 0
         if segment.equal:
             flags |= EQUAL

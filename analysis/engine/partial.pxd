@@ -17,7 +17,7 @@ cdef class PartialConversations(AllConversations):
     cpdef begin(self, bint heads)
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 with gil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 with gil
-    @cython.locals(s=SlotAt, control=u64, side=u64)
+    @cython.locals(s=SlotAt, control=u64, side=u64, another=bint)
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 with gil
     cdef int log_independent(self, i64 slot, i64 time, bint from_a, bint wired) except -1
     @cython.locals(s=SlotAt)

@@ -234,17 +234,19 @@ class PartialConversations(AllConversations):
     def head(self, slot: int, segment: Segment, d: Octets) -> bool:
         """Whether this segment depends on what came before the part; it is logged then, and not stepped with.
 
-        A 4-tuple becomes independent at a bare SYN that opens whatever the state: one after RST or FINs of both ends,
-        or one right after another SYN of the same end with another ISN. (Right after: no SYN of the other end between,
-        which might have crossed, and no SYN-ACK, which might be early.) Until then ``refused`` counts the segments
-        without SYN, RST or FIN since the last one that has one, and ``since`` those of them that are not logged.
+        A 4-tuple becomes independent at a bare SYN that opens whatever the state: one after FINs of both ends, or one
+        right after another SYN of the same end with another ISN. (Right after: no SYN of the other end between, which
+        might have crossed. In both cases no SYN-ACK, which might be early. Whether an RST ends one depends.)
+        Until then ``refused`` counts the segments without SYN, RST or FIN since the last one that has one, and
+        ``since`` those of them that are not logged.
         """
         s = slot_at(self.slots, slot)
         control = segment.flags & CONTROL
         self.doubt_answers(slot, segment, control)
         if control == SYN:
             side = 0 if segment.from_a else FIRST_IS_B
-            if s.flags & ENDED or (s.flags & MID and s.flags & FIRST_IS_B == side and s.isn != segment.seq):
+            another = s.flags & MID and s.flags & FIRST_IS_B == side and s.isn != segment.seq
+            if another or (s.flags & ENDED and not s.flags & EARLY):
                 self.log_independent(slot, segment.time, segment.from_a, segment.wired)
                 s.flags = (s.flags & EQUAL) | TOUCHED
                 s.phase = P_MIDSTREAM
@@ -253,14 +255,15 @@ class PartialConversations(AllConversations):
             s.isn = segment.seq
             s.time = segment.time
         elif control == SYN | ACK:
-            s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED
+            s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED | EARLY
         else:
-            if control & RST:
-                s.flags |= ENDED
-            elif control & FIN and not s.flags & EQUAL:  # the SYN of a socket to itself may come after its FIN
+            # The SYN of a socket to itself may come after its FIN.
+            if control & FIN and not control & RST and not s.flags & EQUAL:
                 s.flags |= FIN_A if segment.from_a else FIN_B
                 if s.flags & FINS == FINS:
                     s.flags |= ENDED
+            if control & ~FIN != ACK:
+                s.flags &= ~EARLY
             s.flags |= TOUCHED
         self.segments -= 1
         if control & (SYN | RST | FIN):
@@ -519,7 +522,7 @@ class PartialConversations(AllConversations):
         s.flags |= UNTRACKED | (LEFT_OUT if phase else 0)
         if s.flags & EQUAL and count and (phase != P_SELF_CONNECT or s.flags & ENDED):
             self.unsure = True
-        if s.flags & EARLY or (P_SYN <= phase <= P_SYN_ACKED and not s.flags & ENDED):
+        if (s.flags & EARLY and not s.flags & HEAD) or (P_SYN <= phase <= P_SYN_ACKED and not s.flags & ENDED):
             self.unsure = True
 
     def tails(self) -> list[Tail]:

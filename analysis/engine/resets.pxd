@@ -25,3 +25,4 @@ cdef bint acknowledges_early(Slot* s, Segment* segment) noexcept nogil
 cdef int remember_early(Slot* s, Segment* segment) noexcept nogil
 @cython.locals(acknowledged=u64, apart=i64)
 cdef bint answered_early(Slot* s, Segment* segment) noexcept nogil
+cdef bint all_acknowledged(Slot* s) noexcept nogil

@@ -254,3 +254,10 @@ def answered_early(s: Slot, segment: Segment) -> bool:
     if s.flags & EQUAL:
         return s.early_seq == segment.seq
     return segment.from_a != ((s.flags & EARLY_FROM_A) != 0)
+
+
+def all_acknowledged(s: Slot) -> bool:
+    """Whether each end has acknowledged all that was captured of the other."""
+    if s.flags & EQUAL:
+        return not ahead(s.next_first, s.acked_first)
+    return not ahead(s.next_second, s.acked_first) and not ahead(s.next_first, s.acked_second)

@@ -109,7 +109,7 @@ class SelfConnects(Conversations):
             s.flags |= ENDED
             s.ended_at = segment.time
         elif ended and self.announce and segment.flags & CONTROL == ACK:
-            self.close_ended(slot)
+            self.close_ended(slot, segment)
         return 0
 
     def begin_without_syn(self, slot: int, segment: Segment, d: Octets, action: int) -> int:

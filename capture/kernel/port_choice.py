@@ -21,6 +21,8 @@ from .number_lists import parsed
 from .port_rules import identified
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .port_rules import Change, Identity, Rule
 
 _PROC = Path("/proc")
@@ -114,22 +116,45 @@ class Kernel:
         return way.odds(Counter(windows.values()), windows[port], every=every)
 
 
-def kernel() -> Kernel:
-    """Ask the running kernel. Raises CannotCapture where it is not Linux."""
+#: What is read of net.ipv4, which serves IPv6 as well, and what counts where this kernel does not have it.
+_SETTINGS = {
+    "ip_local_port_range": "",
+    "ip_local_reserved_ports": "",
+    "tcp_tw_reuse": "0",
+    "tcp_tw_reuse_delay": "1000",
+    "ip_local_port_step_width": "0",
+    "ip_unprivileged_port_start": "1024",
+}
+
+
+def settings() -> dict[str, str]:
+    """Read the settings of the network namespace that the process is in, as they stand; kernel() reads them."""
+    return {name: _setting(name, default) for name, default in _SETTINGS.items()}
+
+
+def kernel(read: Mapping[str, str] | None = None, measured: Rule | None = None) -> Kernel:
+    """Say how the running kernel chooses with these settings (those of this network namespace, if None).
+
+    *measured* is its rule, if that was measured.
+
+    Raises CannotCapture where it is not Linux.
+    """
     try:
-        low, high = map(int, _setting("ip_local_port_range").split())
+        read = settings() if read is None else read
+        low, high = map(int, read["ip_local_port_range"].split())
     except (OSError, ValueError) as error:
         raise CannotCapture(f"this needs Linux with /proc/sys/net, which cannot be read here: {error}") from error
     return Kernel(
         release=os.uname().release,
         build=f"{os.uname().version} {_signature()}",
+        measured=measured,
         low=low,
         high=high,
-        reserved=parsed(_setting("ip_local_reserved_ports", "")),
-        tw_reuse=int(_setting("tcp_tw_reuse", "0")),
-        tw_reuse_delay=int(_setting("tcp_tw_reuse_delay", "1000")),
-        step_width=int(_setting("ip_local_port_step_width", "0")),
-        unprivileged_from=int(_setting("ip_unprivileged_port_start", "1024")),
+        reserved=parsed(read["ip_local_reserved_ports"]),
+        tw_reuse=int(read["tcp_tw_reuse"]),
+        tw_reuse_delay=int(read["tcp_tw_reuse_delay"]),
+        step_width=int(read["ip_local_port_step_width"]),
+        unprivileged_from=int(read["ip_unprivileged_port_start"]),
     )
 
 
@@ -154,8 +179,8 @@ def failed_attempts() -> int:
         raise CannotCapture(f"/proc/net/snmp has no count of failed attempts ({error}); use --every") from error
 
 
-def _setting(name: str, default: str | None = None) -> str:
-    """One of net.ipv4, which serve IPv6 as well. *default* where this kernel does not have it."""
+def _setting(name: str, default: str) -> str:
+    """One of net.ipv4. *default* where this kernel does not have it."""
     try:
         setting = os.open(_PROC / "sys/net/ipv4" / name, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -164,6 +189,4 @@ def _setting(name: str, default: str | None = None) -> str:
         finally:
             os.close(setting)
     except FileNotFoundError:
-        if default is None:
-            raise
         return default

@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.model import Endpoint
 from analysis.states import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 _PROC = Path("/proc")
 
@@ -53,21 +56,25 @@ class TcpSocket(NamedTuple):
         return self.local == self.remote
 
 
-def tcp_sockets(*ports: int) -> list[TcpSocket]:
+def tcp_sockets(*ports: int, tables: Iterable[str] | None = None) -> list[TcpSocket]:
     """List the TCP sockets of this network namespace that listen, are their own peer, or have one of the local *ports*.
 
     A socket that is bound but neither listening nor connected is not among them, see sockets.py. Raises OSError where
-    the kernel's table cannot be read.
+    the kernel's table cannot be read. *tables* are the texts of /proc/net/tcp, where they were read before.
     """
     found = []
     ends = tuple(f":{port:04X}" for port in ports)
-    for name in ("tcp", "tcp6"):
-        table = _PROC / "net" / name
-        if name == "tcp6" and not table.exists():  # no IPv6 in this kernel
-            continue
-        rows = (line.split() for line in table.read_text(encoding="ascii").splitlines()[1:])
+    for text in _tables() if tables is None else tables:
+        rows = (line.split() for line in text.splitlines()[1:])
         found += [_tcp_socket(row) for row in rows if row[3] == "0A" or row[1] == row[2] or row[1].endswith(ends)]
     return found
+
+
+def _tables() -> Iterator[str]:
+    for name in ("tcp", "tcp6"):
+        table = _PROC / "net" / name
+        if name == "tcp" or table.exists():  # or there is no IPv6 in this kernel
+            yield table.read_text(encoding="ascii")
 
 
 def to_itself(endpoint: Endpoint) -> TcpSocket | None:

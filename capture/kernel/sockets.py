@@ -1,8 +1,7 @@
-"""Who is who among the TCP sockets of this network namespace: which processes hold a socket, and since when.
+"""Who is who among the TCP sockets of a network namespace: which processes hold a socket, and since when.
 
-Needs no root for its own user's processes. The table itself comes from /proc/net, which costs little however many
-sockets there are. Netlink (sock_diag.py) is asked for the rest: which ports are bound though nobody listens
-(Linux 6.8), when a socket last received or sent, and the table where /proc/net cannot be read.
+Needs no root for its own user's processes. The table comes over netlink (netlink.py), with the ports that are bound
+though nobody listens (Linux 6.8); where the kernel does not answer there, from /proc/net.
 """
 
 from __future__ import annotations
@@ -16,12 +15,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.states import State
 
-from . import port_choice, sock_diag
+from . import port_choice
+from .netlink import SockDiag
 from .port_rules import BOUND_LISTED
 from .socket_table import TcpSocket, tcp_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+
+    from .namespaces import Inside
 
 _PROC = Path("/proc")
 
@@ -60,47 +62,52 @@ class Table(NamedTuple):
     whole: bool
 
 
-def table(ports: Collection[int] = ()) -> Table:
-    """Look at the sockets of this network namespace; with *ports*, also at all that have one of these."""
+def table(ports: Collection[int] = (), of: Inside | None = None) -> Table:
+    """Look at the sockets of a network namespace (None: of ours); with *ports*, also at all that have one of these."""
     missing = []
-    bound: list[TcpSocket] = []
-    whole = True
     try:
-        bound = [one for one, _ in sock_diag.rows(sock_diag.BOUND_INACTIVE)]
+        found = (of.asked().sockets if of else _netlink)(ports=ports)
     except OSError as error:
         missing.append(f"{_UNSEEN_BOUND}: {error.strerror}")
-        whole = False
     else:
+        bound = [one for one in found if one.state is State.CLOSED]
         if not bound and not port_choice.kernel().has(BOUND_LISTED):
             missing.append(f"{_UNSEEN_BOUND}: Linux does not tell before 6.8, and this is {os.uname().release}")
+        return Table([one for one in found if one.state is not State.CLOSED], bound, missing, whole=True)
     try:
-        sockets = tcp_sockets(*ports)
+        return Table(tcp_sockets(*ports, tables=of.tables if of else None), [], missing, whole=False)
     except OSError as error:
-        try:
-            everything = [one for one, _ in sock_diag.rows(sock_diag.ALL)] if whole else []
-        except OSError:
-            everything = []
-        sockets = [one for one in everything if one.state is State.LISTEN or one.to_itself or one.local.port in ports]
-        if not everything:
-            missing.append(f"sockets: no answer over netlink, and /proc/net/tcp cannot be read ({error.strerror})")
-            whole = False
-    return Table(sockets, [one for one in bound if one.state is State.CLOSED], missing, whole)
+        missing.append(f"sockets: no answer over netlink, and /proc/net/tcp cannot be read ({error.strerror})")
+        return Table([], [], missing, whole=False)
 
 
-def idle(one: TcpSocket) -> float | None:
+def idle(one: TcpSocket, of: Inside | None = None) -> float | None:
     """How many seconds ago a connected socket last sent data or was acknowledged: it is at least that old.
 
-    None where the kernel does not say.
+    None where the kernel does not say. *of* is the network namespace that it is in; None: it is ours.
     """
     try:
-        found = sock_diag.rows(sock_diag.ALL, one.local.port, one.remote.port, info=True)
-        return next((seconds for row, seconds in found if row.inode == one.inode), None)
+        if of:
+            return of.diag.idle(one) if of.diag else None
+        with SockDiag() as diag:
+            return diag.idle(one)
     except OSError:
         return None
 
 
-def owners(inodes: Collection[int] | None = None) -> tuple[dict[int, list[Process]], int]:
-    """Which processes hold the sockets with these inodes (all, if None), and how many could not be looked into."""
+def _netlink(*, ports: Collection[int]) -> list[TcpSocket]:
+    """Ask the kernel over netlink for the sockets of our network namespace that are of interest."""
+    with SockDiag() as diag:
+        return diag.sockets(ports=ports)
+
+
+def owners(
+    inodes: Collection[int] | None = None, namespaces: dict[int, str] | None = None
+) -> tuple[dict[int, list[Process]], int]:
+    """Which processes hold the sockets with these inodes (all, if None), and how many could not be looked into.
+
+    Descriptors of network namespaces are added to *namespaces* on the way: a path for each number.
+    """
     found: dict[int, list[Process]] = defaultdict(list)
     wanted = None if inodes is None else {inode for inode in inodes if inode}
     closed = 0
@@ -109,7 +116,7 @@ def owners(inodes: Collection[int] | None = None) -> tuple[dict[int, list[Proces
             continue
         try:
             with os.scandir(directory / "fd") as descriptors:
-                held = {inode for descriptor in descriptors if (inode := _inode(descriptor.path))}
+                held = {inode for one in descriptors if (inode := _inode(one.path, namespaces))}
         except PermissionError:
             closed += 1
             continue
@@ -122,12 +129,14 @@ def owners(inodes: Collection[int] | None = None) -> tuple[dict[int, list[Proces
     return found, closed
 
 
-def _inode(descriptor: str) -> int:
+def _inode(descriptor: str, namespaces: dict[int, str] | None) -> int:
     """The inode of a socket that is open under this name in /proc; 0 where it is something else."""
     try:
         link = os.readlink(descriptor)  # noqa: PTH115 - for every open file of the machine
     except OSError:  # closed meanwhile
         return 0
+    if namespaces is not None and link.startswith("net:["):
+        namespaces.setdefault(int(link[5:-1]), descriptor)
     return int(link[8:-1]) if link.startswith("socket:[") else 0
 
 

@@ -51,13 +51,14 @@ function _shtab_selfconn_check_using
 end
 
 set -g _shtab_selfconn_check_commands 
-set -g _shtab_selfconn_check_opts_with_value --color --every --format --measure --output --port --rate -o
+set -g _shtab_selfconn_check_opts_with_value --color --every --format --measure --netns --output --port --rate -o
 
 complete -c selfconn-check -e
 complete -c selfconn-check -f
 
 complete -c selfconn-check -n _shtab_selfconn_check_using -s h -l help -d 'show this help message and exit'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l port -x -d 'a port to judge besides those that somebody listens on; may be repeated'
+complete -c selfconn-check -n _shtab_selfconn_check_using -l netns -x -d 'the network namespace: self (this one), all (as root the default), a PID, a name (of ip-netns(8), a container'"'"'s ID) or a path. One that nothing but an open socket keeps is not found'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l every -x -d 'from one attempt to the next (default 1)'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l rate -x -d 'the same as attempts a second'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l measure -x -d 'count for so long how often connect() fails on this host, to any port, and calculate with that pace'
