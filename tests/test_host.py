@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import math
 import random
+import re
 import socket
+import struct
 from collections import Counter
 from pathlib import Path
 
@@ -254,6 +256,14 @@ def sock(state: State, local: str = "127.0.0.1") -> socket_table.TcpSocket:
             outlook(sockets=(sock(State.LISTEN, "192.0.2.1"),), bind_error=errno.EADDRINUSE),
             "Port 50000 is taken (192.0.2.1:50000 LISTEN (uid 1000)): connect() passes it over",
         ),
+        (
+            outlook(sockets=(sock(State.TIME_WAIT, "::1")._replace(remote=Endpoint.parse("::1", 9)),)),
+            "Port 50000 is that of [::1]:50000, too (TIME-WAIT for 42 s more): if by bind(), connect() passes it over",
+        ),
+        (
+            outlook(sockets=(sock(State.LISTEN, "::1"),)),
+            "Port 50000 is that of [::1]:50000, too (LISTEN): connect() passes it over.",
+        ),
     ],
 )  # fmt: skip
 def test_it_tells_what_will_happen(seen: Outlook, words: str) -> None:
@@ -415,3 +425,36 @@ def test_who_holds_the_port_is_seen(kind: str, held: bool) -> None:
     assert seen.held is held
     assert bool(seen.listening) is (kind == "listening")
     assert (seen.odds.chance, seen.bound_first) == (pytest.approx(1 / 14116), False)
+
+
+def left_behind(*, bound: bool) -> tuple[set[int], str]:
+    """What walks to ::1 are given while 127.0.0.1 has a TIME-WAIT on one of eight ports; and what is said of that."""
+    setting("ip_local_port_range", "50000 50007" if bound else "50006 50006")
+    with socket.create_server(("127.0.0.1", 2000)) as server, socket.socket() as one:
+        if bound:
+            one.bind(("127.0.0.1", 50006))
+        one.connect(server.getsockname())
+        one.shutdown(socket.SHUT_WR)
+        server.accept()[0].close()
+    setting("ip_local_port_range", "50000 50007")
+    told = port_outlook.outlook(Endpoint.parse("::1", 50006)).sentences()[-1]
+    given = set()
+    for _ in range(300):
+        with socket.socket(socket.AF_INET6) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            one.connect_ex(("::1", 9))
+            given.add(one.getsockname()[1])
+    return given, told
+
+
+@live
+@pytest.mark.usefixtures("need_ipv6")
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_time_wait_of_another_family_keeps_a_bound_port_from_connect(bound: bool) -> None:
+    given, told = alone(left_behind, bound=bound)
+    assert given == {50000, 50002, 50004, 50006} - ({50006} if bound else set())
+    assert re.fullmatch(
+        r"Port 50006 is that of 127\.0\.0\.1:50006, too \(TIME-WAIT for \d+ s more\): "
+        r"if by bind\(\), connect\(\) passes it over meanwhile\.",
+        told,
+    )

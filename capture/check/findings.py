@@ -7,6 +7,7 @@ no packet is sent, no setting is written.
 from __future__ import annotations
 
 import enum
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -253,6 +254,11 @@ def _used(port: Port, *, asked: bool, itself: bool, others: list[Held]) -> Port:
     if itself and port.risk is not Risk.AT_RISK:
         until = "a client calls bind() with the port that it dials, as one did: it meets itself, whatever the port"
         port = port._replace(risk=Risk.UNTIL, until=until)
+    if others and port.risk is Risk.AT_RISK:
+        one, *more = [held.socket for held in others]
+        state = f"{one.state}" + (f" for {math.ceil(one.seconds)} s more" if one.state is State.TIME_WAIT else "")
+        those = f"{one.local} ({state})" + (f" and {len(more):,} more sockets have" if more else " has")
+        port = port._replace(reason=f"{port.reason}; {those} it, too: if by bind(), connect() passes it over meanwhile")
     return port._replace(asked=asked, itself=itself, others=others)
 
 
