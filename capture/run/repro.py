@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import select
 import signal
@@ -143,6 +144,9 @@ def plan(
     With a limit of *attempts* such a way is tried all the same: it shows that the port is never hit.
     """
     repro, why = (asked, None) if asked != "auto" else _choose(outlook)
+    if repro == "bind" and outlook.left and outlook.gives_way:
+        wait = f"{math.ceil(outlook.left.seconds)} s"
+        why = f"bind() gets the port only when that TIME-WAIT ends, in {wait}; --repro walk takes its place sooner."
     if attempts is None:
         if outlook.bind_error in (errno.EACCES, errno.EPERM) and repro == "bind":
             # CAP_NET_BIND_SERVICE is given up with the rest; in a private namespace nobody needs it.
