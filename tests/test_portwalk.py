@@ -443,6 +443,20 @@ def test_the_table_tells_and_draws_the_longest_walks() -> None:
     assert "walk" not in quiet
 
 
+@pytest.mark.parametrize("held", [(50006,), (50000, 50010)])
+@pytest.mark.parametrize("unit", [1, 2])
+def test_a_held_port_does_not_make_a_strict_walk_another_kernels(held: tuple[int, ...], unit: int) -> None:
+    candidates = [port for port in range(50000, 50016, unit) if port not in held]
+    made = [(1_000_000 * n, candidates[n % len(candidates)]) for n in range(400)]
+    found = next(walks([attempts(Endpoint.parse("127.0.0.1", 50006), made)]))
+    assert found.guess.algorithm is Algorithm.SIMPLE_HASH
+    assert found.passed == tuple(port for port in held if found.low < port < found.high)
+    if 50006 in held:
+        assert not found.odds.catch
+        assert "passed over 50006 each time" in found.sentences()[0]
+        assert found.sentences()[2].startswith("No self-connect that way: port 50006 is passed over")
+
+
 # -- the kernel that runs --------------------------------------------------------------------------------------------
 
 
