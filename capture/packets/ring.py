@@ -113,7 +113,8 @@ class Ring:
                 self._socket.bind((interface, ETH_P_ALL))
             self._check()
             self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)  # forget what was counted so far
-            program.attach(self._socket)
+            self._header = 14 if self.linktype == LINKTYPE_ETHERNET else 0
+            program.attach(self._socket, self._header)
         except BaseException:
             self.close()
             raise
@@ -197,7 +198,7 @@ class Ring:
 
     def replace(self, program: Program) -> None:
         """Filter by *program* from now on. Needs no privilege. Raises OSError."""
-        program.attach(self._socket)
+        program.attach(self._socket, self._header)
 
     def statistics(self) -> tuple[int, int]:
         """Count the packets that came in since the ring was armed, and those that had no room and were dropped."""
