@@ -46,7 +46,7 @@ initramfs() { # initramfs ROOT
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$r/etc/hosts"
     local lib; lib=$("$python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
     { find "$lib" \( -name test -o -name idlelib -o -name site-packages -o -name __pycache__ -o -name lib2to3 -o -name ensurepip -o -name 'config-*' -o -name tkinter \) -prune -o -type f -print
-      for one in jinja2 markupsafe scapy tabulate tqdm pytest _pytest pluggy iniconfig packaging; do find -L "$venv"/lib/python3*/site-packages/$one \( -name __pycache__ -o -name tests \) -prune -o -type f -print; done
+      for one in jinja2 markupsafe scapy tabulate tqdm pytest _pytest pluggy iniconfig packaging hypothesis attr attrs sortedcontainers; do find -L "$venv"/lib/python3*/site-packages/$one \( -name __pycache__ -o -name tests \) -prune -o -type f -print; done
       find "$venv/pyvenv.cfg" "$top/analysis" "$top/capture" "$top/tools" "$top"/tests/*.py "$top"/tests/conversations -name __pycache__ -prune -o -type f -print
       echo "$python"; } | sort -u >"$r.files"
     grep -E '\.so(\.|$)' "$r.files" | { cat; echo "$python"; } | xargs ldd 2>/dev/null | grep -o '/[^ ]*' | grep -v ':$' | sort -u | xargs -n1 readlink -f >"$r.libs" || true
