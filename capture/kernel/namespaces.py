@@ -338,6 +338,31 @@ def _asked(scan: Scan, what: str) -> int | None:
     return None
 
 
+def go_into(what: str) -> str:
+    """Move this process into the network namespace that *what* means, for good; return what that is called.
+
+    There must be one thread. Users, mounts and processes stay those of before. Raises UsageError where there is no
+    such namespace, CannotCapture where it may not be entered.
+    """
+    scan = Scan()
+    if what != "self":
+        scan.processes()
+    if what == "all":
+        raise UsageError("--netns all is for --watch; name one: a PID, a name or a path")
+    [one] = chosen(scan, what)
+    if not one.own:
+        try:
+            namespace = scan.open(one)
+            try:
+                setns(namespace)
+            finally:
+                os.close(namespace)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise CannotCapture(f"cannot enter the network namespace of {what!r}: {why}") from error
+    return one.name
+
+
 # -- entering --------------------------------------------------------------------------------------------------------
 
 

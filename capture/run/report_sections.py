@@ -70,7 +70,7 @@ def live(outcome: Outcome) -> dict[str, Json]:
     progress, options = outcome.progress, outcome.context.options
     section: dict[str, Json] = {
         "interface": options.interface,
-        "namespace": "private" if outcome.context.private else "host",
+        "namespace": outcome.context.namespace,
         "repro": outcome.plan.repro if outcome.plan else "command",
         "attempts": progress["attempts"],
         "seconds": round(progress["seconds"], 6),
