@@ -49,6 +49,12 @@ _TICK, _SOON = 0.1, 0.02
 _AFTER = NANOSECONDS // 100
 #: Seconds after it when it is reported at the latest, even if the kernel has not handed over all that belongs to it.
 _AT_LAST = 0.75
+#: Seconds in a row for finding out whose sockets are; of those beyond that nothing is known but what the packet tells.
+_SEARCH = 0.2
+#: Seconds from one word about self-connects that are only counted to the next.
+_TELL = 2.0
+#: Seconds at the end for those that wait.
+_LAST = 1.0
 #: Self-connects that can wait to be reported; beyond that they are only counted.
 _WAITING = 1000
 
@@ -126,6 +132,7 @@ class Watch:
         self.trouble: str | None = None
         self._options, self._rings, self._kernel_states, self._console = options, rings, kernel_states, console
         self._waiting: deque[Waiting] = deque()
+        self._told_unreported, self._told_at = 0, -math.inf
         self._began, self._worked = time.monotonic(), time.process_time()
 
     def intended(self) -> Iterator[str]:
@@ -157,26 +164,39 @@ class Watch:
     def run(self, signalled: int) -> None:
         """Watch until the descriptor *signalled* becomes readable, a limit is reached or the interface is gone."""
         end = self._began + (self._options.timeout or math.inf)
+        due = False
         while not (time.monotonic() > end or self._enough() or self._gone()):
-            pause = _SOON if self._waiting else _TICK
+            pause = 0 if due else _SOON if self._waiting else _TICK
             if signalled in select.select([self._rings.fileno(), signalled], [], [], pause)[0]:
                 break
             self._look()
-            while self._waiting and self._is_due(self._waiting[0]):
-                self._report_first()
-        while self._waiting:
+            if due := bool(self._waiting) and self._is_due(self._waiting[0]):
+                self._report_first()  # one at a time: a signal is heard in between
+        self._look()  # what came since
+        end = time.monotonic() + _LAST
+        while self._waiting and time.monotonic() < end:
             self._report_first()
+        self._unreported += len(self._waiting)
+        self._tell_unreported(every=0)
 
     def _look(self) -> None:
+        end = time.monotonic() + _SEARCH
         for hit in self._rings.look(hold=bool(self._waiting)):
             if len(self._waiting) == _WAITING:
                 self._unreported += 1
-                self.trouble = "self-connects came too fast to be reported"
                 continue
-            self._kernel_states.read()
-            self._waiting.append(
-                Waiting(hit, find_owner(hit.endpoint, hit.time, self._kernel_states), time.monotonic())
-            )
+            found = SocketOwner(hit.time, hit.endpoint)
+            if time.monotonic() < end:
+                self._kernel_states.read()
+                found = find_owner(hit.endpoint, hit.time, self._kernel_states)
+            self._waiting.append(Waiting(hit, found, time.monotonic()))
+        self._tell_unreported(every=_TELL)
+
+    def _tell_unreported(self, *, every: float) -> None:
+        """Say how many self-connects could not be told, if there are more of them now; so many seconds apart."""
+        if self._unreported > self._told_unreported and time.monotonic() > self._told_at + every:
+            self._told_unreported, self._told_at = self._unreported, time.monotonic()
+            self._complain(f"self-connects come too fast to be reported: {self._unreported:,} so far are only counted")
 
     def _is_due(self, one: Waiting) -> bool:
         return time.monotonic() > one.since + _AT_LAST or not self._rings.waits_for(one.hit.time + _AFTER)
