@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from analysis.model import Endpoint
 
-from .socket_table import STATES, TcpSocket
+from .socket_table import STATES, TcpSocket, tcp_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -45,8 +45,8 @@ _ATTRIBUTE = struct.Struct("=HH")  # length, type
 class _Netlink:
     """A netlink socket. Raises OSError where the kernel has no such protocol."""
 
-    def __init__(self, protocol: int) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    def __init__(self, protocol: int, given: socket.socket | None = None) -> None:
+        self._socket = given or socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         # Connected to the kernel it hears nobody else.
         self._socket.connect((0, 0))
         self._socket.settimeout(10)
@@ -92,10 +92,10 @@ class _Netlink:
 
 
 class SockDiag(_Netlink):
-    """The TCP sockets of the network namespace in which this is opened."""
+    """The TCP sockets of the network namespace in which this is opened, or in which the *given* socket was."""
 
-    def __init__(self) -> None:
-        super().__init__(_NETLINK_SOCK_DIAG)
+    def __init__(self, given: socket.socket | None = None) -> None:
+        super().__init__(_NETLINK_SOCK_DIAG, given)
 
     def sockets(self, states: int = ALL, ports: Collection[int] | None = None) -> list[TcpSocket]:
         """List the sockets in these *states*; *ports* leaves out those that are of no interest.
@@ -137,22 +137,37 @@ class SockDiag(_Netlink):
         return None
 
     def to_itself(self, endpoint: Endpoint) -> TcpSocket | None:
-        """Ask for the socket that is connected from *endpoint* to itself: for this one, however many there are."""
+        """Ask for the socket that is connected from *endpoint* to itself, or what is left of it in TIME-WAIT.
+
+        The kernel is asked for this one, which takes as long however many there are. Raises OSError.
+        """
         rows = map(_tcp_socket, self._exactly(endpoint, endpoint, 0))
+        # Else it is one that listens on that port.
         return next((one for one in rows if one.to_itself and one.local == endpoint), None)
 
     def _exactly(self, local: Endpoint, remote: Endpoint, wanted: int) -> list[bytes]:
-        """Ask for the socket with this 4-tuple."""
+        """Ask for the socket with this 4-tuple: bound to no device, or to loopback. Raises OSError."""
         family = socket.AF_INET if len(local.packed) == 4 else socket.AF_INET6
         extensions = 1 << wanted - 1 if wanted else 0
-        ports = (end.port.to_bytes(2, "big") for end in (local, remote))
-        try:
-            body = _ASK.pack(
-                *(family, socket.IPPROTO_TCP, extensions, ALL, *ports, local.packed, remote.packed, 0, b"\xff" * 8)
-            )
-            return list(self.ask(_SOCK_DIAG_BY_FAMILY, body, dump=False))
-        except OSError:
-            return []
+        ends = local.port.to_bytes(2, "big"), remote.port.to_bytes(2, "big"), local.packed, remote.packed
+        found: list[bytes] = []
+        for device in (0, 1):
+            body = _ASK.pack(family, socket.IPPROTO_TCP, extensions, ALL, *ends, device, b"\xff" * 8)
+            try:
+                found += self.ask(_SOCK_DIAG_BY_FAMILY, body, dump=False)
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+        return found
+
+
+def to_itself(endpoint: Endpoint) -> TcpSocket | None:
+    """Look for that socket in our network namespace; where the kernel does not answer, in its table."""
+    try:
+        with SockDiag() as diag:
+            return diag.to_itself(endpoint)
+    except OSError:
+        return next((one for one in tcp_sockets(endpoint.port) if one.to_itself and one.local == endpoint), None)
 
 
 class Routes(_Netlink):
