@@ -140,7 +140,7 @@ class Scan:
             self.unread += 1
         for entry in os.listdir(_PROC):  # noqa: PTH208 - for every process of the machine
             if entry.isdecimal():
-                with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                with suppress(OSError):  # it has ended
                     self._process(entry)
         return self
 
@@ -163,7 +163,7 @@ class Scan:
                     other = _number(os.readlink(path))  # noqa: PTH115
                     if other and other != inode and int(pid) not in (one := self._add(other, path)).pids:
                         one.pids.append(int(pid))
-        with suppress(PermissionError):
+        with suppress(OSError):  # EINVAL of one that is about to end
             self._mounted(pid)
 
     def _mounted(self, pid: str) -> None:

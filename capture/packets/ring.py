@@ -9,6 +9,7 @@ Layout of the blocks and headers, and the options: linux/if_packet.h, Documentat
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import mmap
 import os
@@ -119,7 +120,7 @@ class Ring:
             # struct tpacket_req3; the kernel checks the frame size, but version 3 does not use it.
             frame = 2048
             ring = (block, self._blocks, frame, block // frame * self._blocks, self._retire, 0, 0)
-            self._socket.setsockopt(SOL_PACKET, PACKET_RX_RING, struct.pack("=7I", *ring))
+            _set(self._socket, PACKET_RX_RING, struct.pack("=7I", *ring))
             self._memory = mmap.mmap(self._socket.fileno(), block * self._blocks)
             self._words = memoryview(self._memory).cast("I")
             if interface != ANY:
@@ -338,6 +339,18 @@ class FlightRecorder(Ring):
 
     def _filling(self) -> int:
         return (self._next + self._kept) % self._blocks
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _set(packet_socket: socket.socket, option: int, value: bytes) -> None:
+    """Set an option of packet sockets. Raises OSError.
+
+    The kernel takes its time for a ring: other threads run meanwhile, unlike with Python's own setsockopt().
+    """
+    if _libc.setsockopt(packet_socket.fileno(), SOL_PACKET, option, value, len(value)):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _hardware(interface: str) -> int:

@@ -215,10 +215,11 @@ class Watch:
         self._tell_unreported(every=0)
 
     def _look(self, due: Iterable[Watched]) -> None:
-        end = time.monotonic() + _SEARCH
         if self._watched.everywhere:
             self._hear()
-        for watched, hit in [(one, hit) for one in due for hit in one.rings.look(hold=self._waits_in(one))]:
+        hits = [(one, hit) for one in due for hit in one.rings.look(hold=self._waits_in(one))]
+        end = time.monotonic() + _SEARCH
+        for watched, hit in hits:
             if self._watched.everywhere:
                 self._by_ring.setdefault(hit.endpoint, []).append(hit.time)
             if len(self._waiting) == _WAITING:
@@ -229,10 +230,11 @@ class Watch:
                 self._kernel_states.read()
                 found = find_owner(hit.endpoint, hit.time, self._kernel_states, watched.diag)
             self._waiting.append(Waiting(hit, found, time.monotonic(), watched))
+        self._report_unseen()
         self._tell_unreported(every=_TELL)
 
     def _hear(self) -> None:
-        """Take what the tracepoint told, and report what no ring has shown: its namespace has no rings yet."""
+        """Take what the tracepoint told."""
         self._kernel_states.read()
         now = time.monotonic()
         for change in self._kernel_states.connected():
@@ -241,6 +243,10 @@ class Watch:
                 continue
             found, space = teller(change, self._kernel_states)
             self._told.append(Told(SelfConnect(change.time, change.source, None), found, space, now))
+
+    def _report_unseen(self) -> None:
+        """Report what the tracepoint told and no ring has shown: its namespace has no rings yet."""
+        now = time.monotonic()
         while self._told and now > self._told[0].since + _RINGS_TAKE:
             one = self._told.popleft()
             times = self._by_ring.get(one.hit.endpoint, [])
@@ -297,8 +303,11 @@ class Watch:
         analysis = Analysis(name or "what was kept", collect={Verdict.SELF_CONNECT}, only=TOLD_BY_ENDS)
         analysis.feed(stream)
         result = analysis.finish()
-        together = [one for one in self._waiting if one.watched is watched and one.hit.time <= until]
-        self._waiting = deque(one for one in self._waiting if one not in together)
+        together: list[Waiting] = []
+        others: deque[Waiting] = deque()
+        for one in self._waiting:
+            (together if one.watched is watched and one.hit.time <= until else others).append(one)
+        self._waiting = others
         for one in together:
             self._report_one(one, result, name, len(packets))
 

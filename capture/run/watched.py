@@ -11,6 +11,7 @@ import os
 import select
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from analysis.views.phrases import count
 
 from ..kernel import sockets
 from ..kernel.namespaces import NOT_FOUND, Namespace, Scan, home_of, named
+from ..kernel.netlink import SockDiag
 from ..kernel.socket_owner import SocketOwner
 from ..packets.namespace_opener import Alive, Shown
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
     from analysis.report import Json
 
     from ..kernel.kernel_states import KernelStates
-    from ..kernel.netlink import SockDiag
     from ..kernel.tracepoint import StateChange
     from ..packets.namespace_opener import NamespaceOpener
     from ..packets.watch_rings import WatchRings
@@ -97,33 +98,20 @@ class WatchedNamespaces:
 
     def started(self) -> Iterator[str]:
         """Say what is watched, what is not, and which sockets are connected to themselves already."""
-        if self._opener is None:
-            return
-        names = [printable(one.namespace.name) for one in self.others.values()]
-        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-        listed = f": {', '.join(names[:_NAMED])}{more}" if names else ""
-        yield f"Besides this network namespace {count(len(names), 'other')} of this host{listed}; later ones, too."
-        for shown in self.refused.values():
-            yield (
-                f"The network namespace at {printable(shown.namespace.path)} ({shown.namespace.inode}) could not be "
-                f"entered ({shown.why}): what happens there only the tracepoint tells."
-            )
-        yield f"Not watched: {NOT_FOUND}."
-        told = 0
-        for one in self.others.values():
-            for line in self._standing(one):
-                told += 1
-                if told <= _TOLD:
-                    yield line
-
-    def _standing(self, one: Watched) -> Iterator[str]:
-        try:
-            sockets = one.diag.sockets(ports=()) if one.diag else []
-        except OSError:
-            return
-        for line in sockets:
-            if line.to_itself and line.state not in (State.TIME_WAIT, State.CLOSED, State.LISTEN):
-                yield f"Connected to itself already: {line.local} in {printable(one.namespace.name)}."
+        if self._everywhere:
+            names = [printable(one.namespace.name) for one in self.others.values()]
+            more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+            listed = f": {', '.join(names[:_NAMED])}{more}" if names else ""
+            yield f"Besides this network namespace {count(len(names), 'other')} of this host{listed}; later ones, too."
+            for shown in self.refused.values():
+                yield _not_entered(shown)
+            yield f"Not watched: {NOT_FOUND}."
+        else:
+            yield "Other network namespaces, such as containers have, are not watched."
+        standing = [line for one in self.all() for line in _standing(one)]
+        yield from standing[:_TOLD]
+        if len(standing) > _TOLD:
+            yield f"{len(standing) - _TOLD:,} more are connected to themselves already: selfconn-check lists them."
 
     def wait(self, signalled: int, pause: float) -> tuple[bool, list[Watched], list[str]]:
         """Wait for something: whether *signalled* is readable, whose rings to look into, what to say."""
@@ -179,7 +167,7 @@ class WatchedNamespaces:
                 self.refused = {inode: one for inode, one in self.refused.items() if inode in said.inodes}
             case Shown(space, None):
                 self.refused[space.inode] = said
-                yield f"The network namespace at {printable(space.path)} could not be entered ({said.why})."
+                yield _not_entered(said)
             case Shown(space, rings, diag) if rings:
                 named([space])
                 one = Watched(space, rings, diag)
@@ -199,6 +187,27 @@ class WatchedNamespaces:
         for one in (self.own, *self.others.values()):
             self._closing.submit(one.close)
         self._closing.shutdown()
+
+
+def _not_entered(shown: Shown) -> str:
+    space = shown.namespace
+    return (
+        f"The network namespace at {printable(space.path)} ({space.inode}) could not be entered ({shown.why}): what "
+        "happens there only the kernel's tracepoint tells."
+    )
+
+
+def _standing(one: Watched) -> Iterator[str]:
+    """Say which sockets are connected to themselves there."""
+    try:
+        with ExitStack() as opened:
+            diag = one.diag or opened.enter_context(SockDiag())
+            sockets = diag.sockets(ports=())
+    except OSError:
+        return
+    for line in sockets:
+        if line.to_itself and line.state not in (State.TIME_WAIT, State.CLOSED, State.LISTEN):
+            yield f"Connected to itself already: {line.local} in {printable(one.namespace.name)}."
 
 
 def teller(change: StateChange, kernel_states: KernelStates) -> tuple[SocketOwner, Namespace]:
