@@ -7,8 +7,10 @@ time that a command starts.
 from __future__ import annotations
 
 import argparse
+import errno
 import math
 import os
+import re
 import signal
 import sys
 from contextlib import contextmanager
@@ -140,6 +142,10 @@ FAILED = os.EX_SOFTWARE
 TRACEBACK = "SELFCONN_TRACEBACK"
 
 
+#: How the dynamic linker says that there is no memory for a module.
+_UNMAPPED = re.compile("failed to map|cannot allocate memory", re.IGNORECASE)
+
+
 class Failing:
     """What runs in this context ends by exit status FAILED where an error comes out of it that nobody expected.
 
@@ -161,8 +167,9 @@ class Failing:
         """Say what failed, and raise SystemExit."""
         if not isinstance(error, Exception):
             return  # none, or one that ends programs
-        if isinstance(error, MemoryError):
-            say(self.program, "out of memory: the system has no more for this process, and the result is lost")
+        short = _short_of(error)
+        if short:
+            say(self.program, f"out of {short}: the system has no more for this process, and the result is lost")
         else:
             what = f"{type(error).__name__}: {error}".removesuffix(": ")
             say(self.program, f"failed, which is an error in the program, please report it: {what}")
@@ -171,9 +178,23 @@ class Failing:
 
             for line in "".join(traceback.format_exception(error)).splitlines():
                 say(self.program, line)
-        elif not isinstance(error, MemoryError):
+        elif not short:
             say(self.program, f"-v shows where it failed ({TRACEBACK}=1 in the environment does, too)")
         raise SystemExit(FAILED)
+
+
+def _short_of(error: Exception) -> str | None:
+    """What the system had no more of, where that is what *error* comes to."""
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or _UNMAPPED.search(str(error)):
+        return "memory (ulimit -v)"
+    if number == errno.EAGAIN or "start new thread" in str(error):
+        return "processes (ulimit -u)"
+    try:  # what is open is so still: an import finds no module where it can open no directory
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return "open files (ulimit -n)"
+    return "open files (ulimit -n)" if number in {errno.EMFILE, errno.ENFILE} else None
 
 
 def status_after(number: int) -> int:

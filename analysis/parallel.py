@@ -116,7 +116,8 @@ class Crew(Protocol):
 class Processes:
     """A crew on this machine: *jobs* processes that call ``work(task, *more)``.
 
-    It shares nothing: one that dies (for want of memory, say) takes but its task.
+    It shares nothing: one that dies (for want of memory, say) takes but its task. Raises OSError where the system has
+    no more processes, or open files for them.
     """
 
     def __init__(self, jobs: int, work: Callable[..., Any], *more: Any) -> None:  # noqa: ANN401 - what work() takes
@@ -127,10 +128,21 @@ class Processes:
 
     def _hired(self, jobs: int) -> ProcessPoolExecutor:
         from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - one capture needs none of it
+        from multiprocessing import active_children  # noqa: PLC0415 - as above
 
         context = start_method()
-        self._stopped.append(context.Event())
-        return ProcessPoolExecutor(jobs, context, _employ, (self._stopped[-1],))
+        before = active_children()
+        try:
+            self._stopped.append(context.Event())
+            executor = ProcessPoolExecutor(jobs, context, _employ, (self._stopped[-1],))
+            with deaf():
+                executor.submit(os.getpid)  # begins them
+        except OSError:
+            for child in set(active_children()).difference(before):  # else they would wait for ever, and we for them
+                child.terminate()
+                child.join()
+            raise
+        return executor
 
     def start(self, task: Any) -> Future[Any]:  # noqa: ANN401 - as above
         """Have somebody begin with it as soon as may be."""
@@ -224,7 +236,11 @@ def analyze_many(
     jobs = min(jobs, len(paths)) if all(is_remote(path) or os.path.isfile(path) for path in paths) else 1
     if jobs <= 1:
         return (attempt(path, asked, progress, finish) for path in paths)
-    return in_order(Processes(jobs, _employed, asked, finish), paths, progress)
+    try:
+        crew = Processes(jobs, _employed, asked, finish)
+    except OSError:
+        return (attempt(path, asked, progress, finish) for path in paths)
+    return in_order(crew, paths, progress)
 
 
 def in_order(crew: Crew, paths: Iterable[str], progress: Progress | None = None) -> Iterator[Found]:

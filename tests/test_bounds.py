@@ -8,11 +8,14 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import resource
 from typing import TYPE_CHECKING
 
 import frames
 import pytest
 import writers
+from conftest import ROOT
+from test_analyze_cli import run
 from test_mutants import interpreted
 
 from analysis.engine.protocols import MAX_NAMES
@@ -20,6 +23,7 @@ from analysis.model import CaptureResult, Endpoint, Verdict
 from analysis.reader import Analysis, analyze
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
@@ -96,3 +100,29 @@ def test_a_bomb_of_records_is_stopped(pack: Callable[[bytes], bytes], tmp_path: 
     assert result.damage is not None
     assert "unpacks to more than 200 times its size" in result.damage.reason
     assert 32 << 20 <= result.damage.offset <= 34 << 20
+
+
+# -- where the system has no more --------------------------------------------------------------------------------------
+
+
+def limited(what: int, most: int, *words: str | Path) -> subprocess.CompletedProcess[str]:
+    """What selfconn-analyze says where it may have no more of something; it has a minute."""
+    return run(*words, preexec_fn=lambda: resource.setrlimit(what, (most, most)))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("files", [6, 8, 10, 12, 14, 16, 18, 24])
+def test_with_few_open_files_it_reads_one_after_the_other(files: int) -> None:
+    captures = sorted((ROOT / "pcaps").glob("*.pcapng"))
+    ended = limited(resource.RLIMIT_NOFILE, files, "--jobs", "4", *captures)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == run("--jobs", "1", *captures).stdout
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("megabytes", [50, 60, 70, 100, 200])
+def test_without_memory_it_ends_in_words(megabytes: int) -> None:
+    ended = limited(resource.RLIMIT_AS, megabytes << 20, ROOT / "pcaps" / "self-connect-v4.pcapng")
+    assert ended.returncode in {0, 3, 70}
+    assert ended.returncode == 0 or "memory" in ended.stderr
+    assert ended.returncode != 70 or ended.stderr.startswith("selfconn-analyze: out of memory (ulimit -v): ")

@@ -48,7 +48,7 @@ def test_too_little_memory_is_said_in_words(capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit) as end, Failing("selfconn-analyze"):
         raise MemoryError
     assert end.value.code == FAILED
-    assert capsys.readouterr().err.startswith("selfconn-analyze: out of memory: ")
+    assert capsys.readouterr().err.startswith("selfconn-analyze: out of memory (ulimit -v): ")
 
 
 def test_what_ends_programs_passes() -> None:

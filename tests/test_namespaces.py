@@ -319,3 +319,62 @@ def test_many_namespaces_take_no_time() -> None:
         assert time.monotonic() - began < 5
         assert len(document["namespaces"]) > 50
         assert all(one["entered"] for one in document["namespaces"])
+
+
+# -- capturing in one ------------------------------------------------------------------------------------------------
+
+
+def capture(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "capture.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_capture_in_a_namespace(tmp_path: Path) -> None:
+    with room(ranges="50000 50007") as one:
+        said = capture("--netns", str(one.pid), "--format", "json", "-q", "-w", "a.pcapng", cwd=tmp_path)
+    assert (said.returncode, said.stderr) == (0, "")
+    made = json.loads(said.stdout)
+    assert f"({one.pid})" in made["live"]["namespace"]
+    assert made["kernel"]["range"] == [50000, 50007]
+    assert made["openings"][-1]["verdict"] == "self-connect"
+
+
+CLIENT = """
+import os, socket
+print(os.stat("/proc/self/ns/net").st_ino, os.stat("/proc/self/ns/mnt").st_ino, sorted(os.listdir("/proc/self/fd")))
+print([one for one in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{one}")
+       and os.readlink(f"/proc/self/fd/{one}").startswith("net:")])
+s = socket.socket(); s.bind(("127.0.0.1", 50000)); s.connect(("127.0.0.1", 50000))
+"""
+
+
+def test_a_command_in_a_namespace_has_its_network_and_nothing_else(tmp_path: Path) -> None:
+    with room() as one:
+        client = [sys.executable, "-c", CLIENT]
+        said = capture("--netns", str(one.pid), "-q", "-w", "a.pcapng", "--", *client, cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    first, second = said.stdout.splitlines()[:2]
+    assert first.startswith(f"{one.inode} {Path('/proc/self/ns/mnt').stat().st_ino} ")
+    assert second == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("--netns", "no such one"), 2, "no network namespace is called 'no such one'"),
+        (("--netns", "all"), 2, "--netns all is for --watch"),
+        (("--netns", "self", "--private"), 2, "leave one of them out"),
+    ],
+)
+def test_captures_elsewhere_that_cannot_be(arguments: tuple[str, ...], status: int, words: str, tmp_path: Path) -> None:
+    said = capture(*arguments, cwd=tmp_path)
+    assert said.returncode == status
+    assert words in said.stderr
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -27,6 +28,7 @@ from test_capture_cli import ENVIRONMENT, capture
 
 from analysis.model import Endpoint, Verdict
 from analysis.reader import analyze
+from capture.kernel import netlink, socket_table
 from capture.packets.ring import LINKTYPE_ETHERNET, LINKTYPE_LINUX_SLL2, LINKTYPE_RAW
 from capture.packets.self_connect import SelfConnect, self_connect
 
@@ -80,8 +82,10 @@ class Watching:
 
     def __init__(self, cwd: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
         self.told: list[Told] = []
+        # The machine has other network namespaces, in which other tests run.
+        which = () if "--netns" in arguments else ("--netns", "self")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "capture.cli", "--watch", *arguments],
+            [sys.executable, "-m", "capture.cli", "--watch", *which, *arguments],
             cwd=cwd, env=environment or ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stderr
@@ -249,10 +253,64 @@ def test_lost_kernel_events_are_said(tmp_path: Path) -> None:
     alone(watch_more_than_it_can_hear, tmp_path)
 
 
+def watch_a_flood(cwd: Path) -> None:
+    watching = Watching(cwd, "--port", "40000", "-w", os.devnull)
+    watching.process.send_signal(signal.SIGSTOP)
+    for _ in range(2000):
+        with socket.socket() as me:
+            me.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            me.bind(("127.0.0.1", 40000))
+            me.connect(("127.0.0.1", 40000))
+    watching.process.send_signal(signal.SIGCONT)
+    time.sleep(0.5)
+    began = time.monotonic()
+    assert watching.end() == 4
+    assert time.monotonic() - began < 2
+    said = " ".join(watching.said.split())
+    counted = int(re.findall(r"too fast to be reported: ([0-9,]+) so far are only counted", said)[-1].replace(",", ""))
+    assert counted
+    assert len(watching.told) + counted == 2000
+    assert f"{len(watching.told):,} self-connects and {counted:,} more that came too fast to be reported in " in said
+
+
+@pytest.mark.live
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
+def test_a_flood_is_counted_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    alone(watch_a_flood, tmp_path)
+
+
+def ask_for_one(_cwd: Path) -> None:
+    for family, address in (
+        (socket.AF_INET, "127.0.0.1"),
+        (socket.AF_INET6, "::1"),
+        (socket.AF_INET6, "::ffff:127.0.0.2"),
+    ):
+        end = Endpoint.parse(address.removeprefix("::ffff:"), 40000)
+        with socket.create_server((str(end.address), 40000), family=family if ":" in end.address else socket.AF_INET):
+            assert netlink.to_itself(end) is None  # one that listens is another
+        with socket.socket(family) as me:
+            me.bind((address, 40000))
+            me.connect((address, 40000))
+            for _ in range(2):
+                (line,) = [one for one in socket_table.tcp_sockets(40000) if one.to_itself and one.local == end]
+                found = netlink.to_itself(end)
+                assert found is not None
+                assert found._replace(seconds=0) == line._replace(seconds=0)
+                me.close()  # TIME-WAIT is found, too
+
+
+@pytest.mark.live
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root", "need_ipv6")
+def test_the_kernel_tells_of_one_socket_what_its_table_says(tmp_path: Path) -> None:
+    alone(ask_for_one, tmp_path)
+
+
 def watch_nothing(cwd: Path) -> subprocess.CompletedProcess[str]:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()):
         server.accept()[0].close()
-        return capture("--watch", "--timeout", "0.5", cwd=cwd)
+        return capture("--watch", "--netns", "self", "--timeout", "0.5", cwd=cwd)
 
 
 @pytest.mark.live
@@ -267,7 +325,7 @@ def test_nothing_happens(tmp_path: Path) -> None:
 
 def watch_in_words(cwd: Path) -> tuple[str, int]:
     with subprocess.Popen(
-        [sys.executable, "-m", "capture.cli", "--watch", "--format", "table", "-c", "1", "-w", "."],
+        [sys.executable, "-m", "capture.cli", "--watch", "--netns", "self", "--format", "table", "-c", "1", "-w", "."],
         cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stderr

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Changes that are remembered: a self-connect makes six.
 _MEMORY = 6000
+#: Self-connects that wait for connected().
+_CONNECTED = 1000
 #: Nanoseconds that the SYN and the kernel's step to SYN-RECEIVED may lie apart.
 _APART = NANOSECONDS
 #: Nanoseconds that the clocks of packets and of events may differ by: of one is made the other, see tracepoint.py.
@@ -50,6 +52,7 @@ class KernelStates:
         self.lost: int | None = None
         self._last_loss: int | None = None  # when read() last found that more were lost, nanoseconds since the epoch
         self._changes: deque[StateChange] = deque(maxlen=_MEMORY)
+        self._connected: deque[StateChange] = deque(maxlen=_CONNECTED)
         self._lives: list[list[StateChange]] | None = None  # what was heard, sorted by life(); None: not yet
         try:
             self._trace = StateTrace.simultaneous() if port is None else StateTrace.to_itself(port)
@@ -60,10 +63,20 @@ class KernelStates:
     def read(self, *, end: bool = False) -> None:
         """Read the state changes since the last call. *end*: also the later ones of sockets that were read before."""
         if self._trace:
-            self._changes += self._trace.read(whole=end)
+            changes = self._trace.read(whole=end)
+            self._changes += changes
+            self._connected += [
+                one for one in changes if one.new is State.SYN_RECEIVED and one.source == one.destination
+            ]
             self._lives = None
             if self._trace.lost != self.lost:
                 self.lost, self._last_loss = self._trace.lost, time.time_ns()
+
+    def connected(self) -> list[StateChange]:
+        """Return the steps by which sockets of any network namespace connected to themselves, since the last call."""
+        found = list(self._connected)
+        self._connected.clear()
+        return found
 
     def lost_since(self, moment: int) -> bool:
         """Whether events of any socket may have been lost after *moment* (nanoseconds since the epoch)."""

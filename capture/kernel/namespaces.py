@@ -41,6 +41,7 @@ _INITIAL_USER, _INITIAL_PID = 0xEFFFFFFD, 0xEFFFFFFC
 _IP_NETNS = ("/run/netns/", "/var/run/netns/")
 _NAMED_BY_PROGRAMS = re.compile(r"(?:cni|netns|cnitest)-[0-9a-f]{8}-")
 _LINK = re.compile(r"net:\[(\d+)\]")
+_HELD = re.compile(r"/proc/(\d+)/fd/\d+")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
 #: Kinds that are not found.
@@ -144,10 +145,8 @@ class Scan:
             self.unread += 1
         for entry in os.listdir(_PROC):  # noqa: PTH208 - for every process of the machine
             if entry.isdecimal():
-                with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+                with suppress(OSError):  # it has ended
                     self._process(entry)
-        for one in self.found.values():
-            one.pids.sort(key=_age)
         return self
 
     def _process(self, pid: str) -> None:
@@ -169,7 +168,7 @@ class Scan:
                     other = _number(os.readlink(path))  # noqa: PTH115
                     if other and other != inode and int(pid) not in (one := self._add(other, path)).pids:
                         one.pids.append(int(pid))
-        with suppress(PermissionError):
+        with suppress(OSError):  # EINVAL of one that is about to end
             self._mounted(pid)
 
     def _mounted(self, pid: str) -> None:
@@ -218,6 +217,20 @@ def _opened(path: str, device: int, inode: int | None = None) -> int:
         os.close(place)
 
 
+def open_descriptors() -> dict[int, str]:
+    """Find the network namespaces that processes have open: the path of a descriptor for each number."""
+    found: dict[int, str] = {}
+    for entry in os.listdir(_PROC):  # noqa: PTH208 - for every open file of the machine
+        if not entry.isdecimal():
+            continue
+        with suppress(OSError):
+            for descriptor in os.scandir(f"{_PROC}/{entry}/fd"):
+                with suppress(OSError):
+                    if inode := _number(os.readlink(descriptor.path)):  # noqa: PTH115
+                        found.setdefault(inode, descriptor.path)
+    return found
+
+
 def _number(link: str) -> int:
     found = _LINK.fullmatch(link)
     return int(found[1]) if found else 0
@@ -255,9 +268,10 @@ def in_a_container() -> bool:
 
 def named(found: Iterable[Namespace]) -> list[Namespace]:
     """Name them all, ours first, then the host's, then by name; no two have the same name."""
-    ours = _home_of("self")
+    ours = home_of("self")
     spaces = list(found)
     for one in spaces:
+        one.pids.sort(key=_age)
         _name(one, ours)
     seen: dict[str, int] = {}
     for one in spaces:
@@ -269,7 +283,7 @@ def named(found: Iterable[Namespace]) -> list[Namespace]:
 
 
 def _name(one: Namespace, ours: Home | None) -> None:
-    homes = (_home_of(pid) for pid in one.pids[:3])
+    homes = (home_of(pid) for pid in one.pids[:3])
     # What we run in ourselves does not tell one namespace from another.
     lives = next((home for home in homes if home and home != ours), None)
     if one.host or (one.own and not one.pids):
@@ -278,15 +292,18 @@ def _name(one: Namespace, ours: Home | None) -> None:
         one.name = one.netns
     elif lives:
         one.name = f"{lives.runtime} {lives.name}" if lives.runtime != "systemd" else lives.name
-    elif one.pids:
-        one.name = f"{_command(one.pids[0])} ({one.pids[0]})"
+    elif one.pids and (command := _command(one.pids[0])):
+        one.name = f"{command} ({one.pids[0]})"
+    elif held := _HELD.fullmatch(one.path):
+        one.name = f"held by {_command(int(held[1]))} ({held[1]})"
     else:
-        one.name = one.path
+        one.name = f"net:[{one.inode}]" if one.pids else one.path
     if lives and not one.host:
         one.runtime, one.id, one.pod = lives.runtime, lives.id, lives.pod
 
 
-def _home_of(pid: int | str) -> Home | None:
+def home_of(pid: int | str) -> Home | None:
+    """Say what a process runs in; None where its cgroup names nothing, or it has ended."""
     try:
         return home((_PROC / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace"))
     except OSError:
@@ -296,8 +313,8 @@ def _home_of(pid: int | str) -> Home | None:
 def _command(pid: int) -> str:
     try:
         return (_PROC / str(pid) / "comm").read_bytes().removesuffix(b"\n").decode(errors="backslashreplace")
-    except OSError:
-        return "?"
+    except OSError:  # it has ended
+        return ""
 
 
 # -- choosing --------------------------------------------------------------------------------------------------------
@@ -343,13 +360,38 @@ def _asked(scan: Scan, what: str) -> int | None:
     return None
 
 
+def go_into(what: str) -> str:
+    """Move this process into the network namespace that *what* means, for good; return what that is called.
+
+    There must be one thread. Users, mounts and processes stay those of before. Raises UsageError where there is no
+    such namespace, CannotCapture where it may not be entered.
+    """
+    scan = Scan()
+    if what != "self":
+        scan.processes()
+    if what == "all":
+        raise UsageError("--netns all is for --watch; name one: a PID, a name or a path")
+    [one] = chosen(scan, what)
+    if not one.own:
+        try:
+            namespace = scan.open(one)
+            try:
+                setns(namespace)
+            finally:
+                os.close(namespace)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise CannotCapture(f"cannot enter the network namespace of {what!r}: {why}") from error
+    return one.name
+
+
 # -- entering --------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
 def inside(namespace: int) -> Iterator[None]:
-    """Be in the network namespace of this descriptor for a while; there must be one thread. Raises OSError."""
-    back = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    """Have this thread be in the network namespace of this descriptor for a while. Raises OSError."""
+    back = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         setns(namespace)
         try:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 from analysis.model import Endpoint
 
-from .socket_table import STATES, TcpSocket
+from .socket_table import STATES, TcpSocket, tcp_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -48,9 +48,9 @@ class _Netlink:
     #: What the kernel lacks if it says no at once, and if it does so at the end of a list.
     _parts = ("netlink", "netlink")
 
-    def __init__(self, protocol: int, name: str) -> None:
+    def __init__(self, protocol: int, name: str, given: socket.socket | None = None) -> None:
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+            self._socket = given or socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         except OSError as error:
             raise _refused(error.errno or 0, f"netlink's {name}") from error
         # Connected to the kernel it hears nobody else.
@@ -103,13 +103,13 @@ def _refused(code: int, part: str) -> OSError:
 
 
 class SockDiag(_Netlink):
-    """The TCP sockets of the network namespace in which this is opened."""
+    """The TCP sockets of the network namespace in which this is opened, or in which the *given* socket was."""
 
     # That nobody looks after the family is said at once, that nobody does after TCP at the end (inet_diag_dump()).
     _parts = ("inet_diag", "tcp_diag")
 
-    def __init__(self) -> None:
-        super().__init__(_NETLINK_SOCK_DIAG, "sock_diag")
+    def __init__(self, given: socket.socket | None = None) -> None:
+        super().__init__(_NETLINK_SOCK_DIAG, "sock_diag", given)
 
     def sockets(self, states: int = ALL, ports: Collection[int] | None = None) -> list[TcpSocket]:
         """List the sockets in these *states*; *ports* leaves out those that are of no interest.
@@ -151,22 +151,37 @@ class SockDiag(_Netlink):
         return None
 
     def to_itself(self, endpoint: Endpoint) -> TcpSocket | None:
-        """Ask for the socket that is connected from *endpoint* to itself: for this one, however many there are."""
+        """Ask for the socket that is connected from *endpoint* to itself, or what is left of it in TIME-WAIT.
+
+        The kernel is asked for this one, which takes as long however many there are. Raises OSError.
+        """
         rows = map(_tcp_socket, self._exactly(endpoint, endpoint, 0))
+        # Else it is one that listens on that port.
         return next((one for one in rows if one.to_itself and one.local == endpoint), None)
 
     def _exactly(self, local: Endpoint, remote: Endpoint, wanted: int) -> list[bytes]:
-        """Ask for the socket with this 4-tuple."""
+        """Ask for the socket with this 4-tuple: bound to no device, or to loopback. Raises OSError."""
         family = socket.AF_INET if len(local.packed) == 4 else socket.AF_INET6
         extensions = 1 << wanted - 1 if wanted else 0
-        ports = (end.port.to_bytes(2, "big") for end in (local, remote))
-        try:
-            body = _ASK.pack(
-                *(family, socket.IPPROTO_TCP, extensions, ALL, *ports, local.packed, remote.packed, 0, b"\xff" * 8)
-            )
-            return list(self.ask(_SOCK_DIAG_BY_FAMILY, body, dump=False))
-        except OSError:
-            return []
+        ends = local.port.to_bytes(2, "big"), remote.port.to_bytes(2, "big"), local.packed, remote.packed
+        found: list[bytes] = []
+        for device in (0, 1):
+            body = _ASK.pack(family, socket.IPPROTO_TCP, extensions, ALL, *ends, device, b"\xff" * 8)
+            try:
+                found += self.ask(_SOCK_DIAG_BY_FAMILY, body, dump=False)
+            except OSError as error:
+                if error.errno != errno.ENOENT:
+                    raise
+        return found
+
+
+def to_itself(endpoint: Endpoint) -> TcpSocket | None:
+    """Look for that socket in our network namespace; where the kernel does not answer, in its table."""
+    try:
+        with SockDiag() as diag:
+            return diag.to_itself(endpoint)
+    except OSError:
+        return next((one for one in tcp_sockets(endpoint.port) if one.to_itself and one.local == endpoint), None)
 
 
 class Routes(_Netlink):

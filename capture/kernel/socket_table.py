@@ -77,11 +77,6 @@ def _tables() -> Iterator[str]:
             yield table.read_text(encoding="ascii")
 
 
-def to_itself(endpoint: Endpoint) -> TcpSocket | None:
-    """Look for the socket that is connected from *endpoint* to itself, or what is left of one in TIME-WAIT."""
-    return next((one for one in tcp_sockets(endpoint.port) if one.to_itself and one.local == endpoint), None)
-
-
 def _tcp_socket(words: list[str]) -> TcpSocket:
     _, local, remote, state, _, timer, _, uid, _, inode, *_ = words
     return TcpSocket(

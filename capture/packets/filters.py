@@ -118,6 +118,8 @@ _LOOK: tuple[Instruction | str, ...] = (
     (JEQ, 0, "same", "different"),
 )
 
+_LOOPBACK: tuple[Instruction | str, ...] = ((LD_H, HATYPE), (JEQ, ARPHRD_LOOPBACK, None, "reject"))
+
 _ENDS: tuple[Instruction | str, ...] = ("accept", (RET, SNAPLEN), "reject", (RET, 0))
 
 
@@ -193,16 +195,21 @@ def _of_port(port: int | None, label: str = "port") -> list[Instruction | str]:
     return [(LD_H_X, NET), (JEQ, port, label, None), (LD_H_X, NET + 2), (JEQ, port, None, "reject"), label]
 
 
-def answer(port: int | None = None) -> Program:
-    """Pass the SYN-ACKs that an endpoint sends to itself, from *port* (None: from any)."""
+def answer(port: int | None = None, *, loopback: bool = False) -> Program:
+    """Pass the SYN-ACKs that an endpoint sends to itself, from *port* (None: from any).
+
+    *loopback*: of all interfaces loopback alone, for a socket that is bound to none: so it may be down meanwhile.
+    """
     flags: list[Instruction | str] = [(LD_B_X, NET + 13), (AND, _OPENING), (JEQ, _SYN_ACK, "accept", "reject")]
-    lines = [*_LOOK, "same", (LDX_MEM, HEADER), *_of_port(port), *flags, "different", (RET, 0), *_ENDS]
+    look = (*_LOOPBACK, *_LOOK) if loopback else _LOOK
+    lines = [*look, "same", (LDX_MEM, HEADER), *_of_port(port), *flags, "different", (RET, 0), *_ENDS]
     return Program(f"{_same_text(port)} and {_ANSWER_TEXT}", assemble(lines))
 
 
-def before(port: int | None = None) -> Program:
+def before(port: int | None = None, *, loopback: bool = False) -> Program:
     """Pass what begins or ends a connection, and whatever an endpoint sends to itself, but not what answer() passes."""
     lines = [
+        *(_LOOPBACK if loopback else ()),
         *(*_LOOK, "same", (LDX_MEM, HEADER), *_of_port(port, "same port")),
         *((LD_B_X, NET + 13), (AND, _OPENING), (JEQ, _SYN_ACK, "reject", "accept")),
         *("different", (LDX_MEM, HEADER), *_of_port(port)),

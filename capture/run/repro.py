@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias, TypedDict
 
 from analysis.errors import CannotCapture, UsageError
 
-from ..kernel import addresses, socket_table, sockets
+from ..kernel import addresses, netlink, sockets
 from ..kernel.port_rules import OWN_RANGE
 from .command import die_with
 
@@ -310,7 +310,7 @@ def run(plan: Plan, send: Callable[[Progress], None]) -> None:
         connected.settimeout(_PATIENCE)
         local, peer = connected.getsockname()[:2], connected.getpeername()[:2]
         progress |= {"local": local, "peer": peer, "outcome": "hit" if local == peer else "server"}
-        if line := socket_table.to_itself(target):
+        if line := netlink.to_itself(target):
             progress["socket"] = {
                 "state": line.state,
                 "inode": line.inode,
@@ -329,7 +329,7 @@ def run(plan: Plan, send: Callable[[Progress], None]) -> None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _close(connected, reset=plan.reset)
     progress |= {"close": "RST" if plan.reset else "FIN", "server": progress["server"] + _serve("closed", target)}
-    left = socket_table.to_itself(target)
+    left = netlink.to_itself(target)
     progress["time_wait"] = left.seconds if left else 0.0
     send(progress)
 
@@ -345,7 +345,7 @@ def _connect(plan: Plan, progress: Progress, send: Callable[[Progress], None]) -
     outlook = plan.outlook
     if outlook.left and not outlook.gives_way and prepare in (None, _bind_any, _bind_address):
         # A walk would only walk past it.
-        while socket_table.to_itself(target) and not stopped and time.monotonic() < end:
+        while netlink.to_itself(target) and not stopped and time.monotonic() < end:
             time.sleep(_SECONDS_A_REPORT)
     while True:
         refused, answer, sock = _try(min(_A_LOOK, plan.attempts - progress["attempts"]), family, prepare, address)

@@ -1,4 +1,4 @@
-"""What a word of a command line can do: no file's name is an option, and nothing is echoed raw."""
+"""No name of a file is taken for an option, and nothing of a command line is echoed raw."""
 
 from __future__ import annotations
 
