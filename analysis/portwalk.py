@@ -53,6 +53,10 @@ _NARROW = 16
 _SURE = 0.5
 #: Attempts or new starts after which a walk that goes nowhere in order has been nearly everywhere.
 _EVERYWHERE = 64
+#: Times that a walk has been at each of its ports before one that it never took counts as held.
+_ROUNDS = 4
+#: Held ports that are named.
+_NAMED = 5
 
 
 class Guess(NamedTuple):
@@ -73,11 +77,12 @@ class Walk:
     """The refused attempts at one destination, taken as a walk through source ports.
 
     ``low`` and ``high`` are the lowest and the highest port seen. ``parity`` is 0 if they are even, 1 if odd, but for
-    ``strangers`` of them, and None if they are both. ``steps`` is the histogram of steps, in ports round the range,
-    the most frequent first. ``laps``: how often it came round. ``jumps``: places in ``attempts.ports`` where it went on
+    ``strangers`` of them, and None if they are both. ``steps`` is the histogram of steps, in ports round the range, the
+    most frequent first. ``laps``: how often it came round. ``jumps``: places in ``attempts.ports`` where it went on
     from somewhere else, so many of them ``salted``: by a clock of 10 s. ``beside``: places of ports off the path, which
-    went on behind them. ``odds`` are those of a self-connect in the ephemeral ``range``: the ports seen, or Linux's own
-    where the walk shows too little and does not contradict (``assumed``).
+    went on behind them. ``passed``: ports that it passed over in every lap, as held ones. ``odds`` are those of a
+    self-connect in the ephemeral ``range``: the ports seen, or Linux's own where the walk shows too little and does not
+    contradict (``assumed``).
     """
 
     attempts: Attempts
@@ -90,6 +95,7 @@ class Walk:
     jumps: tuple[int, ...]
     salted: int
     beside: tuple[int, ...]
+    passed: tuple[int, ...]
     guess: Guess
     range: tuple[int, int]
     assumed: bool
@@ -122,6 +128,7 @@ class Walk:
         text += f"Source ports: {kind}{self.low}-{self.high}"
         text += f", except {self.strangers:,}" if self.strangers else ""
         text += f"; went round the range {_times(self.laps)}" if self.laps else ""
+        text += f", and passed over {_listed(self.passed)} each time" if self.passed else ""
         return text + (f" (of the first {seen:,})." if seen < count else ".")
 
     def _chosen(self) -> str:
@@ -136,6 +143,8 @@ class Walk:
         if not low <= port <= high:
             whose = "Linux's own range" if self.assumed else "the range of the ports seen"
             return f"No self-connect that way: port {port} does not lie in {low}-{high}, {whose}."
+        if port in self.passed:
+            return f"No self-connect that way: port {port} is passed over, as what somebody has bound is."
         if not self.odds.catch:
             return f"No self-connect that way: port {port} is {_KINDS[port % 2]}, the walk's ports are not."
         where = "if the client is on that host" + (" and the range is Linux's own" if self.assumed else "")
@@ -251,6 +260,7 @@ def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
         unit=unit,
         candidates=(high - low) // unit + 1,
     )
+    track, passed = _without_held(track)
     guess, missed = _guess(track)
     selection = guess.selection
     laps, jumps, beside = _path(track, selection, missed) if selection and selection.steps else (0, [], [])
@@ -270,8 +280,10 @@ def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
     last = port if (port > high if hit else port == high + unit) else high
     extent, assumed = _range(first, last, everywhere=bool(everywhere))
     candidates = len([one for one in range(extent[0], extent[1] + 1) if parity in (None, one % 2)])
+    held = tuple(low + unit * place for place in passed)
+    candidates -= len(held)
     odds = Odds(0.0)
-    if extent[0] <= port <= extent[1] and parity in (None, port % 2):
+    if extent[0] <= port <= extent[1] and parity in (None, port % 2) and port not in held:
         every = (attempts.took or 0) / NANOSECONDS / (attempts.count - 1)
         odds = (selection or RANDOM).odds({1: candidates}, every=every)
     return Walk(
@@ -285,11 +297,28 @@ def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
         jumps=tuple(kept[n] for n in jumps),
         salted=salted,
         beside=tuple(kept[n] for n in beside),
+        passed=held,
         guess=guess,
         range=extent,
         assumed=assumed,
         odds=odds,
     )
+
+
+def _without_held(track: _Track) -> tuple[_Track, list[int]]:
+    """The same walk among the places that it takes, and those that it passes over; only if it is one place on then.
+
+    A port that somebody holds (bound, or reserved) is no candidate. Where the walk goes strictly on, each gap is one.
+    """
+    taken = sorted(set(track.places))
+    if len(taken) == track.candidates or len(track.places) < _ROUNDS * len(taken):
+        return track, []
+    among = {place: n for n, place in enumerate(taken)}
+    closed = track._replace(places=[among[place] for place in track.places], candidates=len(taken))
+    widths = closed.widths()
+    if widths.count(1) < (1 - _STRAY) * len(widths):
+        return track, []
+    return closed, sorted(set(range(track.candidates)) - set(taken))
 
 
 def _range(low: int, high: int, *, everywhere: bool) -> tuple[tuple[int, int], bool]:
@@ -398,6 +427,12 @@ def _unclear(track: _Track, pauses: Sequence[float]) -> str:
     if sorted(pauses)[len(pauses) // 2] >= LINUX_5_18.salted:
         return "the attempts are 10 s and more apart, and Linux starts from elsewhere every 10 s"
     return "the steps fit more than one way"
+
+
+def _listed(ports: Sequence[int]) -> str:
+    """The first ports, and how many more."""
+    more = f" and {len(ports) - _NAMED:,} more" if len(ports) > _NAMED else ""
+    return ", ".join(map(str, ports[:_NAMED])) + more
 
 
 def _times(count: int) -> str:

@@ -21,9 +21,12 @@ import pwd
 import struct
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.errors import CannotCapture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # <linux/prctl.h>
 _PR_GET_DUMPABLE, _PR_SET_DUMPABLE = 3, 4
@@ -72,6 +75,26 @@ def give_up_root() -> User:
     user = user or _current()
     _check(user, ["CapInh", "CapPrm", "CapEff", "CapAmb", *(["CapBnd"] if bounding else [])])
     return user
+
+
+def keep_only(capabilities: Iterable[int]) -> None:
+    """Give up every capability but these (their numbers), for this process and whatever it starts. Raises OSError."""
+    kept = sum(1 << one for one in capabilities)
+    capability = 0
+    while _libc.prctl(_PR_CAPBSET_READ, ctypes.c_ulong(capability), 0, 0, 0) >= 0:
+        if not kept >> capability & 1:
+            with suppress(PermissionError):
+                _prctl(_PR_CAPBSET_DROP, capability)
+        capability += 1
+    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    has = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("CapPrm:"))
+    kept &= int(has.split()[1], 16)
+    low, high = kept & 0xFFFFFFFF, kept >> 32
+    # Twice effective, permitted, inheritable: the low words, then the high ones (capset(2)).
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    _must(_libc.capset(ctypes.c_char_p(header), ctypes.c_char_p(struct.pack("=6I", low, low, 0, high, high, 0))))
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    keep_to_itself()
 
 
 def keep_to_itself() -> None:

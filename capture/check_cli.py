@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from analysis.commandline import Failing, Parser, add_color, add_version, colored, ended_at_once, positive, say, whole
@@ -14,14 +15,15 @@ from analysis.output import put
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from .check.findings import Findings
+    from .check.findings import Measured, Survey
+    from .kernel.namespaces import Inside, Refused
 
 PROGRAM = "selfconn-check"
 
 _DESCRIPTION = """\
 Look at this host: which TCP sockets are connected to themselves now, and which processes hold them; to which ports
-this can happen, how soon, and what to do against it. Nothing is changed, bound or sent. The command looks at the
-network namespace in which it runs.
+this can happen, how soon, and what to do against it. Nothing is changed, bound or sent here. As root the command looks
+into every network namespace of the host, those of containers and units; otherwise into the one in which it runs.
 """
 
 _EPILOG = f"""\
@@ -30,22 +32,25 @@ Examples:
   {PROGRAM} --port 6379 --port 50000        and ports whose servers are down; root sees whose sockets they are
   {PROGRAM} --port 50000 --every 0.1        with a client that tries again ten times a second
   {PROGRAM} --port 50000 --measure 10       at the pace at which connect() fails here now
-  {PROGRAM} -q || systemctl restart proxy   says nothing where nothing is wrong
+  {PROGRAM} --port 50000 --measure-rule     by the rule that this kernel is seen to have, whatever its number
+  {PROGRAM} -q; [ $? -ne 1 ] || systemctl restart proxy     says nothing where nothing is wrong
   {PROGRAM} --format json | jq '.ports[] | select(.risk == "at risk").port'
   {PROGRAM} --format prometheus -o /var/lib/node_exporter/selfconn.prom
-  sudo nsenter --net --target PID {PROGRAM}     in the network namespace of a container
+  sudo {PROGRAM} --netns web1               in one network namespace: ip-netns(8)'s name, a container's ID, a PID
 
 Verdicts:
   at risk           a client that dials the port while nobody listens gets it as its source port, sooner or later
   safe only until   a client does not get it now, but does after something that programs often do
-  safe              a client does not get it as long as the settings stay
+  safe              a client does not get it from connect() as long as the settings stay
+                    (one that calls bind() with the port that it dials meets itself, whatever the port)
 
 Exit status:
   0  no socket is connected to itself
   1  at least one is
   2  wrong usage
   3  this is not Linux, or the report cannot be written
-  4  not all sockets could be seen; of those that could, none is
+  4  not all could be seen: the kernel lacks a part that tells it, or root could not enter a network namespace;
+     of what could be seen nothing is connected to itself
   70 the program failed, which is an error in it: -v, or SELFCONN_TRACEBACK in the environment, shows where
 """
 
@@ -69,6 +74,12 @@ def parser() -> Parser:
         metavar="PORT",
         help="a port to judge besides those that somebody listens on; may be repeated",
     )
+    add(
+        "--netns",
+        metavar="WHICH",
+        help="the network namespace: self (this one), all (as root the default), a PID, a name (of ip-netns(8), "
+        "a container's ID) or a path. One that nothing but an open socket keeps is not found",
+    )
     pace = made.add_argument_group("how soon").add_mutually_exclusive_group()
     pace.add_argument("--every", type=_positive, metavar="SECONDS", help="from one attempt to the next (default 1)")
     pace.add_argument("--rate", type=_positive, metavar="N", help="the same as attempts a second")
@@ -77,6 +88,12 @@ def parser() -> Parser:
         type=_positive,
         metavar="SECONDS",
         help="count for so long how often connect() fails on this host, to any port, and calculate with that pace",
+    )
+    add(
+        "--measure-rule",
+        action="store_true",
+        help="measure by which rule this kernel chooses source ports, and calculate with that, instead of going by its "
+        "release: 1,000 attempts in a network namespace of their own, within a second",
     )
     output = made.add_argument_group("what comes out")
     add = output.add_argument
@@ -99,42 +116,99 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from analysis import privilege  # noqa: PLC0415 - --help needs none of it
-
-    from .check.findings import look, measured  # noqa: PLC0415 - --help needs none of it
-    from .kernel import sockets  # noqa: PLC0415 - --help needs none of it
+    from .check.findings import measured  # noqa: PLC0415 - --help needs none of it
 
     try:
         pace = measured(options.measure) if options.measure else None
-        # Only root sees which processes hold the sockets of other users; nothing else here needs root.
-        owners = sockets.owners()
-        privilege.give_up_root()
-        every = options.every or 1 / (options.rate or 1.0)
-        findings = look(options.port or (), every, measured=pace, owners=owners)
-        _write("".join(_rendered(findings, options)), options.output)
+        survey = _survey(options, pace)
+        _write("".join(_rendered(survey, options)), options.output)
     except SelfconnError as error:
         _say(str(error))
         return error.status
-    if options.quiet and not findings.whole:
-        _say("; ".join(findings.missing))
-    return findings.status
+    if options.quiet and not survey.complete:
+        for missing in (survey.missing, *(one.missing for one in survey.each)):
+            for one in missing:
+                _say(one)
+    return survey.status
+
+
+def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
+    """Look at what is asked for; privilege is given up before anything is interpreted."""
+    from analysis import privilege  # noqa: PLC0415 - --help needs none of it
+
+    from .check.findings import Survey, look  # noqa: PLC0415
+    from .kernel import namespaces, port_choice, sockets  # noqa: PLC0415
+    from .kernel.measured_rule import measured_rule  # noqa: PLC0415
+
+    # Only root sees which processes hold the sockets of other users, and enters network namespaces.
+    held: dict[int, str] = {}
+    owners = sockets.owners(None, held)
+    everything = namespaces.may_enter_all()
+    which = options.netns or ("all" if everything else "self")
+    try:
+        scan = namespaces.Scan()
+        if which != "self":
+            scan.processes().descriptors(held)
+    except FileNotFoundError as error:
+        raise CannotCapture(f"this needs Linux with /proc, which cannot be read here: {error.strerror}") from error
+    with ExitStack() as opened:
+        insides, refused = namespaces.look_inside(scan, namespaces.chosen(scan, which))
+        for one in insides:
+            opened.callback(one.close)
+        rule = measured_rule(port_choice.kernel().rule) if options.measure_rule else None
+        privilege.give_up_root()
+        _check(which, insides, refused)
+        every = options.every or 1 / (options.rate or 1.0)
+        each = [
+            look(options.port or (), every, measured=pace, owners=owners, of=one._replace(rule=rule)) for one in insides
+        ]
+    missing = []
+    if which == "self" and not options.netns:
+        missing.append(f"other network namespaces than this one, as containers have; sudo {PROGRAM} looks into all")
+    if which == "all":
+        missing += _unseen(refused, scan.unread, contained=namespaces.in_a_container())
+    whole = which != "all" or not scan.unread
+    return Survey(each, refused, missing, whole, everywhere=which == "all")
+
+
+def _check(which: str, insides: Sequence[Inside], refused: Sequence[Refused]) -> None:
+    """Raise CannotCapture where the one network namespace that was asked for could not be entered."""
+    if refused and which not in ("self", "all"):
+        [one] = refused
+        raise CannotCapture(f"cannot enter the network namespace of {which!r}: {one.why}; {PROGRAM} has to be root")
+    if not insides:
+        raise CannotCapture(f"the network namespace of {which!r} is gone")
+
+
+def _unseen(refused: Sequence[Refused], unread: int, *, contained: bool) -> Iterator[str]:
+    """Say which network namespaces were not looked into, and what would."""
+    for one, why in refused:
+        of = f" of {one.name}" if one.name != one.path else ""
+        yield (
+            f"the network namespace{of} ({one.inode}) could not be entered ({why}): "
+            f"nsenter --net={one.path} {PROGRAM} --netns self, as root of the host, would"
+        )
+    if unread:
+        yield f"the network namespaces of {unread:,} processes, which may not be looked into; root of the host may"
+    if contained:
+        yield f"what runs outside of this PID namespace: sudo {PROGRAM} on the host looks at that, too"
 
 
 def _say(text: str) -> None:
     say(PROGRAM, text)
 
 
-def _rendered(findings: Findings, options: argparse.Namespace) -> Iterator[str]:
+def _rendered(survey: Survey, options: argparse.Namespace) -> Iterator[str]:
     from .check import views  # noqa: PLC0415 - --help needs none of it
 
     if options.format == "json":
-        return views.as_json(findings)
+        return views.as_json(survey)
     if options.format == "prometheus":
-        return views.prometheus(findings)
+        return views.prometheus(survey)
     from analysis.views.table import Style  # noqa: PLC0415
 
     return views.table(
-        findings,
+        survey,
         Style(
             colored(options.color, None if options.output else sys.stdout), verbose=options.verbose, quiet=options.quiet
         ),

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Make a TCP socket connect to itself, capture it, and show from the packets how it could: segment by segment, with the
 state of the socket before and after. Nobody may serve the port; a client that keeps connecting to it is then given,
-sooner or later, the very same port as its source.
+sooner or later, the very same port as its source. So it dials as fast as it can, up to 30,000 times a second; --watch
+dials nothing.
 """
 
 _EPILOG = """\
@@ -28,7 +29,8 @@ Examples:
   sudo selfconn-capture --host ::1 --port 50001 -w self.pcapng
   sudo selfconn-capture --repro bind        at once, without walking through the ports
   selfconn-capture --private -- ./loop.sh   your own program instead of a repro
-  sudo selfconn-capture --watch             report every self-connect on this host
+  sudo selfconn-capture --netns web1 -- ./client      in the network of a container
+  sudo selfconn-capture --watch             makes none, and reports every self-connect on this host
   selfconn-capture --private --format json | jq .openings
   selfconn-capture --private -w - | tshark -r -
 
@@ -107,6 +109,13 @@ def parser() -> Parser:
     add = made.add_argument_group("where").add_argument
     add("-i", "--interface", default="lo", metavar="IF", help="capture on IF; 'any' is all (default %(default)s)")
     add("--private", action="store_true", help="in a network namespace of its own, with a small ephemeral range")
+    add(
+        "--netns",
+        metavar="WHICH",
+        help="in the network namespace of a PID, of a name (of ip-netns(8), a container's ID) or at a path, as root: "
+        "recorder, repro and COMMAND; only the network changes, users, files and processes stay the host's. With "
+        "--watch also self (this one) and all (as root the default)",
+    )
     add("--range", type=_range, metavar="LOW-HIGH", help="the ephemeral range of that namespace; means --private")
     output = made.add_argument_group("what comes out")
     add = output.add_argument

@@ -53,13 +53,24 @@ STOREYS = (
 
 #: The same for capture/, whose modules may import analysis/ besides.
 CAPTURE_STOREYS = (
-    ("kernel.addresses", "kernel.netns", "kernel.number_lists", "kernel.socket_table"),
-    ("kernel.port_choice", "kernel.tracepoint", "packets.filters", "run.command"),
-    ("kernel.kernel_states", "kernel.port_outlook", "kernel.sockets", "packets.ring"),
+    (
+        "kernel.addresses",
+        "kernel.containers",
+        "kernel.netns",
+        "kernel.number_lists",
+        "kernel.port_rules",
+        "kernel.socket_table",
+    ),
+    ("kernel.netlink", "kernel.port_choice", "kernel.tracepoint", "packets.filters", "run.command"),
+    ("kernel.kernel_states", "kernel.measured_rule", "kernel.namespaces", "kernel.port_outlook", "packets.ring"),
+    ("kernel.sockets",),
     ("kernel.socket_owner", "packets.self_connect", "check.findings", "run.repro"),
-    ("packets.capture_rings", "check.views"),
+    ("packets.capture_rings", "check.remedies"),
+    ("check.views",),
     ("packets.recorder", "packets.scapy_socket"),
     ("packets.watch_rings", "run.output"),
+    ("packets.namespace_opener",),
+    ("run.watched",),
     ("run.run_context",),
     ("run.recording", "run.report_sections"),
     ("run.messages",),

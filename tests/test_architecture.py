@@ -16,7 +16,7 @@ import storeys
 from conftest import ROOT
 
 FILES = sorted(path for top in ("analysis", "capture") for path in (ROOT / top).rglob("*.py"))
-LIBRARIES = ("Cython", "distributed", "fsspec", "jinja2", "pyarrow", "pyroute2", "pyshark", "scapy", "tabulate", "tqdm")
+LIBRARIES = ("Cython", "distributed", "fsspec", "jinja2", "pyarrow", "pyshark", "scapy", "tabulate", "tqdm")
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -23,14 +24,16 @@ from conftest import ROOT
 from test_portwalk import linux
 
 from analysis import privilege
+from analysis.errors import CannotCapture
 from analysis.model import Endpoint
 from analysis.odds import Odds
 from analysis.views.table import Style
 from capture import check_cli
 from capture.check import findings, views
-from capture.check.findings import Risk
-from capture.kernel import number_lists, port_choice, sockets
+from capture.check.findings import Risk, Survey
+from capture.kernel import measured_rule, namespaces, netlink, netns, number_lists, port_choice, sockets
 from capture.kernel.port_choice import Kernel
+from capture.kernel.port_rules import BOUND_LISTED, RULES, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -46,8 +49,10 @@ def setting(name: str, value: str) -> None:
 
 
 def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run it on this network namespace alone, unless asked otherwise: the machine has others."""
+    which = () if "--netns" in arguments else ("--netns", "self")
     return subprocess.run(
-        [sys.executable, "-m", "capture.check_cli", *arguments],
+        [sys.executable, "-m", "capture.check_cli", *which, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -148,11 +153,12 @@ def test_a_page_for_people() -> None:
     for port, (risk, _) in EXPECTED.items():
         who = "nobody listens" if port in (50000, 50010, 50011, 61000) else rf"\\x1b\[2Jproxy \({process}\)"
         assert re.search(rf"^ +{port}  {who} +{risk}  ", page, re.MULTILINE), port
-    if port_choice.kernel().version >= (6, 8):
+    if port_choice.kernel().has(BOUND_LISTED):
         told = re.sub(r"\s+", " ", page)
         assert rf"50008 nobody listens safe only until \x1b[2Jproxy ({process}) closes that socket" in told
     assert "sysctl -w net.ipv4.ip_local_reserved_ports=8080,50000,50002,50004,50010\n" in page
-    assert "ss -K src '127.0.0.1:50000' dst '127.0.0.1:50000'\n" in page
+    assert "ss -tK src 127.0.0.1:50000 dst 127.0.0.1:50000\n" in page
+    assert page.index("sysctl -w") < page.index("ss -tK")
     assert "if getsockname(fd) == getpeername(fd):" in page
     assert f"inode {inode}" in verbose.stdout
     assert quiet.stdout.startswith("Connected to themselves now\n")
@@ -173,12 +179,16 @@ def test_metrics_for_prometheus() -> None:
     assert samples["selfconn_sockets", None] == 1
     user = sockets.user(os.getuid())
     labels = rf'address="127.0.0.1",port="50000",process="\\x1b[2Jproxy",pid="{process}",user="{user}"'
+    labels += ',namespace="self",container=""'
     assert samples["selfconn_socket_info", labels] == 1
     assert samples["selfconn_time_wait_sockets", None] == 1
     for port, (risk, _) in EXPECTED.items():
-        assert samples["selfconn_port_at_risk", f'port="{port}"'] == (risk is Risk.AT_RISK)
+        at_risk = samples["selfconn_port_at_risk", f'port="{port}",namespace="self"']
+        assert at_risk == (risk is Risk.AT_RISK)
     # 50004 is reserved, 50006 and 50008 are bound: what would start there goes on to 50010.
-    assert samples["selfconn_port_attempt_probability", 'port="50010"'] == pytest.approx(4 / 14112, rel=0.05)
+    assert samples["selfconn_port_attempt_probability", 'port="50010",namespace="self"'] == pytest.approx(
+        4 / 14112, rel=0.05
+    )
     assert samples["selfconn_check_complete", None] == 1
 
 
@@ -287,7 +297,7 @@ def _refused(address: str, target: int, attempts: int) -> bool:
 
 @live
 def test_what_is_safe_until_is_not_after_that() -> None:
-    if port_choice.kernel().version < (6, 8):
+    if not port_choice.kernel().has(BOUND_LISTED):
         pytest.skip("needs Linux 6.8, which tells who only binds a port")
     (parity, *one), (held, *other), (alias, *third) = alone(until)
     assert one == other == third == [False, True]
@@ -365,7 +375,7 @@ def test_the_forecast_for_other_kernels_and_for_pauses(release: str, version: tu
 
 def test_an_older_kernel_may_have_the_newer_rule() -> None:
     assert findings.caveat(Kernel("6.18.0", 32768, 60999)) is None
-    assert "rule of 5.18" in str(findings.caveat(Kernel("5.4.0", 32768, 60999)))
+    assert "--measure-rule finds out" in str(findings.caveat(Kernel("5.4.0-100-generic", 32768, 60999)))
 
 
 # -- settings --------------------------------------------------------------------------------------------------------
@@ -431,9 +441,9 @@ def measured(count: int) -> tuple[findings.Findings, str]:
     dialling.join()
     quiet = findings.look([50000], 7.0, measured=findings.measured(0.1))
     assert (quiet.every, quiet.measured) == (7.0, findings.Measured(0.1, 0))
-    told = "".join(views.table(quiet, Style()))
+    told = "".join(views.table(Survey.of_one(quiet), Style()))
     assert "the pace is an assumption" in " ".join(told.split())
-    return found, "".join(views.table(found, Style()))
+    return found, "".join(views.table(Survey.of_one(found), Style()))
 
 
 @live
@@ -444,18 +454,18 @@ def test_the_pace_is_measured() -> None:
 
 
 def test_help_and_version() -> None:
-    assert "selfconn-check -q ||" in run("--help").stdout
+    assert "selfconn-check -q;" in run("--help").stdout
     assert re.fullmatch(r"selfconn-check \d+\.\d+\.\d+ \(Python [\d.]+\w*\)\n", run("-V").stdout)
 
 
 def test_where_it_is_not_linux(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     monkeypatch.setattr(port_choice, "_PROC", tmp_path)
     monkeypatch.setattr(privilege, "give_up_root", lambda: None)  # the tests would go on without it
-    assert check_cli.main([]) == 3
+    assert check_cli.main(["--netns", "self"]) == 3
     assert "this needs Linux" in capsys.readouterr().err
 
 
-def blind(*_: object) -> None:
+def blind(*_: object, **__: object) -> None:
     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
@@ -464,12 +474,35 @@ def test_what_cannot_be_seen_is_not_called_well(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture, arguments: list[str]
 ) -> None:
     monkeypatch.setattr(sockets, "tcp_sockets", blind)
-    monkeypatch.setattr(sockets, "_netlink", blind)
+    monkeypatch.setattr(namespaces, "_unanswered", lambda: "no answer")
     monkeypatch.setattr(privilege, "give_up_root", lambda: None)  # the tests would go on without it
-    assert check_cli.main(arguments) == 4
+    assert check_cli.main(["--netns", "self", *arguments]) == 4
     said = capfd.readouterr()
     assert "/proc/net/tcp cannot be read" in said.out + said.err
     assert "No socket is connected" not in said.out
+
+
+def check_without(part: str) -> tuple[int, str]:
+    """What the command says where netlink says that the kernel lacks a part."""
+    said = f"this kernel has no {part}"
+
+    def lacks(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOENT, said)
+
+    netlink.SockDiag.sockets = lacks
+    privilege.give_up_root = lambda: None
+    with tempfile.NamedTemporaryFile() as out:
+        return check_cli.main(["--netns", "self", "--port", "50000", "-o", out.name]), Path(out.name).read_text()
+
+
+@live
+@pytest.mark.parametrize("part", ["inet_diag", "tcp_diag", "netlink's sock_diag"])
+def test_a_part_that_the_kernel_lacks_is_named_and_is_no_find(part: str) -> None:
+    status, page = alone(check_without, part)
+    assert status == 4
+    told = " ".join(page.split())
+    assert f"so that no client is given them: this kernel has no {part}" in told
+    assert "No socket that could be seen is connected to itself." in told
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root sees everybody's processes")
@@ -550,3 +583,54 @@ def test_every_field_is_documented() -> None:
     [said], *_ = alone(prepared, ["--format", "json", *ASKED])
     documented = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "json.md").read_text()))
     assert set(names(json.loads(said.stdout))) <= documented
+
+
+# -- the rule, measured ----------------------------------------------------------------------------------------------
+
+
+@live
+def test_the_rule_is_measured() -> None:
+    said = run("--measure-rule", "--port", "50000", "--format", "json")
+    assert said.stderr == ""
+    kernel = json.loads(said.stdout)["kernel"]
+    assert kernel["rule"] == "measured"
+    assert kernel["algorithm"] == port_choice.kernel().identity.rule.selection.algorithm
+    assert (
+        "(Measured: this kernel goes through the ports moving on by " in run("--measure-rule", "--port", "50000").stdout
+    )
+
+
+def walk_of(steps: Iterable[int], start: int = 32768) -> list[tuple[int, int]]:
+    """Attempts that move on by these steps, a microsecond apart."""
+    ports = [start]
+    for step in steps:
+        ports.append((ports[-1] + step - 32768) % 28232 + 32768)
+    return [(1_000 * n, port) for n, port in enumerate(ports)]
+
+
+@pytest.mark.parametrize("rule", [rule for _, rule in RULES], ids=lambda rule: rule.description)
+def test_each_rule_is_recognised(rule: Rule, monkeypatch: pytest.MonkeyPatch) -> None:
+    rolls, unit = random.Random(1), 2 if rule.halves else 1
+    weights = rule.selection.steps
+    steps = [unit * n for n in rolls.choices(range(1, len(weights) + 1), weights, k=999)]
+    monkeypatch.setattr(measured_rule, "_made", lambda: walk_of(steps))
+    for _, assumed in RULES:
+        assert measured_rule.measured_rule(assumed) == rule
+    salted = rule._replace(selection=rule.selection._replace(salted=10))
+    assert measured_rule.measured_rule(salted) == salted
+
+
+def test_a_rule_that_nobody_knows_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    rolls = random.Random(1)
+    monkeypatch.setattr(measured_rule, "_made", lambda: walk_of(2 * rolls.randint(1, 14_000) for _ in range(999)))
+    with pytest.raises(CannotCapture, match="the rule of this kernel is none of those known"):
+        measured_rule.measured_rule(RULES[0][1])
+
+
+def test_where_there_can_be_no_namespace_nothing_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_what: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(netns, "_leave", refuse)
+    with pytest.raises(CannotCapture, match="the rule cannot be measured: cannot make a private network namespace"):
+        measured_rule.measured_rule(RULES[0][1])

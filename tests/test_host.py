@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import math
 import random
+import re
 import socket
+import struct
 from collections import Counter
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from capture.kernel import addresses, number_lists, port_choice, port_outlook, s
 from capture.kernel.port_choice import Kernel
 from capture.kernel.port_outlook import Outlook
 
-NEW, OLD, OLDEST = "6.18.0", "4.19.0-21-amd64", "3.2.0"
+NEW, OLD, OLDEST = "6.18.0", "4.19.42", "3.2.0"
 TARGET = Endpoint.parse("127.0.0.1", 50000)
 
 
@@ -41,13 +43,41 @@ def outlook(port: int = 50000, of: Kernel | None = None, **facts: object) -> Out
 
 
 @pytest.mark.parametrize(
+    ("release", "build", "told"),
+    [
+        ("5.10.46", "#1 Wed Aug 4 20:30:21 UTC 2021", ((5, 10, 46), 1, False, True)),
+        ("5.10.0-15-amd64", "#1 SMP Debian 5.10.116-1 (2022-05-19)", ((5, 10, 116), 1, False, True)),
+        ("5.10.0-15-amd64", "#1 SMP Debian 5.10.118-1 (2022-05-25)", ((5, 10, 118), 1, True, True)),
+        ("5.10.0-15-amd64", "#1 SMP Debian 5.10.120-1 (2022-06-09)", ((5, 10, 120), 2, True, True)),
+        ("5.10.0-30-cloud-amd64", "#1 SMP Debian 5.10.218-1 (2024-06-01)", ((5, 10, 218), 8, True, True)),
+        ("5.10.0-30-cloud-amd64", "", ((5, 10, 0), 8, True, False)),
+        ("5.17.8", "#1", ((5, 17, 8), 2, False, True)),
+        ("5.17.9", "#1", ((5, 17, 9), 8, True, True)),
+        ("5.15.40-custom", "#1", ((5, 15, 40), 2, False, True)),
+        ("5.4.0-100-generic", "#113-Ubuntu SMP Ubuntu 5.4.0-100.113-generic 5.4.166", ((5, 4, 166), 1, False, True)),
+        ("5.4.0-200-generic", "#220-Ubuntu SMP Ubuntu 5.4.0-200.220-generic 5.4.284", ((5, 4, 284), 8, True, True)),
+        ("5.4.0-100-generic", "#113-Ubuntu SMP Thu Feb 3 18:43:29 UTC 2022 ", ((5, 4, 0), 8, True, False)),
+        ("4.18.0-553.el8_10.x86_64", "#1 SMP Fri May 10 15:19:13 EDT 2024", ((4, 18, 0), 8, True, False)),
+        ("5.10.157-139.675.amzn2.x86_64", "#1 SMP Thu Dec 8 01:29:11 UTC 2022", ((5, 10, 157), 8, True, True)),
+        ("5.14.21-150500.55.83-default", "#1 SMP", ((5, 14, 21), 8, True, False)),
+        ("3.10.0-1160.el7.x86_64", "#1 SMP", ((3, 10, 0), 1, False, False)),
+        ("6.1.0-47-cloud-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.170-1", ((6, 1, 170), 8, True, True)),
+    ],
+)
+def test_a_build_is_of_a_release(release: str, build: str, told: tuple[tuple[int, int, int], int, bool, bool]) -> None:
+    asked = kernel(release=release, build=build)
+    selection = asked.rule.selection
+    assert (asked.identity.release, len(selection.steps), selection.salted == 10, asked.certain) == told
+
+
+@pytest.mark.parametrize(
     ("release", "halves", "longest"),
     [
         ("6.18.44-custom", True, 8),
         ("5.18.0", True, 8),
-        ("5.17.9", True, 2),
+        ("5.16.20", True, 2),
         ("5.11.22", True, 1),
-        ("5.4.0-100-generic", True, 1),
+        ("5.4.100-custom", True, 1),
         ("4.2.0", True, 1),
         ("4.1.51", False, 1),
         ("2.6.32-754.el6.x86_64", False, 1),
@@ -226,6 +256,14 @@ def sock(state: State, local: str = "127.0.0.1") -> socket_table.TcpSocket:
             outlook(sockets=(sock(State.LISTEN, "192.0.2.1"),), bind_error=errno.EADDRINUSE),
             "Port 50000 is taken (192.0.2.1:50000 LISTEN (uid 1000)): connect() passes it over",
         ),
+        (
+            outlook(sockets=(sock(State.TIME_WAIT, "::1")._replace(remote=Endpoint.parse("::1", 9)),)),
+            "Port 50000 is that of [::1]:50000, too (TIME-WAIT for 42 s more): if by bind(), connect() passes it over",
+        ),
+        (
+            outlook(sockets=(sock(State.LISTEN, "::1"),)),
+            "Port 50000 is that of [::1]:50000, too (LISTEN): connect() passes it over.",
+        ),
     ],
 )  # fmt: skip
 def test_it_tells_what_will_happen(seen: Outlook, words: str) -> None:
@@ -350,7 +388,7 @@ def looked_at() -> tuple[Kernel, list[socket_table.TcpSocket]]:
 @pytest.mark.usefixtures("need_ipv6")
 def test_sockets_are_read_as_the_kernel_lists_them() -> None:
     asked, sockets = alone(looked_at)
-    assert asked.version >= (4, 0)
+    assert asked.identity.release >= (4, 0, 0)
     assert (asked.low, asked.high) == (32768, 60999)
     listening = {str(one.local) for one in sockets if one.state is State.LISTEN}
     assert listening == {"127.0.0.1:50000", "[::1]:50002"}
@@ -387,3 +425,36 @@ def test_who_holds_the_port_is_seen(kind: str, held: bool) -> None:
     assert seen.held is held
     assert bool(seen.listening) is (kind == "listening")
     assert (seen.odds.chance, seen.bound_first) == (pytest.approx(1 / 14116), False)
+
+
+def left_behind(*, bound: bool) -> tuple[set[int], str]:
+    """What walks to ::1 are given while 127.0.0.1 has a TIME-WAIT on one of eight ports; and what is said of that."""
+    setting("ip_local_port_range", "50000 50007" if bound else "50006 50006")
+    with socket.create_server(("127.0.0.1", 2000)) as server, socket.socket() as one:
+        if bound:
+            one.bind(("127.0.0.1", 50006))
+        one.connect(server.getsockname())
+        one.shutdown(socket.SHUT_WR)
+        server.accept()[0].close()
+    setting("ip_local_port_range", "50000 50007")
+    told = port_outlook.outlook(Endpoint.parse("::1", 50006)).sentences()[-1]
+    given = set()
+    for _ in range(300):
+        with socket.socket(socket.AF_INET6) as one:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            one.connect_ex(("::1", 9))
+            given.add(one.getsockname()[1])
+    return given, told
+
+
+@live
+@pytest.mark.usefixtures("need_ipv6")
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_time_wait_of_another_family_keeps_a_bound_port_from_connect(bound: bool) -> None:
+    given, told = alone(left_behind, bound=bound)
+    assert given == {50000, 50002, 50004, 50006} - ({50006} if bound else set())
+    assert re.fullmatch(
+        r"Port 50006 is that of 127\.0\.0\.1:50006, too \(TIME-WAIT for \d+ s more\): "
+        r"if by bind\(\), connect\(\) passes it over meanwhile\.",
+        told,
+    )

@@ -278,12 +278,22 @@ def test_no_agreement_is_claimed_where_events_were_lost(port, monkeypatch):
         assert states.lost == 20 * 4 - heard  # is not counted twice
         assert not states.lost_since(time.time_ns() + 2_000_000_000)
     assert [change.new for change in first][-1] is State.CLOSED
-    rebuilt = SimpleNamespace(sockets=[end], state_path=lambda _: [State.CLOSED, *(change.new for change in first)])
+    rebuilt = SimpleNamespace(
+        sockets=[end],
+        segments=[],
+        transitions=[],
+        state_path=lambda _: [State.CLOSED, *(change.new for change in first)],
+    )
     # What was heard to its end agrees; what stops at some place may go on otherwise.
     assert compare(first, rebuilt, lost=True) is True
     assert compare(first[:3], rebuilt) is True
     assert compare(first[:3], rebuilt, lost=True) is None
-    wrong = SimpleNamespace(sockets=[end], state_path=lambda _: [State.CLOSED, State.SYN_SENT, State.ESTABLISHED])
+    wrong = SimpleNamespace(
+        sockets=[end],
+        segments=[],
+        transitions=[],
+        state_path=lambda _: [State.CLOSED, State.SYN_SENT, State.ESTABLISHED],
+    )
     assert compare(first[:3], wrong, lost=True) is False
 
 

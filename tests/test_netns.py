@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -90,3 +91,55 @@ class TestInside:
     def test_ports_that_are_no_range_are_refused(self) -> None:
         with pytest.raises(pytest.fail.Exception, match="cannot make a private network namespace: Invalid argument"):
             alone(enter_and_look, "127.0.0.1", (50007, 50000))
+
+
+@pytest.mark.parametrize(
+    ("code", "settings", "said"),
+    [
+        (errno.ENOSPC, {}, "there are as many namespaces as this system allows"),
+        (
+            errno.ENOSPC,
+            {"user/max_user_namespaces": "0"},
+            "there are as many namespaces as this system allows (user.max_user_namespaces=0)",
+        ),
+        (
+            errno.EPERM,
+            {"kernel/unprivileged_userns_clone": "0", "user/max_net_namespaces": "100"},
+            "Operation not permitted (kernel.unprivileged_userns_clone=0)",
+        ),
+        (errno.EINVAL, {}, "this kernel has no network namespaces"),
+    ],
+)
+def test_what_forbids_a_namespace_is_named(
+    code: int, settings: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_what: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(netns, "_unshared", refuse)
+    monkeypatch.setattr(netns, "_setting", lambda name: settings.get(name, ""))
+    with pytest.raises(CannotCapture) as error:
+        netns.enter(Endpoint.parse("127.0.0.1", 50000), (50000, 50007))
+    assert str(error.value) == f"cannot make a private network namespace: {said}"
+
+
+def without_ipv6() -> str:
+    real = socket.socket
+
+    def four(family: int = socket.AF_INET, *more: int) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+        return real(family, *more)
+
+    netns.socket.socket = four
+    try:
+        netns.enter(Endpoint.parse("::1", 50000), (50000, 50007))
+    except CannotCapture as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.usefixtures("need_private_namespace")
+def test_without_ipv6_that_is_said() -> None:
+    said = alone(without_ipv6)
+    assert said == "cannot make a private network namespace: this kernel has no IPv6; give an IPv4 address"

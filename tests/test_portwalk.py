@@ -23,6 +23,7 @@ from analysis.report import report
 from analysis.views import json as json_view
 from analysis.views import table
 from capture.kernel import port_choice
+from capture.kernel.port_rules import RULES
 
 if TYPE_CHECKING:
     pass
@@ -193,7 +194,7 @@ def test_each_linux_is_named(release: tuple[int, int], algorithm: Algorithm, eve
     assert found.guess.sure > 0.9
     assert found.parity == (None if release < (4, 2) else 0)
     # What the kernel does is one table, which both sides read.
-    assert any(rule.selection is found.guess.selection for rule in port_choice.RULES)
+    assert any(rule.selection is found.guess.selection for _, rule in RULES)
 
 
 @pytest.mark.parametrize(
@@ -440,6 +441,20 @@ def test_the_table_tells_and_draws_the_longest_walks() -> None:
     assert verbose.count("The walk through source ports to [2001:db8") == 3
     quiet = "".join(table.render(report([result(*some)]), table.Style(quiet=True)))
     assert "walk" not in quiet
+
+
+@pytest.mark.parametrize("held", [(50006,), (50000, 50010)])
+@pytest.mark.parametrize("unit", [1, 2])
+def test_a_held_port_does_not_make_a_strict_walk_another_kernels(held: tuple[int, ...], unit: int) -> None:
+    candidates = [port for port in range(50000, 50016, unit) if port not in held]
+    made = [(1_000_000 * n, candidates[n % len(candidates)]) for n in range(400)]
+    found = next(walks([attempts(Endpoint.parse("127.0.0.1", 50006), made)]))
+    assert found.guess.algorithm is Algorithm.SIMPLE_HASH
+    assert found.passed == tuple(port for port in held if found.low < port < found.high)
+    if 50006 in held:
+        assert not found.odds.catch
+        assert "passed over 50006 each time" in found.sentences()[0]
+        assert found.sentences()[2].startswith("No self-connect that way: port 50006 is passed over")
 
 
 # -- the kernel that runs --------------------------------------------------------------------------------------------

@@ -16,9 +16,11 @@ from alone import alone
 from analysis.errors import CannotCapture, UsageError
 from analysis.model import Endpoint
 from analysis.odds import Odds
-from capture.kernel import netns, port_choice, port_outlook, sockets
+from analysis.states import State
+from capture.kernel import netns, port_choice, port_outlook, socket_table, sockets
 from capture.kernel.port_choice import Kernel
 from capture.kernel.port_outlook import Outlook
+from capture.kernel.port_rules import OWN_RANGE
 from capture.run import repro
 from capture.run.repro import Progress, Repro
 
@@ -73,6 +75,15 @@ def test_a_port_that_is_taken() -> None:
     with pytest.raises(UsageError, match=r"bound, though nobody listens.*Use another --port"):
         repro.plan(outlook(bind_error=errno.EADDRINUSE))
     assert repro.plan(outlook(bind_error=errno.EADDRINUSE), attempts=10).repro == "walk"
+
+
+def test_bind_after_a_walk_waits_for_its_time_wait_and_says_so() -> None:
+    end = Endpoint.parse("127.0.0.1", 50000)
+    left = socket_table.TcpSocket(end, end, State.TIME_WAIT, 58.2, 0, 0)
+    kernel = Kernel("6.18.0", 32768, 60999)
+    seen = Outlook(end, kernel, False, Odds(1 / 14116), (left,), errno.EADDRINUSE)
+    assert "only when that TIME-WAIT ends, in 59 s" in (repro.plan(seen, "bind").why or "")
+    assert repro.plan(seen).why is None
 
 
 def test_a_port_that_only_root_may_bind() -> None:
@@ -135,7 +146,7 @@ def bound(account: Progress, when: str) -> list[str | None]:
     ],
 )
 def test_every_way_leads_there(way: str, address: str, port: int, ports: tuple[int, int]) -> None:
-    if way == "range" and port_choice.kernel().version < port_choice.OWN_RANGE_SINCE:
+    if way == "range" and not port_choice.kernel().has(OWN_RANGE):
         pytest.skip("needs Linux 6.3")
     (account,) = alone(run, address, port, ports, ways=(way,))
     assert account["outcome"] == "hit"

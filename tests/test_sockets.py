@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
 import struct
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from alone import alone
 
 from analysis.states import State
-from capture.kernel import port_choice, socket_table, sockets
+from capture.kernel import netlink, port_choice, socket_table, sockets
+from capture.kernel.port_rules import BOUND_LISTED
 
 if TYPE_CHECKING:
     pass
@@ -61,7 +65,7 @@ KINDS = {
 }
 
 
-def refuse(*_: object) -> None:
+def refuse(*_: object, **__: object) -> None:
     raise PermissionError(13, "Permission denied")
 
 
@@ -70,7 +74,7 @@ def test_every_kind_of_socket_is_in_the_table() -> None:
     found, _ = alone(seen)
     assert names(found.sockets) == KINDS
     assert (found.missing, found.whole) == ([], True)
-    if port_choice.kernel().version >= (6, 8):
+    if port_choice.kernel().has(BOUND_LISTED):
         assert names(found.bound) == {"127.0.0.1:2002 CLOSED"}
 
 
@@ -86,9 +90,9 @@ def test_without_netlink_the_sockets_are_seen_all_the_same() -> None:
     _, found = alone(seen, _netlink=refuse)
     assert names(found.sockets) == KINDS
     assert found.bound == []
-    assert found.whole
+    assert not found.whole
     assert found.missing == [
-        "ports that are bound though nobody listens: no answer over netlink ([Errno 13] Permission denied)"
+        "ports that are bound though nobody listens, so that no client is given them: Permission denied"
     ]
 
 
@@ -96,6 +100,47 @@ def test_where_nothing_can_be_read_it_says_so() -> None:
     _, found = alone(seen, _netlink=refuse, tcp_sockets=refuse)
     assert (found.sockets, found.whole) == ([], False)
     assert "sockets: no answer over netlink" in found.missing[1]
+
+
+#: What Linux 5.10.218 answered: without the module tcp_diag, without inet_diag; and that there is no socket.
+NO_TCP_DIAG = "14000000030002000100000057000000feffffff"
+NO_INET_DIAG = "5c00000002000000010000005f000000feffffff4800000014000103010000000000000002060000ffffffff" + 48 * "00"
+NOTHING = "1400000003000200010000005200000000000000"
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="recorded on a little-endian machine")
+@pytest.mark.parametrize(("told", "part"), [(NO_TCP_DIAG, "tcp_diag"), (NO_INET_DIAG, "inet_diag")])
+def test_a_missing_part_of_the_kernel_is_named(told: str, part: str) -> None:
+    with pytest.raises(OSError, match=f"this kernel has no {part}"):
+        answered(told).sockets()
+    assert list(answered(NOTHING).ask(20, b"", dump=True)) == []
+
+
+def answered(told: str) -> netlink.SockDiag:
+    """A netlink socket that hears this."""
+    made = netlink.SockDiag()
+    made.close()
+    made._socket = SimpleNamespace(send=lambda _: None, recv=lambda _: bytes.fromhex(told))
+    return made
+
+
+def test_a_kernel_without_sock_diag_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.EPROTONOSUPPORT, os.strerror(errno.EPROTONOSUPPORT))
+
+    monkeypatch.setattr(socket, "socket", none)
+    with pytest.raises(OSError, match="this kernel has no netlink's sock_diag"):
+        netlink.SockDiag()
+
+
+def old_kernel() -> list[str]:
+    port_choice.os.uname = lambda: SimpleNamespace(release="6.1.0-47-cloud-amd64", version="#1 SMP Debian 6.1.170-1")
+    return sockets.table().missing
+
+
+def test_a_kernel_that_does_not_list_bound_ports_is_said() -> None:
+    [missing] = alone(old_kernel)
+    assert missing.endswith("Linux does not tell before 6.8, and this is 6.1.0-47-cloud-amd64")
 
 
 def with_port() -> list[socket_table.TcpSocket]:

@@ -14,6 +14,7 @@ import socket
 import struct
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,12 +33,13 @@ from analysis.text import printable
 from analysis.views import rendered
 from analysis.views.table import Style
 from capture.check import findings, views
+from capture.check.findings import Survey
 from capture.kernel import sockets
+from capture.kernel.namespaces import Namespace, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from capture.check.findings import Findings
 
 #: What each of them tries -> the text. None has the two characters that a file name cannot have.
 NASTY = {
@@ -313,12 +315,17 @@ def own() -> Iterator[socket.socket]:
 
 
 @TEXTS
-def test_a_process_by_that_name(own: socket.socket, text: str) -> None:
+def test_a_process_by_that_name(own: socket.socket, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """selfconn-check on a socket that is connected to itself."""
+    table_now = sockets.table()  # the machine has others, which come and go
+    monkeypatch.setattr(sockets, "table", lambda *_: table_now)
 
-    def looked(name: str) -> Findings:
+    def looked(name: str) -> Survey:
         process = sockets.Process(os.getpid(), name, f"user {name}", 1.0)
-        return findings.look(owners=({os.fstat(own.fileno()).st_ino: [process]}, 0))
+        found = findings.look(owners=({os.fstat(own.fileno()).st_ino: [process]}, 0))
+        space = Namespace(1, path=name, netns=name, name=name, runtime=name, id=name)
+        other = replace(found, namespace=replace(space, name=f"{name} 2"))
+        return Survey([replace(found, namespace=space), other], [Refused(space, name)], [name], whole=True)
 
     odd, plain = looked(text), looked(PLAIN)
     table = "".join(views.table(odd, Style(verbose=True)))

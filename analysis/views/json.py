@@ -149,6 +149,7 @@ def _walk(walk: Walk) -> dict[str, Json]:
         "jumps": list(walk.jumps),
         "salted": walk.salted,
         "beside": list(walk.beside),
+        "passed": list(walk.passed),
         "algorithm": guess.algorithm and guess.algorithm.value,
         "sure": guess.sure,
         "why": guess.why,

@@ -1,25 +1,29 @@
 """Which sockets of this host are connected to themselves, to which ports it can happen, how soon, and the remedies.
 
-All of this is about the network namespace in which the process runs. Nothing is changed: no port is bound, no packet
-is sent, no setting is written.
+Findings are about one network namespace, Survey about all that were looked at. Nothing is changed: no port is bound,
+no packet is sent, no setting is written.
 """
 
 from __future__ import annotations
 
 import enum
+import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from analysis.odds import LINUX_5_18, Odds
+from analysis.odds import Odds
 from analysis.states import State
 
 from ..kernel import addresses, port_choice, sockets
 from ..kernel.number_lists import spans
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
+    from analysis.model import Endpoint
+
+    from ..kernel.namespaces import Inside, Namespace, Refused
     from ..kernel.port_choice import Kernel
     from ..kernel.socket_table import TcpSocket
     from ..kernel.sockets import Process
@@ -62,7 +66,8 @@ class Port(NamedTuple):
     """Whether a client can be given a port as its source, and why (``reason``).
 
     ``until`` says what ends its safety, if it is safe only until then. ``asked``: whether the user named it.
-    ``listening``: the sockets that serve it. ``odds`` are those of a client that tries again at the asked pace while
+    ``listening``: the sockets that serve it; ``others`` are those that have it otherwise, and ``itself`` says whether
+    one is connected to itself there. ``odds`` are those of a client that tries again at the asked pace while
     nobody serves the port; their chance is 0 where it is safe.
     """
 
@@ -73,6 +78,12 @@ class Port(NamedTuple):
     reason: str
     until: str | None
     odds: Odds
+    itself: bool = False
+    others: Sequence[Held] = ()
+
+
+#: Which processes hold which sockets, by inode, and how many processes could not be looked into.
+Owners = tuple[dict[int, list["Process"]], int]
 
 
 class Measured(NamedTuple):
@@ -84,12 +95,12 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was found on this host.
+    """What was found in a network namespace: in ``namespace``, or in the process's own.
 
     ``every``: the seconds between two attempts with which the odds are calculated; ``measured``: the measurement from
     which they come, if there was one. ``selves``: the sockets that are connected to themselves now; ``left``: those
     that were and are in TIME-WAIT. ``missing``: sentences about what could not be seen; ``whole``: whether every
-    self-connect would have been seen all the same.
+    self-connect would have been seen all the same, and no part of the kernel that tells of sockets is missing.
     """
 
     kernel: Kernel
@@ -100,6 +111,12 @@ class Findings:
     ports: list[Port]
     missing: list[str]
     whole: bool
+    namespace: Namespace | None = None
+
+    @property
+    def name(self) -> str:
+        """What the network namespace is called."""
+        return self.namespace.name if self.namespace else "self"
 
     @property
     def status(self) -> int:
@@ -118,7 +135,8 @@ class Findings:
         return setting if setting != self.remedy else None
 
     def _reserve(self, *risks: Risk) -> str | None:
-        ports = {one.port for one in self.ports if one.risk in risks}
+        low, high = self.kernel.low, self.kernel.high
+        ports = {one.port for one in self.ports if one.risk in risks and low <= one.port <= high}
         return f"net.ipv4.ip_local_reserved_ports={spans(ports | self.kernel.reserved)}" if ports else None
 
 
@@ -137,34 +155,88 @@ def look(
     every: float = 1.0,
     *,
     measured: Measured | None = None,
-    owners: tuple[dict[int, list[Process]], int] | None = None,
+    owners: Owners | None = None,
+    of: Inside | None = None,
 ) -> Findings:
-    """Look at this host, at what listens and at these *ports*; a client would try again *every* so many seconds.
+    """Look at a network namespace, at what listens and at these *ports*; a client tries again *every* so many seconds.
 
     If *measured* has a failed attempt, its pace counts and not *every*. *owners* is what sockets.owners() returned
-    before privilege was given up. Raises CannotCapture where this is not Linux.
+    before privilege was given up; *of* is the namespace, ours if None. Raises CannotCapture where this is not Linux.
     """
     if measured and measured.failed:
         every = measured.seconds / measured.failed
-    kernel, table = port_choice.kernel(), sockets.table(ports)
+    kernel = port_choice.kernel(of.settings, of.rule) if of else port_choice.kernel()
+    table = sockets.table(ports, of)
     to_itself = [one for one in table.sockets if one.to_itself]
     selves = [one for one in to_itself if one.state is not State.TIME_WAIT]
     listening = [one for one in table.sockets if one.state is State.LISTEN]
     wanted = {*ports, *(one.local.port for one in (*selves, *listening))}
     held = [one for one in table.bound if one.local.port in wanted]
-    by, closed = owners or sockets.owners({one.inode for one in (*selves, *listening, *held)})
-    unknown = sum(one.inode not in by for one in (*selves, *listening, *held))
+    others = [
+        one for one in table.sockets if one.local.port in wanted and not one.to_itself and one.state is not State.LISTEN
+    ]
+    by, closed = owners or sockets.owners({one.inode for one in (*selves, *listening, *held, *others)})
+    # A socket without an inode has no process any more.
+    unknown = sum(one.inode != 0 and one.inode not in by for one in (*selves, *listening, *held))
     bound = [Held(one, by.get(one.inode, [])) for one in (*listening, *table.bound)]
+    dialled = of.routes.dialled_from_itself if of and of.routes else addresses.dialled_from_itself
+    found = [_port(kernel, port, bound, every, dialled) for port in sorted(wanted)]
     return Findings(
         kernel=kernel,
         every=every,
         measured=measured,
-        selves=[Held(one, by.get(one.inode, []), sockets.idle(one)) for one in selves],
+        selves=[Held(one, by.get(one.inode, []), sockets.idle(one, of)) for one in selves],
         left=[one for one in to_itself if one.state is State.TIME_WAIT],
-        ports=[_port(kernel, port, bound, every)._replace(asked=port in ports) for port in sorted(wanted)],
+        ports=[
+            _used(
+                one,
+                asked=one.port in ports,
+                itself=any(two.local.port == one.port for two in selves),
+                others=[Held(two, by.get(two.inode, [])) for two in others if two.local.port == one.port],
+            )
+            for one in found
+        ],
         missing=[*table.missing, *_unseen(unknown, closed)],
         whole=table.whole,
+        namespace=of.namespace if of else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was found in the network namespaces of this host that were looked at: ``each`` in turn, ours first if asked.
+
+    ``refused`` are those that could not be entered; ``missing`` says what else could not be seen, ``whole`` is False
+    where that may hide a socket that is connected to itself. ``everywhere``: whether all were asked for.
+    """
+
+    each: list[Findings]
+    refused: list[Refused]
+    missing: list[str]
+    whole: bool
+    everywhere: bool = False
+
+    @classmethod
+    def of_one(cls, one: Findings) -> Self:
+        """One network namespace and no more."""
+        return cls([one], [], [], whole=True)
+
+    @property
+    def named(self) -> bool:
+        """Whether it has to be said which namespace something is in: it is not ours alone that was looked at."""
+        return len(self.each) > 1 or any(one.namespace and not one.namespace.own for one in self.each)
+
+    @property
+    def status(self) -> int:
+        """The exit status: 1 something is connected to itself, 4 that cannot be ruled out, 0 nothing is."""
+        if any(one.selves for one in self.each):
+            return 1
+        return 0 if self.complete else 4
+
+    @property
+    def complete(self) -> bool:
+        """Whether every self-connect in what was asked for would have been seen."""
+        return self.whole and not self.refused and all(one.whole for one in self.each)
 
 
 def _unseen(unknown: int, closed: int) -> list[str]:
@@ -175,6 +247,19 @@ def _unseen(unknown: int, closed: int) -> list[str]:
     if closed:
         why = f"{closed:,} processes of other users cannot be read; run it as root"
     return [f"who holds {unknown:,} of the sockets: {why}"]
+
+
+def _used(port: Port, *, asked: bool, itself: bool, others: list[Held]) -> Port:
+    """Add who uses the port; it is not safe where a socket is connected to itself on it."""
+    if itself and port.risk is not Risk.AT_RISK:
+        until = "a client calls bind() with the port that it dials, as one did: it meets itself, whatever the port"
+        port = port._replace(risk=Risk.UNTIL, until=until)
+    if others and port.risk is Risk.AT_RISK:
+        one, *more = [held.socket for held in others]
+        state = f"{one.state}" + (f" for {math.ceil(one.seconds)} s more" if one.state is State.TIME_WAIT else "")
+        those = f"{one.local} ({state})" + (f" and {len(more):,} more sockets have" if more else " has")
+        port = port._replace(reason=f"{port.reason}; {those} it, too: if by bind(), connect() passes it over meanwhile")
+    return port._replace(asked=asked, itself=itself, others=others)
 
 
 class _Verdict(NamedTuple):
@@ -188,7 +273,7 @@ class _Verdict(NamedTuple):
 _KINDS = ("even", "odd")
 
 
-def _port(kernel: Kernel, port: int, bound: Sequence[Held], every: float) -> Port:
+def _port(kernel: Kernel, port: int, bound: Sequence[Held], every: float, dialled: Callable[[Endpoint], bool]) -> Port:
     """What can happen to the port, given all that is *bound*."""
     holding = [one for one in bound if one.socket.local.port == port]
     listening = [one for one in holding if one.socket.state is State.LISTEN]
@@ -196,7 +281,7 @@ def _port(kernel: Kernel, port: int, bound: Sequence[Held], every: float) -> Por
     windows = kernel.windows(taken=taken)
     odds = kernel.odds(port, windows, every=every)
     if odds.catch:
-        verdict = _held(holding, listening) or _free(kernel, windows, odds, listening)
+        verdict = _held(holding, listening, dialled) or _free(kernel, windows, odds, listening)
     else:
         verdict = _never(kernel, port, other=kernel.windows(bound_first=True, taken=taken))
     return Port(port, False, listening, *verdict, odds if verdict.risk is Risk.AT_RISK else Odds(0.0))
@@ -216,14 +301,14 @@ def _never(kernel: Kernel, port: int, other: Collection[int]) -> _Verdict:
     return _Verdict(Risk.UNTIL, reason, f"a client calls bind() to port 0 before connect(), or no {own} one is free")
 
 
-def _held(holding: Sequence[Held], listening: Sequence[Held]) -> _Verdict | None:
+def _held(holding: Sequence[Held], listening: Sequence[Held], dialled: Callable[[Endpoint], bool]) -> _Verdict | None:
     """Say what protects a port that connect() could take: a socket holds it, or clients have another address."""
     if holding and not listening:
         whose = ", ".join(f"{one.name} ({one.pid})" for one in holding[0].processes) or "who holds it"
         reason = "bound by a socket that does not listen: the kernel gives no such port as a source port"
         return _Verdict(Risk.UNTIL, reason, f"{whose} closes that socket")
     ends = [one.socket.local for one in listening]
-    if ends and not any(map(addresses.dialled_from_itself, ends)):
+    if ends and not any(map(dialled, ends)):
         reason = f"a client that dials {ends[0].address} gets another source address, unless it binds to this one"
         return _Verdict(Risk.UNTIL, reason, f"a client calls bind() to {ends[0].address} before connect()")
     return None
@@ -238,11 +323,12 @@ def _free(kernel: Kernel, windows: Collection[int], odds: Odds, listening: Seque
 
 
 def caveat(kernel: Kernel) -> str | None:
-    """Say what the release leaves open about how its kernel chooses; None where nothing."""
-    if kernel.rule.selection is LINUX_5_18:
+    """Say how the kernel was measured to choose, or what its release leaves open about that; None where nothing."""
+    if kernel.measured:
+        return f"(Measured: this kernel goes through the ports {kernel.rule.description}.)"
+    if kernel.certain:
         return None
     return (
-        f"Linux {kernel.release} is assumed to go through the ports {kernel.rule.description}. "
-        "If it has the rule of 5.18, which stable releases of older series took up, it takes about twice as long "
-        "on average."
+        f"Linux {kernel.release} is assumed to go through the ports {kernel.rule.description}: which changes of later "
+        "releases it took up cannot be seen. --measure-rule finds out within a second."
     )

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from itertools import pairwise
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from analysis.errors import CannotCapture
 from analysis.model import NANOSECONDS
-from analysis.states import State
+from analysis.states import Event, State
 
 from .tracepoint import KERNEL_SHOWS, StateTrace
 
@@ -21,14 +21,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from analysis.model import Endpoint
-    from analysis.replay import Replay
+    from analysis.replay import Replay, Step
 
     from .tracepoint import StateChange
 
 #: Changes that are remembered: a self-connect makes six.
 _MEMORY = 6000
+#: Self-connects that wait for connected().
+_CONNECTED = 1000
 #: Nanoseconds that the SYN and the kernel's step to SYN-RECEIVED may lie apart.
 _APART = NANOSECONDS
+#: Nanoseconds that the clocks of packets and of events may differ by: of one is made the other, see tracepoint.py.
+_CLOCKS = 500
+_RESETS = frozenset({Event.SEND_RST, Event.ANSWER_RST})
 
 
 class KernelStates:
@@ -47,6 +52,7 @@ class KernelStates:
         self.lost: int | None = None
         self._last_loss: int | None = None  # when read() last found that more were lost, nanoseconds since the epoch
         self._changes: deque[StateChange] = deque(maxlen=_MEMORY)
+        self._connected: deque[StateChange] = deque(maxlen=_CONNECTED)
         self._lives: list[list[StateChange]] | None = None  # what was heard, sorted by life(); None: not yet
         try:
             self._trace = StateTrace.simultaneous() if port is None else StateTrace.to_itself(port)
@@ -57,10 +63,20 @@ class KernelStates:
     def read(self, *, end: bool = False) -> None:
         """Read the state changes since the last call. *end*: also the later ones of sockets that were read before."""
         if self._trace:
-            self._changes += self._trace.read(whole=end)
+            changes = self._trace.read(whole=end)
+            self._changes += changes
+            self._connected += [
+                one for one in changes if one.new is State.SYN_RECEIVED and one.source == one.destination
+            ]
             self._lives = None
             if self._trace.lost != self.lost:
                 self.lost, self._last_loss = self._trace.lost, time.time_ns()
+
+    def connected(self) -> list[StateChange]:
+        """Return the steps by which sockets of any network namespace connected to themselves, since the last call."""
+        found = list(self._connected)
+        self._connected.clear()
+        return found
 
     def lost_since(self, moment: int) -> bool:
         """Whether events of any socket may have been lost after *moment* (nanoseconds since the epoch)."""
@@ -115,11 +131,47 @@ def _lives(heard: Iterable[StateChange]) -> Iterator[list[StateChange]]:
         yield from lives
 
 
+class Misplaced(NamedTuple):
+    """A state change that the kernel's clock puts elsewhere than the replay: not at ``step``'s frame.
+
+    ``after`` is the last frame before it by the kernel's clock, None where there is none.
+    """
+
+    step: Step
+    change: StateChange
+    after: int | None
+
+
+def misplaced(changes: Sequence[StateChange], rebuilt: Replay) -> list[Misplaced]:
+    """Which of the rebuilt changes happened between other packets than the replay has it, by the kernel's clock.
+
+    What a segment does that is sent was done before it passed, but for a RST, which may come first (ss -K). What one
+    does that arrives was done after it passed and before the next one; a FIN is acknowledged first (tcp_fin()).
+    """
+    times = {segment.frame: segment.time for segment in rebuilt.segments}
+    order = sorted(times)
+    found = []
+    for step, change in zip(rebuilt.transitions, changes, strict=False):
+        if step.by_itself or step.frame not in times:
+            continue
+        last = max(step.frame, step.after_frame or 0)
+        if step.sends:
+            early, late = None, None if step.event in _RESETS else times[step.frame]
+        else:
+            after = [frame for frame in order if frame > last][step.event == Event.RECEIVE_FIN :]
+            early, late = times[last], times[after[0]] if after else None
+        if (early and change.time < early - _CLOCKS) or (late and change.time > late + _CLOCKS):
+            before = [frame for frame in order if times[frame] <= change.time]
+            found.append(Misplaced(step, change, before[-1] if before else None))
+    return found
+
+
 def compare(changes: Sequence[StateChange], rebuilt: Replay, *, lost: bool = False) -> bool | None:
     """Whether the kernel's states equal the rebuilt ones, up to the end of the shorter list and at least ESTABLISHED.
 
-    None where that cannot be said: state changes of the kernel are missing or, where events were *lost*, may be missing
-    at the end. States that the kernel names differently count as equal: see KERNEL_SHOWS.
+    Its clock must put each of them between the same packets, see misplaced(). States that the kernel names differently
+    count as equal: see KERNEL_SHOWS. None where it cannot be said: state changes of the kernel are missing or, where
+    events were *lost*, may be missing at the end.
     """
     whole = changes and changes[0].old is State.CLOSED and all(one.new is other.old for one, other in pairwise(changes))
     if not whole:
@@ -128,5 +180,5 @@ def compare(changes: Sequence[StateChange], rebuilt: Replay, *, lost: bool = Fal
     ours = [KERNEL_SHOWS.get(state, state) for state in rebuilt.state_path(endpoint)]
     theirs = [changes[0].old, *(change.new for change in changes)]
     both = min(len(ours), len(theirs))
-    agrees = ours[:both] == theirs[:both] and State.ESTABLISHED in ours[:both]
+    agrees = ours[:both] == theirs[:both] and State.ESTABLISHED in ours[:both] and not misplaced(changes, rebuilt)
     return None if agrees and lost and both < len(ours) else agrees

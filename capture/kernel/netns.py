@@ -31,6 +31,15 @@ PORTS = 8
 
 _SETTINGS = Path("/proc/sys/net/ipv4")
 
+#: Settings, and with which value nobody, or nobody but root, may make a namespace (Debian's and Ubuntu's among them).
+_FORBIDDING = {
+    "user/max_user_namespaces": "0",
+    "user/max_net_namespaces": "0",
+    "kernel/unprivileged_userns_clone": "0",
+    "kernel/apparmor_restrict_unprivileged_userns": "1",
+    "net/ipv6/conf/all/disable_ipv6": "1",
+}
+
 
 def ephemeral_range(port: int) -> tuple[int, int]:
     """The ephemeral range around *port* for a private namespace: both ends are included; the low one is even, or 1."""
@@ -51,7 +60,27 @@ def enter(endpoint: Endpoint, ports: tuple[int, int]) -> None:
             _add_address(endpoint)
         _set_ports(*ports)
     except OSError as error:
-        raise CannotCapture(f"cannot make a private network namespace: {error.strerror or error}") from error
+        raise CannotCapture(f"cannot make a private network namespace: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    """Why there is none, with the settings of this system that forbid it."""
+    if error.errno == errno.EAFNOSUPPORT:
+        return "this kernel has no IPv6; give an IPv4 address"
+    why = error.strerror or str(error)
+    if error.errno == errno.ENOSPC:  # what unshare(2) says of a limit
+        why = "there are as many namespaces as this system allows"
+    if error.errno not in (errno.ENOSPC, errno.EPERM, errno.EACCES):
+        return why
+    set_so = [f"{name.replace('/', '.')}={value}" for name, value in _FORBIDDING.items() if _setting(name) == value]
+    return f"{why} ({', '.join(set_so)})" if set_so else why
+
+
+def _setting(name: str) -> str:
+    try:
+        return Path("/proc/sys", name).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _unshare() -> None:
@@ -68,6 +97,16 @@ def _unshare() -> None:
 
 def _leave(what: int) -> None:
     """unshare(2): the standard library has it from Python 3.12 on."""
+    try:
+        _unshared(what)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # of these flags the kernel knows none that it was made without
+            kinds = "network namespaces" if what == _CLONE_NEWNET else "user or network namespaces"
+            raise OSError(errno.EINVAL, f"this kernel has no {kinds}") from error
+        raise
+
+
+def _unshared(what: int) -> None:
     if hasattr(os, "unshare"):
         os.unshare(what)
         return

@@ -3,51 +3,29 @@
 Needs no root. Everything is read in the network namespace that the process is in.
 
 A socket connects to itself when the kernel gives it, as its source port, the very port that it dials. The kernel does
-not look out for that. Which ports it gives, and in which order, is ``RULES``: a row for each change in a kernel.
+not look out for that. Which ports it gives, and in which order, is the rule of its release (port_rules.py).
 """
 
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from analysis.errors import CannotCapture
-from analysis.odds import LINUX_2_6, LINUX_5_12, LINUX_5_18, RANDOM, Odds, Selection
+from analysis.odds import RANDOM, Odds
 
 from .number_lists import parsed
+from .port_rules import identified
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .port_rules import Change, Identity, Rule
 
 _PROC = Path("/proc")
-
-
-class Rule(NamedTuple):
-    """How connect() chooses a source port, from one kernel release on.
-
-    ``halves``: it takes only ports of the parity of the range's low end while one is free, and bind() to port 0 takes
-    only the others. ``selection``: how it goes on from one attempt to the next; ``description`` is the middle of
-    a sentence about that.
-    """
-
-    since: tuple[int, int]
-    halves: bool
-    selection: Selection
-    description: str
-
-
-#: The newest first, with the commit that brought it. The code is __inet_hash_connect() in net/ipv4/inet_hashtables.c
-#: and, for bind() to port 0, inet_csk_find_open_port(). Stable kernels before 5.18 took up the newest rule, too.
-RULES = (
-    Rule((5, 18), True, LINUX_5_18, "moving on by 2 to 16 at random"),
-    Rule((5, 12), True, LINUX_5_12, "moving on by 2, seldom by 4"),
-    Rule((4, 2), True, LINUX_2_6, "moving on by 2"),  # 07f4c90062f8
-    Rule((0, 0), False, LINUX_2_6, "moving on by 1"),
-)
-
-#: From this release on, a socket can have a range of its own: setsockopt(IP_LOCAL_PORT_RANGE).
-OWN_RANGE_SINCE = (6, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +34,8 @@ class Kernel:
 
     ``tw_reuse`` and ``tw_reuse_delay`` (milliseconds): when connect() may take over a 4-tuple that is in TIME-WAIT
     (0 never, 1 always, 2 on loopback). ``step_width``: 0 where unset or not known to this kernel.
-    ``unprivileged_from``: the first port that everybody may bind().
+    ``unprivileged_from``: the first port that everybody may bind(). ``build`` is what ``uname -v`` says, and whatever
+    else tells the patch level; ``measured`` the rule as it was measured, if it was.
     """
 
     release: str
@@ -67,17 +46,27 @@ class Kernel:
     tw_reuse_delay: int = 1000
     step_width: int = 0
     unprivileged_from: int = 1024
+    build: str = ""
+    measured: Rule | None = None
 
     @property
-    def version(self) -> tuple[int, int]:
-        """The release as two numbers, ``(6, 18)``."""
-        found = re.match(r"(\d+)\.(\d+)", self.release)
-        return (int(found[1]), int(found[2])) if found else (0, 0)
+    def identity(self) -> Identity:
+        """Which Linux it is."""
+        return identified(self.release, self.build)
 
     @property
     def rule(self) -> Rule:
-        """How this kernel's connect() chooses."""
-        return next(rule for rule in RULES if self.version >= rule.since)
+        """How this kernel's connect() chooses: as measured, or by its release."""
+        return self.measured or self.identity.rule
+
+    @property
+    def certain(self) -> bool:
+        """Whether that is more than assumed."""
+        return bool(self.measured) or self.identity.certain
+
+    def has(self, change: Change) -> bool:
+        """Whether this kernel's release has the change."""
+        return change.is_in(self.identity.release)
 
     def candidates(self, *, bound_first: bool = False, taken: frozenset[int] = frozenset()) -> tuple[range, list[int]]:
         """The ports that an attempt starts its search at, and those of them that it can end with.
@@ -127,22 +116,54 @@ class Kernel:
         return way.odds(Counter(windows.values()), windows[port], every=every)
 
 
-def kernel() -> Kernel:
-    """Ask the running kernel. Raises CannotCapture where it is not Linux."""
+#: What is read of net.ipv4, which serves IPv6 as well, and what counts where this kernel does not have it.
+_SETTINGS = {
+    "ip_local_port_range": "",
+    "ip_local_reserved_ports": "",
+    "tcp_tw_reuse": "0",
+    "tcp_tw_reuse_delay": "1000",
+    "ip_local_port_step_width": "0",
+    "ip_unprivileged_port_start": "1024",
+}
+
+
+def settings() -> dict[str, str]:
+    """Read the settings of the network namespace that the process is in, as they stand; kernel() reads them."""
+    return {name: _setting(name, default) for name, default in _SETTINGS.items()}
+
+
+def kernel(read: Mapping[str, str] | None = None, measured: Rule | None = None) -> Kernel:
+    """Say how the running kernel chooses with these settings (those of this network namespace, if None).
+
+    *measured* is its rule, if that was measured.
+
+    Raises CannotCapture where it is not Linux.
+    """
     try:
-        low, high = map(int, _setting("ip_local_port_range").split())
+        read = settings() if read is None else read
+        low, high = map(int, read["ip_local_port_range"].split())
     except (OSError, ValueError) as error:
         raise CannotCapture(f"this needs Linux with /proc/sys/net, which cannot be read here: {error}") from error
     return Kernel(
         release=os.uname().release,
+        build=f"{os.uname().version} {_signature()}",
+        measured=measured,
         low=low,
         high=high,
-        reserved=parsed(_setting("ip_local_reserved_ports", "")),
-        tw_reuse=int(_setting("tcp_tw_reuse", "0")),
-        tw_reuse_delay=int(_setting("tcp_tw_reuse_delay", "1000")),
-        step_width=int(_setting("ip_local_port_step_width", "0")),
-        unprivileged_from=int(_setting("ip_unprivileged_port_start", "1024")),
+        reserved=parsed(read["ip_local_reserved_ports"]),
+        tw_reuse=int(read["tcp_tw_reuse"]),
+        tw_reuse_delay=int(read["tcp_tw_reuse_delay"]),
+        step_width=int(read["ip_local_port_step_width"]),
+        unprivileged_from=int(read["ip_unprivileged_port_start"]),
     )
+
+
+def _signature() -> str:
+    """What Ubuntu's kernels say of the release that they come from."""
+    try:
+        return (_PROC / "version_signature").read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
 
 
 def failed_attempts() -> int:
@@ -158,8 +179,8 @@ def failed_attempts() -> int:
         raise CannotCapture(f"/proc/net/snmp has no count of failed attempts ({error}); use --every") from error
 
 
-def _setting(name: str, default: str | None = None) -> str:
-    """One of net.ipv4, which serve IPv6 as well. *default* where this kernel does not have it."""
+def _setting(name: str, default: str) -> str:
+    """One of net.ipv4. *default* where this kernel does not have it."""
     try:
         setting = os.open(_PROC / "sys/net/ipv4" / name, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -168,6 +189,4 @@ def _setting(name: str, default: str | None = None) -> str:
         finally:
             os.close(setting)
     except FileNotFoundError:
-        if default is None:
-            raise
         return default

@@ -138,8 +138,16 @@ class Outlook:
             return [f"An earlier self-connect is in TIME-WAIT: {soon if self.gives_way else more}."]
         if self.held:
             holders = ", ".join(f"{one.local} {one.state} (uid {one.uid})" for one in self.sockets[:3])
-            so = "connect() passes it over" if self.barred else "bind() cannot have it, connect() may share it"
+            shared = "bind() cannot have it, connect() may share it, unless bind() gave it to them"
+            so = "connect() passes it over" if self.barred else shared
             return [f"Port {self.target.port} is taken ({holders or 'bound, though nobody listens'}): {so}."]
+        if elsewhere := [one for one in self.sockets if not one.to_itself]:
+            # The kernel looks at who has the port, whatever their addresses (__inet_hash_connect()).
+            one = min(elsewhere, key=lambda one: one.state is not State.LISTEN)
+            sure = one.state is State.LISTEN
+            rest = f" for {math.ceil(one.seconds)} s more" if one.state is State.TIME_WAIT else ""
+            so = "connect() passes it over" if sure else "if by bind(), connect() passes it over meanwhile"
+            return [f"Port {self.target.port} is that of {one.local}, too ({one.state}{rest}): {so}."]
         return []
 
 

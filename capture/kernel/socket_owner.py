@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.states import State
 
-from . import socket_table, sockets
+from . import netlink, sockets
 
 if TYPE_CHECKING:
     from analysis.model import Endpoint
 
     from .kernel_states import KernelStates
+    from .netlink import SockDiag
+    from .socket_table import TcpSocket
 
 
 class SocketOwner(NamedTuple):
@@ -31,16 +33,19 @@ class SocketOwner(NamedTuple):
     process: str | None = None
 
 
-def find_owner(endpoint: Endpoint, moment: int, kernel_states: KernelStates) -> SocketOwner:
+def find_owner(
+    endpoint: Endpoint, moment: int, kernel_states: KernelStates, diag: SockDiag | None = None
+) -> SocketOwner:
     """Look for the socket that connected from *endpoint* to itself at this *moment* (nanoseconds since the epoch).
 
-    It is looked for in the kernel's table, its process by the tracepoint's word as well.
+    It is looked for in the kernel's table, its process by the tracepoint's word as well. *diag* asks in the network
+    namespace of the socket; None: it is ours.
 
     The table shows only its own user's processes to a process without privilege; what the tracepoint reported does not
     depend on that.
     """
     found = SocketOwner(moment, endpoint)
-    line = socket_table.to_itself(endpoint)
+    line = _line(endpoint, diag)
     processes = []
     if line:
         found = found._replace(state=line.state)
@@ -53,3 +58,12 @@ def find_owner(endpoint: Endpoint, moment: int, kernel_states: KernelStates) -> 
     if processes:
         found = found._replace(pid=processes[0].pid, process=processes[0].name, user=found.user or processes[0].user)
     return found
+
+
+def _line(endpoint: Endpoint, diag: SockDiag | None) -> TcpSocket | None:
+    if diag is None:
+        return netlink.to_itself(endpoint)
+    try:
+        return diag.to_itself(endpoint)
+    except OSError:
+        return None

@@ -1,35 +1,35 @@
-"""Who is who among the TCP sockets of this network namespace: which processes hold a socket, and since when.
+"""Who is who among the TCP sockets of a network namespace: which processes hold a socket, and since when.
 
-Needs no root for its own user's processes. The table itself comes from /proc/net, which costs little however many
-sockets there are. Netlink (sock_diag, through pyroute2) is asked for the rest: which ports are bound though
-nobody listens (Linux 6.8), when a socket last received or sent, and the table where /proc/net cannot be read.
+Needs no root for its own user's processes. The table comes over netlink (netlink.py), with the ports that are bound
+though nobody listens (Linux 6.8); where the kernel does not answer there, from /proc/net.
 """
 
 from __future__ import annotations
 
 import os
 import pwd
-import socket
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from analysis.model import Endpoint
 from analysis.states import State
 
-from .socket_table import STATES, TcpSocket, tcp_sockets
+from . import port_choice
+from .netlink import SockDiag
+from .port_rules import BOUND_LISTED
+from .socket_table import TcpSocket, tcp_sockets
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection
+
+    from .namespaces import Inside
 
 _PROC = Path("/proc")
 
-# <net/tcp_states.h>, as bits of a request
-_ALL = 0xFFFFFFFF
-_LISTEN, _BOUND_INACTIVE = 1 << 10, 1 << 13
-#: <linux/inet_diag.h>: ask for struct tcp_info.
-_INFO = 1 << (2 - 1)
+
+#: What netlink alone knows.
+_UNSEEN_BOUND = "ports that are bound though nobody listens, so that no client is given them"
 
 
 class Process(NamedTuple):
@@ -52,7 +52,8 @@ class Process(NamedTuple):
 class Table(NamedTuple):
     """What there is: sockets that listen, are their own peer or have an asked port; those that are bound, no more.
 
-    ``missing`` says what could not be seen; ``whole`` is False where that includes sockets of the first kind.
+    ``missing`` says what could not be seen; ``whole`` is False where that includes sockets of the first kind, or
+    the kernel lacks a part that it was to be asked through.
     """
 
     sockets: list[TcpSocket]
@@ -61,76 +62,52 @@ class Table(NamedTuple):
     whole: bool
 
 
-def table(ports: Collection[int] = ()) -> Table:
-    """Look at the sockets of this network namespace; with *ports*, also at all that have one of these."""
+def table(ports: Collection[int] = (), of: Inside | None = None) -> Table:
+    """Look at the sockets of a network namespace (None: of ours); with *ports*, also at all that have one of these."""
     missing = []
-    whole = True
     try:
-        rows, listed = list(_netlink(_LISTEN | _BOUND_INACTIVE)), True
-    except (ImportError, OSError) as error:
-        rows, listed = [], False
-        missing.append(f"ports that are bound though nobody listens: no answer over netlink ({error})")
-    try:
-        sockets = tcp_sockets(*ports)
+        found = (of.asked().sockets if of else _netlink)(ports=ports)
     except OSError as error:
-        everything = list(_netlink(_ALL)) if listed else []
-        sockets = [
-            one
-            for one in map(_tcp_socket, everything)
-            if one.state is State.LISTEN or one.to_itself or one.local.port in ports
-        ]
-        if not everything:  # sock_diag says nothing rather than no
-            missing.append(f"sockets: no answer over netlink, and /proc/net/tcp cannot be read ({error.strerror})")
-            whole = False
-    found = map(_tcp_socket, rows)
-    return Table(sockets, [one for one in found if one.state is State.CLOSED], missing, whole)
+        missing.append(f"{_UNSEEN_BOUND}: {error.strerror}")
+    else:
+        bound = [one for one in found if one.state is State.CLOSED]
+        if not bound and not port_choice.kernel().has(BOUND_LISTED):
+            missing.append(f"{_UNSEEN_BOUND}: Linux does not tell before 6.8, and this is {os.uname().release}")
+        return Table([one for one in found if one.state is not State.CLOSED], bound, missing, whole=True)
+    try:
+        return Table(tcp_sockets(*ports, tables=of.tables if of else None), [], missing, whole=False)
+    except OSError as error:
+        missing.append(f"sockets: no answer over netlink, and /proc/net/tcp cannot be read ({error.strerror})")
+        return Table([], [], missing, whole=False)
 
 
-def idle(one: TcpSocket) -> float | None:
+def idle(one: TcpSocket, of: Inside | None = None) -> float | None:
     """How many seconds ago a connected socket last sent data or was acknowledged: it is at least that old.
 
-    None where the kernel does not say.
+    None where the kernel does not say. *of* is the network namespace that it is in; None: it is ours.
     """
     try:
-        rows = list(_netlink(_ALL, one.local.port, one.remote.port, _INFO))
-    except (ImportError, OSError):
+        if of:
+            return of.diag.idle(one) if of.diag else None
+        with SockDiag() as diag:
+            return diag.idle(one)
+    except OSError:
         return None
-    for row in rows:
-        info = row.get_attr("INET_DIAG_INFO")
-        if row["idiag_inode"] == one.inode and info:
-            return float(max(info["tcpi_last_data_sent"], info["tcpi_last_ack_recv"])) / 1000
-    return None
 
 
-def _netlink(states: int, source: int = 0, destination: int = 0, wanted: int = 0) -> Iterator[Any]:
-    """Ask the kernel for the TCP sockets in these states, all or those with these ports."""
-    from pyroute2 import DiagSocket  # noqa: PLC0415 - it takes 0.3 s
-
-    with DiagSocket() as diag:
-        for family in (socket.AF_INET, socket.AF_INET6):
-            yield from diag.get_sock_stats(
-                family=family, states=states, sport=source, dport=destination, extensions=wanted
-            )
+def _netlink(*, ports: Collection[int]) -> list[TcpSocket]:
+    """Ask the kernel over netlink for the sockets of our network namespace that are of interest."""
+    with SockDiag() as diag:
+        return diag.sockets(ports=ports)
 
 
-def _tcp_socket(row: Any) -> TcpSocket:  # noqa: ANN401 - pyroute2 has no types
-    return TcpSocket(
-        _endpoint(row["idiag_src"], row["idiag_sport"]),
-        _endpoint(row["idiag_dst"], row["idiag_dport"]),
-        STATES[row["idiag_state"]],
-        row["idiag_expires"] / 1000,
-        row["idiag_uid"],
-        row["idiag_inode"],
-    )
+def owners(
+    inodes: Collection[int] | None = None, namespaces: dict[int, str] | None = None
+) -> tuple[dict[int, list[Process]], int]:
+    """Which processes hold the sockets with these inodes (all, if None), and how many could not be looked into.
 
-
-def _endpoint(address: str, port: int) -> Endpoint:
-    """The endpoint; of an IPv4 connection of an IPv6 socket it is the IPv4 one."""
-    return Endpoint.parse(address.removeprefix("::ffff:") if "." in address else address, port)
-
-
-def owners(inodes: Collection[int] | None = None) -> tuple[dict[int, list[Process]], int]:
-    """Which processes hold the sockets with these inodes (all, if None), and how many could not be looked into."""
+    Descriptors of network namespaces are added to *namespaces* on the way: a path for each number.
+    """
     found: dict[int, list[Process]] = defaultdict(list)
     wanted = None if inodes is None else {inode for inode in inodes if inode}
     closed = 0
@@ -139,7 +116,7 @@ def owners(inodes: Collection[int] | None = None) -> tuple[dict[int, list[Proces
             continue
         try:
             with os.scandir(directory / "fd") as descriptors:
-                held = {inode for descriptor in descriptors if (inode := _inode(descriptor.path))}
+                held = {inode for one in descriptors if (inode := _inode(one.path, namespaces))}
         except PermissionError:
             closed += 1
             continue
@@ -152,12 +129,14 @@ def owners(inodes: Collection[int] | None = None) -> tuple[dict[int, list[Proces
     return found, closed
 
 
-def _inode(descriptor: str) -> int:
+def _inode(descriptor: str, namespaces: dict[int, str] | None) -> int:
     """The inode of a socket that is open under this name in /proc; 0 where it is something else."""
     try:
         link = os.readlink(descriptor)  # noqa: PTH115 - for every open file of the machine
     except OSError:  # closed meanwhile
         return 0
+    if namespaces is not None and link.startswith("net:["):
+        namespaces.setdefault(int(link[5:-1]), descriptor)
     return int(link[8:-1]) if link.startswith("socket:[") else 0
 
 

@@ -74,15 +74,22 @@ _EVENT = "events/sock/inet_sock_set_state"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # System calls that the C library does not wrap; the first one's number is the architecture's.
-_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "loongarch64": 241, "s390x": 331}
+_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "loongarch64": 241, "s390x": 331} | {
+    "i686": 336,
+    "armv7l": 364,
+    "ppc64le": 319,
+    "ppc64": 319,
+}
 _FSOPEN, _FSCONFIG, _FSMOUNT, _CLOEXEC, _CMD_CREATE = 430, 431, 432, 1, 6
 
 # <linux/perf_event.h>
 _ATTRIBUTES = struct.Struct("=IIQQQQQIIQQQQIi")  # perf_event_attr up to clockid
 _TYPE_TRACEPOINT, _FLAG_FD_CLOEXEC = 2, 1 << 3
 _SAMPLE_TID, _SAMPLE_TIME, _SAMPLE_RAW = 1 << 1, 1 << 2, 1 << 10
-_DISABLED, _USE_CLOCKID, _WRITE_BACKWARD = 1 << 0, 1 << 25, 1 << 27
+_DISABLED, _USE_CLOCKID, _WRITE_BACKWARD = 0, 25, 27  # of the bit fields, which begin at the other end on big-endian
 _ENABLE, _PAUSE_OUTPUT, _SET_FILTER = 0x2400, 0x40042409, 0x40082406
+_LOCKED = "memory for event rings"  # what mmap(2) of a perf event takes, of RLIMIT_MEMLOCK
+_PARANOID = 2  # the highest kernel.perf_event_paranoid of the kernel's own; Debian's patch has 3
 _RECORD = struct.Struct("=IHH")  # type, misc, size of the whole record
 _RECORD_SAMPLE = 9
 _SAMPLE = struct.Struct("=IIQI")  # process, thread, time, size of the event's data
@@ -132,7 +139,7 @@ class StateTrace:
     def __init__(self, wanted: str = "", *, around: str = "") -> None:
         with ExitStack() as opened:
             try:
-                with tracefs() as tracing:
+                with tracefs() as tracing, _part("tracepoint sock:inet_sock_set_state"):
                     event = int((tracing / _EVENT / "id").read_text())
                     description = (tracing / _EVENT / "format").read_text()
                 cpus = _processors()
@@ -140,7 +147,7 @@ class StateTrace:
                 pages = _power_of_two(min(max(_FLIGHT_PAGES // len(cpus), _PAGES), _FLIGHT_MOST))
                 self._flight = [_Ring(opened, event, cpu, around, flight=pages) for cpu in cpus if around]
             except OSError as error:
-                raise CannotCapture(f"only root can read socket states from the kernel ({error.strerror})") from error
+                raise CannotCapture(_reason(error)) from error
             self._fields = {name: slice(int(at), int(at) + int(size)) for name, at, size in _FIELD.findall(description)}
             self._states = {
                 int(number): RFC_NAMES[name] for number, name in _STATE.findall(description) if name in RFC_NAMES
@@ -271,17 +278,19 @@ class _Ring:
         self._size = (flight or _PAGES) * mmap.PAGESIZE
         # Every event is a sample (period 1). The kernel refuses CLOCK_REALTIME here.
         attributes = bytearray(_ATTRIBUTES.size)
-        flags = _DISABLED | _USE_CLOCKID | (_WRITE_BACKWARD if flight else 0)
+        flags = _bit(_DISABLED) | _bit(_USE_CLOCKID) | (_bit(_WRITE_BACKWARD) if flight else 0)
         _ATTRIBUTES.pack_into(
             *(attributes, 0, _TYPE_TRACEPOINT, _ATTRIBUTES.size, event),
             *(1, _SAMPLE_TID | _SAMPLE_TIME | _SAMPLE_RAW, 0, flags, 0, 0, 0, 0, 0, 0, 0, time.CLOCK_MONOTONIC),
         )
         pointer = (ctypes.c_char * len(attributes)).from_buffer(attributes)
-        self._fd = _call(_perf_event_open(), pointer, -1, cpu, -1, _FLAG_FD_CLOEXEC)
+        with _part("perf_event_open"):
+            self._fd = _call(_perf_event_open(), pointer, -1, cpu, -1, _FLAG_FD_CLOEXEC)
         opened.callback(os.close, self._fd)
         # Where the reader may not write how far it came, the kernel writes the newest over the oldest.
         access = mmap.PROT_READ if flight else mmap.PROT_READ | mmap.PROT_WRITE
-        self._memory = opened.enter_context(mmap.mmap(self._fd, mmap.PAGESIZE + self._size, prot=access))
+        with _part(_LOCKED):
+            self._memory = opened.enter_context(mmap.mmap(self._fd, mmap.PAGESIZE + self._size, prot=access))
         self._words = opened.enter_context(memoryview(self._memory).cast("Q"))
         self._taken = self.lost = 0
         full = f"protocol == 6 && ({expression})" if expression else "protocol == 6"
@@ -344,9 +353,10 @@ def tracefs() -> Iterator[Path]:
     Without CAP_SYS_ADMIN they are those that are mounted already, if they may be read. Raises OSError.
     """
     try:
-        context = _call(_FSOPEN, b"tracefs", _CLOEXEC)
-    except PermissionError:
-        if not _readable(_MOUNTED / _EVENT / "id"):
+        with _part("tracefs"):
+            context = _call(_FSOPEN, b"tracefs", _CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOSYS) or not _readable(_MOUNTED / _EVENT / "id"):
             raise
         yield _MOUNTED
         return
@@ -359,6 +369,45 @@ def tracefs() -> Iterator[Path]:
         yield Path(f"/proc/self/fd/{root}")
     finally:
         os.close(root)
+
+
+@contextmanager
+def _part(name: str) -> Iterator[None]:
+    """Have an OSError say which part of the kernel it is from: its file name."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = name
+        raise
+
+
+def _reason(error: OSError) -> str:
+    """Say to the user why the kernel does not tell its socket states, and what helps."""
+    part = error.filename
+    if error.errno in (errno.ENOSYS, errno.ENODEV, errno.ENOENT):  # for the tracepoint and tracefs; no perf events
+        return f"this kernel has no {part}"
+    if error.errno not in (errno.EPERM, errno.EACCES):
+        return f"the kernel refused {part} ({error.strerror})"
+    if part == _LOCKED:
+        return "its event rings are locked memory: CAP_IPC_LOCK helps, or a higher limit (ulimit -l, LimitMEMLOCK=)"
+    if part == "perf_event_open" and (paranoid := _paranoid()) > _PARANOID:
+        return (
+            f"with kernel.perf_event_paranoid={paranoid}, as Debian has it, only CAP_SYS_ADMIN may, not CAP_PERFMON "
+            f"(kernel.perf_event_paranoid={_PARANOID} helps)"
+        )
+    return f"only root can read socket states from the kernel ({error.strerror})"
+
+
+def _paranoid() -> int:
+    try:
+        return int(Path("/proc/sys/kernel/perf_event_paranoid").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
+
+
+def _bit(number: int) -> int:
+    """A bit field of one bit, as the compiler lays it out in 64 bits."""
+    return 1 << (number if sys.byteorder == "little" else 63 - number)
 
 
 def _readable(path: Path) -> bool:

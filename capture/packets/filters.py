@@ -9,7 +9,10 @@ A few programs and no compiler, because a compiler (libpcap) would be a library 
   which it answers itself, the other what may be of interest when one has happened.
 
 A packet passes at most one of proof() and context(), and at most one of answer() and before(). Loads count from the
-network header (SKF_NET_OFF), so a program is right on every link type. Like libpcap's ``tcp port``, they look at IPv4
+network header (SKF_NET_OFF) until a program is attached to a socket: there the link-layer header has a known length.
+(Linux that does not have "bpf: support SKF_NET_OFF and SKF_LL_OFF on skb frags", which came to 6.12.24, 6.1.135 and
+5.10.237, finds nothing from there in a packet whose headers lie in page fragments, as some drivers leave them, and
+rejects it without a word.) Like libpcap's ``tcp port``, they look at IPv4
 with any header length but only at first fragments, and at IPv6 without extension headers: what the kernel's own
 connections send.
 
@@ -57,6 +60,8 @@ ETH_P_IP, ETH_P_IPV6 = 0x0800, 0x86DD
 
 # Words of scratch memory.
 DIFFERENCE, HEADER, PORT = 0, 1, 2
+
+_INSTRUCTION = struct.Struct("=HBBI")  # struct sock_filter
 
 #: An instruction: operation and operand; a comparison also has the labels to go to when it holds and when it does
 #: not (None: the next instruction). A label stands in the list as a bare string.
@@ -113,6 +118,8 @@ _LOOK: tuple[Instruction | str, ...] = (
     (JEQ, 0, "same", "different"),
 )
 
+_LOOPBACK: tuple[Instruction | str, ...] = ((LD_H, HATYPE), (JEQ, ARPHRD_LOOPBACK, None, "reject"))
+
 _ENDS: tuple[Instruction | str, ...] = ("accept", (RET, SNAPLEN), "reject", (RET, 0))
 
 
@@ -122,11 +129,21 @@ class Program(NamedTuple):
     text: str
     code: bytes
 
-    def attach(self, packet_socket: socket.socket) -> None:
-        """Let only what passes reach *packet_socket* from now on. Needs no privilege. Raises OSError."""
-        code = array.array("B", self.code)
+    def attach(self, packet_socket: socket.socket, header: int = 0) -> None:
+        """Let only what passes reach *packet_socket* from now on. Needs no privilege. Raises OSError.
+
+        *header*: octets of link-layer header with which this socket sees packets.
+        """
+        code = array.array("B", b"".join(_counted(one, header) for one in _INSTRUCTION.iter_unpack(self.code)))
         address, octets = code.buffer_info()
         packet_socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("@HP", octets // 8, address))
+
+
+def _counted(instruction: tuple[int, int, int, int], header: int) -> bytes:
+    """The instruction, its load counted from the packet's beginning instead of from the network header."""
+    operation, true, false, operand = instruction
+    load = operation in (LD_W, LD_H, LD_B, LD_H_X, LD_B_X, LDX_IHL) and NET <= operand < _KERNEL
+    return _INSTRUCTION.pack(operation, true, false, operand - NET + header if load else operand)
 
 
 def assemble(lines: Iterable[Instruction | str]) -> bytes:
@@ -152,7 +169,7 @@ def _encoded(lines: Iterable[Instruction | str], labels: dict[str | None, int]) 
         operation, operand, *targets = line
         if isinstance(operand, str):
             operand = labels[operand] - following
-        yield struct.pack("=HBBI", operation, *[labels[target] - following for target in targets] or (0, 0), operand)
+        yield _INSTRUCTION.pack(operation, *[labels[target] - following for target in targets] or (0, 0), operand)
 
 
 def proof() -> Program:
@@ -178,16 +195,21 @@ def _of_port(port: int | None, label: str = "port") -> list[Instruction | str]:
     return [(LD_H_X, NET), (JEQ, port, label, None), (LD_H_X, NET + 2), (JEQ, port, None, "reject"), label]
 
 
-def answer(port: int | None = None) -> Program:
-    """Pass the SYN-ACKs that an endpoint sends to itself, from *port* (None: from any)."""
+def answer(port: int | None = None, *, loopback: bool = False) -> Program:
+    """Pass the SYN-ACKs that an endpoint sends to itself, from *port* (None: from any).
+
+    *loopback*: of all interfaces loopback alone, for a socket that is bound to none: so it may be down meanwhile.
+    """
     flags: list[Instruction | str] = [(LD_B_X, NET + 13), (AND, _OPENING), (JEQ, _SYN_ACK, "accept", "reject")]
-    lines = [*_LOOK, "same", (LDX_MEM, HEADER), *_of_port(port), *flags, "different", (RET, 0), *_ENDS]
+    look = (*_LOOPBACK, *_LOOK) if loopback else _LOOK
+    lines = [*look, "same", (LDX_MEM, HEADER), *_of_port(port), *flags, "different", (RET, 0), *_ENDS]
     return Program(f"{_same_text(port)} and {_ANSWER_TEXT}", assemble(lines))
 
 
-def before(port: int | None = None) -> Program:
+def before(port: int | None = None, *, loopback: bool = False) -> Program:
     """Pass what begins or ends a connection, and whatever an endpoint sends to itself, but not what answer() passes."""
     lines = [
+        *(_LOOPBACK if loopback else ()),
         *(*_LOOK, "same", (LDX_MEM, HEADER), *_of_port(port, "same port")),
         *((LD_B_X, NET + 13), (AND, _OPENING), (JEQ, _SYN_ACK, "reject", "accept")),
         *("different", (LDX_MEM, HEADER), *_of_port(port)),

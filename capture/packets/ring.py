@@ -9,6 +9,7 @@ Layout of the blocks and headers, and the options: linux/if_packet.h, Documentat
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import mmap
 import os
@@ -71,12 +72,22 @@ class Ring:
     is in it, everything after is. Needs CAP_NET_RAW; nothing after the constructor does. Raises CannotCapture with
     the reason.
 
-    *retire*: after so many milliseconds a block is handed over even if it is not full.
+    *retire*: after so many milliseconds a block is handed over even if it is not full. *given*: a socket that another
+    process has made in the same way, for all interfaces; then nothing needs a privilege.
 
     ``linktype`` says what the frames begin with; ``fileno()`` becomes readable when there is something to read.
     """
 
-    def __init__(self, interface: str, program: Program, *, octets: int, block: int, retire: int = RETIRE) -> None:
+    def __init__(  # noqa: PLR0913 - each says something about the ring
+        self,
+        interface: str,
+        program: Program,
+        *,
+        octets: int,
+        block: int,
+        retire: int = RETIRE,
+        given: socket.socket | None = None,
+    ) -> None:
         self.interface = interface
         self._retire = retire
         block = max(block, mmap.PAGESIZE)
@@ -87,7 +98,10 @@ class Ring:
         self._next = 0  # the block that the kernel will hand over next
         self._counted = self._dropped = 0
         try:
-            self._open(interface, program, block)
+            if given:
+                self._adopt(given, block)
+            else:
+                self._open(interface, program, block)
         except OSError as error:
             raise CannotCapture(_reason(error, interface)) from error
 
@@ -106,14 +120,24 @@ class Ring:
             # struct tpacket_req3; the kernel checks the frame size, but version 3 does not use it.
             frame = 2048
             ring = (block, self._blocks, frame, block // frame * self._blocks, self._retire, 0, 0)
-            self._socket.setsockopt(SOL_PACKET, PACKET_RX_RING, struct.pack("=7I", *ring))
+            _set(self._socket, PACKET_RX_RING, struct.pack("=7I", *ring))
             self._memory = mmap.mmap(self._socket.fileno(), block * self._blocks)
             self._words = memoryview(self._memory).cast("I")
             if interface != ANY:
                 self._socket.bind((interface, ETH_P_ALL))
             self._check()
             self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12)  # forget what was counted so far
-            program.attach(self._socket)
+            self._header = 14 if self.linktype == LINKTYPE_ETHERNET else 0
+            program.attach(self._socket, self._header)
+        except BaseException:
+            self.close()
+            raise
+
+    def _adopt(self, given: socket.socket, block: int) -> None:
+        self.linktype, self._socket = LINKTYPE_LINUX_SLL2, given
+        try:
+            self._memory = mmap.mmap(given.fileno(), block * self._blocks)
+            self._words = memoryview(self._memory).cast("I")
         except BaseException:
             self.close()
             raise
@@ -197,7 +221,7 @@ class Ring:
 
     def replace(self, program: Program) -> None:
         """Filter by *program* from now on. Needs no privilege. Raises OSError."""
-        program.attach(self._socket)
+        program.attach(self._socket, self._header)
 
     def statistics(self) -> tuple[int, int]:
         """Count the packets that came in since the ring was armed, and those that had no room and were dropped."""
@@ -241,18 +265,28 @@ class FlightRecorder(Ring):
     blocks fill half of the ring, keep() copies their packets and remembers them.
     """
 
-    def __init__(
-        self, interface: str, program: Program, *, packets: int, octets: int = 16 << 20, retire: int = 50
+    def __init__(  # noqa: PLR0913 - each says something about the ring
+        self,
+        interface: str,
+        program: Program,
+        *,
+        packets: int,
+        octets: int | None = None,
+        retire: int = 50,
+        given: socket.socket | None = None,
     ) -> None:
         self._most = packets
         self._kept = 0  # blocks handed over and not given back, from _next on
         self._inside = 0  # packets in them
         self._remembered: deque[Packet] = deque(maxlen=packets)  # that came just before them
-        super().__init__(interface, program, octets=max(octets, packets * 512), block=1 << 16, retire=retire)
+        octets, block = (octets, 1 << 14) if octets else (max(16 << 20, packets * 512), 1 << 16)
+        super().__init__(interface, program, octets=octets, block=block, retire=retire, given=given)
 
-    def keep(self) -> None:
-        """Give back what is no longer needed. Never waits."""
+    def keep(self) -> int:
+        """Give back what is no longer needed; return how many blocks there were since the last call. Never waits."""
+        before = self._kept
         self._count()
+        new = self._kept - before
         while self._kept:
             newer = self._inside - self._words[self._next * self._block_words + _BLOCK_PACKETS]
             if newer < 2 * self._most and self._kept <= self._blocks // 2:
@@ -266,6 +300,11 @@ class FlightRecorder(Ring):
                 self._unpack(self._next, packets)
                 self._remembered.extend(packets)
             self._give_back()
+        return new
+
+    def stirred(self) -> bool:
+        """Whether the kernel has handed over a block since keep() or last() looked."""
+        return bool(self._words[self._filling() * self._block_words + _BLOCK_STATUS] & _FROM_KERNEL)
 
     def pending(self) -> int | None:
         """As a ring's: what last() has yet to return."""
@@ -301,6 +340,18 @@ class FlightRecorder(Ring):
 
     def _filling(self) -> int:
         return (self._next + self._kept) % self._blocks
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _set(packet_socket: socket.socket, option: int, value: bytes) -> None:
+    """Set an option of packet sockets. Raises OSError.
+
+    The kernel takes its time for a ring: other threads run meanwhile, unlike with Python's own setsockopt().
+    """
+    if _libc.setsockopt(packet_socket.fileno(), SOL_PACKET, option, value, len(value)):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _hardware(interface: str) -> int:

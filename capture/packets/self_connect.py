@@ -20,11 +20,14 @@ _VLAN = (b"\x81\x00", b"\x88\xa8")
 
 
 class SelfConnect(NamedTuple):
-    """A socket has connected to itself: when (nanoseconds since the epoch), which endpoint, and the number it chose."""
+    """A socket has connected to itself: when (nanoseconds since the epoch), which endpoint, and the number it chose.
+
+    ``isn`` is None where no packet said it.
+    """
 
     time: int
     endpoint: Endpoint
-    isn: int
+    isn: int | None
 
 
 def self_connect(linktype: int, packet: Packet) -> SelfConnect | None:

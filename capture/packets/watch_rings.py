@@ -15,12 +15,17 @@ from typing import TYPE_CHECKING, Self
 from analysis.formats import pcapng
 
 from . import filters, recorder
-from .ring import FlightRecorder, Ring
+from .ring import ANY, FlightRecorder, Ring
 from .self_connect import SelfConnect, self_connect
 
 if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
     from .ring import Packet
 
+#: The same, and octets of the flight recorder, in each network namespace but the first; and the most that it keeps.
+_SMALL_OCTETS, _SMALL_BEFORE, _SMALL_PACKETS, _SMALL_ANSWERS = 1 << 15, 1 << 18, 1000, 100
 #: Octets of the ring for the SYN-ACKs by which self-connects are recognised, and how many of them are remembered.
 _OCTETS, _ANSWERS = 1 << 19, 1000
 
@@ -28,19 +33,45 @@ _OCTETS, _ANSWERS = 1 << 19, 1000
 class WatchRings:
     """The two rings. Opening them needs CAP_NET_RAW, nothing else does. Raises CannotCapture with the reason.
 
-    *packets* is how many the flight recorder remembers, *port* the only one of interest (None: all).
+    *packets* is how many the flight recorder remembers, *port* the only one of interest (None: all). *small*: with
+    little memory, for one of many network namespaces, on loopback whether it is up or not. *given* are the sockets of
+    such rings that another process has made.
     """
 
-    def __init__(self, interface: str, port: int | None, *, packets: int) -> None:
+    def __init__(
+        self,
+        interface: str,
+        port: int | None,
+        *,
+        packets: int,
+        small: bool = False,
+        given: Sequence[socket.socket] | None = None,
+    ) -> None:
         self.interface = interface
         self.passes = filters.watch_text(port)
-        self._answers = Ring(interface, filters.answer(port), octets=_OCTETS, block=1 << 14)
+        where = ANY if small else interface
+        octets, most = (_SMALL_OCTETS, min(packets, _SMALL_PACKETS)) if small else (_OCTETS, packets)
+        answers, before = given or (None, None)
+        answer = filters.answer(port, loopback=small)
+        self._answers = Ring(where, answer, octets=octets, block=1 << 14, given=answers)
         try:
-            self._before = FlightRecorder(interface, filters.before(port), packets=packets)
+            self._before = FlightRecorder(
+                where,
+                filters.before(port, loopback=small),
+                packets=most,
+                octets=_SMALL_BEFORE if small else None,
+                given=before,
+            )
         except BaseException:
             self._answers.close()
             raise
-        self._seen: deque[Packet] = deque(maxlen=_ANSWERS)
+        #: Whether much passed between the last two calls of look(): to be called sooner then.
+        self.busy = False
+        self._seen: deque[Packet] = deque(maxlen=_SMALL_ANSWERS if small else _ANSWERS)
+
+    def filenos(self) -> tuple[int, int]:
+        """Return the descriptors of both sockets, for another process to have."""
+        return self._answers.fileno(), self._before.fileno()
 
     def fileno(self) -> int:
         """Return the descriptor that becomes readable when something has connected to itself."""
@@ -56,8 +87,12 @@ class WatchRings:
         self._seen.extend(answers)
         hits = [hit for packet in answers if (hit := self_connect(self._answers.linktype, packet))]
         if not hits and not hold:
-            self._before.keep()
+            self.busy = self._before.keep() > 1
         return hits
+
+    def stirred(self) -> bool:
+        """Whether look() has something to do. Costs next to nothing."""
+        return self.busy or self._before.stirred()
 
     def waits_for(self, moment: int) -> bool:
         """Whether packets of that *moment* (nanoseconds since the epoch) may still be with the kernel."""

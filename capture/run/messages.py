@@ -18,6 +18,7 @@ from analysis.text import printable
 from analysis.views.phrases import count, span
 
 from ..kernel import sockets
+from ..kernel.kernel_states import misplaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -189,6 +190,9 @@ def agreement(one: Comparison) -> Iterator[str]:
     """Say which states the kernel reported of a self-connect, and whether they are the rebuilt ones."""
     path = " > ".join([one.changes[0].old, *(change.new for change in one.changes)])
     yield f"{_AGREES[one.agrees]}: {path}."
+    for step, change, after in misplaced(one.changes, one.rebuilt) if one.agrees is False else ():
+        where = f"after frame {after}" if after else "before the first frame"
+        yield f"{change.new} is rebuilt at frame {step.frame}; by the kernel's clock it came {where}."
     if State.TIME_WAIT in one.rebuilt.state_path(one.entry.opening.source):
         yield "In TIME-WAIT the kernel keeps a smaller object in place of the socket, which itself is CLOSED to it."
 

@@ -70,7 +70,7 @@ def live(outcome: Outcome) -> dict[str, Json]:
     progress, options = outcome.progress, outcome.context.options
     section: dict[str, Json] = {
         "interface": options.interface,
-        "namespace": "private" if outcome.context.private else "host",
+        "namespace": outcome.context.namespace,
         "repro": outcome.plan.repro if outcome.plan else "command",
         "attempts": progress["attempts"],
         "seconds": round(progress["seconds"], 6),
@@ -143,19 +143,26 @@ def _all_agree(each: Sequence[bool | None]) -> bool | None:
     return True if each and None not in each else None
 
 
+#: Of a self-connect that no ring has.
+UNWATCHED = (
+    "No packet of it was captured: its network namespace was not watched yet, and the kernel's tracepoint told of it."
+)
+
+
 def one_line(whole: Report, hit: SelfConnect) -> str:
     """Make one line of JSON of a report on one self-connect.
 
-    Where its SYN is not among the packets, it says what its SYN-ACK said.
+    Where its SYN is not among the packets, it says what its SYN-ACK said; where no packet is, what the tracepoint said.
     """
+    seen = hit.isn is not None
     lone = {
         "verdict": Verdict.SELF_CONNECT.value,
         "source": _endpoint(hit.endpoint),
         "destination": _endpoint(hit.endpoint),
-        "evidence": Evidence.SYN_ACK.value,
+        "evidence": Evidence.SYN_ACK.value if seen else None,
         "isn": hit.isn,
         "time": seconds(hit.time),
-        "notes": ["Its SYN is not among the packets that were kept."],
+        "notes": ["Its SYN is not among the packets that were kept." if seen else UNWATCHED],
     }
     fields = entry_as_json(whole.entries[0]) if whole.entries else lone
     return json.dumps({"schema": SCHEMA, "version": VERSION, "type": "opening", **fields, **sections(whole)}) + "\n"

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import math
 import os
 import select
 import signal
@@ -25,7 +26,8 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias, TypedDict
 
 from analysis.errors import CannotCapture, UsageError
 
-from ..kernel import addresses, port_choice, socket_table, sockets
+from ..kernel import addresses, netlink, sockets
+from ..kernel.port_rules import OWN_RANGE
 from .command import die_with
 
 if TYPE_CHECKING:
@@ -142,6 +144,9 @@ def plan(
     With a limit of *attempts* such a way is tried all the same: it shows that the port is never hit.
     """
     repro, why = (asked, None) if asked != "auto" else _choose(outlook)
+    if repro == "bind" and outlook.left and outlook.gives_way:
+        wait = f"{math.ceil(outlook.left.seconds)} s"
+        why = f"bind() gets the port only when that TIME-WAIT ends, in {wait}; --repro walk takes its place sooner."
     if attempts is None:
         if outlook.bind_error in (errno.EACCES, errno.EPERM) and repro == "bind":
             # CAP_NET_BIND_SERVICE is given up with the rest; in a private namespace nobody needs it.
@@ -173,7 +178,7 @@ def _hopeless(outlook: Outlook, repro: str) -> str | None:
         return f"{outlook.sentences()[-1]} Use another --port, or --private"
     if repro == "walk" and not outlook.odds.catch:
         return f"{outlook.sentences()[0]} Use --repro bind, or --private, which has a range of its own"
-    if repro == "range" and kernel.version < port_choice.OWN_RANGE_SINCE:
+    if repro == "range" and not kernel.has(OWN_RANGE):
         return f"--repro range needs Linux 6.3, and this is {kernel.release}; use --repro bind, which does the same"
     if repro == "range" and port in kernel.reserved:
         return f"--repro range cannot get port {port}, which is in ip_local_reserved_ports; use --repro bind"
@@ -305,7 +310,7 @@ def run(plan: Plan, send: Callable[[Progress], None]) -> None:
         connected.settimeout(_PATIENCE)
         local, peer = connected.getsockname()[:2], connected.getpeername()[:2]
         progress |= {"local": local, "peer": peer, "outcome": "hit" if local == peer else "server"}
-        if line := socket_table.to_itself(target):
+        if line := netlink.to_itself(target):
             progress["socket"] = {
                 "state": line.state,
                 "inode": line.inode,
@@ -324,7 +329,7 @@ def run(plan: Plan, send: Callable[[Progress], None]) -> None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         _close(connected, reset=plan.reset)
     progress |= {"close": "RST" if plan.reset else "FIN", "server": progress["server"] + _serve("closed", target)}
-    left = socket_table.to_itself(target)
+    left = netlink.to_itself(target)
     progress["time_wait"] = left.seconds if left else 0.0
     send(progress)
 
@@ -340,7 +345,7 @@ def _connect(plan: Plan, progress: Progress, send: Callable[[Progress], None]) -
     outlook = plan.outlook
     if outlook.left and not outlook.gives_way and prepare in (None, _bind_any, _bind_address):
         # A walk would only walk past it.
-        while socket_table.to_itself(target) and not stopped and time.monotonic() < end:
+        while netlink.to_itself(target) and not stopped and time.monotonic() < end:
             time.sleep(_SECONDS_A_REPORT)
     while True:
         refused, answer, sock = _try(min(_A_LOOK, plan.attempts - progress["attempts"]), family, prepare, address)

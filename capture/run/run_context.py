@@ -40,6 +40,7 @@ class Options:
     before: int = 10_000
     keep: int = 1000
     private: bool = False
+    netns: str | None = None
     range: tuple[int, int] | None = None
     interface: str = "lo"
     write: str | None = None
@@ -59,12 +60,15 @@ class Options:
 
 
 class RunContext(NamedTuple):
-    """What is there when privilege has been given up. ``signalled`` becomes readable at a signal to end the run."""
+    """What is there when privilege has been given up. ``signalled`` becomes readable at a signal to end the run.
+
+    ``namespace`` is what the network namespace is called: host, private, or the name of the one that was asked for.
+    """
 
     options: Options
     recorder: Recorder
     kernel_states: KernelStates
-    private: bool
+    namespace: str
     signalled: int
 
 

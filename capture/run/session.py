@@ -25,7 +25,7 @@ from analysis.commandline import ending, waking
 from analysis.errors import CannotCapture, SelfconnError, UsageError
 from analysis.model import Verdict
 
-from ..kernel import addresses, netns, port_choice, port_outlook
+from ..kernel import addresses, namespaces, netns, port_choice, port_outlook
 from ..kernel.kernel_states import KernelStates
 from ..kernel.socket_owner import SocketOwner, find_owner
 from ..packets.recorder import Recorder
@@ -57,15 +57,19 @@ def run(options: Options) -> int:
     target = addresses.target(options.host, options.port or PORT)
     _check(options)
     notes: list[str] = []
-    recorder, kernel_states, private = _privileged(options, target, notes)
+    recorder, kernel_states, namespace = _privileged(options, target, notes)
     with recorder, kernel_states:
         from .console import Console  # noqa: PLC0415 - whatever it needs is imported without privilege
 
         chosen = None if options.command else _plan(options, target)
+        if chosen and namespace == "host" and chosen.repro == "walk":
+            notes.append(
+                "It dials the host's own network, as fast as it can; --private has one of its own, --watch only looks."
+            )
         console = Console(options, chosen)
         console.before(notes)
         with signals() as signalled, console:
-            context = RunContext(options, recorder, kernel_states, private, signalled)
+            context = RunContext(options, recorder, kernel_states, namespace, signalled)
             outcome = _repro(context, chosen, console) if chosen else _command(context)
             console.after(outcome)
     return outcome.status
@@ -75,6 +79,8 @@ def _check(options: Options) -> None:
     """Raise UsageError where two options do not go together."""
     if options.output and options.write and Path(options.output).absolute() == Path(options.write).absolute():
         raise UsageError("-o (the report) and -w (the packets) name the same file; name two")
+    if options.netns and (options.private or options.range):
+        raise UsageError("--netns names a network namespace, and --private makes one; leave one of them out")
     if options.command and options.repro != "auto":
         raise UsageError("--repro makes attempts itself, and COMMAND makes its own; leave one of them out")
 
@@ -90,15 +96,18 @@ def _plan(options: Options, target: Endpoint) -> Plan:
     )
 
 
-def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[Recorder, KernelStates, bool]:
-    """Everything that needs privilege, and the end of it: recorder, kernel's states, is the namespace private."""
+def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[Recorder, KernelStates, str]:
+    """Everything that needs privilege, and the end of it: recorder, kernel's states, the namespace's name."""
     asked = options.private or options.range is not None
     # An interface of the host's is not in a namespace of our own: then the recorder says what is missing.
-    private = asked or (options.interface in ("lo", "any") and not _may_capture())
+    private = asked or (options.netns is None and options.interface in ("lo", "any") and not _may_capture())
     if private and not asked:
         who = f"Not root (on the host's own network: {sudo(options)})" if os.geteuid() else "No CAP_NET_RAW"
         notes.append(f"{who}: in a private network namespace instead.")
+    namespace = "private" if private else "host"
     try:
+        if options.netns:
+            namespace = namespaces.go_into(options.netns)
         if private:
             netns.enter(target, options.range or netns.ephemeral_range(target.port))
         privilege.keep_to_itself()
@@ -114,7 +123,7 @@ def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[R
         recorder.close()
         kernel_states.close()
         raise
-    return recorder, kernel_states, private
+    return recorder, kernel_states, namespace
 
 
 def _may_capture() -> bool:

@@ -10,10 +10,10 @@ import contextlib
 import math
 import os
 import resource
-import select
 import socket
 import time
 from collections import deque
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -24,24 +24,29 @@ from analysis.report import report
 from analysis.text import printable
 from analysis.views.phrases import count
 
-from ..kernel import port_choice
+from ..kernel import namespaces, port_choice
 from ..kernel.kernel_states import KernelStates
 from ..kernel.socket_owner import SocketOwner, find_owner
+from ..packets.namespace_opener import NamespaceOpener
+from ..packets.ring import ANY
 from ..packets.self_connect import SelfConnect
 from ..packets.watch_rings import WatchRings
 from .messages import kernel_gaps, whose_socket
 from .output import Sink
 from .recording import TOLD_BY_ENDS
-from .report_sections import comparisons, of_kernel, one_line
+from .report_sections import UNWATCHED, comparisons, of_kernel, one_line
 from .session import signals, with_sudo
+from .watched import WatchedNamespaces, namespace_fields, teller, whereabouts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from analysis.model import CaptureResult, Opening
+    from analysis.model import CaptureResult, Endpoint, Opening
 
+    from ..kernel.namespaces import Namespace
     from .console import Console
     from .run_context import Options
+    from .watched import Watched
 
 #: Seconds between two looks at the flight recorder; while something waits to be reported.
 _TICK, _SOON = 0.1, 0.02
@@ -55,6 +60,9 @@ _SEARCH = 0.2
 _TELL = 2.0
 #: Seconds at the end for those that wait.
 _LAST = 1.0
+#: Seconds until the rings have shown what the tracepoint told of, nanoseconds that the two may be apart, and how many
+#: may wait for that.
+_RINGS_TAKE, _SAME, _TOLD = 0.4, NANOSECONDS // 200, 500
 #: Self-connects that can wait to be reported; beyond that they are only counted.
 _WAITING = 1000
 
@@ -62,8 +70,8 @@ _WAITING = 1000
 def run(options: Options) -> int:
     """Watch as *options* say; return the exit status. Raises SelfconnError where that is not possible."""
     _check(options)
-    rings, kernel_states = _privileged(options)
-    with rings, kernel_states:
+    rings, opener, kernel_states = _privileged(options)
+    with closing(WatchedNamespaces(rings, opener)) as watched, kernel_states:
         _check_directory(options)
         from analysis import portwalk, reader  # noqa: PLC0415, F401 - here and below: without privilege, and before it
         from analysis.views import json, table  # noqa: PLC0415, F401 - waits: by then another version may be installed
@@ -71,7 +79,7 @@ def run(options: Options) -> int:
         from .console import Console  # noqa: PLC0415
 
         with signals() as signalled, Console(options) as console:
-            watch = Watch(options, rings, kernel_states, console)
+            watch = Watch(options, watched, kernel_states, console)
             console.remark(watch.intended())
             watch.run(signalled)
             console.remark(watch.summary())
@@ -96,12 +104,20 @@ def _check_directory(options: Options) -> None:
         )
 
 
-def _privileged(options: Options) -> tuple[WatchRings, KernelStates]:
-    """Everything that needs privilege, and the end of it."""
+def _privileged(options: Options) -> tuple[WatchRings, NamespaceOpener | None, KernelStates]:
+    """Everything that needs privilege, and the end of it, but for the opener, which is a process of its own."""
     privilege.keep_to_itself()
+    everything = options.netns == "all" or (options.netns is None and namespaces.may_enter_all())
+    opener = None
     try:
+        if options.netns not in (None, "self", "all"):
+            namespaces.go_into(options.netns)
+        elif everything and options.interface in ("lo", ANY):
+            opener = NamespaceOpener(options.port, packets=options.before)
         rings = WatchRings(options.interface, options.port, packets=options.before)
     except CannotCapture as error:
+        if opener:
+            opener.close()
         raise with_sudo(error, options) from error
     kernel_states = KernelStates(options.port)
     try:
@@ -109,8 +125,19 @@ def _privileged(options: Options) -> tuple[WatchRings, KernelStates]:
     except SelfconnError:
         rings.close()
         kernel_states.close()
+        if opener:
+            opener.close()
         raise
-    return rings, kernel_states
+    return rings, opener, kernel_states
+
+
+class Told(NamedTuple):
+    """A self-connect that the kernel's tracepoint told of: whose it is, where it lives, and when that was found."""
+
+    hit: SelfConnect
+    found: SocketOwner
+    space: Namespace
+    since: float
 
 
 class Waiting(NamedTuple):
@@ -119,19 +146,24 @@ class Waiting(NamedTuple):
     hit: SelfConnect
     found: SocketOwner
     since: float
+    watched: Watched
 
 
 class Watch:
-    """Reports every self-connect that *rings* sees, as *console* does, and saves what came before it.
+    """Reports every self-connect in what is *watched*, as *console* does, and saves what came before it.
 
     ``reported`` counts them. ``trouble`` says what went wrong last, if something did.
     """
 
-    def __init__(self, options: Options, rings: WatchRings, kernel_states: KernelStates, console: Console) -> None:
+    def __init__(
+        self, options: Options, watched: WatchedNamespaces, kernel_states: KernelStates, console: Console
+    ) -> None:
         self.reported = self._unreported = self._saved = 0
         self.trouble: str | None = None
-        self._options, self._rings, self._kernel_states, self._console = options, rings, kernel_states, console
+        self._options, self._watched, self._kernel_states, self._console = options, watched, kernel_states, console
         self._waiting: deque[Waiting] = deque()
+        self._told: deque[Told] = deque()
+        self._by_ring: dict[Endpoint, list[int]] = {}
         self._told_unreported, self._told_at = 0, -math.inf
         self._began, self._worked = time.monotonic(), time.process_time()
 
@@ -145,6 +177,7 @@ class Watch:
         )
         if self._kernel_states.missing:
             yield f"Of a process of another user only the user can be named: {self._kernel_states.missing}."
+        yield from self._watched.started()
 
     def summary(self) -> Iterator[str]:
         """Say what it came to, and what it cost."""
@@ -158,7 +191,7 @@ class Watch:
         )
         yield (
             f"{count(self.reported, 'self-connect')}{more} in {seconds:,.1f} s; {worked / seconds:.2%} of a processor, "
-            f"{memory / 1024:,.0f} MB of memory at most, {self._rings.dropped:,} segments lost{events}."
+            f"{memory / 1024:,.0f} MB of memory at most, {self._watched.dropped:,} segments lost{events}."
         )
 
     def run(self, signalled: int) -> None:
@@ -167,30 +200,64 @@ class Watch:
         due = False
         while not (time.monotonic() > end or self._enough() or self._gone()):
             pause = 0 if due else _SOON if self._waiting else _TICK
-            if signalled in select.select([self._rings.fileno(), signalled], [], [], pause)[0]:
+            stop, due_now, remarks = self._watched.wait(signalled, pause)
+            self._console.remark(remarks)
+            if stop:
                 break
-            self._look()
+            self._look(due_now)
             if due := bool(self._waiting) and self._is_due(self._waiting[0]):
                 self._report_first()  # one at a time: a signal is heard in between
-        self._look()  # what came since
+        self._look(self._watched.all())  # what came since
         end = time.monotonic() + _LAST
         while self._waiting and time.monotonic() < end:
             self._report_first()
         self._unreported += len(self._waiting)
         self._tell_unreported(every=0)
 
-    def _look(self) -> None:
+    def _look(self, due: Iterable[Watched]) -> None:
+        if self._watched.everywhere:
+            self._hear()
+        hits = [(one, hit) for one in due for hit in one.rings.look(hold=self._waits_in(one))]
         end = time.monotonic() + _SEARCH
-        for hit in self._rings.look(hold=bool(self._waiting)):
+        for watched, hit in hits:
+            if self._watched.everywhere:
+                self._by_ring.setdefault(hit.endpoint, []).append(hit.time)
             if len(self._waiting) == _WAITING:
                 self._unreported += 1
                 continue
             found = SocketOwner(hit.time, hit.endpoint)
             if time.monotonic() < end:
                 self._kernel_states.read()
-                found = find_owner(hit.endpoint, hit.time, self._kernel_states)
-            self._waiting.append(Waiting(hit, found, time.monotonic()))
+                found = find_owner(hit.endpoint, hit.time, self._kernel_states, watched.diag)
+            self._waiting.append(Waiting(hit, found, time.monotonic(), watched))
+        self._report_unseen()
         self._tell_unreported(every=_TELL)
+
+    def _hear(self) -> None:
+        """Take what the tracepoint told."""
+        self._kernel_states.read()
+        now = time.monotonic()
+        for change in self._kernel_states.connected():
+            if len(self._told) == _TOLD:
+                self._unreported += 1
+                continue
+            found, space = teller(change, self._kernel_states)
+            self._told.append(Told(SelfConnect(change.time, change.source, None), found, space, now))
+
+    def _report_unseen(self) -> None:
+        """Report what the tracepoint told and no ring has shown: its namespace has no rings yet."""
+        now = time.monotonic()
+        while self._told and now > self._told[0].since + _RINGS_TAKE:
+            one = self._told.popleft()
+            times = self._by_ring.get(one.hit.endpoint, [])
+            near = next((moment for moment in times if abs(moment - one.hit.time) < _SAME), None)
+            if near is not None:
+                times.remove(near)
+                continue
+            nothing = Waiting(one.hit, one.found, now, replace(self._watched.own, namespace=one.space, diag=None))
+            self._report_one(nothing, None, None, 0)
+        if not self._told:
+            self._by_ring.clear()
 
     def _tell_unreported(self, *, every: float) -> None:
         """Say how many self-connects could not be told, if there are more of them now; so many seconds apart."""
@@ -198,15 +265,21 @@ class Watch:
             self._told_unreported, self._told_at = self._unreported, time.monotonic()
             self._complain(f"self-connects come too fast to be reported: {self._unreported:,} so far are only counted")
 
+    def _waits_in(self, watched: Watched) -> bool:
+        return any(one.watched is watched for one in self._waiting)
+
     def _is_due(self, one: Waiting) -> bool:
-        return time.monotonic() > one.since + _AT_LAST or not self._rings.waits_for(one.hit.time + _AFTER)
+        return time.monotonic() > one.since + _AT_LAST or not one.watched.rings.waits_for(one.hit.time + _AFTER)
 
     def _enough(self) -> bool:
         return self.reported >= (self._options.count or math.inf)
 
     def _gone(self) -> bool:
         """Whether the interface is no more. One that went down may come up again, and the rings with it."""
-        trouble = self._rings.trouble()
+        if self._watched.trouble:
+            self._complain(self._watched.trouble)
+            self._watched.trouble = None
+        trouble = self._watched.own.rings.trouble()
         if trouble:
             self._complain(trouble)
             interfaces = [name for _, name in socket.if_nameindex()]
@@ -221,37 +294,51 @@ class Watch:
         """Save what is kept for the first that waits, and report it and those that came along with it."""
         from analysis.reader import Analysis  # noqa: PLC0415 - it was imported without privilege
 
+        watched = self._waiting[0].watched
         until = self._waiting[0].hit.time + _AFTER
         self._kernel_states.read(end=True)
-        packets = self._rings.kept(until)
-        stream = self._rings.pcapng(packets)
+        packets = watched.rings.kept(until)
+        stream = watched.rings.pcapng(packets)
         name = self._save(stream)
         analysis = Analysis(name or "what was kept", collect={Verdict.SELF_CONNECT}, only=TOLD_BY_ENDS)
         analysis.feed(stream)
         result = analysis.finish()
-        while self._waiting and self._waiting[0].hit.time <= until:
-            self._report_one(self._waiting.popleft(), result, name, len(packets))
+        together: list[Waiting] = []
+        others: deque[Waiting] = deque()
+        for one in self._waiting:
+            (together if one.watched is watched and one.hit.time <= until else others).append(one)
+        self._waiting = others
+        for one in together:
+            self._report_one(one, result, name, len(packets))
 
-    def _report_one(self, one: Waiting, result: CaptureResult, name: str | None, packets: int) -> None:
+    def _report_one(self, one: Waiting, result: CaptureResult | None, name: str | None, packets: int) -> None:
         self.reported += 1
-        opening = _opening(result, one.hit)
-        whole = report([replace(result, openings=[opening] if opening else [])])
+        opening = _opening(result, one.hit) if result else None
+        whole = report([replace(result, openings=[opening] if opening else [])] if result else [])
         compared = comparisons(whole, [opening] if opening else [], self._kernel_states)
         whole.live = {
             "interface": self._options.interface,
-            "namespace": "host",
+            **namespace_fields(one.watched.namespace, one.found.pid),
             "repro": "watch",
             "outcome": "hit",
             "attempts": opening.refused_before if opening else None,
             "seconds": round(time.monotonic() - self._began, 6),
             "packets": packets,
-            "dropped": self._rings.dropped,
+            "dropped": one.watched.rings.dropped,
             "file": name,
         }
         whole.kernel = of_kernel(port_choice.kernel(), [one.found], compared, self._kernel_states)
+        if one.watched is not self._watched.own:  # its settings are not ours
+            whole.kernel |= dict.fromkeys(("range", "reserved", "tcp_tw_reuse", "ip_local_port_step_width"))
         if self._options.format == "table":
             saved = [f"{packets:,} packets in {printable(name)}."] if name else []
-            sentences = [whose_socket(one.found), *saved, *kernel_gaps(compared, self._kernel_states)]
+            sentences = [
+                *([UNWATCHED] if result is None else []),
+                *(whereabouts(one.watched.namespace) if self._watched.everywhere else ()),
+                whose_socket(one.found),
+                *saved,
+                *kernel_gaps(compared, self._kernel_states),
+            ]
             self._console.show(whole, "The watch", sentences, compared)
         else:
             self._console.write(one_line(whole, one.hit))

@@ -51,7 +51,7 @@ function _shtab_selfconn_capture_using
 end
 
 set -g _shtab_selfconn_capture_commands 
-set -g _shtab_selfconn_capture_opts_with_value --attempts --before --close --color --count --format --host --interface --keep --output --port --range --repro --then --timeout --write -c -i -o -w
+set -g _shtab_selfconn_capture_opts_with_value --attempts --before --close --color --count --format --host --interface --keep --netns --output --port --range --repro --then --timeout --write -c -i -o -w
 
 complete -c selfconn-capture -e
 complete -c selfconn-capture -f
@@ -69,6 +69,7 @@ complete -c selfconn-capture -n _shtab_selfconn_capture_using -l before -x -d 'w
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -l keep -x -d 'with --watch: save no more than N captures, however many sockets connect to themselves (default 1000); the others are reported without a capture'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -s i -l interface -x -d 'capture on IF; '"'"'any'"'"' is all (default lo)'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -l private -d 'in a network namespace of its own, with a small ephemeral range'
+complete -c selfconn-capture -n _shtab_selfconn_capture_using -l netns -x -d 'in the network namespace of a PID, of a name (of ip-netns(8), a container'"'"'s ID) or at a path, as root: recorder, repro and COMMAND; only the network changes, users, files and processes stay the host'"'"'s. With --watch also self (this one) and all (as root the default)'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -l range -x -d 'the ephemeral range of that namespace; means --private'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -s w -l write -xka "(__fish_complete_path (commandline -ct))" -d 'save the packets there, - is standard output (default selfconn-TIME.pcapng)'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -s c -l count -x -d 'stop after COUNT packets'

@@ -51,16 +51,18 @@ function _shtab_selfconn_check_using
 end
 
 set -g _shtab_selfconn_check_commands 
-set -g _shtab_selfconn_check_opts_with_value --color --every --format --measure --output --port --rate -o
+set -g _shtab_selfconn_check_opts_with_value --color --every --format --measure --netns --output --port --rate -o
 
 complete -c selfconn-check -e
 complete -c selfconn-check -f
 
 complete -c selfconn-check -n _shtab_selfconn_check_using -s h -l help -d 'show this help message and exit'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l port -x -d 'a port to judge besides those that somebody listens on; may be repeated'
+complete -c selfconn-check -n _shtab_selfconn_check_using -l netns -x -d 'the network namespace: self (this one), all (as root the default), a PID, a name (of ip-netns(8), a container'"'"'s ID) or a path. One that nothing but an open socket keeps is not found'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l every -x -d 'from one attempt to the next (default 1)'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l rate -x -d 'the same as attempts a second'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l measure -x -d 'count for so long how often connect() fails on this host, to any port, and calculate with that pace'
+complete -c selfconn-check -n _shtab_selfconn_check_using -l measure-rule -d 'measure by which rule this kernel chooses source ports, and calculate with that, instead of going by its release: 1,000 attempts in a network namespace of their own, within a second'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l format -xka "table json prometheus" -d '(default table)'
 complete -c selfconn-check -n _shtab_selfconn_check_using -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write there instead; it is put in place when it is whole'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l color -xka "auto always never" -d '(default auto; NO_COLOR is heeded)'

@@ -1,0 +1,172 @@
+"""The one process of a watch that stays privileged: it opens rings in network namespaces, those that appear later, too.
+
+It takes no input but "look again", and hands over sockets: of each network namespace that it has not shown yet the
+two packet sockets of its rings and one to ask for its sockets (netlink.py). It parses nothing that passes a network,
+writes no file, and starts no program; of the capabilities it keeps those that this takes (``_CAPABILITIES``). It ends
+when the watch does, however that ends: the kernel kills it then.
+
+Namespaces are opened as namespaces.py has it. A packet socket keeps its namespace alive, so each answer ends with the
+list of those that live without us: the watch lets go of the others.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from typing import Any, NamedTuple
+
+from analysis import privilege
+from analysis.errors import CannotCapture
+
+from ..kernel.namespaces import Namespace, Scan, inside, open_descriptors
+from ..kernel.netlink import SockDiag
+from ..run.command import die_with
+from .watch_rings import WatchRings
+
+#: CAP_NET_RAW (rings), CAP_SYS_ADMIN (setns), CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (links of others in /proc).
+_CAPABILITIES = (13, 21, 19, 2)
+_LOOK, _LARGEST = b"?", 1 << 20
+#: Looks from one through all open descriptors of the host to the next.
+_SELDOM = 20
+#: Namespaces that are opened at the same time: the kernel takes some milliseconds for each, however many there are.
+_AT_ONCE = 16
+
+
+class Shown(NamedTuple):
+    """A network namespace that was entered, with its rings and whom to ask; or ``why`` it could not be."""
+
+    namespace: Namespace
+    rings: WatchRings | None
+    diag: SockDiag | None
+    why: str | None = None
+
+
+class Alive(NamedTuple):
+    """The end of an answer: the numbers of the network namespaces that there are."""
+
+    inodes: frozenset[int]
+
+
+class NamespaceOpener:
+    """The process, from the side of the watch. There must be one thread. Raises OSError."""
+
+    def __init__(self, port: int | None, *, packets: int) -> None:
+        self._port, self._packets = port, packets
+        self.waiting = False  # for the end of an answer
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for one in (self._socket, theirs):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST)
+        parent = os.getpid()
+        self._pid = os.fork()
+        if not self._pid:
+            status = 1
+            with suppress(BaseException):
+                self._socket.close()
+                _serve(theirs, parent, port, packets)
+                status = 0
+            os._exit(status)
+        theirs.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable when there is something to receive."""
+        return self._socket.fileno()
+
+    def ask(self) -> None:
+        """Have it look again, unless it is about to."""
+        if not self.waiting:
+            with suppress(OSError):
+                self._socket.send(_LOOK)
+                self.waiting = True
+
+    def receive(self) -> Shown | Alive | None:
+        """Take one message. Waits for it; None: the process has ended."""
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._socket, _LARGEST, 3)
+        except OSError:
+            data, descriptors = b"", []
+        if not data:
+            return None
+        said: dict[str, Any] = json.loads(data)
+        if "alive" in said:
+            self.waiting = False
+            return Alive(frozenset(said["alive"]))
+        space = Namespace(said["inode"], path=said["path"], pids=said["pids"], netns=said["netns"], host=said["host"])
+        if not descriptors:
+            return Shown(space, None, None, said["why"])
+        answers, before = (socket.socket(fileno=one) for one in descriptors[:2])
+        rings = WatchRings("lo", self._port, packets=self._packets, small=True, given=(answers, before))
+        return Shown(space, rings, SockDiag(socket.socket(fileno=descriptors[2])))
+
+    def close(self) -> None:
+        """End the process."""
+        self._socket.close()
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+
+
+# -- from here on: in the process ------------------------------------------------------------------------------------
+
+
+def _serve(theirs: socket.socket, parent: int, port: int | None, packets: int) -> None:
+    """Look as often as it is asked to."""
+    die_with(parent, signal.SIGKILL)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in range(3):  # a pipe of the user's is not held open
+        os.dup2(nothing, stream)
+    os.close(nothing)
+    privilege.keep_only(_CAPABILITIES)
+    die_with(parent, signal.SIGKILL)  # other rights make the kernel forget it (prctl(2))
+    shown: set[int] = set()
+    opened: dict[int, str] = {}
+    looks = 0
+    pool = ThreadPoolExecutor(_AT_ONCE)
+    while theirs.recv(1) == _LOOK:
+        if looks % _SELDOM == 0:
+            opened = open_descriptors()
+        looks += 1
+        scan = Scan().processes().descriptors(opened)
+        shown &= scan.found.keys()
+        new = [one for one in scan.found.values() if not one.own and one.inode not in shown]
+        for at in range(0, len(new), _AT_ONCE):
+            some = new[at : at + _AT_ONCE]
+            for one, opened_there in zip(some, pool.map(partial(_open, scan, port, packets), some), strict=True):
+                if opened_there:
+                    shown.add(one.inode)
+                    _show(theirs, one, opened_there)
+        theirs.send(json.dumps({"alive": list(scan.found)}).encode())
+
+
+def _open(scan: Scan, port: int | None, packets: int, one: Namespace) -> tuple[WatchRings, SockDiag] | str | None:
+    """Open what is handed over of a namespace; say why not; None where it has ended. In a thread of its own."""
+    try:
+        namespace = scan.open(one)
+        try:
+            with inside(namespace):
+                return WatchRings("lo", port, packets=packets, small=True), SockDiag()
+        finally:
+            os.close(namespace)
+    except FileNotFoundError:
+        return None
+    except (OSError, CannotCapture) as error:
+        return getattr(error, "strerror", None) or str(error)
+
+
+def _show(theirs: socket.socket, one: Namespace, opened: tuple[WatchRings, SockDiag] | str) -> None:
+    """Hand it over, and keep nothing of it."""
+    said = {"inode": one.inode, "path": one.path, "pids": one.pids[:4], "netns": one.netns, "host": one.host}
+    if isinstance(opened, str):
+        theirs.send(json.dumps({**said, "why": opened}).encode())
+        return
+    rings, diag = opened
+    with rings, diag:
+        descriptors = array.array("i", [*rings.filenos(), diag.fileno()])
+        theirs.sendmsg([json.dumps(said).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])

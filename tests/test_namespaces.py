@@ -1,0 +1,380 @@
+"""Network namespaces: finding, naming and entering them, and selfconn-check over all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import ROOT
+
+from analysis.errors import UsageError
+from capture.kernel import namespaces
+from capture.kernel.namespaces import Scan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("need_root", "need_private_namespace")]
+
+#: In a network namespace of its own: says its number, does what the test wants, and waits to be ended.
+HOLDER = """
+import os, socket, sys
+from pathlib import Path
+ranges, reserved, *ports = sys.argv[1:]
+os.system("ip link set lo up")
+Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(ranges)
+Path("/proc/sys/net/ipv4/ip_local_reserved_ports").write_text(reserved)
+held = []
+for port in ports:
+    one = socket.socket()
+    one.bind(("127.0.0.1", int(port)))
+    one.connect(("127.0.0.1", int(port)))
+    held.append(one)
+print(os.stat("/proc/self/ns/net").st_ino, flush=True)
+sys.stdin.read()
+"""
+
+
+class Room:
+    """A network namespace with a process in it: ``pid``, ``inode``."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.inode = int(process.stdout.readline())
+        self.pid = process.pid
+
+
+@contextmanager
+def room(*ports: int, ranges: str = "32768 60999", reserved: str = "", flags: tuple[str, ...] = ()) -> Iterator[Room]:
+    """Run HOLDER in namespaces of its own, connected to itself on *ports*; it ends with the context."""
+    command = ["unshare", "--net", *flags, sys.executable, "-c", HOLDER, ranges, reserved, *map(str, ports)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield Room(process)
+
+
+def check(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "capture.check_cli", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def found(*arguments: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(check("--format", "json", *arguments).stdout)
+    return answer
+
+
+def of(document: dict[str, Any], inode: int) -> dict[str, Any]:
+    [one] = [one for one in document["namespaces"] if one["inode"] == inode]
+    return one
+
+
+# -- finding and naming ----------------------------------------------------------------------------------------------
+
+
+def test_a_namespace_is_found_by_its_process() -> None:
+    with room() as one:
+        space = Scan().processes().found[one.inode]
+        assert (space.pids, space.path, space.own) == ([one.pid], f"/proc/{one.pid}/ns/net", False)
+        [named] = namespaces.chosen(Scan().processes(), str(one.pid))
+        assert re.fullmatch(rf"python[\d.]* \({one.pid}\)", named.name)
+        assert named.prefix == ["nsenter", "-n", "-t", str(one.pid), "--"]
+
+
+THREADED = """
+import os, sys, threading, ctypes
+def apart():
+    ctypes.CDLL(None).unshare(0x40000000)
+    print(os.stat("/proc/thread-self/ns/net").st_ino, flush=True)
+    sys.stdin.read()
+threading.Thread(target=apart).start()
+"""
+OPENED = """
+import os, sys, ctypes
+back = os.open("/proc/self/ns/net", os.O_RDONLY)
+ctypes.CDLL(None).unshare(0x40000000)
+held = os.open("/proc/self/ns/net", os.O_RDONLY)
+print(os.fstat(held).st_ino, flush=True)
+ctypes.CDLL(None).setns(back, 0)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("program", [THREADED, OPENED], ids=["thread", "descriptor"])
+def test_a_namespace_is_found_that_no_process_is_in(program: str) -> None:
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        inode = int(process.stdout.readline())
+        time.sleep(0.1)
+        one = of(found(), inode)
+        assert one["entered"]
+
+
+MOUNTED = """
+import os, subprocess, sys
+from pathlib import Path
+subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
+subprocess.run(["ip", "netns", "add", "blue"], check=True)
+subprocess.run(["ip", "-n", "blue", "link", "set", "lo", "up"], check=True)
+print(os.stat("/run/netns/blue").st_ino, flush=True)
+said = subprocess.run([sys.executable, "-m", "capture.check_cli", *sys.argv[1:]], capture_output=True, text=True)
+print(said.stdout, end="", flush=True)
+sys.exit(said.returncode)
+"""
+
+
+def netns(*arguments: str) -> tuple[int, str]:
+    """The number of a namespace that ip-netns(8) made, and what selfconn-check says beside it."""
+    command = ["unshare", "--mount", sys.executable, "-c", MOUNTED, *arguments]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    inode, _, text = said.stdout.partition("\n")
+    return int(inode), text
+
+
+@pytest.mark.parametrize("which", [(), ("--netns", "blue"), ("--netns", "/run/netns/blue")])
+def test_a_namespace_of_ip_netns_has_its_name_there(which: tuple[str, ...]) -> None:
+    inode, text = netns("--format", "json", *which)
+    document = json.loads(text)
+    one = of(document, inode)
+    assert (one["name"], one["pids"], one["entered"]) == ("blue", [], True)
+    assert (len(document["namespaces"]) > 1) is not bool(which)
+
+
+def test_what_no_namespace_is_called_is_wrong_usage() -> None:
+    said = check("--netns", "no such one")
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "no network namespace is called 'no such one'" in said.stderr
+    said = check("--netns", "/dev/null")
+    assert said.returncode == 2
+
+
+def test_nothing_but_a_namespace_is_ever_opened(tmp_path: Path) -> None:
+    """A container may put a pipe where a namespace was mounted: to open that would hang."""
+    os.mkfifo(tmp_path / "pipe")
+    scan = Scan()
+    device = Path("/proc/self/ns/net").stat().st_dev
+    for path in (tmp_path / "pipe", Path("/dev/null"), tmp_path):
+        with pytest.raises(FileNotFoundError):
+            namespaces._opened(str(path), device)
+    with pytest.raises(FileNotFoundError):
+        namespaces._opened("/proc/self/ns/net", device, 1)
+    with pytest.raises(UsageError):
+        namespaces.chosen(scan, str(tmp_path / "pipe"))
+
+
+def test_namespaces_that_end_meanwhile_are_no_failure() -> None:
+    with room() as one:
+        scan = Scan().processes()
+        spaces = namespaces.chosen(scan, "all")
+        os.kill(one.pid, signal.SIGKILL)
+        one.process.wait()
+    before = Path("/proc/self/ns/net").readlink()
+    inside, refused = namespaces.look_inside(scan, spaces)
+    for seen in inside:
+        seen.close()
+    assert one.inode not in {seen.namespace.inode for seen in inside}
+    assert refused == []
+    assert Path("/proc/self/ns/net").readlink() == before
+
+
+# -- the check -------------------------------------------------------------------------------------------------------
+
+
+def test_a_self_connect_in_another_namespace_is_told() -> None:
+    with room(50000) as one, room(), room(7777, ranges="40000 40063", reserved="40001") as other:
+        said = check("--format", "json")
+        document = json.loads(said.stdout)
+        assert said.returncode == 1
+        selves = {space["namespace"]: space for space in document["self_connected"]}
+        name = of(document, one.inode)["name"]
+        assert selves[name]["endpoint"] == {"address": "127.0.0.1", "port": 50000}
+        assert [holder["pid"] for holder in selves[name]["processes"]] == [one.pid]
+        assert of(document, other.inode)["range"] == [40000, 40063]
+        assert of(document, other.inode)["reserved"] == [40001]
+        risks = {(port["namespace"], port["port"]): port["risk"] for port in document["ports"]}
+        assert risks[name, 50000] == "at risk"
+        assert risks[of(document, other.inode)["name"], 7777] == "safe only until"
+        page = check().stdout
+        assert "Ports, where source ports come from 40000-40063" in page
+        assert max(map(len, page.splitlines())) <= 100 or "for p in" in page
+
+
+def test_the_remedy_works_where_it_is_pasted_and_nowhere_else() -> None:
+    mine = Path("/proc/sys/net/ipv4/ip_local_reserved_ports").read_text()
+    with room(50000, reserved="8080") as one:
+        document = found("--netns", str(one.pid))
+        [space] = document["namespaces"]
+        assert space["remedy"].startswith(f"nsenter -n -t {one.pid} -- sysctl -w ")
+        subprocess.run(shlex.split(space["remedy"]), check=True, capture_output=True)
+        [after] = found("--netns", str(one.pid))["namespaces"]
+        assert after["reserved"] == [8080, 50000]
+        page = check("--netns", str(one.pid)).stdout
+        free = re.search(r"    (nsenter .* -- ss -tK .*)", page)
+        assert free is not None
+        subprocess.run(shlex.split(free[1]), check=True, capture_output=True)
+        assert check("--netns", str(one.pid)).returncode == 0
+    assert Path("/proc/sys/net/ipv4/ip_local_reserved_ports").read_text() == mine
+
+
+def test_alike_ones_are_told_together() -> None:
+    with ExitStack() as stack:
+        pids = [stack.enter_context(room(50000)).pid for _ in range(4)]
+        page = check().stdout
+    [loop] = re.findall(r"for p in ([\d ]+); do nsenter -n -t \$p -- sysctl -w \S+=50000; done", page)
+    assert set(pids) <= set(map(int, loop.split()))
+    assert page.count("Ports, where source ports come from 32768-60999") == 1
+
+
+@pytest.mark.parametrize("flags", [("--pid", "--fork", "--mount-proc"), ("--user", "--map-root-user"), ("--mount",)])
+def test_namespaces_of_other_kinds_are_entered(flags: tuple[str, ...]) -> None:
+    with room(50000, flags=flags) as one:
+        document = found()
+        assert of(document, one.inode)["entered"]
+        assert of(document, one.inode)["name"] in {space["namespace"] for space in document["self_connected"]}
+
+
+def test_one_that_cannot_be_entered_is_named() -> None:
+    """Root without CAP_SYS_ADMIN, as in a container, that asks for all."""
+    with room(50000) as one:
+        command = ["setpriv", "--bounding-set=-sys_admin", sys.executable, "-m", "capture.check_cli", "--netns"]
+        run = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 60}
+        said = subprocess.run([*command, "all"], check=False, **run)
+        assert said.returncode == 4
+        assert f"({one.inode}) could not be entered" in " ".join(said.stdout.split())
+        assert f"nsenter --net=/proc/{one.pid}/ns/net selfconn-check" in " ".join(said.stdout.split())
+        said = subprocess.run([*command, str(one.pid)], check=False, **run)
+        assert said.returncode == 3
+        assert "cannot enter the network namespace" in said.stderr
+        said = subprocess.run(command[:-1], check=False, **run)
+        assert said.returncode in (0, 1)
+        assert "other network namespaces than this one" in said.stdout
+
+
+def test_who_has_the_port(tmp_path: Path) -> None:
+    """A connection has it as its source port, and a server wants it."""
+    program = tmp_path / "taken.py"
+    program.write_text(
+        "import os, socket, sys\nos.system('ip link set lo up')\n"
+        "l = socket.create_server(('127.0.0.2', 2379)); s = socket.socket(); s.bind(('127.0.0.1', 10254))\n"
+        "s.connect(('127.0.0.2', 2379)); print(1, flush=True); sys.stdin.read()\n"
+    )
+    command = ["unshare", "--net", sys.executable, str(program)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        page = " ".join(check("--netns", str(process.pid), "--port", "10254").stdout.split())
+    assert "Who has the port" in page
+    assert f"is the source port of 127.0.0.1:10254 > 127.0.0.2:2379 (python3 ({process.pid})" in page.replace(
+        Path(sys.executable).name, "python3"
+    )
+
+
+@pytest.mark.parametrize("reuse", [False, True])
+def test_what_is_said_of_a_servers_bind_is_true(reuse: bool) -> None:
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        one.connect(("127.0.0.1", port))
+        with socket.socket() as wants:
+            wants.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                wants.bind(("127.0.0.1", port))
+            except OSError:
+                assert not reuse
+            else:
+                assert reuse
+        page = " ".join(check("--netns", "self", "-q").stdout.split())
+    assert f"No server can have port {port} meanwhile, unless both sockets set SO_REUSEADDR" in page
+
+
+def test_many_namespaces_take_no_time() -> None:
+    with ExitStack() as stack:
+        script = "import os,sys,ctypes\nfor _ in range(50):\n if not os.fork():\n  ctypes.CDLL(None).unshare(1<<30)\n"
+        script += "  os.read(0, 1)\n  os._exit(0)\nprint(1, flush=True)\nsys.stdin.read()"
+        command = [sys.executable, "-c", script]
+        process = stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+        process.stdout.readline()
+        time.sleep(0.5)
+        began = time.monotonic()
+        document = found()
+        assert time.monotonic() - began < 5
+        assert len(document["namespaces"]) > 50
+        assert all(one["entered"] for one in document["namespaces"])
+
+
+# -- capturing in one ------------------------------------------------------------------------------------------------
+
+
+def capture(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "capture.cli", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_a_capture_in_a_namespace(tmp_path: Path) -> None:
+    with room(ranges="50000 50007") as one:
+        said = capture("--netns", str(one.pid), "--format", "json", "-q", "-w", "a.pcapng", cwd=tmp_path)
+    assert (said.returncode, said.stderr) == (0, "")
+    made = json.loads(said.stdout)
+    assert f"({one.pid})" in made["live"]["namespace"]
+    assert made["kernel"]["range"] == [50000, 50007]
+    assert made["openings"][-1]["verdict"] == "self-connect"
+
+
+CLIENT = """
+import os, socket
+print(os.stat("/proc/self/ns/net").st_ino, os.stat("/proc/self/ns/mnt").st_ino, sorted(os.listdir("/proc/self/fd")))
+print([one for one in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{one}")
+       and os.readlink(f"/proc/self/fd/{one}").startswith("net:")])
+s = socket.socket(); s.bind(("127.0.0.1", 50000)); s.connect(("127.0.0.1", 50000))
+"""
+
+
+def test_a_command_in_a_namespace_has_its_network_and_nothing_else(tmp_path: Path) -> None:
+    with room() as one:
+        client = [sys.executable, "-c", CLIENT]
+        said = capture("--netns", str(one.pid), "-q", "-w", "a.pcapng", "--", *client, cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    first, second = said.stdout.splitlines()[:2]
+    assert first.startswith(f"{one.inode} {Path('/proc/self/ns/mnt').stat().st_ino} ")
+    assert second == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (("--netns", "no such one"), 2, "no network namespace is called 'no such one'"),
+        (("--netns", "all"), 2, "--netns all is for --watch"),
+        (("--netns", "self", "--private"), 2, "leave one of them out"),
+    ],
+)
+def test_captures_elsewhere_that_cannot_be(arguments: tuple[str, ...], status: int, words: str, tmp_path: Path) -> None:
+    said = capture(*arguments, cwd=tmp_path)
+    assert said.returncode == status
+    assert words in said.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,93 @@
+"""What a kernel does, measured on it: one JSON object. Runs as root in the guest that boot.sh starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from analysis.errors import SelfconnError
+from analysis.model import Endpoint
+from analysis.reader import analyze
+from capture.kernel import netns, port_choice
+from capture.kernel.measured_rule import measured_rule
+
+#: Ways to make one socket connect to itself, by name.
+RUNS = {
+    "v4": ("--repro", "bind", "--port", "50010"),
+    "v6": ("--repro", "bind", "--host", "::1", "--port", "50030"),
+    "rst": ("--repro", "bind", "--port", "50014", "--close", "rst"),
+    "walk": ("--private",),
+}
+_WALKS = 300
+_RANGE = (50000, 50063)
+
+
+def main() -> None:
+    """Measure, and print it."""
+    kernel = port_choice.kernel()
+    found: dict[str, Any] = {
+        "release": kernel.release,
+        "upstream": ".".join(map(str, kernel.identity.release)),
+        "machine": os.uname().machine,
+        "byteorder": sys.byteorder,
+        "rule": kernel.rule.description if kernel.certain else "not known",
+        "runs": {name: _run(name, arguments) for name, arguments in RUNS.items()},
+        "check": subprocess.run([sys.executable, "-m", "capture.check_cli", "-q"], check=False).returncode,
+    }
+    try:
+        found["measured"] = measured_rule(kernel.rule).description
+    except SelfconnError as error:
+        found["measured"] = str(error)
+    found |= _forecast()
+    print("JSON", json.dumps(found))
+
+
+def _run(name: str, arguments: tuple[str, ...]) -> dict[str, Any]:
+    """One self-connect: what it was called, whether the kernel agrees, and what its third packet was."""
+    path = Path(f"self-connect-{name}.pcapng")
+    command = [sys.executable, "-m", "capture.cli", *arguments, "--format", "json", "-w", str(path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    if said.returncode:
+        return {"status": said.returncode, "error": said.stderr.strip()}
+    report = json.loads(said.stdout)
+    (opening,) = [one for one in analyze(str(path)).openings if one.to_itself]
+    third = opening.segments[2] if len(opening.segments) > 2 else None
+    return {
+        "status": 0,
+        "verdict": opening.verdict.value,
+        "agrees": report["kernel"]["agrees"],
+        "missing": report["kernel"].get("missing"),
+        "third": None if third is None else "D-SACK" if third.dsack else "plain",
+    }
+
+
+def _forecast() -> dict[str, float]:
+    """The mean that is forecast for walks through a small range, and that of so many, in standard errors from it."""
+    netns.enter(Endpoint.parse("127.0.0.1", _RANGE[0]), _RANGE)
+    kernel = port_choice.kernel()
+    target = _RANGE[0] + 20
+    mean = kernel.odds(target, kernel.windows()).mean
+    counts = [_walk(f"127.1.{n // 250}.{n % 250 + 1}", target) for n in range(_WALKS)]
+    error = statistics.stdev(counts) / _WALKS**0.5
+    return {"forecast": mean, "mean": statistics.mean(counts), "errors": (statistics.mean(counts) - mean) / error}
+
+
+def _walk(address: str, target: int) -> int:
+    """How many attempts it takes until one is given the port that it dials."""
+    import socket  # noqa: PLC0415
+
+    count = 0
+    while True:
+        count += 1
+        with socket.socket() as one:
+            one.connect_ex((address, target))
+            if one.getsockname()[1] == target:
+                return count
+
+
+main()
