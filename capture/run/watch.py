@@ -211,6 +211,7 @@ class Watch:
         end = time.monotonic() + _LAST
         while self._waiting and time.monotonic() < end:
             self._report_first()
+        self._report_unseen(after=0)
         self._unreported += len(self._waiting)
         self._tell_unreported(every=0)
 
@@ -244,10 +245,10 @@ class Watch:
             found, space = teller(change, self._kernel_states)
             self._told.append(Told(SelfConnect(change.time, change.source, None), found, space, now))
 
-    def _report_unseen(self) -> None:
+    def _report_unseen(self, *, after: float = _RINGS_TAKE) -> None:
         """Report what the tracepoint told and no ring has shown: its namespace has no rings yet."""
         now = time.monotonic()
-        while self._told and now > self._told[0].since + _RINGS_TAKE:
+        while self._told and now > self._told[0].since + after:
             one = self._told.popleft()
             times = self._by_ring.get(one.hit.endpoint, [])
             near = next((moment for moment in times if abs(moment - one.hit.time) < _SAME), None)
