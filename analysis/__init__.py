@@ -3,7 +3,7 @@
 import os
 import sys
 
-# Whoever does not own the source leaves no compiled copy beside it: root least of all, in a user's clone.
+# A user who does not own the source leaves no compiled copy beside it; above all not root in a user's clone.
 sys.dont_write_bytecode |= os.stat(__file__).st_uid != os.geteuid()  # noqa: PTH116 - quicker than pathlib
 
 #: The version of this program; a test holds it against the project file.

@@ -2,7 +2,7 @@
 
 What a segment takes in sequence space arrived before the first segment by which the other end acknowledges it, and
 after each one by which it does not. Segments of one direction do not overtake each other. What nothing acknowledges is
-taken to have arrived where nothing speaks against it; a copy of what was not answered before has that against it.
+taken to have arrived where nothing speaks against it; against a copy speaks that the first one was not answered.
 """
 
 from __future__ import annotations

@@ -43,35 +43,36 @@ examples:
   {PROGRAM} --follow lo.pcap                 a file that grows: until Ctrl-C, then the report
 
 verdicts:
-  self-connect         both ends equal, and its own SYN-ACK acknowledges its own SYN
+  self-connect         both ends equal, and the socket acknowledges what it sent itself
   self-syn             both ends equal, never acknowledged (LAND-like, or cut off)
   simultaneous-open    crossed SYNs, a SYN-ACK from each end
   one-sided-crossing   crossed SYNs, a SYN-ACK from one end only
-  split-handshake      as above, with a bare ACK from the responder before its SYN
+  split-handshake      one-sided, with a bare ACK from the responder before its SYN
   crossed-unanswered   crossed SYNs, no SYN-ACK
   three-way            SYN, SYN-ACK, ACK that fit each other
   half-open            SYN, SYN-ACK, but no ACK that fits
-  refused              SYN, RST from the other end, no SYN-ACK
-  aborted              SYN, RST from its own end
+  refused              SYN, RST from the other end or an ICMP error, no SYN-ACK
+  aborted              SYN, RST from the end that sent it
   unanswered           SYN, nothing from the other end
   odd                  SYN answered by something else
 
 exit status:
-  0  all captures were read to their end; with --expect: something matched (what was not seen is said all the same)
+  0  all captures were read to their end; with --expect: something matched (a message says what was not seen)
   1  --expect was given, and nothing matched
-  2  the command line cannot be
-  3  not a capture, or not readable (the others are analysed all the same)
-  4  a capture is not complete: damaged, cut, or with frames that could not be looked into; what is known is shown,
-     and how much is not. With --expect: nothing matched in what could be seen
-  70 the program failed, which is an error in it: -v, or SELFCONN_TRACEBACK in the environment, shows where
+  2  the command line asks for something that is not possible
+  3  something is not a capture, or cannot be read (the other captures are analysed)
+  4  a capture is not complete (damaged, cut, packets lost, or frames that could not be looked into), or the output
+     could not be written; what was read is shown. With --expect: nothing matched in what was seen
+  70 the program failed, which is an error in it, or it ran out of memory: -v, or SELFCONN_TRACEBACK in the
+     environment, shows where
   128 + N after signal N (INT, TERM, HUP): what was read until then is analysed and printed first
 """
 
 
 _CLUSTER = """\
-have the captures read by a Dask cluster, by its scheduler's address, tls://HOST:8786, which can run any code here
-(tcp://HOST:8786: and so can whoever is on the way; local: processes of this machine, as --jobs has them); they have to
-be URLs, or paths that mean the same on its machines""".replace("\n", " ")
+have a Dask cluster read the captures; ADDRESS is that of its scheduler, tls://HOST:8786, which can run any code on this
+machine (tcp://HOST:8786: anybody on the network between can do so, too; local: processes of this machine, as with
+--jobs); the captures must be URLs, or paths that mean the same on the cluster's machines""".replace("\n", " ")
 
 
 def _engine() -> str:
@@ -79,7 +80,9 @@ def _engine() -> str:
     from .engine import COMPILED
 
     return "engine " + (
-        "compiled" if COMPILED else "interpreted: slower, the same answers; a C compiler at installation helps"
+        "compiled"
+        if COMPILED
+        else "interpreted: slower, with the same answers; install with a C compiler to compile it"
     )
 
 
@@ -110,9 +113,10 @@ def parser() -> Parser:
         "captures",
         metavar="CAPTURE",
         nargs="+",
-        help="a pcap or pcapng file, compressed or not; - is standard input; a directory means the captures in it; a "
-        "URL is read from there (http, s3 ...; one that ends in / or has a * means all that fit); a word that begins "
-        "with - is an option, and refused where it is also a file's name: write ./-NAME, or -- before the files",
+        help="a pcap or pcapng file, compressed or not; - is standard input; a directory stands for its captures; "
+        "a URL (http, s3 ...) is read from there, and one that ends in / or has a * stands for all that fit; a word "
+        "that begins with - is an option, and refused if it is also the name of a file: write ./-NAME, or -- before "
+        "the files",
     )
     what = made.add_argument_group("what to look at")
     what.add_argument(
@@ -125,33 +129,33 @@ def parser() -> Parser:
         metavar="VERDICT",
         action="append",
         choices=_VERDICTS,
-        help="count and show nothing but openings with this verdict; may be repeated",
+        help="count and show only openings with this verdict; may be repeated",
     )
-    what.add_argument("--host", metavar="ADDR", type=_address, help="nothing but openings from or to this IP address")
+    what.add_argument("--host", metavar="ADDR", type=_address, help="only openings from or to this IP address")
     what.add_argument(
         "--port",
-        type=whole(1, 65535, "{} is not a port: a number from 1 to 65535 is"),
+        type=whole(1, 65535, "{} is not a port: give a number from 1 to 65535"),
         default=0,
-        help="nothing but openings from or to this port",
+        help="only openings from or to this port",
     )
     what.add_argument("--expect", metavar="VERDICT", choices=_VERDICTS, help="exit 1 if no opening has this verdict")
     what.add_argument(
         "--rotated",
         action="store_true",
         help="the files are one capture that was cut, as tcpdump -G, -C and dumpcap -b do: name them in order; "
-        "those of a directory are taken by name, numbers by value",
+        "the files of a directory are sorted by name, with the numbers in it by value",
     )
     what.add_argument(
         "--follow",
         action="store_true",
-        help="read on as the capture grows (one file, not compressed), until Ctrl-C; a terminal is told what was found "
-        "so far; --format jsonl prints each opening when it is decided, and again when it has ended, as from a pipe",
+        help="read on as the capture grows (one file, not compressed), until Ctrl-C; a terminal shows what was found "
+        "so far; --format jsonl prints each opening when it is decided, and again when it has ended, as for a pipe",
     )
     what.add_argument(
         "--table",
         metavar="N",
         type=whole(16, 1 << 26, f"{{}} is not a number from 16 to {1 << 26}"),
-        help="undecided openings to remember at one time (default 131072); what has to be forgotten is counted",
+        help="conversations to remember at one time (default 131072); openings forgotten while undecided are counted",
     )
     what.add_argument(
         "--jobs",
@@ -184,9 +188,9 @@ def parser() -> Parser:
     how.add_argument(
         "--annotate",
         metavar="FILE.pcapng",
-        help="write the capture there once more, with a comment on every packet of a handshake that Wireshark shows",
+        help="write the capture once more to this file, with comments for Wireshark on every packet of a handshake",
     )
-    how.add_argument("-q", "--quiet", action="store_true", help="the table's counts alone, and no progress bar")
+    how.add_argument("-q", "--quiet", action="store_true", help="only the counts of the table, and no progress bar")
     how.add_argument(
         "-v", "--verbose", action="store_true", help="every opening in full, and which files were passed over"
     )
@@ -222,12 +226,12 @@ def _run(options: argparse.Namespace, *, gave_up: bool) -> int:
         for shortcoming in outcome.shortcomings:
             _say(shortcoming)
         if outcome.unread and gave_up:
-            _say(f"it gives up root before it opens anything: sudo cat FILE | {PROGRAM} -")
+            _say(f"{PROGRAM} gives up root before it opens a file; to read one of root's: sudo cat FILE | {PROGRAM} -")
         return outcome.status
 
 
 def _give_up_root() -> bool:
-    """Become the user who called sudo, before anything is looked at; whether there was one."""
+    """Become the user who called sudo, before anything is read; return whether there was one."""
     if os.geteuid() or os.environ.get("SUDO_UID", "0") == "0":
         return False
     from .privilege import give_up_root
@@ -243,17 +247,19 @@ def _say(text: str) -> None:
 
 
 def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
-    """Settle what the options ask for. Raises UsageError where that cannot be, before anything is read."""
+    """Return what the options ask for. Raises UsageError where that is not possible, before anything is read."""
     from .inputs import STANDARD_INPUT
     from .run import Wanted
 
     if options.expect and options.only and options.expect not in options.only:
-        raise UsageError(f"--expect {options.expect} can never match while --only leaves it out")
+        raise UsageError(f"--expect {options.expect} can never match, since --only leaves it out: add it to --only")
     if options.rotated and (options.annotate or options.witness):
-        raise UsageError("--annotate and --witness read a capture of one file: join them with mergecap -a for that")
+        raise UsageError("--annotate and --witness need a capture in one file: join the files with mergecap -a")
     form = _form(options)
     if options.cluster and (form in ROWS or STANDARD_INPUT in options.captures):
-        raise UsageError(f"--cluster reads captures where its machines see them: no - and no {' and no '.join(ROWS)}")
+        raise UsageError(
+            f"--cluster reads no standard input (-) and writes no {' and no '.join(ROWS)}: leave out one of them"
+        )
     _check_output(options.output, captures)
     _check_annotated(options, captures)
     _check_follow(options, captures)
@@ -288,20 +294,20 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
 
 
 def _form(options: argparse.Namespace) -> str:
-    """The format, by --format or the ending of -o; refuse what does not go with a file of rows."""
+    """Return the format, by --format or the ending of -o; raise UsageError for what does not go with rows."""
     named = ENDINGS.get(os.path.splitext(options.output or "")[1])
     form: str = options.format or named or "table"
     if named == "parquet" != form:
-        raise UsageError(f"-o {options.output} is a Parquet file: another --format wants another name")
+        raise UsageError(f"-o {options.output} names a Parquet file, and --format is {form}: choose another name")
     if form == "parquet" and not options.output:
-        raise UsageError("--format parquet is no text: name a file with -o")
+        raise UsageError("--format parquet cannot be written to standard output: name a file with -o")
     if form in ROWS and (options.step or options.annotate or options.witness):
-        raise UsageError(f"--format {form} keeps rows, no timelines: leave out --step, --annotate and --witness")
+        raise UsageError(f"--format {form} writes rows without timelines: leave out --step, --annotate and --witness")
     return form
 
 
 def _check_output(output: str | None, captures: Sequence[Input]) -> None:
-    """Refuse early what could not be written, or would be written over one of the captures."""
+    """Raise UsageError early if *output* cannot be written, or is one of the captures."""
     if output is None:
         return
     if not os.path.exists(output):
@@ -318,11 +324,11 @@ def _check_output(output: str | None, captures: Sequence[Input]) -> None:
 
 
 def _check_files(option: str, captures: Sequence[Input]) -> None:
-    """Refuse what can be read only once, where *option* reads the capture again."""
+    """Raise UsageError for a capture that can be read only once: *option* reads it again."""
     for capture in captures:
         if capture.read_once:
             what = _spoken(capture)
-            raise UsageError(f"{option} reads the capture a second time: save {what} in a file, and name that")
+            raise UsageError(f"{option} reads the capture a second time: save {what} in a file, and name that file")
 
 
 def _spoken(capture: Input) -> str:
@@ -336,13 +342,13 @@ def _check_annotated(options: argparse.Namespace, captures: Sequence[Input]) -> 
         return
     _check_files("--annotate", captures)
     if len(captures) != 1:
-        raise UsageError(f"--annotate writes one capture once more: name one, not {len(captures)}")
+        raise UsageError(f"--annotate needs one capture, and there are {len(captures)}: name one")
     if options.output and os.path.abspath(options.output) == os.path.abspath(options.annotate):
-        raise UsageError("-o and --annotate name the same file")
+        raise UsageError("-o and --annotate name the same file: choose another name for one of them")
     _check_output(options.annotate, captures)
 
 
-#: What is done after the reading, or by others, and so never with a file that is read until a signal comes.
+#: Options that do something after the reading, or elsewhere: not for a file that is read until a signal comes.
 _NOT_FOLLOWING = ("step", "annotate", "witness", "rotated", "cluster")
 
 
@@ -351,15 +357,19 @@ def _check_follow(options: argparse.Namespace, captures: Sequence[Input]) -> Non
         return
     for name in _NOT_FOLLOWING:
         if getattr(options, name):
-            raise UsageError(f"--follow reads on until a signal ends it: leave out --{name}")
+            raise UsageError(
+                f"--follow reads on until a signal ends it, and --{name} needs all of the capture: leave out --{name}"
+            )
     if len(captures) != 1:
-        raise UsageError(f"--follow reads on in one file that grows: name one, not {len(captures)}")
+        raise UsageError(f"--follow needs one file that grows, and there are {len(captures)} captures: name one")
     if captures[0].read_once:
-        raise UsageError(f"--follow reads on in a file, which {_spoken(captures[0])} is not; a pipe needs no option")
+        raise UsageError(
+            f"--follow needs a file, which {_spoken(captures[0])} is not; a pipe is read as it comes without it"
+        )
     from .formats.compression import kind_of
 
     if kind := kind_of(captures[0].name):
-        raise UsageError(f"--follow reads no compressed file: {captures[0].name} is compressed with {kind}")
+        raise UsageError(f"--follow needs a file that is not compressed: {captures[0].name} is compressed with {kind}")
 
 
 def _check_step(options: argparse.Namespace, form: str) -> None:

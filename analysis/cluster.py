@@ -6,8 +6,8 @@ gets the last of them alone.
 The workers open the captures themselves, so these have to be URLs, or paths that mean the same on every machine. What
 fails is tried again; what a lost worker had, Dask gives to another. Needs selfconn[cluster] here and on the workers.
 
-Whoever answers at the scheduler's address can run code here, since results come as pickles: with tls:// that is who has
-a certificate, with tcp:// whoever can take the address, or change what passes.
+The machine that answers at the scheduler's address can run code here, since results come as pickles. With tls:// it
+needs a certificate; with tcp:// it can be any machine that takes the address over, or changes the traffic.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Cluster:
             from distributed import Client, KilledWorker  # noqa: PLC0415 - it takes a second
         except ImportError as error:
             raise UsageError(f"--cluster needs Dask ({error}): pip install 'selfconn[cluster]'") from error
-        # What Dask mends by itself (a lost worker, say) is not our user's affair. It sets these levels on import.
+        # What Dask mends by itself (a lost worker, say) is of no interest to our user. It sets these levels on import.
         for name in ("distributed", "distributed.client"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._work, self._died = (asked, finish), KilledWorker
@@ -69,7 +69,7 @@ class Cluster:
         try:
             self._client.get_versions(check=True)
             theirs = self._client.run(_version)
-        except Exception as error:  # whatever its machines think of our modules
+        except Exception as error:  # its machines may have other versions of our modules
             raise UsageError(f"the cluster's versions do not fit: {error}") from error
         others = {version for version in theirs.values() if version != VERSION}
         if others:
@@ -82,11 +82,11 @@ class Cluster:
         return max(1, sum(threads.values()))
 
     def start(self, path: str) -> Any:  # noqa: ANN401 - Dask has no types
-        """Have a worker begin with it as soon as may be."""
+        """Have a worker begin with the capture at *path* as soon as one is free."""
         return self._client.submit(_attempt, path, *self._work, pure=False, retries=RETRIES)
 
     def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
-        """Wait for what comes of it; None where it was taken back."""
+        """Wait for the result of the capture at *path*; None where its task was cancelled."""
         try:
             found: Found | None = None if future.cancelled() else future.result()
         except self._died:
@@ -112,7 +112,7 @@ class Cluster:
             ]
         try:
             whole, errors = branches[0].result()
-            if whole is not None and whole.unsure:  # only reading in one go tells
+            if whole is not None and whole.unsure:  # only reading in one go decides
                 found, errors = self._client.submit(_in_one_go, paths, asked, pure=False, retries=RETRIES).result()
             else:
                 found = whole and result(whole)

@@ -10,7 +10,7 @@ class SelfconnError(Exception):
 
 
 class UsageError(SelfconnError):
-    """The command line asks for something that cannot be."""
+    """The command line asks for something that is not possible."""
 
     status = 2
 
@@ -24,6 +24,6 @@ class CannotCapture(SelfconnError):  # noqa: N818 - it reads as what the user is
 
 
 class Incomplete(SelfconnError):  # noqa: N818 - it reads as what the user is told
-    """Packets were lost or the file could not be written whole; what there is, is kept."""
+    """Packets were lost, or the output could not be written to its end; what was written is kept."""
 
     status = 4

@@ -20,7 +20,7 @@ STANDARD_INPUT = "-"
 
 
 class Input(NamedTuple):
-    """A capture to read, and the directory that it was found in (where what is no capture is passed over)."""
+    """A capture to read, and the directory in which it was found: there, files that are no captures are passed over."""
 
     name: str
     directory: str | None = None
@@ -35,7 +35,7 @@ class Input(NamedTuple):
         """Whether it is read as it comes, out of a pipe or the like."""
         try:
             there = os.stat(0 if self.name == STANDARD_INPUT else self.name)
-        except (OSError, ValueError):  # it is not there, or a URL: whoever reads it will say so
+        except (OSError, ValueError):  # it is not there, or a URL: reading it gives the message
             return False
         return not stat.S_ISREG(there.st_mode) and not stat.S_ISDIR(there.st_mode)
 
@@ -61,12 +61,12 @@ def inputs(given: Sequence[str], *, rotated: bool) -> Iterator[Input]:
             from shlex import quote
 
             below = quote(f"{name.rstrip('/')}/**/*.pcap*")
-            raise NotACapture(f"no capture in {name}: no file lies directly in it; {below} finds those further down")
+            raise NotACapture(f"no capture in {name}: it has no files itself; for the files below it, name {below}")
         yield from (Input(path, name) for path in files)
 
 
 def _counts(entry: os.DirEntry[str]) -> bool:
-    """Whether it is a file, or a symbolic link that leads nowhere: who reads it tells that."""
+    """Whether it is a file, or a symbolic link that leads nowhere: reading that gives a message."""
     try:
         return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
     except OSError:  # of a link that leads to itself

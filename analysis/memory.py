@@ -16,8 +16,8 @@ _AT_ONCE = getattr(mmap, "MAP_POPULATE", 0)  # Linux
 def mapping(octets: int) -> mmap.mmap:
     """Map so many octets, in huge pages where the system has them and they are filled.
 
-    From HUGE octets on, zero pages cost nothing until they are written to. The kernel copies into page-aligned memory
-    half as fast again as into memory that is not, and huge pages spare the processor the search for the page.
+    From HUGE octets on, zero pages cost nothing until they are written to. The kernel copies 1.5 times as fast into
+    page-aligned memory, and with huge pages the processor searches less for the page.
     """
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
     if octets < HUGE:

@@ -1,7 +1,7 @@
 """The words that every part of selfconn shares: endpoint, sequence number, segment, opening.
 
-They stand at the bottom of the house. They import nothing of ours, know no file
-format and no rule of TCP beyond the arithmetic of sequence numbers (RFC 9293 3.4).
+Every other module may import this one. It imports none of ours, and knows no file format and no rule of TCP except the
+arithmetic of sequence numbers (RFC 9293 3.4).
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import enum
 import socket
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import cached_property
+from itertools import islice
+from operator import sub
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 #: Sequence numbers live in a space of this size (RFC 9293 3.4).
 SEQUENCE_SPACE = 1 << 32
 
-#: Captured octets: whatever holds them.
+#: Captured octets, in any of these types.
 Octets = bytes | bytearray | memoryview
 
 #: Times are whole nanoseconds since the epoch.
@@ -208,7 +210,7 @@ EVIDENCE = tuple(Evidence)
 
 
 class Unreachable(NamedTuple):
-    """An ICMP or ICMPv6 error that quotes the SYN of an opening: nobody took it.
+    """An ICMP or ICMPv6 error that quotes the SYN of an opening: the SYN was not delivered.
 
     Frame number, time (nanoseconds since the epoch), ``sender`` (packed address), type and code (RFC 792, RFC 4443).
     """
@@ -227,6 +229,18 @@ class Unreachable(NamedTuple):
 
 #: Openings of each verdict in a capture that come into the report, unless --all asks for every one.
 MOST = 1000
+
+
+class Misdirected(NamedTuple):
+    """A SYN-ACK or RST that acknowledges the SYN of an opening, but was sent to another port of the client.
+
+    Its frame number, the endpoint that sent it, and the port that it was sent to.
+    """
+
+    frame: int
+    source: Endpoint
+    port: int
+
 
 #: The verdicts that are shown opening by opening unless the user asks otherwise.
 REMARKABLE = frozenset(
@@ -256,7 +270,8 @@ class Opening:
     the ISN is None, and ``first_frame`` and ``time`` are those of the first of the two proving segments.
     ``answered_by`` is the endpoint of another 4-tuple whose SYN-ACK or RST answered the SYN, in the frame
     ``answered_in`` (an address was translated), ``translated_with`` the first frame of the opening on the other side of
-    a translation, ``refused_by`` the ICMP error that refused it.
+    a translation, ``refused_by`` the ICMP error that refused it, ``misdirected`` a segment that would have answered it,
+    had it not been sent to another port.
     """
 
     verdict: Verdict
@@ -276,6 +291,7 @@ class Opening:
     answered_in: int | None = None
     translated_with: int | None = None
     refused_by: Unreachable | None = None
+    misdirected: Misdirected | None = None
 
     @property
     def to_itself(self) -> bool:
@@ -283,7 +299,7 @@ class Opening:
         return self.source == self.destination and self.answered_by is None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: they leave no room for what is remembered of ``took``
 class Attempts:
     """The refused attempts at one destination.
 
@@ -298,10 +314,10 @@ class Attempts:
     ports: Sequence[int]
     times: Sequence[int]
 
-    @property
+    @cached_property
     def took(self) -> int | None:
         """Nanoseconds from the first attempt to the last; None where the capture's clock went back meanwhile."""
-        back = any(earlier - later > NANOSECONDS for earlier, later in pairwise(self.times))
+        back = max(map(sub, self.times, islice(self.times, 1, None)), default=0) > NANOSECONDS
         return None if back or self.last < self.first else self.last - self.first
 
 
@@ -365,10 +381,10 @@ class CaptureResult:
     midstream: int = 0
     #: Conversations with equal endpoints whose SYN is not in the capture: connected to themselves before it began.
     midstream_to_itself: int = 0
-    #: Undecided openings that the bounded table had to let go of; counted under the verdict they had by then.
+    #: Undecided openings that the bounded table had to forget; counted under the verdict that they had by then.
     evicted: int = 0
     openings: list[Opening] = field(default_factory=list)
-    #: Openings with the same verdicts as these that are only counted, for there are more than were asked for.
+    #: Openings with the same verdicts as these that are only counted: there are more than were asked for.
     left_out: int = 0
     #: Refused attempts by destination, most attempts first.
     attempts: list[Attempts] = field(default_factory=list)
@@ -376,7 +392,7 @@ class CaptureResult:
     parts: tuple[Piece, ...] = ()
     #: Frames that carry no TCP, by the name of what they carry.
     other: dict[str, int] = field(default_factory=dict)
-    #: Frames of which nobody here knows what they carry, by name (link type, EtherType, IP protocol, tunnel).
+    #: Frames that selfconn cannot read, by name (link type, EtherType, IP protocol, tunnel); they may carry TCP.
     unknown: dict[str, int] = field(default_factory=dict)
     #: Packets that the recorder dropped, as the file itself says; None where it says nothing.
     recorded_drops: int | None = None

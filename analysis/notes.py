@@ -1,4 +1,4 @@
-"""Notes on an opening: facts in its packets that no verdict and no state tells, each with the sign it is read from."""
+"""Notes on an opening: facts that neither its verdict nor a state shows, each with the packets that show it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def _earlier_connection(replayed: Replay) -> Iterator[str]:
     for segment in _syns(replayed):
         if segment.options.tsecr:
             yield (
-                f"The SYN in frame {segment.frame} carries a non-zero TSecr ({segment.options.tsecr}): an earlier "
-                f"connection on the same 4-tuple left it (TIME-WAIT reuse)."
+                f"The SYN in frame {segment.frame} carries a non-zero TSecr ({segment.options.tsecr}): on Linux the "
+                "mark of an earlier connection on the same 4-tuple (TIME-WAIT reuse)."
             )
 
 
@@ -54,7 +54,7 @@ def _about_syn(replayed: Replay) -> Iterator[str]:
 
 
 def _third_packet(replayed: Replay) -> Iterator[str]:
-    """How a SYN-ACK was answered that came to a socket in SYN-RECEIVED: a mark of its kernel."""
+    """How a socket in SYN-RECEIVED answered a SYN-ACK: a mark of its kernel."""
     answers = [
         segment
         for segment in replayed.segments
@@ -75,11 +75,11 @@ def _third_packet(replayed: Replay) -> Iterator[str]:
             "3.10.7.4 has it, and the socket that receives this ACK is ESTABLISHED by it"
         )
         if any(syn.payload for syn in syns) or any(syn.flags & (Flag.ECE | Flag.CWR) for syn in syns):
-            yield f"{dropped}. The SYN carries data or offers ECN, so this tells nothing of the kernel."
+            yield f"{dropped}. The SYN carries data or offers ECN, so this tells nothing about the kernel."
         else:
             yield f"{dropped}. Linux 3.6 to 6.10 does so, unless it got the change of 6.11; other systems may, too."
     elif plain and not all(syn.options.sack_permitted for syn in syns):
-        yield f"{_frames(plain)}: a plain ACK; without SACK there can be no D-SACK, so it tells nothing of the kernel."
+        yield f"{_frames(plain)}: a plain ACK; without SACK there can be no D-SACK: it tells nothing about the kernel."
     if not answers and any(segment.syn_ack for segment in syns):
         yield "No ACK answers the SYN-ACK here, and none is needed: the SYN-ACK has acknowledged the SYN (figure 7)."
 
@@ -107,28 +107,31 @@ def _self_syn(replayed: Replay) -> Iterator[str]:
     options = syn[0].options
     if options == Options():
         yield (
-            "The SYN carries no option, not even the MSS that kernels send: speaks for a forged packet (LAND, "
+            "The SYN carries no option, not even the MSS that kernels send: this suggests a forged packet (LAND, "
             "CVE-1999-0016)."
         )
     elif options.damage is None:
-        yield "The SYN carries options as a kernel's own SYN does: speaks for a real connect() to itself."
+        yield "The SYN carries options as a kernel's own SYN does: this suggests a real connect() to itself."
     if opening.syn_retransmissions:
         yield (
-            f"The SYN was sent {1 + opening.syn_retransmissions} times: speaks for a socket that waits in SYN-SENT and "
-            f"whose SYN does not come back to it (a firewall?)."
+            f"The SYN was sent {1 + opening.syn_retransmissions} times: this suggests a socket that waits in SYN-SENT, "
+            "and whose SYN does not come back to it (a firewall may drop it)."
         )
     answers = [segment for segment in replayed.segments if segment.syn_ack and segment.seq != syn[0].seq]
     if answers:
         yield (
-            f"The SYN-ACK in frame {answers[0].frame} has another sequence number: it is not from the socket that "
-            f"sent the SYN but from one that listens on the port, so the SYN was forged (LAND)."
+            f"The SYN-ACK in frame {answers[0].frame} has another sequence number, so it is not from a socket that "
+            "sent this SYN. If it is from one that listens on the port, the SYN was forged (LAND)."
         )
     elif len(replayed.segments) == 1:
         yield "Nothing follows the SYN: the capture may have been cut off there."
     if opening.over_a_link:
-        yield "Its Ethernet frame has addresses, which loopback leaves empty: it came over a real link, forged (LAND)."
+        yield (
+            "Its Ethernet frame has addresses, which loopback leaves empty. Unless a program added them, it came over "
+            "a real link, and is forged (LAND)."
+        )
     elif opening.source.is_loopback:
-        yield "The address is a loopback address: no real link carries it."
+        yield "The address is a loopback address: no real link may carry it (RFC 1122 3.2.1.3)."
     else:
         yield (
             "The address is no loopback address: a host's connection to its own address stays on its loopback "
@@ -145,13 +148,13 @@ def _one_sided(replayed: Replay) -> Iterator[str]:
         "split handshake). Packets alone cannot tell."
     )
     if not replayed.established:
-        yield "Not both ends got to ESTABLISHED in this capture."
+        yield "In this capture not both ends reach ESTABLISHED."
 
 
 def _split(_replayed: Replay) -> Iterator[str]:
     yield (
-        "The responder acknowledges the SYN by a bare ACK and sends its own SYN apart from it: only a split handshake "
-        "does so (Beardsley and Qian 2010)."
+        "The responder acknowledges the SYN by a bare ACK and sends its own SYN apart from it, as a split handshake "
+        "does (Beardsley and Qian 2010)."
     )
 
 
@@ -173,9 +176,9 @@ def _half_open(replayed: Replay) -> Iterator[str]:
     again = [segment for segment in _syns(replayed) if syn_ack and segment.frame > syn_ack.frame]
     if syn_ack and again:
         yield (
-            f"{_frames(again)}: the SYN again, after the SYN-ACK in frame {syn_ack.frame}: no SYN-ACK reached the "
-            "socket by then. If this was captured on the opener's own host, they come to the interface and are not "
-            "passed on."
+            f"{_frames(again)}: the SYN again, after the SYN-ACK in frame {syn_ack.frame}: no SYN-ACK had reached "
+            "the socket by then. If this was captured on the opener's own host, SYN-ACKs come to its interface and are "
+            "not passed on to the socket."
         )
 
 
@@ -190,7 +193,7 @@ def _two_minds(replayed: Replay) -> Iterator[str]:
         if len(first) > 1:
             yield (
                 f"{_frames(list(first.values()))}: SYN-ACKs with different sequence numbers. Two hosts answer, or one "
-                "that had forgotten the first (restarted, or SYN cookies); the opener takes the one that it "
+                "that had forgotten its first answer (a restart, or SYN cookies); the opener takes the one that it "
                 "acknowledges."
             )
 
@@ -205,7 +208,7 @@ def _resets(replayed: Replay) -> Iterator[str]:
 
 
 def _evidence(replayed: Replay) -> Iterator[str]:
-    """What proves a self-connect of which not the whole handshake was captured, and what that is worth."""
+    """What proves a self-connect whose handshake was not captured whole, and how good a proof that is."""
     opening, segments = replayed.opening, replayed.segments
     if opening.evidence is Evidence.SYN_ACK:
         yield (
@@ -220,8 +223,8 @@ def _evidence(replayed: Replay) -> Iterator[str]:
         yield from _standing(replayed)
     if opening.over_a_link:
         yield (
-            "It came in Ethernet frames with addresses: a host's own connection to itself never leaves it, so whoever "
-            "sent these could have forged them."
+            "It came in Ethernet frames with addresses. A host's own connection to itself never leaves the host, so "
+            "these segments may be forged."
         )
     elif opening.evidence not in (None, Evidence.HANDSHAKE) and not opening.source.is_loopback:
         yield (
@@ -238,7 +241,7 @@ def _standing(replayed: Replay) -> Iterator[str]:
     opening, segments = replayed.opening, replayed.segments
     yield (
         f"Connected to itself since before frame {opening.first_frame}: neither its SYN nor its SYN-ACK was captured, "
-        "and when it was opened this capture does not say."
+        "and the capture does not say when it was opened."
     )
     pairs = (
         (one, other)
@@ -249,15 +252,16 @@ def _standing(replayed: Replay) -> Iterator[str]:
     )
     for one, other in pairs:
         yield (
-            f"Frames {one.frame} and {other.frame} are the proof: what this endpoint sends to itself in the one, the "
-            "other acknowledges and goes on from, in a single stream of numbers."
+            f"Frames {one.frame} and {other.frame} are the proof: the second acknowledges what this endpoint sends to "
+            "itself in the first, and goes on after it, in a single stream of numbers."
         )
         break
     last = segments[-1] if segments else None
     if last and last.time > opening.time:
         shown = len(segments) + opening.omitted
         later = duration((last.time - opening.time) / NANOSECONDS)
-        yield f"{shown:,} segments, the last in frame {last.frame}, {later} later."
+        which = "the last that is shown" if opening.omitted else "the last"
+        yield f"{shown:,} segments, {which} in frame {last.frame}, {later} later."
 
 
 # -- addresses that were translated, ICMP ------------------------------------------------------------------------------
@@ -267,7 +271,8 @@ def _translated(replayed: Replay) -> Iterator[str]:
     opening = replayed.opening
     if opening.answered_by:
         answer = next((one for one in opening.segments if one.source == opening.answered_by), None)
-        where = f" in frame {answer.frame}" if answer else ""
+        frame = answer.frame if answer else opening.answered_in
+        where = f" in frame {frame}" if frame else ""
         what = spoken(answer.flags & ~Flag.PSH) if answer else "answer"
         yield (
             f"The {what}{where} goes {opening.answered_by} > {opening.source} and acknowledges the SYN, which went "
@@ -280,6 +285,12 @@ def _translated(replayed: Replay) -> Iterator[str]:
                 f"Both ends of the SYN are equal only because of that: the client dialled {opening.answered_by}, so "
                 "this is no connection to itself."
             )
+    if opening.misdirected:
+        frame, source, port = opening.misdirected
+        yield (
+            f"Frame {frame} from {source} acknowledges exactly this SYN, but was sent to port {port} of the client, "
+            f"while the SYN came from port {opening.source.port}: a port was translated, or the number is chance."
+        )
     if opening.translated_with is not None:
         yield (
             f"The other side of the translation is the opening in frame {opening.translated_with}: one connection, "
@@ -360,7 +371,7 @@ def _clock(replayed: Replay) -> Iterator[str]:
 
 def _gaps(replayed: Replay) -> Iterator[str]:
     if replayed.opening.omitted:
-        yield f"{replayed.opening.omitted:,} segments in the middle of the connection are counted, not shown."
+        yield f"{replayed.opening.omitted:,} more segments of the connection are counted, not shown."
 
 
 _ABOUT: dict[Verdict, Sequence[Callable[[Replay], Iterator[str]]]] = {

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Odds(NamedTuple):
-    """Of *lap* attempts in a row at most one hits, with the chance *catch*; each of them is alike likely.
+    """Of *lap* attempts in a row at most one hits: with the chance *catch* one does, each of them equally likely.
 
     A lap is one way round the candidate ports, for a kernel that goes on from where it was; it is one attempt for a
     kernel that chooses anew each time. No lap depends on the one before. ``catch`` is 0 where no attempt can hit.
@@ -22,12 +22,12 @@ class Odds(NamedTuple):
 
     @property
     def chance(self) -> float:
-        """That of one attempt, over many."""
+        """The chance of one attempt, averaged over many."""
         return self.catch / self.lap
 
     @property
     def mean(self) -> float:
-        """The attempts that it takes on average; infinite where none can hit."""
+        """How many attempts it takes on average; infinite where none can hit."""
         if not self.catch:
             return math.inf
         return self.lap * (1 - self.catch) / self.catch + (self.lap + 1) / 2
@@ -49,7 +49,8 @@ class Odds(NamedTuple):
 def caught(steps: Sequence[float], window: int = 1) -> float:
     """The chance that a walk does not step over *window* neighbouring ports.
 
-    ``steps[n]`` is the share of steps n + 1 ports wide. It is the renewal theorem's answer, for a walk from afar.
+    ``steps[n]`` is the share of steps n + 1 ports wide. This is the limit in the renewal theorem, for a walk that
+    begins far away.
     """
     over = sum(share * max(0, wide - window) for wide, share in enumerate(steps, start=1))
     return 1 - over / sum(share * wide for wide, share in enumerate(steps, start=1))
@@ -71,7 +72,7 @@ class Selection(NamedTuple):
 
     ``steps``: how far it moves on, the share of steps of one port (of those that it takes), of two, and so on; empty
     where each choice is made anew. ``salted``: after so many seconds it goes on from somewhere else. ``shared``: all
-    destinations move it on. ``told`` says who does so.
+    destinations move it on. ``told`` names the systems that choose so.
     """
 
     algorithm: Algorithm
@@ -81,7 +82,7 @@ class Selection(NamedTuple):
     shared: bool = False
 
     def odds(self, windows: Mapping[int, int], window: int = 1, *, every: float = 0.0) -> Odds:
-        """Of getting a port with this *window*, with an attempt *every* so many seconds (0: without a pause).
+        """Return the odds of a port with this *window*, with an attempt *every* so many seconds (0: no pause).
 
         A port's window is the number of ports to start a search at that lead to it: 1, and those just before it that
         are not free. *windows* says how many ports there are of each window.
@@ -101,7 +102,7 @@ LINUX_5_18 = Selection(Algorithm.DOUBLE_HASH_STEPS, (1 / 8,) * 8, "as Linux 5.18
 LINUX_5_12 = Selection(Algorithm.DOUBLE_HASH, (15 / 16, 1 / 16), "as Linux 5.12 to 5.17")
 LINUX_2_6 = Selection(Algorithm.SIMPLE_HASH, (1,), "as Linux up to 5.11", shared=True)
 #: RFC 6056 3.3.1 to 3.3.4.
-RANDOM = Selection(Algorithm.RANDOM, (), "as bind() to port 0 on Linux, and connect() on systems that draw lots")
+RANDOM = Selection(Algorithm.RANDOM, (), "as bind() to port 0 on Linux, and connect() on systems that choose at random")
 DOUBLE_HASH = Selection(Algorithm.DOUBLE_HASH, (1,), "as RFC 6056 has it")
 
 

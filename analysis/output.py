@@ -1,6 +1,6 @@
-"""Writing: a report to standard output or a file, so that no file of anybody else's is touched.
+"""Writes a report to standard output or to a file, and never touches a file of another user.
 
-That holds whoever owns the directories on the way to the file.
+That holds no matter who owns the directories on the path of the file.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 #: O_NONBLOCK: the open() of a FIFO without a reader fails instead of waiting for one.
 _FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-#: Captures hold what people sent: for the user's eyes.
+#: Captures hold what people sent: only the user may read them.
 _MODE = 0o600
 #: As many symbolic links on the way as the kernel follows (path_resolution(7)).
 _LINKS = 40
 
 _REASONS = {
-    errno.ELOOP: "it is a symbolic link, or one of somebody else's leads there; name the file itself",
-    errno.ENXIO: "it is a FIFO; write to standard output, and send that there",
-    errno.EEXIST: "it exists and is not a regular file of yours with this one name; choose another",
+    errno.ELOOP: "it is a symbolic link, or its path leads over another user's symbolic link; name the file itself",
+    errno.ENXIO: "it is a FIFO or a socket; write to standard output, and redirect that",
+    errno.EEXIST: "it exists, and must be new, or a regular file of yours without a second name; choose another",
 }
 
 #: What the encoding of a stream cannot say is escaped.
@@ -60,14 +60,14 @@ def streaming(path: str | None) -> Iterator[TextIO]:
 
 
 def write(pieces: Iterable[str], path: str | None) -> None:
-    """Write text as streaming() has it."""
+    """Write text to where streaming() writes."""
     with streaming(path) as stream:
         stream.writelines(pieces)
 
 
 @contextmanager
 def writing(name: str) -> Iterator[None]:
-    """Say of an OSError in here that *name* cannot be written: raises Incomplete."""
+    """Turn an OSError in here into Incomplete: *name* cannot be written."""
     try:
         yield
     except OSError as error:
@@ -102,9 +102,9 @@ def opened(path: str, *, new: bool = False) -> int:
 
 
 def put(path: str, data: bytes) -> None:
-    """Put *data* in place as the file *path*, as a whole: whoever reads it meanwhile has the old one or the new one.
+    """Replace the file *path* by *data* in one step: who reads it meanwhile gets either the old one or the new one.
 
-    What may be replaced, and the way there, as with opened(); who may read it, as the umask has it. Raises OSError.
+    What may be replaced, and on which path, is as with opened(); the umask says who may read it. Raises OSError.
     """
     if path == os.devnull:
         return

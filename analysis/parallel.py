@@ -2,13 +2,12 @@
 
 **Many captures** come in the order asked for, whatever is ready first, with a bounded number under way. Each worker is
 a process: most of the time goes by in Python (the port walks, the openings), where threads would wait for each other,
-and what a capture does to its reader (damage, an end for want of memory) is that capture's own affair.
+and a capture that ends its reader (for want of memory, say) does no harm to the others.
 
 **Parts of one capture** are ranges of its file, or groups of the files that it was cut into. They are read by the same
 processes, or by threads where the compiled engine needs nothing of Python meanwhile.
 
-Ctrl-C is heard by the main thread of the process that was begun by the user, and by nobody else (see deaf()); it tells
-the others to stop.
+Only the main thread of the process that the user started receives Ctrl-C (see deaf()); it tells the others to stop.
 """
 
 # ruff: noqa: PTH113, PTH123, PTH202 -- pathlib takes longer to import than a small capture to read
@@ -23,7 +22,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .engine import COMPILED
 from .errors import NotACapture
@@ -39,22 +38,42 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkContext, SpawnContext
     from multiprocessing.synchronize import Event
     from threading import Thread
-    from typing import Unpack
+    from typing import Protocol, Unpack
 
     from .model import CaptureResult, Octets, Piece
     from .partial import Part
     from .reader import Asked
 
-    #: What is made of each result by whoever read the capture: a function that pickle knows by its name.
+    #: What the process that read a capture makes of its result: a function that pickle finds by its name.
     Finish = Callable[[CaptureResult], Any]
-    #: That, or the result where nothing is made of it; or why there is none.
+    #: What Finish returns, or the result itself where there is no Finish; or why there is none.
     Found = Any | NotACapture
     Progress = Callable[[int], None]
 
-#: Octets that are worth a process or a thread of their own.
+    class Crew(Protocol):
+        """What does the work: processes, or a cluster."""
+
+        @property
+        def size(self) -> int:
+            """How many tasks they can do at a time."""
+
+        def start(self, task: Any) -> Any:  # noqa: ANN401 - each has tasks and futures of its own
+            """Have a worker begin with *task* as soon as one is free; return what result() waits for."""
+
+        def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
+            """Wait for the result of the capture at *path*; None where its task was cancelled."""
+
+        def stop(self) -> None:
+            """Tell all workers to stop at once."""
+
+        def close(self) -> None:
+            """Wait until all workers have stopped."""
+
+
+#: From so many octets on, a process or a thread of their own is worth while.
 LARGE = 16 << 20
 
-#: Captures for each worker that are under way, or done and waiting for their turn.
+#: How many captures a worker are under way, or done and waiting for their turn.
 AHEAD = 4
 
 #: Octets in which the beginning of a record is looked for.
@@ -69,23 +88,23 @@ def cores() -> int:
 
 
 def start_method() -> ForkContext | SpawnContext:
-    """How processes are begun: a fork is there at once, but with whatever other threads were in the middle of."""
+    """Return how to start processes: by fork, which is quick, but only while there are no other threads."""
     import multiprocessing  # noqa: PLC0415 - seldom needed
 
     try:
-        alone = len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - counts threads, whoever began them
+        alone = len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208 - counts all threads, not only Python's
     except OSError:
         alone = False
     return multiprocessing.get_context("fork") if alone else multiprocessing.get_context("spawn")
 
 
-#: What ends a run. A terminal sends it to all processes in front of it, and only the first of them is to heed it.
+#: The signals that end a run. A terminal sends them to all its processes, and only the first is to react.
 SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)
 
 
 @contextmanager
 def deaf() -> Iterator[None]:
-    """Hold these back: a start is not broken off half-way, and a process started in here goes on not hearing them."""
+    """Block SIGNALS in here: no start is interrupted half-way, and a process started in here keeps them blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -93,30 +112,10 @@ def deaf() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class Crew(Protocol):
-    """Those who do the work."""
-
-    @property
-    def size(self) -> int:
-        """How many tasks they can do at a time."""
-
-    def start(self, task: Any) -> Any:  # noqa: ANN401 - each has tasks and futures of its own
-        """Have somebody begin with it as soon as may be; what can be waited for."""
-
-    def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
-        """Wait for what comes of reading the capture at *path*; None where it was taken back."""
-
-    def stop(self) -> None:
-        """Have everybody end where they are."""
-
-    def close(self) -> None:
-        """Wait until they have."""
-
-
 class Processes:
     """A crew on this machine: *jobs* processes that call ``work(task, *more)``.
 
-    It shares nothing: one that dies (for want of memory, say) takes but its task. Raises OSError where the system has
+    They share nothing: if one dies (for want of memory, say) only its task is lost. Raises OSError where the system has
     no more processes, or open files for them.
     """
 
@@ -124,9 +123,9 @@ class Processes:
         self.size = jobs
         self._work, self._more = work, more
         self._stopped: list[Event] = []
-        self._executor = self._hired(jobs)
+        self._executor = self._new_executor(jobs)
 
-    def _hired(self, jobs: int) -> ProcessPoolExecutor:
+    def _new_executor(self, jobs: int) -> ProcessPoolExecutor:
         from concurrent.futures import ProcessPoolExecutor  # noqa: PLC0415 - one capture needs none of it
         from multiprocessing import active_children  # noqa: PLC0415 - as above
 
@@ -134,7 +133,7 @@ class Processes:
         before = active_children()
         try:
             self._stopped.append(context.Event())
-            executor = ProcessPoolExecutor(jobs, context, _employ, (self._stopped[-1],))
+            executor = ProcessPoolExecutor(jobs, context, _begin_worker, (self._stopped[-1],))
             with deaf():
                 executor.submit(os.getpid)  # begins them
         except OSError:
@@ -145,25 +144,25 @@ class Processes:
         return executor
 
     def start(self, task: Any) -> Future[Any]:  # noqa: ANN401 - as above
-        """Have somebody begin with it as soon as may be."""
+        """Have a worker begin with *task* as soon as one is free."""
         from concurrent.futures import BrokenExecutor  # noqa: PLC0415 - as above
 
         with deaf():  # it may start a process
             try:
                 return self._executor.submit(self._work, task, *self._more)
             except BrokenExecutor:
-                self._executor = self._hired(self.size)
+                self._executor = self._new_executor(self.size)
                 return self._executor.submit(self._work, task, *self._more)
 
     def result(self, path: str, future: Future[Found]) -> Found | None:
-        """Wait for what comes of reading the capture at *path*; None where it was not begun."""
+        """Wait for the result of the capture at *path*; None where its task was cancelled."""
         from concurrent.futures import BrokenExecutor  # noqa: PLC0415 - as above
 
         try:
             return None if future.cancelled() else future.result()
-        except BrokenExecutor:  # all that were under way get to hear this; whose fault it was, shows where it is alone
+        except BrokenExecutor:  # every task under way fails; each is tried again alone, to see whose fault it was
             try:
-                with self._hired(1) as alone:
+                with self._new_executor(1) as alone:
                     with deaf():
                         again = alone.submit(self._work, path, *self._more)
                     return again.result()
@@ -171,42 +170,42 @@ class Processes:
                 return NotACapture(f"cannot read {shown(path)}: the process that read it died")
 
     def stop(self) -> None:
-        """Have everybody end where they are."""
+        """Tell all workers to stop at once."""
         for event in self._stopped:
             event.set()
 
     def close(self) -> None:
-        """Wait until they have."""
+        """Wait until all workers have stopped."""
         self._executor.shutdown(cancel_futures=True)
 
 
 _stopped: Event
 
 
-def _employ(stopped: Event) -> None:
-    """A worker begins. It ends when it is told to, or when its employer is gone.
+def _begin_worker(stopped: Event) -> None:
+    """Prepare a new worker: it ends when it is told to, or when its parent is gone.
 
-    It hears no signals, see deaf(), but its employer's SIGTERM: where one of them died, the executor sends it to the
-    others and waits for them to end (from Python 3.12 on they are not asked in another way).
+    It receives no signals (see deaf()) except its parent's SIGTERM: if a worker died, the executor sends it to the
+    others and waits for them to end (from Python 3.12 on it has no other way).
     """
     import multiprocessing  # noqa: PLC0415 - one capture needs none of it
     import threading  # noqa: PLC0415
 
-    global _stopped  # noqa: PLW0603 - that is how executors hand things to their workers
+    global _stopped  # noqa: PLW0603 - executors pass things to their workers in this way
     _stopped = stopped
-    employer = multiprocessing.parent_process()
-    assert employer  # noqa: S101 - for the type checker
+    parent = multiprocessing.parent_process()
+    assert parent  # noqa: S101 - for the type checker
 
-    def outlived() -> None:
-        employer.join()
+    def end_with_parent() -> None:
+        parent.join()
         os._exit(1)
 
-    def dismissed() -> None:
-        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != employer.pid:
+    def end_on_request() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent.pid:
             pass
         os._exit(1)
 
-    for target in (outlived, dismissed):
+    for target in (end_with_parent, end_on_request):
         threading.Thread(target=target, daemon=True).start()
 
 
@@ -214,7 +213,7 @@ def _employ(stopped: Event) -> None:
 
 
 def fitting(paths: Sequence[str]) -> int:
-    """How many jobs these captures deserve: what is read in a tenth of a second is not worth a process."""
+    """Return how many jobs these captures are worth: one, if they are read in a tenth of a second."""
     large = any(map(is_remote, paths)) or sum(map(os.path.getsize, filter(os.path.isfile, paths))) >= LARGE
     return cores() if large else 1
 
@@ -228,23 +227,23 @@ def analyze_many(
 ) -> Iterator[CaptureResult | NotACapture]:
     """Analyse each of these captures, *jobs* at a time; *asked* is what analyze() takes besides.
 
-    Yields the result of each in their order, or why it is none. *progress* is called with the octets that were read.
+    Yields the result of each in their order, or why there is none. *progress* is called with the octets that were read.
     KeyboardInterrupt ends the reading: what was under way is yielded as far as it got, and noted as damage, and then it
-    is raised again. Where any of them is no regular file, they are read one after the other: whoever waits for a pipe
-    cannot be told to stop.
+    is raised again. Where any of them is no regular file, they are read one after the other: a process that waits for a
+    pipe cannot be told to stop.
     """
     jobs = min(jobs, len(paths)) if all(is_remote(path) or os.path.isfile(path) for path in paths) else 1
     if jobs <= 1:
         return (attempt(path, asked, progress, finish) for path in paths)
     try:
-        crew = Processes(jobs, _employed, asked, finish)
+        crew = Processes(jobs, _analyze_in_worker, asked, finish)
     except OSError:
         return (attempt(path, asked, progress, finish) for path in paths)
     return in_order(crew, paths, progress)
 
 
 def in_order(crew: Crew, paths: Iterable[str], progress: Progress | None = None) -> Iterator[Found]:
-    """What *crew* finds in each of these captures, in their order; see analyze_many(). It is dismissed afterwards.
+    """Yield what *crew* finds in each of these captures, in order (see analyze_many()); at the end, close it.
 
     *progress* is called with the size of each that is read, if it is known.
     """
@@ -285,7 +284,7 @@ def tell(progress: Progress | None, path: str) -> None:
 
 
 def attempt(path: str, asked: Asked, progress: Progress | None, finish: Finish | None = None) -> Found:
-    """Analyse one capture, and *finish* the result; what keeps it from that is returned, not raised."""
+    """Analyse one capture, and *finish* the result; return why there is none instead of raising it."""
     try:
         result = analyze(path, progress=progress, **asked)
     except NotACapture as error:
@@ -296,7 +295,7 @@ def attempt(path: str, asked: Asked, progress: Progress | None, finish: Finish |
 
 
 def finished(result: CaptureResult, finish: Finish | None) -> Any:  # noqa: ANN401 - what finish() returns
-    """What *finish* makes of a result; it may not change it."""
+    """Return what *finish* makes of a result, which it must not change."""
     if finish is None:
         return result
     try:
@@ -305,12 +304,12 @@ def finished(result: CaptureResult, finish: Finish | None) -> Any:  # noqa: ANN4
         return finish(result)  # what was read is kept, and this takes no longer than a moment
 
 
-def _employed(path: str, asked: Asked, finish: Finish | None) -> Found:
+def _analyze_in_worker(path: str, asked: Asked, finish: Finish | None) -> Found:
     """What a worker does with a capture."""
-    return attempt(path, asked, _heed, finish)
+    return attempt(path, asked, _stop_if_told, finish)
 
 
-def _heed(_octets: int) -> None:
+def _stop_if_told(_octets: int) -> None:
     if _stopped.is_set():
         raise KeyboardInterrupt  # analyze() notes it
 
@@ -320,9 +319,9 @@ def _heed(_octets: int) -> None:
 #: A file, and which of its octets; all where there is no end.
 _Range = tuple[str, int, int | None]
 _Task = list[_Range]
-#: What one comes to (None where nothing was a capture), what was none and why, and whether Ctrl-C ended it.
+#: What a task finds (None: no file was a capture), which files were none and why, whether Ctrl-C ended it.
 _Findings = tuple["Part | None", list[tuple[NotACapture, str]], bool]
-#: Waits for that; raises EOFError where whoever was at it died.
+#: Waits for that; raises EOFError where the worker died.
 _Ask = Callable[[], _Findings]
 
 
@@ -352,17 +351,17 @@ def analyze_parts(
             return None
         with (_threads if COMPILED else _processes)(tasks[1:], asked) as others:
             return _put_together(tasks, others, progress, refused, asked)
-    except (OSError, MemoryError):  # in one go it shows what is wrong, and how far it goes all the same
+    except (OSError, MemoryError):  # reading in one go will show what is wrong, and what can be read
         return None
 
 
 class _Unwanted(BaseException):
-    """Ends a worker's task whose result nobody waits for any more."""
+    """Ends a worker's task whose result is no longer wanted."""
 
 
 @contextmanager
 def _processes(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
-    """Have the tasks done in processes; who asks waits for one of them."""
+    """Have the tasks done in processes; each function that it yields waits for one of them."""
     crew = Processes(len(tasks), _findings_apart, asked)
     try:
         yield [partial(_answer, future) for future in [crew.start(task) for task in tasks]]
@@ -467,7 +466,7 @@ def _put_together(  # noqa: C901, PLR0912 - each way in which it may fail has it
     one_file = tasks[0][0][2] is not None
     sizes = list(map(_size, tasks))
 
-    def so_far(octets: int) -> None:  # the others get on with their ranges as fast, by and large
+    def so_far(octets: int) -> None:  # the others read their ranges about as fast
         if progress:
             progress(octets * sum(sizes) // sizes[0] if one_file else octets)
 
@@ -478,7 +477,7 @@ def _put_together(  # noqa: C901, PLR0912 - each way in which it may fail has it
         if stopped:
             break
         if one_file and (not pieces or pieces[-1].damage):
-            return None  # what was taken for the beginning of a record is none, or the file is damaged
+            return None  # a guess where a record begins was wrong, or the file is damaged
         try:
             found, its_errors, stopped = ask()
         except EOFError:  # it died
@@ -577,7 +576,7 @@ def _groups(paths: Sequence[str], jobs: int) -> list[_Task]:
 
 
 def _ranges(path: str, jobs: int) -> list[_Task]:
-    """A pcap file in *jobs* ranges, each of which begins with a record, most probably; one where it is none."""
+    """Cut a pcap file into *jobs* ranges, each of which most probably begins with a record; none if it is not pcap."""
     size = os.path.getsize(path)
     with open(path, "rb") as file:
         head = file.read(pcap.LENGTH + pcap.RECORD)

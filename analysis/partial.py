@@ -3,16 +3,16 @@
     result(merge(merge(part(x), part(y)), part(z)))  ==  analyze_set([x, y, z])
 
 A part holds what is decided whatever came before it or comes after it (counts, openings, refused attempts), the state
-of the 4-tuples at its end, and a log of the segments at its head that nobody can judge who does not know what came
-before: those of each 4-tuple up to a SYN that begins an opening in any case (``Engine.head()``), and all of the
-first 2,047 frames, which may be copies of frames of the part before. Merging steps through the log of the second part
-with the state of the first. So merging is associative, and any way of cutting gives the report of the whole.
+of the 4-tuples at its end, and a log of the segments at its head that can be judged only with what came before: those
+of each 4-tuple up to a SYN that begins an opening in any case (``PartialConversations.head()``), and all of the first
+2,047 frames, which may be copies of frames of the part before. Merging steps through the log of the second part with
+the state of the first. So merging is associative, and any way of cutting gives the report of the whole.
 
-What is exact only within bounds. Where ``unsure`` is set in it, the result may differ from that of the whole, and only
-reading in one go tells: a part or a merge had more conversations than ``--table`` holds, or more than 524,288 segments
-to log, or of more than 64 segments in a row without SYN, FIN or RST at the head of a part (which logs 64 of them) one
-may have mattered. Without a sign: three copies of one packet on both sides of a cut, within 2 ms but 2,048 frames
-apart; more than 65,536 openings kept at one time.
+The result is exact only within bounds. Where ``unsure`` is set in it, it may differ from that of the whole, and only
+reading in one go decides: a part or a merge had more conversations than ``--table`` holds, or more than 524,288
+segments to log, or of more than 64 segments in a row without SYN, FIN or RST at the head of a part (which logs 64 of
+them) one may have mattered. Not marked as ``unsure``: three copies of one packet on both sides of a cut, within 2 ms
+but 2,048 frames apart; more than 65,536 openings kept at one time.
 
 Parts can be pickled, do not depend on the form of the engine, and take some 150 octets for each 4-tuple and for each
 logged segment.
@@ -127,7 +127,7 @@ class Whole:
         self._pieces += following.pieces
 
     def result(self) -> CaptureResult:
-        """The capture is over."""
+        """End the capture, and return the report on it."""
         return self._analysis.whole(self._pieces)
 
 
@@ -168,7 +168,7 @@ def exported(analysis: Analysis, asked: Asked, pieces: list[Piece]) -> Part:
 
 
 def absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop for each thing that a part holds
-    """Let *analysis* go on with a part instead of with octets."""
+    """Let *analysis* continue with a part, as if it read the octets of that part."""
     engine, table = analysis.engine, table_of(analysis)
     base = engine.packets
     table.fresh = {}
@@ -242,6 +242,7 @@ def _shifted_opening(one: Finished, base: int) -> Finished:
         answer=one.answer and one.answer + base,
         translated=one.translated and one.translated + base,
         error=one.error and (one.error[0] + base, *one.error[1:]),
+        misdirected=one.misdirected and (one.misdirected[0] + base, *one.misdirected[1:]),
     )
 
 

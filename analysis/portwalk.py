@@ -1,8 +1,8 @@
-"""The port walk: the source ports that a client was given, attempt after attempt, and what they tell of its system.
+"""The port walk: the source ports that a client was given, attempt after attempt, and what they say of its system.
 
 Ports become steps: how far each lies beyond the one before, round the range, counted in ports that are candidates at
 all (of one parity, where the walk keeps to one). Every way of choosing that is known says how likely each step is; the
-one that explains them best is named, and its share of all that explains them is how sure that is.
+one that explains them best is named, with its share of all explanations as the certainty.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ _WEIGHT_OF_INCREMENTS = 0.1
 
 #: Steps that are weighed; a walk does not change its ways.
 _SAMPLE = 4096
-#: The share of ports with one parity from which on the rest are somebody else's.
+#: From this share of ports with one parity on, the rest counts as another program's.
 _ONE_PARITY = 0.9
 #: The share of steps that fit nothing: sockets in the way, packets lost.
 _STRAY = 0.01
 #: Shares of attempts that the capture may have missed.
 _MISSED = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9)
-#: Sums of steps that are rarer than this, or of more steps, are not looked for.
+#: Sums of steps that are rarer than _RARE, or of more than _LONG steps, are not considered.
 _RARE, _LONG = 1e-5, 64
 #: Ports in a row that may lie beside the path before it goes on.
 _BESIDE = 64
 #: A range with fewer candidates than this looks alike whatever the way.
 _NARROW = 16
-#: What is less sure is not named.
+#: A guess that is less sure is not given.
 _SURE = 0.5
 #: Attempts or new starts after which a walk that goes nowhere in order has been nearly everywhere.
 _EVERYWHERE = 64
@@ -111,7 +111,7 @@ class Walk:
         return (self.attempts.count - 1) / self.seconds if self.seconds > 0 else None
 
     def sentences(self) -> list[str]:
-        """Tell it: how many, from which ports, chosen how, and what the odds of a self-connect are."""
+        """Say how many attempts there were, from which ports, how these were chosen, and the odds of a self-connect."""
         return [self._told(), self._chosen(), self._outlook()]
 
     def _told(self) -> str:
@@ -120,8 +120,8 @@ class Walk:
         kind = "" if self.parity is None else f"{_KINDS[self.parity]} ones of "
         text = f"{count:,} attempts at {self.destination} were refused{pace}. "
         text += f"Source ports: {kind}{self.low}-{self.high}"
-        text += f", but for {self.strangers:,}" if self.strangers else ""
-        text += f"; came round {_times(self.laps)}" if self.laps else ""
+        text += f", except {self.strangers:,}" if self.strangers else ""
+        text += f"; went round the range {_times(self.laps)}" if self.laps else ""
         return text + (f" (of the first {seen:,})." if seen < count else ".")
 
     def _chosen(self) -> str:
@@ -134,7 +134,8 @@ class Walk:
     def _outlook(self) -> str:
         port, (low, high) = self.destination.port, self.range
         if not low <= port <= high:
-            return f"No self-connect that way: port {port} does not lie in {low}-{high}."
+            whose = "Linux's own range" if self.assumed else "the range of the ports seen"
+            return f"No self-connect that way: port {port} does not lie in {low}-{high}, {whose}."
         if not self.odds.catch:
             return f"No self-connect that way: port {port} is {_KINDS[port % 2]}, the walk's ports are not."
         where = "if the client is on that host" + (" and the range is Linux's own" if self.assumed else "")
@@ -255,10 +256,10 @@ def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
     laps, jumps, beside = _path(track, selection, missed) if selection and selection.steps else (0, [], [])
     salted = _salted(track.times, jumps) if selection and selection.salted < math.inf else 0
     if selection is LINUX_5_18 and len(beside) > max(2, len(jumps)):
-        why = f"{guess.why}; {len(beside):,} ports lie beside the path, as where a reserved port is leapt from"
+        why = f"{guess.why}; {len(beside):,} ports lie beside the path, as where Linux leaps on from a reserved port"
         guess = guess._replace(algorithm=Algorithm.DOUBLE_HASH_LEAPS, sure=min(guess.sure, 0.95), why=why)
     elif salted:
-        guess = guess._replace(why=f"{guess.why}; it went on from elsewhere {_times(salted)}, by a clock of 10 s")
+        guess = guess._replace(why=f"{guess.why}; it jumped elsewhere {_times(salted)}, in step with a clock of 10 s")
     widths = track.widths()
     steps = Counter({unit * width: times for width, times in Counter(widths).items()})
     tries = salted if selection and selection.steps else len(ports)
@@ -376,16 +377,18 @@ def _evidence(way: Selection, widths: Sequence[int], track: _Track) -> str:
     share = whole_percent(sum(near[wide] for wide in range(1, len(way.steps) + 1)) / len(widths))
     if not way.steps:
         below = sum(later < port for port, later in pairwise(track.places)) / (len(track.places) - 1)
-        return f"{whole_percent(below)} of the ports lie below the one before, and however far"
+        return f"{whole_percent(below)} of the ports lie below the one before, at any distance"
     if len(way.steps) > 2:
         return f"{share} of the steps are {unit} to {unit * len(way.steps)} ports wide, each width about as often"
     following = f"{whole_percent(near[1] / len(widths))} of the steps lead to the next port" + " of that parity" * (
         unit == 2
     )
     if len(way.steps) == 2:
-        return f"{following}, {whole_percent(near[2] / len(widths))} leave one out"
+        return f"{following}, {whole_percent(near[2] / len(widths))} skip one"
     if track.others[-1]:
-        return following + (", if attempts at other destinations count" if way.shared else ", whatever goes elsewhere")
+        return following + (
+            ", if attempts at other destinations are counted, too" if way.shared else ", no matter what goes elsewhere"
+        )
     return f"{following} (algorithm 4 to the letter would look the same, but nothing is known to use it)"
 
 

@@ -3,10 +3,9 @@
 Called once, by the only thread there is, when the sockets that need privilege are open and before anything is parsed,
 written or imported from elsewhere. Afterwards, in this process and whatever it starts:
 
-- it is the user who called sudo (SUDO_UID, SUDO_GID), with that user's groups;
-- no capability is left in any set, nor in the bounding set where the process may empty it (root may);
-- no-new-privileges is set: no program that it runs gets more, not as set-user-ID and not as root's;
-- nobody looks into it: see keep_to_itself().
+- it is the user who called sudo (SUDO_UID, SUDO_GID), with that user's groups; - no capability is left in any set, nor
+in the bounding set where the process may empty it (root may); - no-new-privileges is set: no program that it runs gets
+more, not as set-user-ID and not as root's; - no process but root's can look into it: see keep_to_itself().
 
 Root without sudo has no user to become. It stays user 0, without capabilities: it still owns root's files, but may do
 nothing that needs a capability. The same holds for user 0 of a user namespace, who is an ordinary user outside of it.
@@ -41,7 +40,7 @@ _LAST_ID = (1 << 32) - 2
 
 
 class User(NamedTuple):
-    """Whom the process is from now on."""
+    """The user that the process is from now on."""
 
     name: str
     uid: int
@@ -101,9 +100,9 @@ def keep_only(capabilities: Iterable[int]) -> None:
 def keep_to_itself() -> None:
     """Let no process look into this one but those of root: it holds sockets that others may not have.
 
-    Else whoever has the same user ID could take them (ptrace(2), pidfd_getfd(2)), COMMAND for one. A program that is
-    executed is as before. To be called before the first of them is opened. (Where the user ID changes, the kernel does
-    the same, unless fs.suid_dumpable says otherwise.)
+    Else any process with the same user ID (COMMAND, for one) could take them (ptrace(2), pidfd_getfd(2)). A program
+    that is executed is as before. To be called before the first of them is opened. (Where the user ID changes, the
+    kernel does the same, unless fs.suid_dumpable says otherwise.)
     """
     _prctl(_PR_SET_DUMPABLE, 0)
 

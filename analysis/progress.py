@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 #: Seconds of reading before a progress bar appears.
 PATIENCE = 1.0
 
-#: Seconds at least from one look at what was found to the next.
+#: Seconds, at least, between two looks at what was found.
 REFRESH = 0.2
 
 
@@ -30,8 +30,8 @@ def bar(total: float | None, **how: Any) -> tqdm[Any]:  # noqa: ANN401 - tqdm's 
 class Progress:
     """A bar with octets, rate and time left, for reading the files *names* if that takes longer than PATIENCE.
 
-    Where they are *live*, so that nobody knows how long they will be, it says what was found so far instead of the time
-    left. It wants to be called every moment then, also when nothing came.
+    Where they are *live*, their length is not known, and it says what was found so far instead of the time left. Then
+    call it every moment, also when nothing came.
     """
 
     def __init__(self, names: Sequence[str], *, live: bool = False) -> None:

@@ -27,6 +27,7 @@ from .model import (
     CaptureResult,
     Damage,
     Endpoint,
+    Misdirected,
     Octets,
     Opening,
     Piece,
@@ -40,11 +41,11 @@ from .verdicts import VERDICTS, keep_from
 if TYPE_CHECKING:
     from typing import Unpack
 
-#: Conversations remembered at one time, unless asked otherwise: 30 MB when all are in use, which a processor's cache
+#: Conversations remembered at one time, unless asked otherwise: 34 MB when all are in use, which a processor's cache
 #: may hold. (Twice as many cost a sixth of the speed in a flood.)
 TABLE = 1 << 17
 
-#: As many as there may be.
+#: No limit.
 ALL = (1 << 64) - 1
 
 #: Takes the name of a capture, and an opening in it.
@@ -72,7 +73,7 @@ class Asked(TypedDict, total=False):
 
 
 def equal_ends(only: Collection[Verdict]) -> bool:
-    """Whether it takes no more than the segments whose two endpoints are equal to tell these verdicts."""
+    """Whether the segments whose two endpoints are equal suffice to tell these verdicts."""
     return bool(only) and frozenset(only) == {Verdict.SELF_CONNECT}
 
 
@@ -140,9 +141,9 @@ class Analysis:
         return self._damage is not None
 
     def next_file(self) -> Piece:
-        """The capture goes on in another file, of whatever format: frames count on, what is open stays open.
+        """End this file: the capture goes on in another one, of any format. Return what the file held.
 
-        Return what the file before held. What it lacks at its end is lost, as a gap.
+        Frame numbers continue, and openings under way stay so. What the file lacks at its end is a gap.
         """
         self._check_end()
         piece = Piece(self.name, self.packets - self._before, self._damage)
@@ -164,9 +165,9 @@ class Analysis:
             self._damage = Damage(self._offset + len(self._tail), reason)
 
     def feed(self, data: Octets) -> None:
-        """The next octets of the capture."""
+        """Read the next octets of the capture."""
         start, end = 0, len(data)
-        # What the last portion left over is completed octet by octet as far as it needs, and no further.
+        # The rest of the last portion is completed with as many octets as it needs, and no more.
         while self._tail or self._read is None:
             taken = min(max(self._need - len(self._tail), 0), end - start)
             self._tail += data[start : start + taken]
@@ -221,7 +222,7 @@ class Analysis:
                 self._each(self.name, _opening(one))
 
     def _check_end(self) -> None:
-        """See whether the file may end here; raise NotACapture where it was none."""
+        """Note damage if the file must not end here; raise NotACapture if it was no capture."""
         if self._read is None:
             if self._damage:
                 raise NotACapture(f"{self.name} breaks before its first packet: {self._damage.reason}")
@@ -234,12 +235,12 @@ class Analysis:
             self._damage = Damage(self._offset, f"cut short: the last {what} lacks at least {missing} octets")
 
     def finish(self) -> CaptureResult:
-        """The capture is over: every opening gets its verdict."""
+        """End the capture: every opening gets its verdict. Return the result."""
         self._check_end()
         return self._result()
 
     def whole(self, pieces: Sequence[Piece]) -> CaptureResult:
-        """The capture in several files is over, after the last :meth:`next_file`; these are what that returned."""
+        """End a capture of several files, after the last :meth:`next_file`; *pieces* are what that returned."""
         first, last = pieces[0].name, pieces[-1].name
         self.name = f"{first} ... {last} ({len(pieces)} files)" if len(pieces) > 1 else first
         result = self._result()
@@ -247,7 +248,7 @@ class Analysis:
         return result
 
     def forget_file(self) -> None:
-        """What was fed last was no capture: the next file follows those before."""
+        """Forget the file that was fed last: it was no capture. The next file follows those before."""
         self._begin_file()
 
     def _result(self) -> CaptureResult:
@@ -304,8 +305,13 @@ def _taken(items: list[Finished]) -> list[Finished]:
     return taken
 
 
+def _misdirected(one: tuple[int, bytes, int, int]) -> Misdirected:
+    frame, address, port, sent_to = one
+    return Misdirected(frame, Endpoint(address, port), sent_to)
+
+
 def _opening(one: Finished) -> Opening:
-    """The engine's opening in our words."""
+    """Return the engine's opening as an Opening."""
     source, destination = Endpoint(one.one, one.one_port), Endpoint(one.two, one.two_port)
     return Opening(
         verdict=VERDICTS[one.verdict],
@@ -328,6 +334,7 @@ def _opening(one: Finished) -> Opening:
         answered_in=one.answer or None,
         translated_with=one.translated or None,
         refused_by=Unreachable(*one.error) if one.error else None,
+        misdirected=_misdirected(one.misdirected) if one.misdirected else None,
     )
 
 
@@ -407,9 +414,9 @@ def read_file(
 
 
 def _readable(analysis: Analysis, blocks: Iterator[Octets]) -> Iterator[Octets]:
-    """The blocks as far as they can be read; what ends them early is noted.
+    """Yield the blocks as far as they can be read; what ends them early is noted.
 
-    What goes wrong while they are worked on (a row that cannot be written, say) is another matter.
+    Errors of the caller while it works on a block (a row that cannot be written, say) are not caught here.
     """
     before = analysis.packets
     try:

@@ -47,11 +47,11 @@ if TYPE_CHECKING:
 class Step(NamedTuple):
     """What one segment, or one part of it, did to one socket.
 
-    ``frame`` is the segment's. ``sends`` says whether it left the socket (else it reached it). ``after_frame`` is
-    the frame that this socket had sent last when the segment reached it, where that was captured later than the
-    segment itself (they crossed). ``section`` is one of RFC 9293, or empty where nothing happened that the RFC
-    speaks of. ``finding`` marks what the RFC does not allow, ``implied`` what another segment did, which was not
-    captured and must have been before this one.
+    ``frame`` is the segment's. ``sends`` says whether it left the socket (else it reached it). ``after_frame`` is the
+    frame that this socket had sent last when the segment reached it, where that was captured later than the segment
+    itself (they crossed). ``section`` is one of RFC 9293, or empty where nothing happened that the RFC speaks of.
+    ``finding`` marks what the RFC does not allow, ``implied`` what a segment did that was not captured, and that must
+    have come before this one.
     """
 
     frame: int
@@ -364,7 +364,7 @@ class _Player:
         return self.replay
 
     def answer_elsewhere(self, answered_by: Endpoint) -> None:
-        """Take it that the SYN was answered in another conversation: by a SYN-ACK, or by a RST if it is refused."""
+        """Assume an answer to the SYN in another conversation: a SYN-ACK, or a RST if the opening was refused."""
         opening, segments = self.replay.opening, self.segments
         place = max((place for place, one in enumerate(segments) if one.bare_syn), default=None)
         if place is None:
@@ -620,7 +620,7 @@ def _why_sent(  # noqa: PLR0911 -- one return a reason
     if event is Event.SEND_SYN_ACK and socket.syn_ack_sent:
         return "answers {whose} SYN once more, with another sequence number"
     if event is Event.SEND_RST and socket.state is State.SYN_SENT and socket.acknowledged_by(segment):
-        return "a RST that acknowledges the SYN, as where no socket is (3.10.7.1)"
+        return "a RST that acknowledges the SYN, as a host without a socket sends it (3.10.7.1)"
     owed = socket.owed
     if event is not Event.SEND_ACK or owed is None:
         return ""
@@ -651,7 +651,7 @@ def _why_received(socket: _Socket, segment: Seg, event: Event, replayed: Replay)
 def _why_not(socket: _Socket, state: State, event: Event) -> str:
     """Why it is a finding that *event* happened in *state*."""
     if state is State.CLOSED and socket.closed_by is not None:
-        return f"this socket was closed by frame {socket.closed_by}: from another connection, or it was not"
+        return f"frame {socket.closed_by} closed this socket: this is of another connection, or it was not closed"
     return absent(state, event)
 
 

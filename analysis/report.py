@@ -24,7 +24,7 @@ Json = Any
 
 
 class Entry(NamedTuple):
-    """One opening on the page, and the place in the report of the capture that it is from."""
+    """One opening of a report, and the place in the report of its capture."""
 
     capture: int
     opening: Opening
@@ -84,7 +84,7 @@ def entries(place: int, result: CaptureResult) -> list[Entry]:
 
 @dataclass(slots=True)
 class Report:
-    """Everything that a run has to say.
+    """Everything that a run found.
 
     ``captures`` is for add() alone to lengthen; a Shelf that is to hold thousands of captures is made with a bound.
     ``live`` and ``kernel`` are the sections that a live capture adds; ``witness`` is what Wireshark says of the same

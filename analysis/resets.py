@@ -1,8 +1,8 @@
 """Whether a RST ends the opening that it meets: RFC 9293 3.5.3, 3.10.7.3, 3.10.7.4, as far as packets tell.
 
 RFC 9293 asks the socket that receives it. In SYN-SENT a RST counts if its ACK field acknowledges the SYN; in every
-later state if its sequence number lies in the receive window. Whoever reads a capture knows neither the state nor the
-window, and may have lost packets. So here:
+later state if its sequence number lies in the receive window. A capture shows neither the state nor the window, and may
+lack packets. So here:
 
 * **In SYN-SENT**, while no SYN-ACK that fits was captured (nor, of a socket that speaks to itself, another proof): a
   RST ends the opening if its ACK field acknowledges the SYN of the end that it goes to, ISN+1 to ISN+1+data; or if it
@@ -100,11 +100,11 @@ def _in_syn_sent(sender: _End, receiver: _End, rst: Segment) -> Ruling:
         return Ruling(ends=False, why=f"it refuses the segment in frame {refused[-1]} (figure 9)", refuses=True)
     if 1 <= rst.seq - syn.seq <= max(one.end - syn.seq for one in sender.sent):
         return Ruling(ends=True)
-    return Ruling(ends=False, why="its sequence number is not one that its sender has come to")
+    return Ruling(ends=False, why="its sender has not reached its sequence number")
 
 
 def _later(sender: _End, receiver: _End, rst: Segment, *, gaps: bool, standing: bool) -> Ruling:
-    unknown = Ruling(ends=True, why="whether its receiver could accept it the capture does not show", unproven=True)
+    unknown = Ruling(ends=True, why="the capture does not show whether its receiver could accept it", unproven=True)
     if not receiver.sent:
         return unknown
     if receiver.acks:

@@ -1,4 +1,4 @@
-"""The results of thousands of captures with flat memory: what is too much for it waits in a temporary file.
+"""Keeps the results of thousands of captures in bounded memory: what is too much waits in a temporary file.
 
 A report shows its captures one after the other, some views more than once; none needs them all at a time. Most of what
 a result weighs is the source ports and times of refused attempts, up to 330 KB for each destination.
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 #: Octets of results that stay in memory, estimated, where there may be thousands.
 ROOM = 32 << 20
-#: More than there will ever be.
+#: No bound: more octets than there will ever be.
 NO_BOUND = 1 << 62
 
 _ATTEMPT, _SEGMENT, _RESULT = 10, 500, 2000  # octets
@@ -71,7 +71,7 @@ class Shelf(Sequence["CaptureResult"]):
         self._places.append(place)
 
     def _take_back(self) -> None:
-        """Keep in memory what is in the file, which is given up."""
+        """Read all results of the file back into memory, and give the file up."""
         for result, walks in [self._read(place) for place in range(len(self._near), len(self))]:
             self._near.append(result)
             self._walks.append(walks)

@@ -121,7 +121,7 @@ class Refusal(NamedTuple):
 
 
 def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outcome:
-    """Read the captures, show the report, say what else there is to say. Raises SelfconnError where that cannot be.
+    """Read the captures, show the report, say what else there is to say. Raises SelfconnError if it cannot.
 
     A signal (*stop*) ends the reading early; what was read until then is shown.
     """
@@ -147,7 +147,7 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
                 result, walks = found
                 if wanted.annotate:
                     whole = result
-                made.add(_shown(result, wanted), walks)  # what there is when a signal comes is kept
+                made.add(_shown(result, wanted), walks)  # what was added before a signal comes is kept
                 shortcomings += _shortcomings(result)
         if tshark:
             with suppress(KeyboardInterrupt):
@@ -195,7 +195,7 @@ def _separate(wanted: Wanted, captures: Sequence[Input], each: Each | None, stop
         found = _read([one.name for one in captures], wanted, each, progress)
         for capture, result in zip(captures, found, strict=False):
             if isinstance(result, NotACapture):
-                if stop:  # what was read is too little to be anything
+                if stop:  # too little was read to recognise a capture
                     return
                 yield _refusal(result, capture)
                 continue
@@ -208,7 +208,7 @@ def _separate(wanted: Wanted, captures: Sequence[Input], each: Each | None, stop
 
 
 def _read(names: Sequence[str], wanted: Wanted, each: Each | None, progress: Progress | None) -> Iterator[Found]:
-    """Have the captures read by whom the options name, and prepared for the view."""
+    """Have the captures read as the options say (here, by processes, by a cluster), and prepared for the view."""
     from .parallel import analyze_many, analyze_parts, finished, fitting, in_order
     from .views import preparing
 
@@ -283,8 +283,8 @@ def _refusal(error: NotACapture, capture: Input) -> Refusal:
 
 @contextmanager
 def _progress(wanted: Wanted, captures: Sequence[Input]) -> Iterator[Progress | None]:
-    """A bar, where somebody may look at it."""
-    rows = (wanted.lines or wanted.rows) and not wanted.output  # where they come out on a terminal, they say enough
+    """Yield a progress bar, if standard error is a terminal."""
+    rows = (wanted.lines or wanted.rows) and not wanted.output  # on a terminal the rows show the progress
     if wanted.quiet or not sys.stderr or not sys.stderr.isatty() or (rows and sys.stdout and sys.stdout.isatty()):
         yield None
         return
@@ -369,9 +369,9 @@ def _annotate(result: CaptureResult, wanted: Wanted, say: Say) -> None:
     assert output  # noqa: S101 - for the type checker
     refused = annotate(result.name, result, entries(0, result), output)
     if refused:
-        say(f"{refused} packets have no comment in {output}: they stand in simple packet blocks, which hold none")
+        say(f"{refused} packets have no comment in {output}: simple packet blocks can hold none")
     if result.left_out:
-        say(f"{result.left_out:,} openings have no comments in {output}, the first {MOST:,} of a kind have: try --all")
+        say(f"{result.left_out:,} openings have no comments in {output}, only the first {MOST:,} of a kind: try --all")
 
 
 # -- the second witness --------------------------------------------------------------------------------------------
@@ -398,5 +398,5 @@ def _question(tshark: Tshark, report: Report, say: Say) -> bool:
         if len(segments) > FRAMES:
             say(f"{result.name}: Wireshark was asked about the first {FRAMES:,} of {len(segments):,} frames")
     if report.witness.differences:
-        say(f"Wireshark reads {report.witness.differences} fields differently, which is an error: see the report")
+        say(f"Wireshark reads {report.witness.differences} fields differently: one of us is wrong, see the report")
     return read

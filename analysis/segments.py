@@ -20,8 +20,15 @@ def decode(frame: int, time: int, source: Endpoint, destination: Endpoint, heade
         flags=Flag(header[13]),
         window=int.from_bytes(header[14:16], "big"),
         payload=payload,
-        options=options(header[20:]),
+        options=_whole(options(header[20:]), (header[12] >> 4) * 4 - len(header)),
     )
+
+
+def _whole(found: Options, missing: int) -> Options:
+    """The options as they were found; ``damage`` says that the capture lacks *missing* octets of the header."""
+    if missing <= 0 or found.damage:
+        return found
+    return found._replace(damage=f"the last {missing} octets of the header were not captured")
 
 
 def options(octets: bytes) -> Options:

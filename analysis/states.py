@@ -192,7 +192,7 @@ TABLE: dict[tuple[State, Event], Row] = {
         for state in SYNCHRONIZED
         for event, to, sent, section, reason in (
             (_E.SEND_ACK, None, "ACK", "3.10.7.4", "acknowledges"),
-            (_E.RECEIVE_ACK, None, "", "3.10.7.4", "nothing here for the machine"),
+            (_E.RECEIVE_ACK, None, "", "3.10.7.4", "changes no state"),
             (_E.RECEIVE_NO_ACK, None, "", "3.10.7.4", "without ACK: dropped"),
             (_E.RECEIVE_UNACCEPTABLE, None, "ACK", "3.10.7.4", "outside its window: answered by an ACK"),
             (_E.RECEIVE_OTHER_SYN, None, "ACK", "3.10.7.4", "another SYN: answered by a challenge ACK"),
@@ -207,13 +207,13 @@ TABLE: dict[tuple[State, Event], Row] = {
     # An abort sends nothing here (3.10.5), so it is no abort.
     **{
         (state, _E.SEND_RST): Row(
-            _S.CLOSED, "RST", "3.10.7.1", "no socket is left that could answer otherwise", inferred=True
+            _S.CLOSED, "RST", "3.10.7.1", "answered by a RST, since no socket is left", inferred=True
         )
         for state in (_S.CLOSING, _S.LAST_ACK, _S.TIME_WAIT)
     },
     # -- where the other end's FIN has come already
     **{
-        (state, _E.RECEIVE_FIN_AGAIN): Row(state, "ACK", "3.10.7.4", "the FIN that it has had: answered by an ACK")
+        (state, _E.RECEIVE_FIN_AGAIN): Row(state, "ACK", "3.10.7.4", "a FIN that it had already: answered by an ACK")
         for state in (_S.CLOSE_WAIT, _S.CLOSING, _S.LAST_ACK)
     },
     (_S.TIME_WAIT, _E.RECEIVE_FIN_AGAIN): Row(
@@ -239,11 +239,11 @@ TABLE: dict[tuple[State, Event], Row] = {
     (_S.FIN_WAIT_2, _E.RECEIVE_FIN): Row(_S.TIME_WAIT, "ACK", "3.10.7.4", "{whose} FIN: waits 2 MSL"),
     (_S.CLOSE_WAIT, _E.SEND_DATA): Row(_S.CLOSE_WAIT, "data", "3.10.2", "half closed: may still send"),
     (_S.CLOSE_WAIT, _E.SEND_FIN): Row(_S.LAST_ACK, "FIN", "3.10.4", "closes as well"),
-    (_S.CLOSE_WAIT, _E.RECEIVE_FIN): Row(_S.CLOSE_WAIT, "", "3.10.7.4", "has had a FIN: remains"),
+    (_S.CLOSE_WAIT, _E.RECEIVE_FIN): Row(_S.CLOSE_WAIT, "", "3.10.7.4", "had a FIN already: stays"),
     (_S.CLOSING, _E.RECEIVE_ACK_OF_FIN): Row(_S.TIME_WAIT, "", "3.10.7.4", "its FIN is acknowledged: waits 2 MSL"),
-    (_S.CLOSING, _E.RECEIVE_FIN): Row(_S.CLOSING, "", "3.10.7.4", "has had a FIN: remains"),
+    (_S.CLOSING, _E.RECEIVE_FIN): Row(_S.CLOSING, "", "3.10.7.4", "had a FIN already: stays"),
     (_S.LAST_ACK, _E.RECEIVE_ACK_OF_FIN): Row(_S.CLOSED, "", "3.10.7.4", "its FIN is acknowledged: done"),
-    (_S.LAST_ACK, _E.RECEIVE_FIN): Row(_S.LAST_ACK, "", "3.10.7.4", "has had a FIN: remains"),
+    (_S.LAST_ACK, _E.RECEIVE_FIN): Row(_S.LAST_ACK, "", "3.10.7.4", "had a FIN already: stays"),
     (_S.TIME_WAIT, _E.RECEIVE_FIN): Row(_S.TIME_WAIT, "ACK", "3.10.7.4", "another FIN: 2 MSL start anew"),
     (_S.TIME_WAIT, _E.TIME_WAIT_TIMEOUT): Row(_S.CLOSED, "", "3.10.8", "2 MSL have passed", inferred=True),
 }
@@ -293,10 +293,10 @@ def mermaid() -> str:
 CONTRADICTION = """\
 ## Where RFC 9293 contradicts itself
 
-The SYN-ACK of a simultaneous open, and so that of a self-connect, repeats a SYN that its receiver has had. In figure 7
-(3.5) it opens the socket. By 3.10.7.4 it cannot: its sequence number is RCV.NXT - 1, left of the window, so it is
-dropped and answered by an ACK; whoever receives *that* ACK in SYN-RECEIVED is ESTABLISHED. In a self-connect it is the
-same socket, one segment later.
+The SYN-ACK of a simultaneous open, and so that of a self-connect, repeats a SYN that its receiver had already. In
+figure 7 (3.5) it opens the socket. By 3.10.7.4 it cannot: its sequence number is RCV.NXT - 1, left of the window, so it
+is dropped and answered by an ACK; a socket that receives *that* ACK in SYN-RECEIVED is ESTABLISHED. In a self-connect
+it is the same socket, one segment later.
 
 Linux has done as 3.10.7.4 says since it sends challenge ACKs (commit 0c24604b68fc, Linux 3.6), and does as figure 7
 says since 6.11, 6.10.10 and 6.1.110 (commit 23e89e8ee7be). An ACK follows the SYN-ACK in both cases. Where SACK is on,

@@ -32,11 +32,11 @@ class Lines:
         self._report = report
 
     def __call__(self, _name: str, opening: Opening) -> None:
-        """It has ended. Raises OSError where it cannot be written."""
+        """Write an opening that has ended. Raises OSError where it cannot be written."""
         self._put(opening, final=True)
 
     def decided(self, _name: str, opening: Opening) -> None:
-        """Its verdict is certain, whatever comes. Raises OSError as well."""
+        """Write an opening whose verdict is certain now. Raises OSError where it cannot be written."""
         self._put(opening, final=False)
 
     def _put(self, opening: Opening, *, final: bool) -> None:

@@ -162,17 +162,17 @@ def keep_from(collect: frozenset[Verdict]) -> int:
 
 #: What each verdict means, in a line.
 MEANING = {
-    Verdict.SELF_CONNECT: "both ends equal, and it acknowledges itself what it sent; on what grounds: below",
-    Verdict.SELF_SYN: "both ends equal, never acknowledged (LAND-like, or cut off); notes say what speaks for which",
+    Verdict.SELF_CONNECT: "both ends equal, and the socket acknowledges what it sent itself (what proves it: below)",
+    Verdict.SELF_SYN: "both ends equal, never acknowledged (LAND-like, or cut off); notes say what suggests which",
     Verdict.SIMULTANEOUS_OPEN: "crossed SYNs, a SYN-ACK from each end",
     Verdict.ONE_SIDED_CROSSING: "crossed SYNs, a SYN-ACK from one end only: a split handshake, or a simultaneous open "
     "whose SYN was lost; packets cannot tell",
-    Verdict.SPLIT_HANDSHAKE: "as above, with a bare ACK from the responder before its SYN",
+    Verdict.SPLIT_HANDSHAKE: "one-sided, with a bare ACK from the responder before its SYN",
     Verdict.CROSSED_UNANSWERED: "crossed SYNs, no SYN-ACK",
     Verdict.THREE_WAY: "SYN, SYN-ACK, ACK that fit each other",
     Verdict.HALF_OPEN: "SYN, SYN-ACK, but no ACK that fits (reset, lost or wrong)",
     Verdict.REFUSED: "SYN, RST from the other end, no SYN-ACK; or an ICMP error, and nothing else",
-    Verdict.ABORTED: "SYN, RST from its own end",
+    Verdict.ABORTED: "SYN, RST from the end that sent it",
     Verdict.UNANSWERED: "SYN, nothing from the other end",
     Verdict.ODD: "SYN answered by something else",
 }
@@ -207,13 +207,14 @@ end sent that SYN, its *second* end is the other one; where both are equal, ther
   two different IPv4 identifications): a router hands it on.
 - Conversations whose SYN is not in the capture are counted as *midstream*, once each; those with
   equal endpoints that prove nothing also as *midstream to itself*.
-- The conversations remembered at one time are bounded (`--table`). When the table is full the
-  oldest one goes that had no packet since it was last looked at; an opening that is not decided by
-  then is counted under the verdict it has, and as *evicted*. One with equal endpoints stays, while
-  such are fewer than half of the table.
+- The number of conversations remembered at one time is bounded (`--table`). When the table is full,
+  the oldest one that had no packet since its last turn is forgotten. If its opening is not decided
+  by then, it is counted under the verdict that it has so far, and as *evicted*. An opening with
+  equal endpoints that is under way is kept, as long as such conversations fill less than half of
+  the table.
 - Not segments: TCP headers quoted inside ICMP errors, and fragments after the first.
 
-## On what grounds a self-connect is one
+## What proves a self-connect
 
 - `handshake`: SYN and SYN-ACK.
 - `syn-ack`: its SYN-ACK to itself. The SYN was not captured.
@@ -222,15 +223,15 @@ end sent that SYN, its *second* end is the other one; where both are equal, ther
 - `standing`: neither was captured, but a segment that ends at a number E (data, a FIN, a keep-alive
   from E-1), and a later one whose sequence number and ACK field are both E.
 
-One segment repeated proves nothing, nor does a RST, nor do numbers that are 0. A single stray
-segment with equal ends, as anybody can make one, is no proof. Where the address is not one of
-loopback's the report says that all of it could have been forged. A *standing* one began before the
-first of the two segments; when, the capture does not say.
+A repeated segment proves nothing, nor does a RST, nor do numbers that are 0. A single stray
+segment with equal ends is no proof, since anybody can send one. Where the address is not a
+loopback address the report says that all of it may be forged. A *standing* one began before the
+first of the two segments; the capture does not say when.
 
 ## Which RST ends an opening
 
-RFC 9293 (3.10.7.3, 3.10.7.4) asks the socket that receives the RST. A capture shows neither its state
-nor its window, and may lack packets, so:
+By RFC 9293 (3.10.7.3, 3.10.7.4) the socket that receives the RST decides, by its state and its window.
+A capture shows neither, and may lack packets, so:
 
 - In SYN-SENT (no SYN-ACK that fits was captured, nor another proof of a self-connect) a RST ends the
   opening if it acknowledges the SYN of the end that it goes to: ACK field in (ISN, ISN+1+data]. It does,
@@ -242,11 +243,11 @@ nor its window, and may lack packets, so:
   receiver offered. Windows in SYNs are not scaled, others only if both SYNs had the option; the right
   edge itself is outside. A receiver that has acknowledged nothing expects the sender's ISN+1, or is in
   SYN-SENT still: a RST that acknowledges its SYN ends the opening, too.
-- Where octets are missing that were sent or acknowledged, nothing is provably behind: the RST ends the
+- Where octets are missing that were sent or acknowledged, no RST is provably behind: it ends the
   opening; the timeline calls it inferred, and a note says so.
-- Where both ends are equal they are one socket, the RST's sender and its receiver.
+- Where both ends are equal, one socket is the RST's sender and its receiver.
 
-What ends nothing is a finding in the timeline, which follows the same rule (analysis/resets.py).
+A RST that ends nothing is a finding in the timeline, which follows the same rule (analysis/resets.py).
 
 ## Answers from elsewhere
 
@@ -255,9 +256,9 @@ What ends nothing is a finding in the timeline, which follows the same rule (ana
   conversation does; a segment that fits an opening of its own conversation is never lent. Where both
   sides of the translation are in the capture there are two openings, both counted, linked with each
   other.
-- *ICMP*. An error "destination unreachable" (type 3 but code 4, ICMPv6 type 1) that quotes the SYN
-  ends nothing: the same SYN may be sent again. If nothing else answers the opening is refused, and the
-  report names type, code and sender.
+- *ICMP*. An error "destination unreachable" (type 3 except code 4, ICMPv6 type 1) that quotes the SYN
+  ends nothing: the same SYN may be sent again. If nothing else answers, the opening is refused, and
+  the report names type, code and sender.
 
 ## The rules
 

@@ -133,7 +133,7 @@ class _Layer:
             yield REMARKS[name] + (self._which() if name == "analysis_duplicate_ack" else "")
 
     def _which(self) -> str:
-        """Of which ACK it is a duplicate, and the how manieth."""
+        """Return the frame of which this is a duplicate ACK, and its number among the duplicates of that frame."""
         return " {}#{}".format(*(self.number(f"tcp.analysis.duplicate_ack_{what}") for what in ("frame", "num")))
 
 
@@ -167,7 +167,7 @@ class Tshark:
     def __init__(self) -> None:
         path = shutil.which("tshark", path=_PATH)
         if path is None:
-            raise UsageError("--witness needs Wireshark's tshark, which is not in /usr/bin or the like: install it")
+            raise UsageError(f"--witness needs Wireshark's tshark, which is not in {_PATH}: install it")
         try:
             import pyshark.config  # noqa: PLC0415
         except ImportError as error:
@@ -196,7 +196,7 @@ class Tshark:
 
     def _dissect(self, capture: str, frames: Iterable[int]) -> Iterator[tuple[int, list[Any]]]:
         """Run tshark; for each of *frames* its number and its TCP headers."""
-        import pyshark  # noqa: PLC0415 - half a second, only for those who ask
+        import pyshark  # noqa: PLC0415 - it takes half a second
 
         class Capture(pyshark.FileCapture):  # type: ignore[misc] # pyshark has no types
             """Waits for tshark to end by itself at the end of its output; what has ended cannot be killed cleanly."""

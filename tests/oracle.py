@@ -60,7 +60,7 @@ Where the definitions leave room, the most literal reading was taken. Those deci
     another endpoint to the opener that acknowledges ISN+1 up to ISN+1+payload and fits no opening of its own 4-tuple
     is an answer (of several such openings of the last one before it), the first of them decides. An ACK of the opener,
     in the SYN's 4-tuple, of what that endpoint sent makes it three-way. Linked are openings of one opener and ISN with
-    different destinations whose SYNs are at most 20 milliseconds apart.
+    different destinations whose SYNs are at most 20 milliseconds apart, and have no two IPv4 identifications.
 """
 
 from __future__ import annotations
@@ -611,7 +611,8 @@ def _link(openings: list[_Opening]) -> None:
         others = sides.setdefault((two.source, two.seq), [])
         for earlier in reversed(others):
             one = earlier.first
-            if one.destination != two.destination and abs(two.time - one.time) <= TRANSLATED_WITHIN:
+            same = one.identification == two.identification or 0 in (one.identification, two.identification)
+            if same and one.destination != two.destination and abs(two.time - one.time) <= TRANSLATED_WITHIN:
                 later.translated_with, earlier.translated_with = one.frame, two.frame
                 break
         others.append(later)

@@ -494,7 +494,7 @@ def _translated(scene: Scene, answer: str, point: str, *, third: bool, apart: in
     syns = {"both": (v, b), "before, answers behind": (v,)}.get(point, (b,))
     answerers = {"both": (b, v), "before, answers behind": (b,), "behind": (b,)}.get(point, (v,))
     for place, destination in enumerate(syns):
-        scene.tcp(a, destination, "S", X, gap=apart if place else 1000)
+        scene.tcp(a, destination, "S", X, gap=apart if place else 1000, identification=7)
     kinds = {"SYN-ACK": ("S.",), "RST": ("R.",), "RST without ACK": ("R",), "both": ("S.", "R.")}.get(answer, ())
     for flags, source in itertools.product(kinds, answerers):
         scene.tcp(source, a, flags, Y, X + 1)

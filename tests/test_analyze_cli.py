@@ -245,7 +245,7 @@ def test_expect(told, pcap):
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--port", "0", "x"], "'0' is not a port: a number from 1 to 65535 is"),
+        (["--port", "0", "x"], "'0' is not a port: give a number from 1 to 65535"),
         (["--port", "http", "x"], "'http' is not a port"),
         (["--port", "٣", "x"], "is not a port"),
         (["--host", "localhost", "x"], "'localhost' is not an IP address; names are never resolved"),
@@ -517,4 +517,4 @@ def test_many_alike_make_no_endless_report(tmp_path: Path, capsys: pytest.Captur
     assert main(["--format", "json", "--all", str(flood)]) == 0
     assert len(json.loads(capsys.readouterr().out)["openings"]) == 1500
     assert main([str(flood)]) == 0
-    assert "500 openings more than are shown are only counted; --all shows every one" in capsys.readouterr().out
+    assert "500 more openings only counted, not shown: --all shows every one" in capsys.readouterr().out

@@ -298,7 +298,7 @@ def test_the_file_is_for_its_owner_and_nothing_else_is_touched(
     [
         (["-"], "a second time"),
         (["fifo"], "a second time"),
-        (["a", "a"], "name one, not 2"),
+        (["a", "a"], "there are 2: name one"),
         (["-o", "out.pcapng", "a"], "the same file"),
     ],
 )

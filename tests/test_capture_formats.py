@@ -383,7 +383,7 @@ def test_what_is_no_stream_is_passed_over(pack: Callable[[bytes], bytes], betwee
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, writers.zstd, writers.lz4])
 @pytest.mark.parametrize(
     ("after", "words"),
-    [(b"something else", "neither another one nor padding"), (skippable(b"a table")[:-1], "cut short")],
+    [(b"something else", "neither another stream nor padding"), (skippable(b"a table")[:-1], "cut short")],
 )
 def test_what_follows_and_is_nothing_known_is_damage(pack: Callable[[bytes], bytes], after: bytes, words: str) -> None:
     blocks = unpacked("it", iter((pack(FOUR) + after,)))

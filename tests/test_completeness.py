@@ -47,8 +47,8 @@ HIDES: dict[str, tuple[dict[str, object], str]] = {
         {"cut_to_itself": 3, "needed_snaplen": 54},
         "3 frames from a socket to itself are cut off before the TCP flags: with -s 54 the recorder keeps them",
     ),
-    "evicted": ({"evicted": 4}, "4 openings forgotten before decided"),
-    "unsure": ({"unsure": True}, "put together from parts of which some could not be decided"),
+    "evicted": ({"evicted": 4}, "4 openings forgotten while undecided"),
+    "unsure": ({"unsure": True}, "put together from parts, and not sure to be the same as read in one go"),
     "damage": ({"damage": Damage(24, "a record lies")}, "ends early, at byte 24: a record lies"),
     "a gap": ({"parts": (Piece("1", 5, Damage(9, "cut")), Piece("2", 5, None))}, "there are gaps in it"),
 }
@@ -175,13 +175,13 @@ def test_what_needs_all_frames_is_not_said_without_half_of_them(form: str) -> No
 def test_every_frame_is_accounted_for(form: str) -> None:
     text = shown(form, made(other={"ARP": 3, "UDP": 20}, unknown={"EtherType 0x1234": 2}, translated=1))
     assert "23 frames without TCP: 20 UDP, 3 ARP" in text
-    assert "2 frames not looked into: EtherType 0x1234, which is not known here" in text
+    assert "2 frames not looked into: selfconn cannot read EtherType 0x1234" in text
     assert "1 pair of openings that are two sides of one translated connection" in text
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "html"])
 def test_tunnels_in_udp_are_spoken_of_once(form: str) -> None:
-    said = "Tunnels in UDP are looked into on the ports of the known ones only"
+    said = "tunnels in it are looked for only on the ports of known tunnels"
     assert shown(form, *(made(other={"UDP": 5}) for _ in range(3))).count(said) == 1
     assert said not in shown(form, made(other={"ARP": 5}))
 
@@ -194,15 +194,20 @@ def test_tunnels_in_udp_are_spoken_of_once(form: str) -> None:
 def test_among_many_it_is_named(what: str, quiet: bool) -> None:
     many = [made(name=f"{n}.pcap") for n in range(3)]
     text = shown("table", *many, made(name="dark\x1b.pcap", **HIDES[what][0]), made(self_connect()), quiet=quiet)
-    assert "3 of them without such an opening; -v names them." in text
-    assert "1 of them without such an opening in what was seen, which is not everything: - dark\\x1b.pcap: " in text
+    assert "3 of them without an opening of those asked for; -v names them." in text
+    assert (
+        "1 of them without an opening of those asked for in what was seen, which is not everything: - dark\\x1b.pcap: "
+        in text
+    )
     assert HIDES[what][1] in text
 
 
 def test_among_many_filters_are_told() -> None:
     many = [made(filters=(f"port {port}",)) for port in (1, 1, 1, 2, 2, 3, 4)]
     text = shown("table", *many, made())
-    assert "8 of them without such an opening; -v names them. 7 of these were recorded with a filter" in text
+    assert (
+        "8 of them without an opening of those asked for; -v names them. 7 of these were recorded with a filter" in text
+    )
     assert '3 with "port 1", 2 with "port 2", 1 with "port 3" and others.' in text
 
 

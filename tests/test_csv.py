@@ -137,8 +137,8 @@ def test_an_explicit_format_outranks_the_ending(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--format", "csv", "--step"), "keeps rows, no timelines"),
-        (("-o", "x.csv", "--witness"), "keeps rows, no timelines"),
+        (("--format", "csv", "--step"), "writes rows without timelines"),
+        (("-o", "x.csv", "--witness"), "writes rows without timelines"),
         (("-o", "x.csv", "--cluster", "local"), "no csv"),
     ],
 )

@@ -259,7 +259,9 @@ def test_how_a_step_is_known() -> None:
     assert page.count("Confirmed by the kernel") == 3
     assert "Inferred: no packet proves it" in page
     assert "Wireshark says TCP Retransmission" in page
-    assert "Not allowed by RFC 9293" in Markup(html(told(Talk().a("S").a(".", 1, 1).opening(Verdict.ODD)))).text
+    assert (
+        "Does not fit the rules of RFC 9293" in Markup(html(told(Talk().a("S").a(".", 1, 1).opening(Verdict.ODD)))).text
+    )
 
 
 def test_the_kernel_confirms_only_what_it_says() -> None:

@@ -143,7 +143,7 @@ def test_damage_folds_and_findings() -> None:
         undecoded={"link type 147 is not supported": 3},
         duplicates=2,
     )
-    assert "- **Ends early, at byte 4,711: a block claims 1 octet. The part before is here.**\n" in text
+    assert "- **Ends early, at byte 4,711: a block claims 1 octet. The part before it is analysed.**\n" in text
     assert "- 3 frames not decoded: link type 147 is not supported\n" in text
     assert "| ... |  | 1,072 segments, 36,000 octets and more |  |  |\n" in text
     assert "**an ACK where a SYN-ACK belongs: a split handshake begins**" in text

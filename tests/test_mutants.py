@@ -184,6 +184,7 @@ def test_packets_that_differ_in_one_octet_are_no_doubles() -> None:
     segment = frames.tcp(4000, 80, 2, 1000, 0, options=frames.mss(1460) + frames.timestamps(7, 0) + bytes(2))
     packet = frames.segment_packet(Endpoint.parse("192.0.2.1", 4000), Endpoint.parse("192.0.2.2", 80), segment)
     header = {0, 2, 3, 6, 7, 9, 32}  # what must stay, for it to be this packet still
+    header |= {8}  # with another TTL it was seen at another place, and is a copy
     changed = [
         packet[:place] + bytes([packet[place] ^ change]) + packet[place + 1 :]
         for place in range(len(packet))

@@ -34,7 +34,8 @@ BARE = re.compile(r"\S+\npcap(ng)?, \d+ packets?, \d+ TCP segments?\n\n?No openi
 SHOWN = re.compile(r"self-connect( since before frame \d+)?: \S+ > \S+")
 #: What a report says that looks at less than there was.
 SAID = re.compile(
-    r"itself|equal ends|self-syn|not decoded|not looked into|cut short|not known here|dropped|damaged", re.IGNORECASE
+    r"itself|equal ends|self-syn|not decoded|not looked into|cut short|selfconn cannot read|dropped|damaged",
+    re.IGNORECASE,
 )
 
 

@@ -59,7 +59,7 @@ def slow_first(path: str, asked: dict[str, object], finish: many.Finish | None) 
 
 @pytest.mark.long
 def test_whatever_is_ready_first_the_order_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "_employed", slow_first)
+    monkeypatch.setattr(many, "_analyze_in_worker", slow_first)
     paths = [str(folder / name) for name in ("00.pcap", "01.pcap", "04.pcap")]
     assert [result.name for result in many.analyze_many(paths, 2) if not isinstance(result, NotACapture)] == paths
 
@@ -94,7 +94,7 @@ def dying(path: str, asked: dict[str, object], finish: many.Finish | None) -> ma
 
 @pytest.mark.long
 def test_a_worker_that_dies_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "_employed", dying)
+    monkeypatch.setattr(many, "_analyze_in_worker", dying)
     paths = [str(folder / name) for name in ("00.pcap", "04.pcap", "08.pcap", "12.pcap")]
     first, second, *others = many.analyze_many(paths, 2)
     assert str(second) == f"cannot read {paths[1]}: the process that read it died"
@@ -126,7 +126,7 @@ def test_the_command_outlives_a_worker(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Writing to the one that died must not be taken for a reader of the report who left."""
-    monkeypatch.setattr(many, "_employed", dying)
+    monkeypatch.setattr(many, "_analyze_in_worker", dying)
     seen = []
     original = many.Processes.result
 

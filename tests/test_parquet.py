@@ -85,8 +85,8 @@ def test_the_notebook_s_lines_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--format", "parquet"), "is no text: name a file with -o"),
-        (("-o", "x.parquet", "--format", "json"), "-o x.parquet is a Parquet file"),
+        (("--format", "parquet"), "cannot be written to standard output: name a file with -o"),
+        (("-o", "x.parquet", "--format", "json"), "-o x.parquet names a Parquet file"),
         (("-o", "x.parquet", "--step"), "leave out"),
     ],
 )

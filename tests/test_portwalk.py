@@ -257,7 +257,7 @@ def test_a_new_salt_every_10_s_is_seen() -> None:
     found = walk(linux(random.Random(2), 32768, 60999, release=(6, 18)), 1000, every=0.1)
     assert len(found.jumps) == found.salted == 10
     assert {later - jump for jump, later in pairwise(found.jumps)} <= {99, 100, 101}
-    assert "10 times, by a clock of 10 s" in found.guess.why
+    assert "10 times, in step with a clock of 10 s" in found.guess.why
     assert found.odds.lap == pytest.approx(100)
 
 
@@ -347,7 +347,7 @@ def test_it_is_told_in_words() -> None:
     told, chosen, outlook = found.sentences()
     assert told == (
         "3,300 attempts at 127.0.0.1:50000 were refused in 9.9 s, 333.3 a second. Source ports: even ones of "
-        f"{found.low}-{found.high}; came round once."
+        f"{found.low}-{found.high}; went round the range once."
     )
     assert chosen == (
         "Chosen almost surely by double-hash (algorithm 4) with random increments, as Linux 5.18 and later: 99 % of "

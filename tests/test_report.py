@@ -180,7 +180,7 @@ def test_a_third_packet_that_tells_nothing_of_the_kernel(more):
     if more.get("ecn"):
         talk.segments[0] = dataclasses.replace(talk.segments[0], flags=Flag.SYN | Flag.ECE | Flag.CWR)
     said = notes(talk.a("S.", 0, 1, sack_permitted=True).a(".", 1, 1).opening(Verdict.SELF_CONNECT))
-    assert "so this tells nothing of the kernel" in said
+    assert "so this tells nothing about the kernel" in said
     assert "Linux" not in said
 
 
@@ -192,8 +192,8 @@ def test_note_on_both_third_packets_of_a_simultaneous_open():
     ("talk", "signs"),
     [
         (Talk(SELF).a("S"), ["no option", "cut off there", "is a loopback address"]),
-        (Talk(SELF).a("S", mss=65495), ["speaks for a real connect()", "cut off there"]),
-        (Talk(SELF).a("S", mss=9).a("S", mss=9), ["was sent 2 times: speaks for a socket that waits"]),
+        (Talk(SELF).a("S", mss=65495), ["this suggests a real connect()", "cut off there"]),
+        (Talk(SELF).a("S", mss=9).a("S", mss=9), ["was sent 2 times: this suggests a socket that waits"]),
         (Talk(SELF).a("S").a("S.", 50, 1), ["another sequence number", "listens on the port"]),
         (Talk(Endpoint.parse("192.0.2.1", 9)).a("S"), ["no loopback address", "on a real link this SYN is forged"]),
         (Talk(Endpoint.parse("::1", 9)).a("S"), ["is a loopback address"]),
@@ -210,12 +210,12 @@ def test_note_on_what_packets_cannot_tell():
     assert "Packets alone cannot tell." in notes(opening)
     assert "Not both ends" not in notes(opening)
     opening = Talk().a("S").b("S").a("S.", 0, 1).opening(Verdict.ONE_SIDED_CROSSING)
-    assert "Not both ends got to ESTABLISHED" in notes(opening)
+    assert "In this capture not both ends reach ESTABLISHED" in notes(opening)
 
 
 def test_note_on_a_split_handshake():
     opening = Talk().a("S").b(".", 0, 1).b("S").a("S.", 0, 1).opening(Verdict.SPLIT_HANDSHAKE)
-    assert "only a split handshake does so" in notes(opening)
+    assert "as a split handshake does" in notes(opening)
     assert "Frame 2: an ACK where a SYN-ACK belongs" in notes(opening)
 
 
@@ -402,7 +402,7 @@ def test_other_notes():
     assert "asks for a Fast Open cookie" in notes(Talk().a("S", fast_open=b"").opening(Verdict.UNANSWERED))
     assert "offers a Fast Open cookie" in notes(Talk().a("S", fast_open=b"x" * 8).opening(Verdict.UNANSWERED))
     assert "captured after what it caused" in notes(Talk().b("S.", 0, 1).a("S").opening(Verdict.HALF_OPEN))
-    assert "1,500 segments in the middle" in notes(Talk().a("S").opening(Verdict.THREE_WAY, omitted=1500))
+    assert "1,500 more segments of the connection" in notes(Talk().a("S").opening(Verdict.THREE_WAY, omitted=1500))
 
 
 def test_an_ordinary_opening_needs_no_note():

@@ -163,4 +163,4 @@ def test_a_reset_before_the_open_was_complete_ends_it_whatever_follows() -> None
     account = replay(answered().a("R", 1).a(".", 1, 1).opening(Verdict.HALF_OPEN))
     assert not account.established
     assert [step.frame for step in account.findings] == [4]
-    assert "closed by frame 3" in account.findings[0].reason
+    assert "frame 3 closed this socket" in account.findings[0].reason

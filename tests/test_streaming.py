@@ -503,7 +503,7 @@ def test_what_was_written_until_it_went_is_read(tmp_path: Path, monkeypatch: pyt
     ("arguments", "complaint"),
     [
         (["--follow", "-"], "standard input is not"),
-        (["--follow", "a", "b"], "name one, not 2"),
+        (["--follow", "a", "b"], "there are 2 captures: name one"),
         (["--follow", "http://x.example/a.pcap"], "http://x.example/a.pcap is not"),
         (["--follow", "--step", "a"], "leave out --step"),
         (["--follow", "--rotated", "a"], "leave out --rotated"),

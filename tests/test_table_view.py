@@ -137,7 +137,7 @@ def test_what_crossed_is_said_to_have_crossed():
 @pytest.mark.parametrize(
     ("last", "said"),
     [
-        ([], "No close in the capture: the connection stands at its last frame (5)."),
+        ([], "No close in the capture: the connection still stands at its last frame (5)."),
         ([], "A server that wants port 50000 cannot have it while it stands"),
         ([("R.", 6, 6)], "A server that wants port 50000 can have it at once"),
         ([("F.", 6, 6)], "cannot have it until this close is complete"),
@@ -167,7 +167,7 @@ def test_counts_and_shortcomings_of_a_capture():
         "2 frames not decoded: TCP header cut short",
         "3 conversations without a SYN",
         "1 conversation with equal ends, without a SYN and without proof: such segments alone prove nothing",
-        "5 openings forgotten before decided: --table was too small",
+        "5 openings forgotten while undecided: --table was too small",
         "at byte 1,234,567: cut short",
         "No opening of a TCP connection in what was seen, which is not everything: 2 of 7 frames could not be looked",
     ):

@@ -104,7 +104,7 @@ def test_a_difference_is_found_and_told(tshark: Tshark) -> None:
         shown = "".join(rendered(whole, form))
         assert form == "mermaid" or ("window" in shown and str(first.window) in shown), form
     table = " ".join("".join(rendered(whole, "table")).split())
-    assert f"Frame 1: we read window 1, Wireshark {tshark.version} reads {first.window}." in table
+    assert f"Frame 1: selfconn reads window 1, Wireshark {tshark.version} reads {first.window}." in table
 
 
 def test_a_frame_that_wireshark_lacks_is_a_difference(tshark: Tshark, tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_the_views_show_both_readings() -> None:
     whole.witness = Evidence("4.0.17", said)
     table = "".join(rendered(whole, "table"))
     assert re.search(r"2  A > A SYN-ACK  answers its own SYN \(3\.5\) +TCP Retransmission\n", table)
-    assert "reads the same ports, numbers, flags, window and options in 7 frames." in table
+    assert "reads the same ports, numbers, flags, window and sound options in 7 frames." in table
     row = "| 2 | A > A SYN-ACK | answers its own SYN (3.5) | TCP Retransmission |"
     assert row in "".join(rendered(whole, "markdown"))
 

@@ -4,12 +4,12 @@
 
 These modules are ordinary Python and run as they are. Where a C compiler is found, Cython compiles them with the C
 types in the .pxd file beside each: the same statements, some fifty times faster. What the two forms cannot share (how
-an integer is loaded out of memory, a hash table or a dict) stands in modules of their own: octets.pxd, index.py and
+they load an integer from memory; a hash table or a dict) stands in modules of their own: octets.pxd, index.py and
 duplicates.py are the compiled form, interpreted.py and interpreted_engine.py the other one.
 
-What the phases mean stands in verdicts.py; the engine knows how to find a segment in a frame, and an opening in a
-table. This module is the door: who is outside imports from here, and from partial.py where parts are merged. Nothing in
-here opens a file, decides what is shown, or names a verdict.
+verdicts.py says what the phases mean; the engine knows how to find a segment in a frame, and an opening in a table.
+This module is the door: modules outside of the engine import from here, and from engine/partial.py to merge parts.
+Nothing in here opens a file, decides what a report shows, or names a verdict.
 """
 
 from __future__ import annotations

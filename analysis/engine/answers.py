@@ -1,8 +1,9 @@
 """Answers that do not come in the 4-tuple of the SYN: from a translated address, or as an ICMP error.
 
-An opening that would be unanswered is looked for by its client, the endpoint that sent the SYN: where a SYN-ACK or an
-RST from elsewhere acknowledges the SYN, an address was translated on the way. So an opening is entered under its client
-as its SYN comes; the two openings of one client with one ISN are the two sides of a translation.
+The client of an opening is the endpoint that sent the SYN. When a SYN comes, its opening is entered here under its
+client. When a SYN-ACK or an RST answers nothing in its own 4-tuple, the table looks here for an unanswered opening
+whose client it was sent to. If it acknowledges the SYN of that opening, an address was translated on the way. Two
+openings of one client with the same ISN are the two sides of a translation.
 """
 
 from __future__ import annotations
@@ -14,18 +15,21 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import slot_at, words_in
+    from .interpreted import segment_at, send_for, slot_at, words_in
     from .layout import (
+        CONTROL,
         FIRST_IS_B,
         HEAD,
         LOW32,
         LOW64,
         MAX_ANSWERS,
+        MAX_MISSED,
         MIX1,
         MIX2,
         ORIGINS,
         P_SYN,
         SIDES,
+        SYN,
         UNANSWERED_PHASES,
         Segment,
         Slot,
@@ -42,12 +46,13 @@ def is_client(s: Slot, high: int, low: int, port: int, six: int) -> bool:
 
 
 class Answers:
-    """The openings by their clients, and by slot what came from elsewhere: a hint, since old entries go.
+    """The openings by client, and what answered them from elsewhere, by slot. New entries overwrite old ones.
 
     ``lent`` is a SYN-ACK or RST of another 4-tuple (its frame, the packed address and port it came from, and whether
-    that 4-tuple would have been midstream for its sake), ``errors``
-    an ICMP error (frame, time, sender, type, code), ``links`` the first frame of the opening on the other side of a
-    translation. ``translated`` counts the pairs of such openings. ``any`` says whether there was anything yet.
+    that 4-tuple would have been midstream for its sake), ``errors`` an ICMP error (frame, time, sender, type, code),
+    ``links`` the first frame of the opening on the other side of a translation. ``missed`` are the last segments that
+    would answer a SYN, but for the client's port. ``translated`` counts the pairs of openings that are two sides of a
+    translation, ``any`` says whether there was anything yet.
     """
 
     def __init__(self) -> None:
@@ -57,6 +62,7 @@ class Answers:
         self.lent: dict[int, tuple[int, bytes, int, bool]] = {}
         self.errors: dict[int, tuple[int, int, bytes, int, int]] = {}
         self.links: dict[int, int] = {}
+        self.missed: dict[tuple[bytes, int], tuple[int, bytes, int, int]] = {}
         self.translated = 0
         self.any = False
 
@@ -74,31 +80,46 @@ class Answers:
             return self.digest(segment.a_high, segment.a_low, segment.a_port, segment.six)
         return self.digest(segment.b_high, segment.b_low, segment.b_port, segment.six)
 
+    def send_for_batch(self, batch: list[Segment], count: int) -> None:
+        """Send for the places at which the SYNs of a batch will be entered."""
+        for place in range(count):
+            segment = segment_at(batch, place)
+            if segment.flags & CONTROL == SYN:
+                send_for(self.origins, (self.client_of(segment, True) & (ORIGINS - 1)) * 2)
+
     def enter(self, slots: list[Slot], slot: int, segment: Segment) -> int:
         """Enter the opening in *slot* under its client, the sender of *segment*; return its other side, or -1."""
-        h = self.client_of(segment, True)
+        own = slot_at(slots, slot)
+        if segment.from_a:
+            h = self.digest(own.a_high, own.a_low, own.a_port, own.six)
+        else:
+            h = self.digest(own.b_high, own.b_low, own.b_port, own.six)
         i = (h & (ORIGINS - 1)) * 2
         entry = (h & ~LOW32) | (slot + 1)
-        twin = -1
-        for k in range(i, i + 2):
-            found = self.origins[k]
-            if not (found ^ h) >> 32 and found and found != entry:
-                s = slot_at(slots, (found & LOW32) - 1)
-                if self.is_other_side(s, segment):
-                    twin = (found & LOW32) - 1
-        if self.origins[i] != entry:
-            self.origins[i + 1] = self.origins[i]
-            self.origins[i] = entry
-        return twin
+        one, two = self.origins[i], self.origins[i + 1]
+        # Without a branch, since no processor can guess which of the two it is.
+        self.origins[i + 1] = two if one == entry else one
+        self.origins[i] = entry
+        # Of the same client, and not this one: 1 to LOW32.
+        if ((one ^ entry) - 1) & LOW64 < LOW32 and self.is_other_side(slots, one, own, segment):
+            return (one & LOW32) - 1
+        if ((two ^ entry) - 1) & LOW64 < LOW32 and self.is_other_side(slots, two, own, segment):
+            return (two & LOW32) - 1
+        return -1
 
-    def is_other_side(self, s: Slot, segment: Segment) -> bool:
-        """Whether the opening in this slot began with the SYN *segment*, too, but for the destination."""
+    def is_other_side(self, slots: list[Slot], found: int, own: Slot, segment: Segment) -> bool:
+        """Whether the opening of this entry began with the SYN *segment* of *own*, too, but for the destination."""
+        if not found:
+            return False
+        s = slot_at(slots, (found & LOW32) - 1)
         apart = segment.time - s.time if segment.time > s.time else s.time - segment.time
         if s.isn != segment.seq or apart > SIDES or (s.phase < P_SYN and not s.flags & HEAD):
             return False
+        if s.identification != segment.identification and s.identification and segment.identification:
+            return False  # a scanner's: a translation leaves the identification as it is
         if segment.from_a:
-            return is_client(s, segment.a_high, segment.a_low, segment.a_port, segment.six)
-        return is_client(s, segment.b_high, segment.b_low, segment.b_port, segment.six)
+            return is_client(s, own.a_high, own.a_low, own.a_port, own.six)
+        return is_client(s, own.b_high, own.b_low, own.b_port, own.six)
 
     def find(self, slots: list[Slot], segment: Segment) -> int:
         """Return the slot of the unanswered opening whose SYN this segment of another 4-tuple acknowledges, or -1."""
@@ -120,12 +141,27 @@ class Answers:
             return is_client(s, segment.b_high, segment.b_low, segment.b_port, segment.six)
         return is_client(s, segment.a_high, segment.a_low, segment.a_port, segment.six)
 
+    def miss(self, client: bytes, ack: int, answer: tuple[int, bytes, int, int]) -> int:
+        """Remember a segment to *client* (a packed address) that acknowledges *ack*, and no SYN that was captured.
+
+        *answer* is its frame, the address and the port that it came from, and the port that it was sent to.
+        """
+        if len(self.missed) == MAX_MISSED:
+            del self.missed[next(iter(self.missed))]
+        self.missed.setdefault((client, ack), answer)
+        return 0
+
+    def misdirected(self, client: bytes, port: int, ack: int, frame: int) -> tuple[int, bytes, int, int] | None:
+        """Return the segment after *frame* that would have answered a SYN, but for the client's port."""
+        found = self.missed.get((client, ack))
+        return found if found and found[0] > frame and found[3] != port else None
+
     def has_room(self) -> bool:
         """Whether more can be remembered."""
         return len(self.lent) + len(self.errors) + len(self.links) < MAX_ANSWERS
 
     def forget(self, slot: int) -> int:
-        """The opening in *slot* has ended."""
+        """Forget what answered the opening in *slot*: it has ended."""
         self.lent.pop(slot, None)
         self.errors.pop(slot, None)
         self.links.pop(slot, None)

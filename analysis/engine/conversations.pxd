@@ -55,13 +55,10 @@ cdef class Conversations:
     @cython.locals(s=SlotAt)
     cdef int close_ended(self, i64 slot, Segment* segment) except -1 nogil
     @cython.final
-    @cython.locals(s=SlotAt, after=u64, acknowledged=u64, joined=bint, fins=u64)
+    @cython.locals(s=SlotAt, after=u64, joined=bint, fins=u64, twin=i64)
     cdef int open(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     cdef int uncount_midstream(self, Slot* s, u64 counted) except -1 nogil
-    @cython.final
-    @cython.locals(twin=i64)
-    cdef inline int enter(self, i64 slot, Segment* segment) except -1 nogil
     @cython.final
     @cython.locals(s=SlotAt, verdict=u64)
     cdef int close(self, i64 slot) except -1 nogil

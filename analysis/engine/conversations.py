@@ -1,14 +1,16 @@
 """The conversation table: every segment steps the opening of its 4-tuple by the rules of verdicts.py.
 
-A conversation is a *slot* of the table (layout.Slot). Slots are handed out in turn; when all are in use the oldest one
-goes (with a second chance for those touched since), but one whose two endpoints are equal stays while fewer than half
-of the slots are such.
+A conversation is a *slot* of the table (layout.Slot). Slots are given out in turn. When all are in use, the oldest one
+is given to a new conversation; but one that a segment has touched since its last turn is passed over once, and an
+opening under way whose two endpoints are equal is passed over as long as such conversations have fewer than half of the
+slots.
 
-Segments come in batches. Each stage takes the whole batch before the next one begins, since what a segment is compared
-with lies anywhere in memory: hash and send for the entries, send for the slots, mark duplicates, step.
+Segments come in batches, and each stage works through the whole batch before the next one begins: hash the 4-tuples and
+prefetch their index entries, prefetch the slots, mark duplicates, step. So what a segment is compared with, anywhere in
+memory, is in the processor's cache when it is needed.
 """
 
-# ruff: noqa: ARG002 - what a subclass does, it does with these
+# ruff: noqa: ARG002 - the subclasses use these arguments
 
 from __future__ import annotations
 
@@ -119,7 +121,7 @@ if TYPE_CHECKING:
 
 
 class Conversations:
-    """Steps the verdict rules over the segments of one capture.
+    """Applies the verdict rules to the segments of one capture.
 
     *capacity* is the number of conversations remembered at one time. *collect* has a bit for each verdict (by its
     place in VERDICTS) whose openings come back in ``finished``, the first *most* of each; *keep* a bit for each
@@ -144,33 +146,34 @@ class Conversations:
         self.kept = KeptSegments()
         self.answers = Answers()
         self.tables = compiled_rules(), compiled_verdicts()
-        self.rules = octets_of(self.tables[0])
-        self.verdict_of = octets_of(self.tables[1])
+        self.rules, self.verdict_of = octets_of(self.tables[0]), octets_of(self.tables[1])
         self.collected_memory = memoryview(bytearray(8 * len(VERDICTS))).cast("Q")
         self.collected = words_in(self.collected_memory)
         #: Openings by the place of their verdict in VERDICTS.
         self.counted = memoryview(bytearray(8 * len(VERDICTS))).cast("Q")
         self.counts = words_in(self.counted)
         self.finished: list[Finished] = []
-        #: With ``announce``, openings as they are decided, before they end; whoever takes them clears the list.
+        #: With ``announce``, openings as they are decided, before they end; the caller that takes them clears the list.
         self.announce = False
         self.decided: list[Finished] = []
-        self.frame = 0  # that of the segment in hand
+        self.frame = 0  # number of the frame of the current segment
         self.segments = self.duplicates = self.midstream = self.midstream_to_itself = self.evicted = 0
 
     # -- a batch -------------------------------------------------------------------------------------------------------
 
     def take_batch(self, d: Octets, batch: list[Segment], count: int) -> None:
-        """Take the first *count* segments of a batch, whose headers lie in *d*."""
+        """Step with the first *count* segments of a batch, whose headers lie in *d*."""
         self.index.digest_batch(batch, count)
         self.duplicates_seen.digest_batch(d, batch, count)
         self.index.look_up_batch(batch, count, self.slots)
         self.duplicates_seen.mark(d, batch, count)
+        if self.count_refusals:
+            self.answers.send_for_batch(batch, count)
         for place in range(count):
             self.meet(segment_at(batch, place), d)
 
     def meet(self, segment: Segment, d: Octets) -> int:
-        """Find the conversation of a segment, and step with it, unless it was captured twice."""
+        """Find or begin the conversation of a segment, and step it, unless the packet is a duplicate."""
         self.frame = segment.frame
         if segment.duplicate:
             if segment.frame < self.zone:
@@ -297,7 +300,7 @@ class Conversations:
             self.refuse(s)
 
     def classify(self, s: Slot, segment: Segment, first: bool) -> int:
-        """Return the event that a segment without RST is to the opening in this slot (verdicts.py says what fits)."""
+        """Return which event a segment without RST is for the opening in this slot (see verdicts.Event)."""
         one = s.isn
         two = s.isn_second
         phase = s.phase
@@ -342,7 +345,7 @@ class Conversations:
         return E_ACK_SECOND if control == ACK else E_OTHER_SECOND
 
     def stray(self, slot: int, segment: Segment, d: Octets) -> None:
-        """Take a segment of a conversation that has no opening under way: none yet, or one that has ended."""
+        """Handle a segment of a conversation without an opening under way: there was none yet, or it has ended."""
         s = slot_at(self.slots, slot)
         control = segment.flags & CONTROL
         s.flags |= TOUCHED
@@ -378,7 +381,7 @@ class Conversations:
             self.close_ended(slot, segment)
 
     def close_ended(self, slot: int, segment: Segment) -> int:
-        """Hand on the opening in *slot*, if FINs have ended it and this segment acknowledges the last of them."""
+        """Close the opening in *slot*, if FINs have ended it and this segment acknowledges the last of them."""
         s = slot_at(self.slots, slot)
         if s.flags & ENDED and s.phase >= P_SYN:
             track(s, segment, s.flags & EQUAL != 0 or segment.from_a != ((s.flags & FIRST_IS_B) != 0))
@@ -401,7 +404,6 @@ class Conversations:
         """Begin an opening with a bare SYN."""
         s = slot_at(self.slots, slot)
         after = P_SELF_SYN if s.flags & EQUAL else P_SYN
-        acknowledged = (s.early_isn - segment.seq) & LOW32
         joined = s.flags & EARLY != 0 and answered_early(s, segment)
         fins = 0
         if joined:
@@ -415,7 +417,7 @@ class Conversations:
             self.uncount_midstream(s, MID)
             if s.flags & LENDER:
                 self.take_back(slot)
-            # Without the SYN-ACK that was not its own, the opening before was where it had been.
+            # The SYN-ACK belongs to the new opening: the one before is in the phase that it had without it.
             s.phase = s.before
         if s.phase >= P_SYN:
             self.close(slot)
@@ -436,9 +438,11 @@ class Conversations:
             self.counts[self.verdict_of[after] & 0x7F] += 1
             s.flags |= COUNTED
         if joined or s.flags & EQUAL:
-            begin_numbers(s, segment, d, joined, acknowledged)
+            begin_numbers(s, segment, d, joined)
         if self.count_refusals:
-            self.enter(slot, segment)
+            twin = self.answers.enter(self.slots, slot, segment)
+            if twin >= 0:
+                self.link(slot, twin)
         if self.keep_phases and (self.keep_phases >> after & 1 or s.flags & EQUAL):
             self.keep(slot, segment, d, True)
         if joined and s.flags & KEPT and self.kept.early_count:
@@ -447,22 +451,15 @@ class Conversations:
             self.announce_opening(slot)
 
     def uncount_midstream(self, s: Slot, counted: int) -> None:
-        """The conversation was counted as midstream for the sake of what proved to be an opening."""
+        """Take the conversation out of the midstream count: what it was counted for proved to be an opening."""
         if s.flags & counted:
             self.midstream -= 1
             if s.flags & EQUAL and s.flags & MID_ITSELF:
                 self.midstream_to_itself -= 1
         s.flags &= ~(MID | MID_COUNTED | MID_ITSELF)
 
-    def enter(self, slot: int, segment: Segment) -> int:
-        """Enter the opening in *slot* under its client."""
-        twin = self.answers.enter(self.slots, slot, segment)
-        if twin >= 0:
-            self.link(slot, twin)
-        return 0
-
     def close(self, slot: int) -> None:
-        """End the opening in *slot*: count it, hand it on where it was asked for, leave the conversation."""
+        """End the opening in *slot*: count it, and hand it on if its verdict is collected. Its conversation stays."""
         s = slot_at(self.slots, slot)
         if s.phase >= P_SYN:
             if s.flags & (LENT | UNREACHED):
@@ -497,7 +494,7 @@ class Conversations:
             self.decided.append(handed_on(s, slot, verdict, self.kept, self.answers))
 
     def keep(self, slot: int, segment: Segment, d: Octets, first: bool) -> None:
-        """Keep a segment of the opening in *slot*, if it is one of those that are kept."""
+        """Keep a segment of the opening in *slot*, if segments of this opening are kept."""
         s = slot_at(self.slots, slot)
         if not s.flags & KEPT:
             limit = MAX_KEPT if self.keep_phases >> s.phase & 1 or (self.keep_phases and s.flags & EQUAL) else 0
@@ -513,14 +510,14 @@ class Conversations:
             self.kept.add(slot, s, segment, d, first)
 
     def finish(self) -> None:
-        """The capture is over, and with it every opening; *frame* is its last."""
+        """End every opening: the capture is over. ``frame`` is its last frame."""
         for slot in range(self.used):
             self.close(slot)
 
     # -- slots ---------------------------------------------------------------------------------------------------------
 
     def claim(self, segment: Segment) -> int:
-        """Return a slot for a new conversation; the oldest one makes room where there is none."""
+        """Return a slot for a new conversation: a free one, or else that of the oldest conversation."""
         if self.used < self.capacity:
             slot = self.used
             self.used += 1
@@ -578,19 +575,19 @@ class Conversations:
         return 0
 
     def lend(self, slot: int, segment: Segment, d: Octets) -> int:
-        """Let a SYN-ACK or an RST that answers nothing in its own 4-tuple answer an opening of another one."""
+        """Let a SYN-ACK or an RST that answers nothing in its own 4-tuple answer an opening of another 4-tuple."""
         return False
 
     def take_back(self, slot: int) -> int:
-        """The early SYN-ACK of *slot* answers a SYN of its own: no other opening is answered by it."""
+        """Undo lend(): the early SYN-ACK of *slot* answers a SYN in its own 4-tuple, and so no other opening."""
         return 0
 
     def link(self, slot: int, twin: int) -> int:
-        """The openings in these two slots are the two sides of one translated connection."""
+        """Note that the openings in these two slots are the two sides of one translated connection."""
         return 0
 
     def settle(self, slot: int) -> int:
-        """The opening in *slot* ends: without an answer of its own, one from elsewhere counts."""
+        """Let an answer from elsewhere decide the opening in *slot*, which ends, if it has none of its own."""
         return 0
 
     # -- what a part of a capture does otherwise (partial.py) ----------------------------------------------------------
@@ -612,9 +609,9 @@ class Conversations:
         return False
 
     def remember_packet(self, segment: Segment, d: Octets) -> int:
-        """Remember a packet of which a copy may come in the next part: in a whole capture, none does."""
+        """Do nothing: there is no next part, in which a copy of this packet might come."""
         return 0
 
     def log_possible_copy(self, segment: Segment, d: Octets) -> int:
-        """Log a segment that may be a copy of a packet in the part before: in a whole capture, none is."""
+        """Do nothing: there is no part before, of which this segment might be a copy."""
         return 0

@@ -1,6 +1,6 @@
 """The destinations of refused attempts: how many, since when, and the source ports that were tried one by one.
 
-An attempt is an opening that was refused. What the ports tell of the client's system portwalk.py says.
+An attempt is an opening that was refused. portwalk.py says what these ports reveal about the client's system.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from .interpreted import Words
     from .layout import Key
 
-#: Address and port of a destination, how many attempts, time of the first and the last of them; and of each of the
-#: first WALK: its source port, and the nanoseconds since the first.
+#: Address and port of a destination; how many attempts; the times of the first and the last (ns since the epoch); then
+#: two arrays for the first WALK attempts: source ports, and nanoseconds since the first attempt.
 Attempts = tuple[bytes, int, int, int, int, "array[int]", "array[int]"]
 
 
@@ -31,12 +31,12 @@ def packed(high: int, low: int, six: int) -> bytes:
 
 
 def probe(low: int, port: int, six: int) -> int:
-    """Return the place at which a destination is looked for first."""
+    """Return the place at which the search for a destination begins."""
     return ((low * MIX1 & LOW64) >> 40) + (port | six << 32 | IN_USE) * 7 & DESTINATIONS - 1
 
 
 def chosen(order: list[Key]) -> list[Key]:
-    """Return those of the destinations, in the order of their first refusal, that find a place in the table."""
+    """Return the destinations that find a place in the table; *order* has all, in the order of their first refusal."""
     taken = bytearray(DESTINATIONS)
     found = []
     for key in order:
@@ -52,7 +52,7 @@ def chosen(order: list[Key]) -> list[Key]:
 
 
 def split(attempts: Words, count: int, ports: Words, times: Words) -> None:
-    """Take apart what is remembered of *count* attempts: the port below, the time above."""
+    """Split *count* remembered attempts into ports (the low 16 bits) and times (the bits above)."""
     for place in range(count):
         ports[place] = attempts[place] & 0xFFFF
         times[place] = attempts[place] >> 16
@@ -69,7 +69,11 @@ class Destinations:
         self.walks = 0
 
     def place(self, s: Slot, claim: bool) -> int:
-        """Return the place of the destination of the opening in this slot; -1 where it has none (left)."""
+        """Return the place of this opening's destination in the table, or -1.
+
+        With *claim* a new destination takes a free place, if there is one among the PROBES places where it is looked
+        for.
+        """
         if s.flags & FIRST_IS_B:
             high, low, port = s.a_high, s.a_low, s.a_port
         else:

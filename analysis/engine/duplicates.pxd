@@ -4,8 +4,9 @@ from .octets cimport *
 
 @cython.final
 cdef class Duplicates:
-    cdef object memory, keys_memory
+    cdef object memory, keys_memory, turns_memory
     cdef words sets, keys
+    cdef octets_at turns
     cdef u64 seed
     @cython.locals(at=Py_ssize_t, end=Py_ssize_t, h=u64, i=u64, rest=u64, last=u64)
     cdef inline u64 digest(self, bytes_at d, Segment* segment) noexcept nogil
@@ -13,7 +14,9 @@ cdef class Duplicates:
     cdef void digest_batch(self, bytes_at d, Segment* batch, Py_ssize_t count) noexcept nogil
     @cython.locals(place=Py_ssize_t, segment=SegmentAt)
     cdef void mark(self, bytes_at d, Segment* batch, Py_ssize_t count) noexcept nogil
-    @cython.locals(base=u64, key=u64, where=u64, i=u64)
+    @cython.locals(base=u64, key=u64, where=u64, way=u64, near=u64)
     cdef inline bint seen(self, bytes_at d, Segment* segment) noexcept nogil
-    @cython.locals(found=u64, then=i64, apart=i64, differ=u64)
-    cdef bint is_copy(self, u64 i, u64 key, u64 where, u64 frame, i64 time) noexcept nogil
+    @cython.locals(way=u64, differ=u64)
+    cdef bint has_copy(self, u64 base, u64 key, u64 where, Segment* segment) noexcept nogil
+    @cython.locals(found=u64, then=i64, apart=i64)
+    cdef inline bint is_copy(self, u64 i, u64 key, u64 differ, u64 where, Segment* segment) noexcept nogil

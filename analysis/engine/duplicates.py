@@ -1,6 +1,6 @@
 """The search for packets that were captured more than once (compiled only): a table of hashes, eight places to each.
 
-interpreted.py has two dicts in its place. What makes a duplicate docs/verdicts.md says ("What counts").
+interpreted.py has two dicts instead. docs/verdicts.md ("What counts") says what makes a packet a duplicate.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import folded, load_u32, load_u64, segment_at, send_for, traces, u16, words_in
+    from .interpreted import counters_in, folded, load_u32, load_u64, segment_at, send_for, traces, u16, words_in
     from .layout import (
         ELSEWHERE,
         KEYS,
@@ -24,6 +24,7 @@ if not cython.compiled:
         NEAR,
         SETS,
         WAYS,
+        WHERE,
         WORDS_OF_SET,
         Segment,
     )
@@ -33,23 +34,26 @@ if TYPE_CHECKING:
 
 
 class Duplicates:
-    """Which packets were captured already, less than NEAR frames from here.
+    """Finds packets that were captured already, less than NEAR frames before.
 
-    A set has eight places, the oldest of which goes. It lies in four rows of eight words, a column for each place. A
-    key is a hash of the addresses, the ports, the TCP header without its checksum, and the payload's length: 48 bits of
-    it, and the IPv4 identification; the time; and the frame's number (32 bits), a hash of where the packet was seen
-    (16 bits), and one of what else the IP header and the TCP checksum say (16 bits). The last row counts what came.
+    A set has eight places; a new packet takes the place of the oldest one (``turns`` says which that is). A set lies in
+    three lines of the processor's cache: the keys, then two words for each place. A key is a hash of the addresses, the
+    ports, the TCP header without its checksum, and the payload's length: 48 bits of it, and the IPv4 identification.
+    The words are the time; and the frame's number (32 bits), a hash of where the packet was seen (16 bits), and one of
+    what else the IP header and the TCP checksum say (16 bits).
     """
 
     def __init__(self) -> None:
         self.memory = memoryview(mapping(8 * WORDS_OF_SET * SETS)).cast("Q")
         self.keys_memory = memoryview(bytearray(os.urandom(8 * KEYS))).cast("Q")
+        self.turns_memory = bytearray(SETS)
         self.sets = words_in(self.memory)
+        self.turns = counters_in(self.turns_memory)
         self.keys = words_in(self.keys_memory)
         self.seed = int.from_bytes(os.urandom(8), "little")
 
     def digest(self, d: Octets, segment: Segment) -> int:
-        """Return a 64-bit hash of what makes a segment: folded products with keys of this run, which nobody knows."""
+        """Return a 64-bit hash of what identifies a segment: folded products with random keys of this run."""
         at = segment.at
         end = at + segment.size
         h = self.seed + segment.from_a
@@ -73,7 +77,7 @@ class Duplicates:
         return h ^ h >> 32
 
     def digest_batch(self, d: Octets, batch: list[Segment], count: int) -> None:
-        """Hash the headers of a batch, and send for their sets."""
+        """Hash the headers of a batch, and prefetch their sets into the processor's cache."""
         for place in range(count):
             segment = segment_at(batch, place)
             segment.digest = self.digest(d, segment)
@@ -90,28 +94,33 @@ class Duplicates:
         base = (segment.digest & (SETS - 1)) * WORDS_OF_SET
         key = (segment.digest & ~LOW16) | segment.identification
         where = (segment.place & LOW16) << 16 | traces(d, segment)
-        for i in range(base, base + WAYS):
-            if (
-                (self.sets[i] ^ key) <= LOW16
-                and self.sets[i + 2 * WAYS]
-                and self.is_copy(i, key, where, segment.frame, segment.time)
-            ):
-                return True
-        i = base + (self.sets[base + 3 * WAYS] & (WAYS - 1))
-        self.sets[base + 3 * WAYS] += 1
-        self.sets[i] = key
-        self.sets[i + WAYS] = segment.time
-        self.sets[i + 2 * WAYS] = (segment.frame & LOW32) << 32 | where
+        near = 0
+        for way in range(WAYS):  # all of them, without a branch: next to none is near
+            near |= (self.sets[base + way] ^ key) <= LOW16
+        if near and self.has_copy(base, key, where, segment):
+            return True
+        way = self.turns[segment.digest & (SETS - 1)]
+        self.turns[segment.digest & (SETS - 1)] = (way + 1) & (WAYS - 1)
+        self.sets[base + way] = key
+        self.sets[base + WAYS + 2 * way] = segment.time
+        self.sets[base + WAYS + 2 * way + 1] = (segment.frame & LOW32) << 32 | where
         return False
 
-    def is_copy(self, i: int, key: int, where: int, frame: int, time: int) -> bool:
-        """Whether the packet with this key is a copy of the one in place *i*, whose key differs in the lowest bits."""
-        found = self.sets[i + 2 * WAYS]
-        if (frame - (found >> 32)) & LOW32 >= NEAR:
+    def has_copy(self, base: int, key: int, where: int, segment: Segment) -> bool:
+        """Whether a packet is a copy of one in the set at *base*."""
+        for way in range(WAYS):
+            differ = self.sets[base + way] ^ key
+            if differ <= LOW16 and self.is_copy(base + WAYS + 2 * way, key, differ, where, segment):
+                return True
+        return False
+
+    def is_copy(self, i: int, key: int, differ: int, where: int, segment: Segment) -> bool:
+        """Whether a packet is a copy of the one of which the words at *i* tell; *differ* is by what their keys do."""
+        found = self.sets[i + 1]
+        if not found or (segment.frame - (found >> 32)) & LOW32 >= NEAR:
             return False
-        then = self.sets[i + WAYS]
-        apart = time - then if time > then else then - time
-        differ = (self.sets[i] ^ key) & LOW16
-        if (found ^ where) & (LOW16 << 16):
-            return apart <= ELSEWHERE and (not differ or not key & LOW16 or not self.sets[i] & LOW16)
+        then = self.sets[i]
+        apart = segment.time - then if segment.time > then else then - segment.time
+        if (found ^ where) & WHERE:
+            return apart <= ELSEWHERE and (not differ or not key & LOW16 or not (key ^ differ) & LOW16)
         return apart <= MILLISECOND and not differ and not (found ^ where) & LOW16

@@ -1,6 +1,6 @@
 """From a frame to its innermost IP packet: a short function for each header, chosen by the tables of protocols.py.
 
-What most captures are full of (Ethernet, IPv4, TCP) does not come here: wire.py reads it at once. Link headers are in
+The most common frame (Ethernet, IPv4, TCP) does not come here: wire.py reads it in one step. Link headers are in
 links.py, tunnels in tunnels.py.
 """
 
@@ -85,7 +85,7 @@ if TYPE_CHECKING:
 
 
 class Headers:
-    """Reads the headers of a frame one after the other. What it has reached stands in a Cursor."""
+    """Reads the headers of a frame one after the other. A Cursor holds how far it has come."""
 
     def __init__(self) -> None:
         self.tables = by_link(), by_kind(), by_protocol(), by_port(), rows()
@@ -96,7 +96,10 @@ class Headers:
         self.rows = words_in(self.tables[4])
 
     def find(self, d: Octets, c: Cursor, link: int) -> int:
-        """Find the innermost TCP header of the frame at *c*: FOUND, with its place in *c*, or why there is none."""
+        """Find the innermost TCP header of the frame at *c*.
+
+        Return FOUND, with its place in *c*; or why there is none: a place in REASONS, QUOTED or OTHER.
+        """
         c.kind = LINK_TYPE + link
         c.cut = c.end < c.stop
         c.guess = c.fragment = 0
@@ -115,7 +118,7 @@ class Headers:
     def header(self, d: Octets, c: Cursor) -> int:
         """Read the header that comes next, by its kind."""
         if c.kind < READ_KINDS:
-            if c.kind == IPV4 and c.end > c.p and d[c.p] >> 4 == 6:  # wrong, but clear, and Wireshark sees it so, too
+            if c.kind == IPV4 and c.end > c.p and d[c.p] >> 4 == 6:  # the EtherType is wrong; Wireshark reads IPv6, too
                 c.kind = IPV6
             return self.read(d, c, self.by_kind[c.kind])
         if LINK_TYPE <= c.kind < LINK_TYPE + LINKS:
@@ -189,7 +192,7 @@ class Headers:
         return self.read(d, c, row)
 
     def udp(self, d: Octets, c: Cursor) -> int:
-        """UDP, with a tunnel in it where its port tells so, and an IP header proves it."""
+        """Read UDP; where its port suggests a tunnel, go on: an IP header has to prove it (see tunnels.py)."""
         p = c.p
         if c.stop - p <= 8:
             return OTHER
@@ -328,7 +331,7 @@ def options(d: Octets, c: Cursor) -> int:
 
 
 def final(d: Octets, c: Cursor, p: int) -> bool:
-    """Find the final destination in the routing header at *p*, which has segments left; False where nobody here can.
+    """Find the final destination in the routing header at *p*, which has segments left; False if its type is unknown.
 
     Types 0 (RFC 2460), 2 (mobile IPv6, RFC 6275), 4 (segment routing, RFC 8754: the last segment comes first).
     """
@@ -341,5 +344,5 @@ def final(d: Octets, c: Cursor, p: int) -> bool:
 
 
 def icmp(d: Octets, c: Cursor, kind: int, code: int) -> int:
-    """ICMP: QUOTED for an error of this type, but for this code."""
+    """Return QUOTED for an ICMP error of type *kind* whose code is not *code*; else OTHER."""
     return QUOTED if c.end - c.p >= 8 and d[c.p] == kind and d[c.p + 1] != code else OTHER

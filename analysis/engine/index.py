@@ -1,6 +1,6 @@
-"""The index of the conversation table (compiled only): open addressing, keyed, and twice as large as it is half full.
+"""The index of the conversation table (compiled only): a hash table with open addressing and random keys.
 
-interpreted.py has a dict in its place.
+It doubles when more than a quarter of it is in use. interpreted.py has a dict instead.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ class Index:
         self.keys = words_in(self.keys_memory)
 
     def digest_tuple(self, segment: Segment) -> int:
-        """Return a 32-bit hash of a 4-tuple: folded products with keys of this run, so that none collide on purpose.
+        """Return a 32-bit hash of a 4-tuple: folded products with keys of this run.
+
+        So nobody can choose addresses that collide.
 
         Every bit of an address and of a key reaches every bit of the hash. (Of a plain product the upper bits of its
         factors reach only the upper bits: then addresses can be chosen that share a place whatever the key.)
@@ -48,14 +50,17 @@ class Index:
         return folded(h ^ self.keys[4], ports ^ self.keys[5]) >> 32
 
     def digest_batch(self, batch: list[Segment], count: int) -> None:
-        """Hash the 4-tuples of a batch, and send for their entries: have them brought into the processor's cache."""
+        """Hash the 4-tuples of a batch, and prefetch their entries into the processor's cache."""
         for place in range(count):
             segment = segment_at(batch, place)
             segment.tag = self.digest_tuple(segment)
             send_for(self.entries, segment.tag & self.mask)
 
     def look_up_batch(self, batch: list[Segment], count: int, slots: list[Slot]) -> None:
-        """Guess where the conversations of a batch are, by the first place of each, and send for these slots."""
+        """Guess the slots of a batch from the first place of each in the index, and prefetch these slots.
+
+        A guess may be wrong: the table checks it before it uses it.
+        """
         for place in range(count):
             segment = segment_at(batch, place)
             entry = self.entries[segment.tag & self.mask]
@@ -77,7 +82,7 @@ class Index:
         return -1
 
     def enter(self, tag: int, slot: int, _s: Slot) -> None:
-        """Enter the conversation in *slot*; the index grows with what it holds, so that little lies close together."""
+        """Enter the conversation in *slot*. The index grows with what it holds, so that a small one fits the caches."""
         self.tags[slot] = tag
         if slot >= self.used:
             self.used = slot + 1
@@ -97,9 +102,11 @@ class Index:
         self.entries[i] = tag << 32 | (slot + 1)
 
     def remove(self, slot: int, slots: list[Slot]) -> None:
-        """Take the conversation in *slot* out; whoever was put behind it for want of room moves back.
+        """Remove the conversation in *slot*.
 
-        Whoever has to go soon is sent for, and its entry.
+        Entries that lie behind it because their own place was taken move back.
+
+        Also prefetch what will be removed AHEAD calls later: the slot, its entry, and earlier the tag that leads to it.
         """
         i = self.tags[slot] & self.mask
         while self.entries[i] & LOW32 != slot + 1:
@@ -117,3 +124,4 @@ class Index:
         if slot + AHEAD < self.capacity:
             fetch(slot_at(slots, slot + AHEAD))
             send_for(self.entries, self.tags[slot + AHEAD] & self.mask)
+            send_for(self.tags, slot + 2 * AHEAD)

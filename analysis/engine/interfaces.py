@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 class Interfaces:
-    """The interfaces of a section: WORDS_OF_INTERFACE words each, of ``count`` of them.
+    """The ``count`` interfaces of a pcapng section, WORDS_OF_INTERFACE words each.
 
-    ``recorded_drops`` packets were dropped by the recorder in all sections, -1 where none says so; ``filters`` are the
-    capture filters that they name, the first MAX_FILTERS in their alphabetical order. ``broken`` and ``claimed`` say
-    what is wrong with the block that was read last (see DAMAGES).
+    ``recorded_drops`` is how many packets the recorder dropped, in all sections; -1 where no section says it.
+    ``filters`` are the capture filters that the interfaces name: the first MAX_FILTERS of them in alphabetical order.
+    ``broken`` and ``claimed`` say what is wrong with the block that was read last (see DAMAGES).
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Interfaces:
             elif code == 14 and size == 8:
                 high = self.order32(d, p) if self.big else self.order32(d, p + 4)
                 low = self.order32(d, p + 4) if self.big else self.order32(d, p)
-                # A signed number of seconds; one that no clock can show is nonsense, and counts for none.
+                # A signed number of seconds. One that no clock can show makes no sense, and is ignored.
                 if high <= 2:
                     self.words[base + 3] = high << 32 | low
                 elif high >= LOW32 - 2:
@@ -100,7 +100,10 @@ class Interfaces:
         self.room *= 2
 
     def clock(self, ticks: int, resolution: int, offset: int) -> int:
-        """Return a pcapng time in nanoseconds, of 1970 to 2255; *resolution* as if_tsresol has it."""
+        """Return a pcapng time in nanoseconds since 1970; 0 where *offset* leads out of the years 1970 to 2255.
+
+        *resolution* is if_tsresol, *offset* is if_tsoffset in seconds.
+        """
         if resolution & 0x80:
             bits = resolution & 0x7F
             seconds = ticks >> bits if bits < 64 else 0
@@ -156,7 +159,10 @@ class Interfaces:
         return direction
 
     def dropped(self, base: int, word: int, count: int) -> int:
-        """Note that *count* packets of an interface were dropped so far, by one of the two accounts of it."""
+        """Note that *count* packets of an interface were dropped so far, as one of two sources says.
+
+        Interface statistics write *word* 4, packet blocks word 5; the larger number of the two counts.
+        """
         if count < MAX_DROPS:
             before = max(self.words[base + 4], self.words[base + 5])
             self.words[base + word] = max(self.words[base + word], count)
@@ -165,6 +171,6 @@ class Interfaces:
         return 0
 
     def note_filter(self, d: Octets, p: int, end: int) -> None:
-        """Remember the filter of an interface: the first MAX_FILTERS of all in their alphabetical order."""
+        """Remember the capture filter of an interface, if it is among the first MAX_FILTERS in alphabetical order."""
         text = bytes(d[p:end]).decode(errors="replace")
         self.filters = sorted({*self.filters, text})[:MAX_FILTERS]

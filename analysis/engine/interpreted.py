@@ -1,4 +1,4 @@
-"""What the engine takes from here when it is not compiled: octets as integers, the rows of tables, and look-up by dict.
+"""What the engine imports when it is not compiled: octets as integers, the rows of tables, and look-up by dict.
 
 The compiled engine has the same names in ``octets.pxd``, ``layout.pxd``, ``index.py`` and ``duplicates.py``.
 """
@@ -67,7 +67,7 @@ def octets_of(octets: Octets) -> bytes:
 # Tables: lists of rows.
 
 #: slot_at(slots, number), segment_at(batch, place), destination_at(table, place). They are called more often than
-#: anything else here, and a function in C takes half as long as one in Python.
+#: anything else here; getitem is written in C, and takes half as long as a function in Python.
 slot_at = segment_at = destination_at = getitem
 
 
@@ -87,7 +87,7 @@ def cursor_in(_memory: object) -> Cursor:
 
 
 def cursor_octets() -> int:
-    """Return how much of the mapping a cursor takes."""
+    """Return 0: a cursor is an object here, and takes none of the mapping."""
     return 0
 
 
@@ -111,23 +111,28 @@ def signed_words_in(memory: Words) -> Words:
     return memory
 
 
+def counters_in(memory: bytearray) -> bytearray:
+    """Return *memory* as counters of one octet each."""
+    return memory
+
+
 def ports_in(memory: Words) -> Words:
     """Return *memory* as ports."""
     return memory
 
 
 def slot_octets() -> int:
-    """Return how much of the mapping a slot takes: next to nothing, the list has it."""
+    """Return 0: slots are objects in a list here, and take none of the mapping."""
     return 0
 
 
 def segment_octets() -> int:
-    """Return how much of the mapping a segment takes."""
+    """Return 0: a segment is an object here, and takes none of the mapping."""
     return 0
 
 
 def destination_octets() -> int:
-    """Return how much of the mapping a destination takes: see destinations_in()."""
+    """Return 1: destinations_in() makes one destination for each octet of the mapping."""
     return 1
 
 
@@ -156,7 +161,7 @@ def load_u64(d: Octets, i: int) -> int:
 
 
 def folded(a: int, b: int) -> int:
-    """Return both halves of the 128-bit product of two words, one upon the other: all of its bits count."""
+    """Return the two halves of the 128-bit product of two words, combined by XOR, so that all bits count."""
     product = a * b
     return product & LOW64 ^ product >> 64
 
@@ -184,15 +189,22 @@ def is_of(s: Slot, segment: Segment) -> bool:
     )
 
 
+def name_ends(segment: Segment, s: Slot) -> None:
+    """Give a segment the 4-tuple of its conversation: interpreted_engine.py does without where it can."""
+    segment.a_high, segment.a_low, segment.b_high, segment.b_low = s.a_high, s.a_low, s.b_high, s.b_low
+    segment.a_port, segment.b_port, segment.six = s.a_port, s.b_port, s.six
+
+
 def ahead(one: int, other: int) -> bool:
     """Whether the first of two sequence numbers is the later one (RFC 9293 3.4)."""
     return 0 < (one - other) & LOW32 < HALF32
 
 
 def take_first(s: Slot, segment: Segment, d: Octets) -> None:
-    """Take this segment for the first one of an opening."""
+    """Note this segment as the first one of the opening in this slot."""
     s.time, s.frame, s.size = segment.time, segment.frame, segment.size
     s.syn_data = min(segment.data, LOW16)
+    s.identification = segment.identification
     s.syn_data_second = s.before = s.retransmissions = s.refused = s.since = 0
     s.header = bytes(d[segment.at : segment.at + segment.size])
 
@@ -203,10 +215,12 @@ def octets_of_header(s: Slot) -> Octets:
 
 
 def traces(d: Octets, segment: Segment) -> int:
-    """Return a hash of what else the IP header says, and the TCP checksum."""
+    """Return a 16-bit hash of the TCP checksum and of IP header fields that a duplicate's key does not have."""
     at = segment.ip
     found = u16(d, at) ^ u16(d, segment.at + 16) * 5
-    return (found ^ u16(d, at + (2 if segment.six else 6)) * 3) & LOW16
+    if segment.six:
+        return (found ^ u16(d, at + 2) * 3) & LOW16
+    return (found ^ u16(d, at + 6) * 3 ^ u16(d, at + 10) * 7) & LOW16
 
 
 def header_of(s: Slot) -> bytes:
@@ -217,7 +231,7 @@ def header_of(s: Slot) -> bytes:
 class Index:
     """Where the conversation of a 4-tuple is: a dict from its octets as a header has them, in both directions.
 
-    Of each: slot << 2 | both endpoints are one << 1 | from A.
+    Each value is slot << 2, plus 2 if both endpoints are equal, plus 1 if A is the sender.
     """
 
     def __init__(self, _capacity: int) -> None:
@@ -265,7 +279,7 @@ class Index:
 
 
 class Duplicates:
-    """Which packets were captured already, less than NEAR frames from here.
+    """Finds packets that were captured already, less than NEAR frames before.
 
     Two dicts from what makes a segment (addresses, ports, TCP header without checksum, length) to what is remembered of
     the packets that had it; the older one goes when the other is full.

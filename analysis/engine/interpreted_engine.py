@@ -1,11 +1,27 @@
-"""The engine as it runs interpreted: as wire.py has it, but for one call of struct.unpack for a common frame."""
+"""The engine of wire.py when it runs interpreted: it reads a common frame with one call of struct.unpack."""
 
 from __future__ import annotations
 
 import struct
 from typing import TYPE_CHECKING
 
-from .layout import D_RECORD, LOW16, MAX_RECORD, SECOND
+from .interpreted import name_ends
+from .layout import (
+    D_RECORD,
+    EARLY,
+    ENDED,
+    FIN,
+    HEAD,
+    KEPT,
+    LOW16,
+    MAX_RECORD,
+    P_THREE_WAY,
+    RST,
+    SECOND,
+    SYN,
+    TOUCHED,
+    UNTRACKED,
+)
 from .wire import Engine as EngineAsWritten
 from .wire import place_of
 
@@ -13,17 +29,25 @@ if TYPE_CHECKING:
     from ..model import Octets
 
 _RECORD = {False: struct.Struct("<4I").unpack_from, True: struct.Struct(">4I").unpack_from}
-#: EtherType, IP version and header length; traffic class; total length; identification; fragment,
-#: TTL, protocol; both addresses and ports; the TCP header from the sequence number to the checksum.
-_COMMON = struct.Struct(">12x3sBHHI2x12sIIBBHH").unpack_from
+#: Link addresses; EtherType, IP version and header length; traffic class; total length; identification; fragment,
+#: TTL, protocol; checksum; both addresses and ports; the TCP header from the sequence number to the checksum.
+_COMMON = struct.Struct(">12s3sBHHIH12sIIBBHH").unpack_from
 #: Of these: both addresses, both ports.
 _ENDS = struct.Struct(">IIHH").unpack
-#: What stands for a conversation that is not known yet among the ways of the index, and the bit of one with itself.
+#: What the index's dict gives for a conversation that is not known yet; the bit of one whose endpoints are equal.
 NEW, EQUAL_ENDS = -4, 2
+#: Places where packets are seen that are remembered: by link addresses, TTL and interface.
+MOST_PLACES = 4096
 
 
 class Engine(EngineAsWritten):
     """Reads pcap records, and the common frame (Ethernet, IPv4, TCP) of a conversation that is known, more quickly."""
+
+    def __init__(
+        self, capacity: int, collect: int, most: int, keep: int, equal_only: bool, port: int, host: bytes
+    ) -> None:
+        super().__init__(capacity, collect, most, keep, equal_only, port, host)
+        self.places: dict[tuple[bytes, int, int], int] = {}
 
     def read_records(self, d: Octets, i: int, end: int) -> None:
         """Read pcap records."""
@@ -50,7 +74,9 @@ class Engine(EngineAsWritten):
             self.packets += 1
             self.odd_frame(d, p, end, stop, link, time)
             return 0
-        kind, traffic, total, number_of, protocol, there, seq, ack, size, flags, window, check = _COMMON(d, p)
+        macs, kind, traffic, total, number_of, protocol, ip_check, there, seq, ack, size, flags, window, check = (
+            _COMMON(d, p)
+        )
         size = size >> 4 << 2
         data = total - 20 - size
         # EtherType, IP version and header length; no fragment after the first, TCP.
@@ -73,17 +99,28 @@ class Engine(EngineAsWritten):
                 self.common_frame(d, p, end, time)
             return 0
         table.frame = number
-        place = place_of(d, p, self.where)
+        seen = macs, protocol >> 8 & 0xFF, self.where
+        place = self.places.get(seen)
+        if place is None:
+            if len(self.places) == MOST_PLACES:
+                self.places.clear()
+            place = self.places[seen] = place_of(d, p, self.where)
         key = b"".join((d[p + 26 : p + 50], d[p + 52 : p + 34 + size], data.to_bytes(4, "big")))
-        trace = (0x4500 ^ traffic ^ check * 5 ^ (protocol >> 16) * 3) & LOW16
+        trace = (0x4500 ^ traffic ^ check * 5 ^ (protocol >> 16) * 3 ^ ip_check * 7) & LOW16
         if table.duplicates_seen.is_copy(key, (number, time, place & LOW16, number_of, trace)):
             table.duplicates += 1
             return 0
+        slot = way >> 2
+        if way != NEW and not flags & (SYN | RST | FIN) and not table.heads:
+            s = table.slots[slot]
+            if s.phase == P_THREE_WAY and not s.flags & (KEPT | EARLY | ENDED | HEAD):
+                s.flags |= TOUCHED | UNTRACKED  # the bulk of all traffic: what step() does with it
+                table.segments += 1
+                return 0
         one = self.batch[0]
         one.place, one.identification = place, number_of
         one.frame, one.time, one.ip, one.at, one.size, one.data = number, time, p + 14, p + 34, size, data
         one.seq, one.ack, one.flags, one.window, one.wired = seq, ack, flags, window, False
-        slot = way >> 2
         one.from_a = way & 1 != 0
         if way == NEW:
             a, b, a_port, b_port = _ENDS(there)
@@ -91,11 +128,14 @@ class Engine(EngineAsWritten):
             one.a_low, one.b_low, one.a_port, one.b_port = (a, b, a_port, b_port) if from_a else (b, a, b_port, a_port)
             one.a_high = one.b_high = one.six = 0
             one.equal = False
-        elif flags & 6 or table.heads:  # SYN, RST: which openings they concern, both endpoints tell
+        elif flags & 6 or table.heads:  # SYN or RST: its endpoints are needed to find what it opens or answers
             s = table.slots[slot]
             one.a_high, one.a_low, one.b_high, one.b_low = s.a_high, s.a_low, s.b_high, s.b_low
             one.a_port, one.b_port, one.six, one.equal = s.a_port, s.b_port, s.six, False
         if table.heads:
+            if way != NEW:
+                name_ends(one, table.slots[slot])
+                one.equal = False
             table.remember_packet(one, d)
         table.segments += 1
         table.step(table.claim(one) if way == NEW else slot, one, d)

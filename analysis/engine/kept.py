@@ -1,4 +1,4 @@
-"""The segments that are kept of the openings that deserve a page, so that they can be replayed."""
+"""The segments that are kept of some openings, so that a report can replay them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ if not cython.compiled:
         FULL,
         KEPT,
         LENT,
+        LOW32,
         MAX_KEPT,
         P_SELF_CONNECT,
         RST,
         SETTLED,
         STANDING,
         SYN,
+        UNANSWERED_PHASES,
         WIRED,
         Segment,
         Slot,
@@ -44,7 +46,7 @@ def remembered(s: Slot) -> Kept:
 class KeptSegments:
     """By slot: the segments of its opening, how many were left out of them, and an early SYN-ACK with what follows it.
 
-    ``count`` and ``early_count`` are how many slots have any.
+    ``count`` and ``early_count`` say how many slots have segments and early segments.
     """
 
     def __init__(self) -> None:
@@ -64,11 +66,14 @@ class KeptSegments:
         self.segments[slot].append(remembered(s))
 
     def put_first(self, slot: int, s: Slot) -> None:
-        """Put the opening's SYN, as the slot remembers it, before what is kept: it was captured late."""
+        """Put the opening's SYN, as the slot remembers it, before the kept segments: it was captured late."""
         self.segments[slot].insert(0, remembered(s))
 
     def add(self, slot: int, s: Slot, segment: Segment, d: Octets, first: bool) -> None:
-        """Add a segment; one of too many that cannot change a state is counted alone."""
+        """Add a segment, or only count it if there are too many.
+
+        Beyond FULL segments those are added that may change a state, beyond ALL none.
+        """
         segments = self.segments[slot]
         count = len(segments)
         if count < FULL or (count < ALL and (segment.flags & (SYN | FIN | RST) or s.flags & FINS)):
@@ -117,7 +122,7 @@ class KeptSegments:
 
 
 def handed_on(s: Slot, slot: int, verdict: int, kept: KeptSegments, answers: Answers) -> Finished:
-    """Return the opening in *slot* as it is handed on."""
+    """Return the opening in *slot* as a Finished."""
     one, two = packed(s.a_high, s.a_low, s.six), packed(s.b_high, s.b_low, s.six)
     one_port, two_port = s.a_port, s.b_port
     if s.flags & FIRST_IS_B:
@@ -132,6 +137,9 @@ def handed_on(s: Slot, slot: int, verdict: int, kept: KeptSegments, answers: Ans
         answer, other, other_port, _ = answers.lent.get(slot, (0, b"", 0, False))
     elif s.flags & SETTLED:
         error = answers.errors.get(slot)
+    misdirected = None
+    if answers.missed and UNANSWERED_PHASES >> s.phase & 1:
+        misdirected = answers.misdirected(one, one_port, (s.isn + 1) & LOW32, s.frame)
     return Finished(
         verdict,
         one,
@@ -153,4 +161,5 @@ def handed_on(s: Slot, slot: int, verdict: int, kept: KeptSegments, answers: Ans
         other_port,
         answers.links.get(slot, 0),
         error,
+        misdirected,
     )

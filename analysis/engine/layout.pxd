@@ -49,7 +49,8 @@ cdef struct Cursor:
     u64 guess
     u64 cut
 
-# 132 octets, and the header of the first SYN.
+# Four lines of the processor's cache, 64 octets each. What a SYN and the RST to it need stands in the first three: the
+# 4-tuple and the state; numbers and times; the header of the first SYN.
 cdef struct Slot:
     u64 a_high
     u64 a_low
@@ -66,28 +67,33 @@ cdef struct Slot:
     uint32_t isn
     uint32_t isn_second
     uint32_t next_first
-    uint32_t next_second
     uint32_t reach
-    uint32_t another
-    uint16_t syn_data
-    uint16_t syn_data_second
-    uint32_t early_isn
-    uint32_t early_seq
-    uint32_t early_end
-    uint32_t early_reach
+
     u64 time
     u64 frame
     u64 refused
     u64 since
-    u64 early_time
-    u64 ended_at
-    uint8_t header[60]
+    uint16_t syn_data
+    uint16_t syn_data_second
     uint8_t scale_first
     uint8_t scale_second
+    uint16_t identification
+    uint32_t next_second
+    uint32_t another
     uint32_t acked_first
     uint32_t acked_second
     uint32_t edge_first
     uint32_t edge_second
+
+    uint8_t header[60]
+    uint32_t early_isn
+
+    u64 early_time
+    u64 ended_at
+    uint32_t early_seq
+    uint32_t early_end
+    uint32_t early_reach
+    uint8_t unused[36]
 
 cdef struct Destination:
     u64 high
@@ -145,13 +151,14 @@ cdef inline Py_ssize_t destination_octets() noexcept nogil:
 cdef inline void remember_header(Slot* s, bytes_at d, Py_ssize_t at, u64 size) noexcept nogil:
     memcpy(s.header, d + at, size)
 
-# Take this segment for the first one of an opening.
+# Note this segment as the first one of the opening in this slot.
 cdef inline void take_first(Slot* s, Segment* segment, bytes_at d) noexcept nogil:
     s.time = segment.time
     s.frame = segment.frame
     s.size = segment.size
     s.syn_data = min(segment.data, LOW16)
     s.syn_data_second = 0
+    s.identification = segment.identification
     s.before = 0
     s.retransmissions = 0
     s.refused = 0
@@ -174,6 +181,9 @@ cdef inline bint is_of(Slot* s, Segment* segment) noexcept nogil:
         and s.six == segment.six
     )
 
+cdef inline void name_ends(Segment* segment, Slot* s) noexcept nogil:
+    pass  # interpreted, a segment may have come without
+
 # Whether the first of two sequence numbers is the later one (RFC 9293 3.4).
 cdef inline bint ahead(u64 one, u64 other) noexcept nogil:
     return 0 < ((one - other) & LOW32) < HALF32
@@ -186,12 +196,12 @@ cdef inline void fetch(Slot* s) noexcept nogil:
     prefetch(<char*> s + 64)
     prefetch(s.header)
 
-# A hash of what else the IP header says, and the TCP checksum.
+# A hash of the TCP checksum and of IP header fields that a duplicate's key does not have.
 cdef inline u64 traces(bytes_at d, Segment* segment) noexcept nogil:
     cdef u64 found = u16(d, segment.ip) ^ u16(d, segment.at + 16) * 5
     if segment.six:
         return (found ^ u16(d, segment.ip + 2) * 3) & LOW16
-    return (found ^ u16(d, segment.ip + 6) * 3) & LOW16
+    return (found ^ u16(d, segment.ip + 6) * 3 ^ u16(d, segment.ip + 10) * 7) & LOW16
 
 cdef inline uint16_t* ports_in(object memory) except NULL:
     return <uint16_t*> address(memory)

@@ -1,7 +1,7 @@
-"""What lies in memory, by name: the numbers, and what a segment, a conversation and a destination consist of.
+"""Names for what lies in memory: constants, and the fields of a segment, a conversation and a destination.
 
 Interpreted, the classes below are used as they are. Compiled, ``layout.pxd`` gives the same names to C structs, and
-setup.py writes the numbers of this module as C constants (``numbers.pxi``): so each number stands here alone.
+setup.py writes the numbers of this module as C constants (``numbers.pxi``): so each number is written only here.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ..model import EVIDENCE as EVIDENCE_OF
-from ..model import Evidence
-from ..verdicts import Event, Phase
+from ..model import Evidence, Verdict
+from ..verdicts import VERDICTS, Event, Phase
 
 # -- files -------------------------------------------------------------------------------------------------------------
 
@@ -21,8 +21,8 @@ MAX_BLOCK = 16 << 20
 MAX_INTERFACES = 65_536
 #: Link types below this one are looked up; none beyond it is known here.
 LINKS = 512
-#: Words of an interface: link type, snap length, if_tsresol, if_tsoffset, packets dropped by the interface statistics,
-#: and by what stands beside the packets.
+#: Words of an interface: link type, snap length, if_tsresol, if_tsoffset, packets dropped as the interface statistics
+#: say, and as the packet blocks say.
 WORDS_OF_INTERFACE = 6
 #: A pcapng file that claims more dropped packets than this makes no sense.
 MAX_DROPS = 1 << 48
@@ -49,25 +49,26 @@ D_PACKET = 9
 D_INTERFACES = 10
 D_OPTION = 11
 
-#: What can break a file: reading ends there, and what came before it counts. Braces take the number that was claimed.
+#: What can break a file: reading ends there, and what came before it counts. The number that the file claims is put in
+#: place of the braces.
 DAMAGES = (
     "",
     "a record claims {} octets, more than the 262144 that a capture may hold",
     "a pcapng section begins without a byte-order mark",
-    "a pcapng block claims {} octets",
+    "a pcapng block claims {} octets, not a multiple of 4 from 12 to 16777216",
     "the two lengths of a pcapng block differ",
     "a pcapng packet block is too short for its header",
     "a pcapng section of an unknown version",
     "a pcapng interface description is too short",
     "a packet of interface {}, which the file has not described",
-    "a packet claims {} octets, more than its block holds",
+    "a packet claims {} octets, more than its pcapng block or a capture (262144) can hold",
     "a pcapng section describes more than 65536 interfaces",
     "an option claims {} octets, more than its pcapng block holds",
 )
 
 # -- headers -----------------------------------------------------------------------------------------------------------
 
-# Places in REASONS, and what else a frame can come to.
+# Places in REASONS, and the other results of reading a frame.
 R_LINK = 0
 R_TAG = 1
 R_IP4_CUT = 2
@@ -81,7 +82,7 @@ R_DEPTH = 9
 R_TCP_CUT = 10
 R_TCP_BAD = 11
 R_TUNNEL = 12
-OTHER = -1  # a sound frame without a TCP segment, or one that nobody here can read: the cursor's kind says what it is
+OTHER = -1  # a sound frame without a TCP segment, or one that this program cannot read: see the cursor's kind
 FOUND = -2
 QUOTED = -3  # an ICMP error that may quote a TCP segment
 GO_ON = -4  # another header follows
@@ -106,7 +107,7 @@ REASONS = (
 #: How many headers may be stacked before the TCP header.
 MAX_DEPTH = 32
 
-# What follows a header, as an EtherType ...
+# Kinds: what follows a header, as an EtherType ...
 IPV4 = 0x0800
 IPV6 = 0x86DD
 MPLS = 0x8847
@@ -114,7 +115,7 @@ ETHERNET = 0x6558  # transparent Ethernet bridging
 PPP = 0x880B
 PPPOE = 0x8864
 NSH = 0x894F
-# ... and what has none.
+# ... and kinds that have no EtherType.
 BY_NIBBLE = 0x10000  # IP of the version that its first four bits give
 NOT_IP = 0x10001
 LLC = 0x10002
@@ -156,7 +157,7 @@ KINDS = 0x40000
 READ_KINDS = IP_PROTOCOL + 256
 
 # What reads a header: numbers of the short functions in headers.py, links.py and tunnels.py, by which protocols.py
-# names them. The first two read nothing: what nobody here reads, and what carries no TCP.
+# names them. The first two read nothing: H_NONE is for what this program cannot read, H_OTHER for what carries no TCP.
 H_NONE = 0
 H_OTHER = 1
 H_SKIP = 2  # the row says how many octets, and what follows
@@ -225,15 +226,17 @@ CONTROL = 0x17
 
 # -- the conversation table --------------------------------------------------------------------------------------------
 
-#: Segments that are decoded before the first of them is stepped with (compiled; one by one, interpreted).
+#: How many segments are decoded before the table is stepped with the first of them (compiled; one, interpreted).
 BATCH = 32
 #: Sets of the search for the opening whose SYN a segment answers, each of two places.
 ORIGINS = 8192
 #: Answers of other 4-tuples, errors and links that are remembered at one time.
 MAX_ANSWERS = 65_536
+#: Segments that answer no SYN of their own 4-tuple, nor of another one: the last so many are remembered.
+MAX_MISSED = 4096
 #: Places in the index, to begin with.
 LEAST = 4096
-#: How many slots ahead of the oldest the table sends for what it will have to put out.
+#: How many slots ahead of the oldest one the table prefetches: it will put these conversations out soon.
 AHEAD = 16
 KEYS = 16
 
@@ -272,15 +275,15 @@ UNREACHED = 1 << 19  # an ICMP error quotes its SYN: answers.py has it
 LENDER = 1 << 20  # the early SYN-ACK in here was lent to another opening
 ACKED_FIRST = 1 << 21  # acked_first holds what the first end acknowledged; both ends, where they are one
 ACKED_SECOND = 1 << 22
-UNTRACKED = 1 << 23  # segments went by that were not looked at: no RST is beyond what it knows
-LEFT_OUT = 1 << 24  # ... since a part of the capture did not log them
+UNTRACKED = 1 << 23  # the numbers of some segments were not noted: no RST is too far ahead
+LEFT_OUT = 1 << 24  # ... because a part of the capture did not log them
 PAST = 1 << 25  # isn and next_first are those of an opening that has ended: both ends are one
-CANDIDATE = 1 << 26  # ``another`` holds the end of what its own segment will acknowledge, if it is one socket
+CANDIDATE = 1 << 26  # ``another`` holds the number that its next segment acknowledges, if it is one socket
 MID_ITSELF = 1 << 27  # counted as midstream to itself: both ends are one
 EVIDENCE = 28  # two bits: on what grounds it is a self-connect, as a place in EVIDENCE
 EVIDENCES = 3 << EVIDENCE
 MID_COUNTED = 1 << 30  # counted as midstream: both ends are one
-SETTLED = 1 << 31  # its verdict is owed to an answer from elsewhere
+SETTLED = 1 << 31  # an answer from elsewhere decided its verdict
 EARLY_FIN_A = MID_ITSELF  # a FIN of A after the early SYN-ACK: there are two ends
 EARLY_FIN_B = MID_COUNTED
 FINS = 0x0C  # FIN_A | FIN_B
@@ -289,8 +292,8 @@ EARLIES = 0x0E00  # EARLY | EARLY_FROM_A | EARLY_ACKED
 #: The search for duplicates: so many sets of eight packets each, a row of words for each thing that is remembered ...
 SETS = 2048
 WAYS = 8
-WORDS_OF_SET = 32
-#: ... which lie less than so many frames apart; eight places to one of them: next to none is crowded out.
+WORDS_OF_SET = 24
+#: ... which lie less than so many frames apart. There are eight places for each of them, so hardly any is lost.
 NEAR = 2048
 #: A packet that was seen at two places: within so many nanoseconds, at most.
 ELSEWHERE = 20 * MILLISECOND
@@ -302,18 +305,18 @@ PROBES = 8  # ... looked for in so many neighbouring places
 WALKS = 32  # destinations whose refused attempts are remembered one by one ...
 WALK = 32_768  # ... up to so many
 
-#: Of one opening, so many segments are kept in full, and so many in all (those that can still change a state).
+#: Of one opening, the first FULL segments are kept, and then up to ALL in total of those that can change a state.
 FULL = 64
 ALL = 512
-#: Segments that a part may log, some 220 MB: a file can be made that has every one of them logged.
+#: How many segments a part may log (some 220 MB): a file can be made of which every segment has to be logged.
 MAX_LOG = 1 << 19
 #: Openings whose segments are kept at one time.
 MAX_KEPT = 65_536
-#: The same for those that are kept only because their SYN was repeated, and may be crossed yet.
+#: The same for openings that are kept only because their SYN was repeated: another SYN may still cross it.
 MAX_RETRIED = 4_096
 
 # What a segment is to a conversation of a socket with itself (self_connects.py).
-A_NOTHING = 0  # one of the opening under way, or of the one that has ended
+A_NOTHING = 0  # a segment of the opening under way, or of the one that has ended, that changes nothing
 A_STRAY = 1  # it belongs to no opening
 A_OPEN = 2  # a bare SYN begins an opening
 A_JOIN = 3  # the SYN of an opening that began with its SYN-ACK
@@ -321,8 +324,8 @@ A_AGAIN = 4  # the SYN of the opening once more
 A_SYN_ACK = 5  # a SYN-ACK that acknowledges a SYN which was not captured
 A_EARLY = 6  # a SYN-ACK whose SYN may have been captured late
 A_PROOF = 7  # the first segment that acknowledges the SYN of the opening under way
-A_CANDIDATE = 8  # what the socket sent, if it is one socket
-A_STANDING = 9  # what acknowledges that
+A_CANDIDATE = 8  # data that the next segment acknowledges, if both ends are one socket
+A_STANDING = 9  # the segment that acknowledges a candidate: both ends are one socket
 A_RESET = 10  # an RST that ends the opening
 
 # The phases and events as plain integers, for the compiler.
@@ -349,6 +352,8 @@ E_RST_FIRST = int(Event.RST_FIRST)
 E_RST_SECOND = int(Event.RST_SECOND)
 E_NOTHING = int(Event.NOTHING)
 EVENTS = len(Event)
+#: The bit of ``collect`` for openings without an answer.
+UNANSWERED = 1 << VERDICTS.index(Verdict.UNANSWERED)
 #: Phases in which the second end's own SYN is known (bits).
 CROSSED_PHASES = sum(
     1 << phase
@@ -366,14 +371,14 @@ CROSSED_PHASES = sum(
 UNCROSSED_PHASES = sum(1 << phase for phase in (Phase.SYN, Phase.SYN_BARE_ACK, Phase.SYN_ODD))
 #: Phases in which the SYNs have crossed, and neither is acknowledged (bits).
 UNACKED_PHASES = 1 << Phase.CROSSED | 1 << Phase.SPLIT_CROSSED
-#: Phases before any answer: one from elsewhere counts (bits).
+#: Phases before any answer, in which an answer from elsewhere counts (bits).
 UNANSWERED_PHASES = 1 << Phase.SYN | 1 << Phase.SELF_SYN
 #: Phases in which the numbers of both ends are known (bits).
 TRACKED_PHASES = CROSSED_PHASES | 1 << Phase.SYN_ACKED | 1 << Phase.THREE_WAY
 
 
 class Segment:
-    """One TCP segment on its way from the decoder to the table. A is the lower of its two endpoints, whoever sent it.
+    """One TCP segment on its way from the decoder to the table. A is the lower of its endpoints, whichever sent it.
 
     ``ip`` and ``at`` are the places of the IP and of the TCP header in the octets being read, ``size`` the octets of
     the TCP header that are there, ``data`` octets of payload on the wire, ``time`` nanoseconds since the epoch.
@@ -425,12 +430,12 @@ class Segment:
 class Cursor:
     """How far a frame's headers are read: the next one begins at ``p``, the captured octets end before ``end``.
 
-    On the wire the packet ended before ``stop``; ``cut`` tells that the frame was not captured to its end. ``kind`` is
-    what comes next, as an EtherType. ``ip`` is the place of the innermost IP header so far, ``six`` tells its version,
-    ``protocol`` what it carries, ``source`` and ``target`` are the places of its addresses (of a source route the last
-    one), ``fragment`` tells a first fragment. ``guess`` is the kind of a header of which it is only guessed that a
-    tunnel follows, until an IP header proves it; 0 where nothing is guessed. ``place`` becomes a hash of where the
-    packet was seen (see Segment), as the headers are read.
+    On the wire the packet ended before ``stop``; ``cut`` says whether the end of the frame was not captured. ``kind``
+    is what comes next, as an EtherType. ``ip`` is the place of the innermost IP header so far, ``six`` tells its
+    version, ``protocol`` what it carries, ``source`` and ``target`` are the places of its addresses (of a source route
+    the last one), ``fragment`` tells a first fragment. While it is only a guess that a tunnel follows, ``guess`` is the
+    kind as which the frame counts if no IP header proves the tunnel; else it is 0. ``place`` becomes a hash of where
+    the packet was seen (see Segment), as the headers are read.
     """
 
     __slots__ = (
@@ -463,8 +468,9 @@ class Slot:
     that it sent was captured. ``another`` is the ISN of another SYN-ACK of the second end.
     ``reach`` is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges and offers.
     ``time`` (nanoseconds) and ``frame`` are those of the first SYN, ``header`` the first ``size`` octets of its TCP
-    header, ``syn_data`` and ``syn_data_second`` the octets of data in the SYNs. ``refused`` attempts at the same
-    destination came before it, the first at ``since``. ``ended_at`` is the time of the FIN where both ends are one.
+    header, ``identification`` its IPv4 identification, ``syn_data`` and ``syn_data_second`` the octets of data in the
+    SYNs. ``refused`` attempts at the same destination came before it, the first at ``since``. ``ended_at`` is the time
+    of the FIN where both ends are one.
 
     The ``early`` fields hold a SYN-ACK that fits nothing yet, since its SYN may have been captured late: the ISN that
     it acknowledges (with the data in that SYN), its own number, its time, and ``end`` and ``reach`` as above;
@@ -473,7 +479,7 @@ class Slot:
 
     __slots__ = (
         *("a_high", "a_low", "b_high", "b_low", "a_port", "b_port", "six", "phase", "before", "size"),
-        *("scale_first", "scale_second"),
+        *("scale_first", "scale_second", "identification"),
         *("flags", "retransmissions", "isn", "isn_second", "next_first", "next_second", "reach", "another"),
         *("acked_first", "acked_second", "edge_first", "edge_second", "syn_data", "syn_data_second"),
         *("early_isn", "early_seq", "early_end", "early_reach", "time", "frame", "refused", "since", "early_time"),
@@ -504,6 +510,7 @@ class Slot:
     edge_second: int
     scale_first: int
     scale_second: int
+    identification: int
     syn_data: int
     syn_data_second: int
     early_isn: int
@@ -524,7 +531,7 @@ class Slot:
         self.next_second = self.reach = self.another = self.acked_first = self.acked_second = self.edge_first = 0
         self.edge_second = self.scale_first = self.scale_second = self.syn_data = self.syn_data_second = 0
         self.early_isn = self.early_seq = self.early_end = self.early_reach = self.time = self.frame = 0
-        self.refused = self.since = self.early_time = 0
+        self.refused = self.since = self.early_time = self.ended_at = 0
         self.header = b""
 
 
@@ -557,15 +564,16 @@ Key = tuple[int, int, int]
 
 
 class Finished(NamedTuple):
-    """An opening as it is handed on.
+    """An opening as the engine hands it to the report.
 
     ``verdict`` is a place in VERDICTS; ``one`` and ``two`` are the packed addresses of the first and the second end.
-    Of the attempts refused ``before`` it the first was at ``since``. ``omitted`` segments were left out of ``kept``.
-    ``wired`` says whether it came over a real link (known of those to itself only). ``evidence`` is a place in
-    EVIDENCE, -1 for whatever is no self-connect; of a standing one the ISN is -1. Where ``answer`` is not 0, a segment
-    of another 4-tuple answered its SYN, in that frame and from the endpoint ``other`` and ``other_port``.
+    ``refused`` attempts at its destination came before it, the first at ``since``. ``omitted`` segments were left out
+    of ``kept``. ``wired`` says whether it came over a real link (known of those to itself only). ``evidence`` is a
+    place in EVIDENCE, -1 if it is no self-connect; of a standing one the ISN is -1. Where ``answer`` is not 0, a
+    segment of another 4-tuple answered its SYN, in that frame and from the endpoint ``other`` and ``other_port``.
     ``translated`` is the first frame of the opening on the other side of a translation, or 0; ``error`` the ICMP error
-    that refused it: frame, time, sender, type, code.
+    that refused it: frame, time, sender, type, code. ``misdirected`` is a segment that acknowledges its SYN and was
+    sent to another port of the client: frame, packed address and port that it came from, the port it was sent to.
     """
 
     verdict: int
@@ -588,3 +596,4 @@ class Finished(NamedTuple):
     other_port: int = 0
     translated: int = 0
     error: tuple[int, int, bytes, int, int] | None = None
+    misdirected: tuple[int, bytes, int, int] | None = None

@@ -1,4 +1,4 @@
-"""From a link header, or a tag behind it, to what it carries: a short function for each.
+"""Reads link headers, and the tags behind them: a short function for each finds what the header carries.
 
 What a header says about where the packet was seen goes into ``Cursor.place``.
 """
@@ -70,7 +70,7 @@ def seen(c: Cursor, value: int) -> int:
 
 
 def skip(d: Octets, c: Cursor, size: int, kind: int, telling: bool) -> int:
-    """A header of *size* octets before what is of this kind; *telling*: its octets tell where the packet was seen."""
+    """Skip a header of *size* octets before this *kind*; *telling*: its octets tell where the packet was seen."""
     if c.end - c.p < size:
         return R_LINK if c.kind >= LINK_TYPE else R_TAG
     seen(c, c.kind)
@@ -90,7 +90,7 @@ def hash_octets(d: Octets, c: Cursor, p: int, end: int) -> int:
 
 
 def typed(d: Octets, c: Cursor, size: int, after: int) -> int:
-    """A header of *size* octets, with an EtherType before the last *after* of them."""
+    """Skip a header of *size* octets, and take the EtherType that is before the last *after* of them."""
     if c.end - c.p < size:
         return R_LINK if c.kind >= LINK_TYPE else R_TAG
     seen(c, c.kind)
@@ -151,7 +151,7 @@ def cooked_2(d: Octets, c: Cursor) -> int:
 
 
 def cooked_protocol(c: Cursor, hardware: int, protocol: int) -> int:
-    """What a cooked header says comes next: an EtherType, unless the hardware has none (Linux: if_arp.h)."""
+    """Note what a cooked header says comes next: an EtherType, unless the hardware has none (Linux: if_arp.h)."""
     c.kind = protocol
     if hardware == 803:
         c.kind = RADIOTAP
@@ -329,7 +329,7 @@ def radiotap(d: Octets, c: Cursor) -> int:
 
 
 def avs(d: Octets, c: Cursor) -> int:
-    """The header of AVS, or of Prism, which tells its length in another way, before 802.11."""
+    """The header of AVS, which gives its length, or of Prism, which always has 144 octets; 802.11 follows."""
     p = c.p
     if c.end - p < 8:
         return R_LINK
@@ -344,7 +344,7 @@ def avs(d: Octets, c: Cursor) -> int:
 
 
 def wifi(d: Octets, c: Cursor, padded: bool) -> int:
-    """IEEE 802.11: data frames with LLC in them; *padded*: their header, to a multiple of four octets."""
+    """IEEE 802.11: data frames with LLC in them. *padded*: their header is padded to a multiple of four octets."""
     p = c.p
     if c.end - p < 2:
         return R_LINK
@@ -385,7 +385,7 @@ def wifi(d: Octets, c: Cursor, padded: bool) -> int:
 
 
 def nflog(d: Octets, c: Cursor) -> int:
-    """Linux netfilter log: attributes in the byte order of the machine that captured, of which one is the packet."""
+    """Linux netfilter log: attributes, one of which is the packet, in the capturing machine's byte order."""
     p = c.p
     if c.end - p < 4:
         return R_LINK
@@ -411,7 +411,7 @@ def nflog(d: Octets, c: Cursor) -> int:
 
 
 def pflog(d: Octets, c: Cursor) -> int:
-    """OpenBSD packet filter log: a length without what pads it to four octets, the address family, interface, rule."""
+    """OpenBSD packet filter log: a length without its padding to four octets, the address family, interface, rule."""
     p = c.p
     if c.end - p < 4:
         return R_LINK
@@ -456,7 +456,7 @@ def token_ring(d: Octets, c: Cursor) -> int:
 
 
 def frame_relay(d: Octets, c: Cursor) -> int:
-    """Frame Relay (RFC 2427), or Cisco's: an address of two to four octets, then NLPID or EtherType."""
+    """Frame Relay (RFC 2427), or Cisco's: an address of two to four octets, then an NLPID or an EtherType."""
     p = c.p
     while c.end > p and not d[p] & 1:
         p += 1
@@ -472,7 +472,7 @@ def frame_relay(d: Octets, c: Cursor) -> int:
             return OTHER
         return GO_ON
     p += 1
-    if d[p] == 0:  # pads it to an even number
+    if d[p] == 0:  # padding to an even number
         p += 1
         if c.end - p < 1:
             return R_TAG
@@ -517,7 +517,7 @@ def juniper(d: Octets, c: Cursor) -> int:
 
 
 def arcnet(d: Octets, c: Cursor) -> int:
-    """ARCnet (RFC 1201, 1051): addresses, in Linux's link type two octets more, type, perhaps split and sequence."""
+    """ARCnet (RFC 1201, 1051): addresses (two octets longer in Linux's link type), type, perhaps split and sequence."""
     p = c.p
     size = 4 if c.kind == LINK_TYPE + 129 else 2
     if c.end - p < size + 1:
@@ -538,7 +538,7 @@ def arcnet(d: Octets, c: Cursor) -> int:
 
 
 def erf(d: Octets, c: Cursor) -> int:
-    """Endace's record: time, type, flags, lengths; perhaps more headers; before Ethernet two octets that pad it."""
+    """Endace's record: time, type, flags, lengths; perhaps more headers; two octets of padding before Ethernet."""
     p = c.p
     if c.end - p < 16:
         return R_LINK

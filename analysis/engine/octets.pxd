@@ -1,11 +1,12 @@
 # Integers out of captured octets, and what C has and Python has not: each is one instruction or a few. interpreted.py
-# has the same names in Python. Whoever asks for octets has checked that they are there.
+# has the same names in Python. The caller has checked that the octets are there.
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 
 ctypedef unsigned long long u64
 ctypedef long long i64
 ctypedef u64* words
 ctypedef const unsigned char* bytes_at
+ctypedef unsigned char* octets_at
 
 cdef extern from * nogil:
     """
@@ -47,7 +48,7 @@ cdef extern from * nogil:
     void send_for "selfconn_send_for"(words w, u64 place)
     void clear "selfconn_clear"(words w, u64 count)
 
-# Where an object's octets lie in memory. Whoever asks keeps the object.
+# Where an object's octets lie in memory. The caller keeps the object alive.
 cdef inline void* address(object memory) except NULL:
     cdef Py_buffer buffer
     PyObject_GetBuffer(memory, &buffer, PyBUF_SIMPLE)
@@ -57,6 +58,9 @@ cdef inline void* address(object memory) except NULL:
 
 cdef inline words words_in(object memory) except NULL:
     return <words> address(memory)
+
+cdef inline octets_at counters_in(object memory) except NULL:
+    return <octets_at> address(memory)
 
 cdef inline bytes_at octets_of(object data) except NULL:
     return <bytes_at> address(data)

@@ -1,6 +1,7 @@
-"""The conversation table of a part of a capture: what depends on the part before is logged, and stepped with later.
+"""The conversation table of one part of a capture.
 
-What a part is, and how parts are merged, analysis/partial.py says.
+A part logs what depends on the part before it; the log is worked through when the parts are merged. analysis/partial.py
+says what a part is, and how parts are merged.
 """
 
 from __future__ import annotations
@@ -74,10 +75,11 @@ class Logged(NamedTuple):
 
     A segment: its frame, time (nanoseconds), 4-tuple, ``data`` octets of payload and ``size`` octets of TCP header;
     ``packet`` ends with that header, and has the IP header before it where the packet may be a copy of an earlier one.
-    By then ``refused_a`` and ``refused_b`` attempts at its two ends were refused in the part. With a ``size`` of 0 it
-    says that from here on the 4-tuple is independent; with -1 that ``data`` segments which cannot change anything were
-    left out; with -2 that a SYN-ACK or RST, whose header is in ``packet``, answers nothing in its own 4-tuple; with -3
-    that an ICMP error quotes the SYN with the number and the sender in ``packet`` (see log_error).
+    ``refused_a`` and ``refused_b`` are how many attempts at its two ends the part had seen refused by then. With a
+    ``size`` of 0 it says that from here on the 4-tuple is independent; with -1 that ``data`` segments which cannot
+    change anything were left out; with -2 that a SYN-ACK or RST, whose header is in ``packet``, answers nothing in its
+    own 4-tuple; with -3 that an ICMP error quotes the SYN with the number and the sender in ``packet`` (see
+    miss_error).
     """
 
     frame: int
@@ -97,10 +99,11 @@ class Logged(NamedTuple):
     refused_a: int = 0
     refused_b: int = 0
     place: int = 0
+    identification: int = 0
 
 
 class SlotState(NamedTuple):
-    """A Slot's fields but for its header, as a value that another process understands."""
+    """The fields of a Slot except its header, as a value that can be sent to another process."""
 
     a_high: int
     a_low: int
@@ -126,6 +129,7 @@ class SlotState(NamedTuple):
     edge_second: int
     scale_first: int
     scale_second: int
+    identification: int
     syn_data: int
     syn_data_second: int
     early_isn: int
@@ -165,7 +169,7 @@ def destination(one: Finished) -> Key:
 
 
 class PartialConversations(AllConversations):
-    """The table of a part, or (without *heads*) of a whole that is absorbed part by part.
+    """The table of one part, or (without *heads*) the table into which the parts are merged one after the other.
 
     ``unsure`` says that the result may differ from that of the whole read in one go. ``ring`` has the last NEAR
     packets, by frame, as log entries: a copy of one may come in the next part. ``refusals`` are the refused attempts by
@@ -223,6 +227,7 @@ class PartialConversations(AllConversations):
             size,
             packet,
             place=segment.place,
+            identification=segment.identification,
         )
 
     def log_of_slot(self, s: Slot, time: int, data: int, size: int) -> Logged:
@@ -232,13 +237,13 @@ class PartialConversations(AllConversations):
         )
 
     def head(self, slot: int, segment: Segment, d: Octets) -> bool:
-        """Whether this segment depends on what came before the part; it is logged then, and not stepped with.
+        """Whether this segment depends on what came before the part; it is logged then, and steps nothing.
 
-        A 4-tuple becomes independent at a bare SYN that opens whatever the state: one after FINs of both ends, or one
-        right after another SYN of the same end with another ISN. (Right after: no SYN of the other end between, which
-        might have crossed. In both cases no SYN-ACK, which might be early. Whether an RST ends one depends.)
-        Until then ``refused`` counts the segments without SYN, RST or FIN since the last one that has one, and
-        ``since`` those of them that are not logged.
+        A 4-tuple becomes independent at a bare SYN that begins an opening in every state: one after FINs of both ends,
+        or one right after another SYN of the same end with another ISN. (Right after: no SYN of the other end between,
+        which might have crossed. In both cases no SYN-ACK, which might be early. An RST makes none independent, since
+        it may end nothing.) Until then ``refused`` counts the segments without SYN, RST or FIN since the last one that
+        has one, and ``since`` those of them that are not logged.
         """
         s = slot_at(self.slots, slot)
         control = segment.flags & CONTROL
@@ -253,7 +258,7 @@ class PartialConversations(AllConversations):
                 return False
             s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED | MID | side
             s.isn = segment.seq
-            s.time = segment.time
+            s.time, s.identification = segment.time, segment.identification
         elif control == SYN | ACK:
             s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED | EARLY
         else:
@@ -278,7 +283,7 @@ class PartialConversations(AllConversations):
         return True
 
     def doubt_answers(self, slot: int, segment: Segment, control: int) -> int:
-        """See whether a segment that is logged may be an answer from elsewhere to what is decided here, or its twin."""
+        """Become unsure if a logged segment may answer from elsewhere what this part decides, or be its other side."""
         if not self.count_refusals:
             return 0
         if control == SYN:
@@ -290,14 +295,15 @@ class PartialConversations(AllConversations):
         return 0
 
     def link(self, slot: int, twin: int) -> int:
-        """The openings in these two slots are the two sides of one translated connection."""
+        """Note that the openings in these two slots are the two sides of one translated connection."""
         if slot_at(self.slots, twin).flags & HEAD:
             self.unsure = True
             return 0
         return AllConversations.link(self, slot, twin)
 
-    def miss(self, slot: int, segment: Segment, d: Octets) -> int:  # noqa: ARG002 - as its base class
+    def miss(self, slot: int, segment: Segment, d: Octets) -> int:
         """Log a SYN-ACK or RST that answers nothing here: it may answer a SYN in the part before."""
+        AllConversations.miss(self, slot, segment, d)
         if self.heads:
             self.write_log(self.entry(segment, bytes(d[segment.at : segment.at + 20]), -2))
         return 0
@@ -337,7 +343,7 @@ class PartialConversations(AllConversations):
         AllConversations.hand_on(self, slot, verdict)
 
     def make_room(self) -> int:
-        """Put the oldest conversation out: in one go it might have been another."""
+        """Put the oldest conversation out; become unsure: read in one go, another one might be the oldest."""
         self.unsure = True
         return AllConversations.make_room(self)
 
@@ -347,7 +353,10 @@ class PartialConversations(AllConversations):
         return known.count if known else 0
 
     def recall(self, s: Slot) -> None:
-        """Note how many attempts were refused, with those that the part being absorbed had by then; and when."""
+        """Note in this slot how many attempts at its destination were refused so far, and the current frame.
+
+        Those count, too, that the part being merged had by then.
+        """
         if s.flags & FIRST_IS_B:
             s.refused = self.refused_at(key_of(s.a_high, s.a_low, s.a_port, s.six)) + self.mark_a
         else:
@@ -390,7 +399,7 @@ class PartialConversations(AllConversations):
         return chosen(sorted(self.refusals, key=lambda key: self.refusals[key].first[0][0]))
 
     def finish(self) -> None:
-        """Bring the openings of all parts into the order in which they ended, and tell what was refused before them."""
+        """Sort the openings of all parts by when they ended, and note how many attempts were refused before each."""
         AllConversations.finish(self)
         order = sorted(range(len(self.finished)), key=self.finished_at.__getitem__)
         with_place = set(self.chosen_destinations())
@@ -410,7 +419,7 @@ class PartialConversations(AllConversations):
     # -- merging -------------------------------------------------------------------------------------------------------
 
     def put_in_hand(self, one: Logged, base: int) -> int:
-        """Make a segment of a log entry; *base* is the number of frames before its part."""
+        """Make a log entry the current segment; *base* is the number of frames before its part."""
         segment = segment_at(self.again_batch, 0)
         segment.frame = base + one.frame
         segment.time = one.time
@@ -418,7 +427,7 @@ class PartialConversations(AllConversations):
         segment.a_port, segment.b_port, segment.six = one.a_port, one.b_port, one.six
         segment.equal = one.a_high == one.b_high and one.a_low == one.b_low and one.a_port == one.b_port
         segment.from_a, segment.wired = one.from_a, one.wired
-        segment.data, segment.place, segment.identification = one.data, one.place, 0
+        segment.data, segment.place, segment.identification = one.data, one.place, one.identification
         segment.ip = segment.at = segment.size = 0
         self.frame = segment.frame
         return 0
@@ -429,12 +438,10 @@ class PartialConversations(AllConversations):
         segment.at, segment.size = at, size
         segment.seq, segment.ack = u32(d, at + 4), u32(d, at + 8)
         segment.flags, segment.window = d[at + 13], u16(d, at + 14)
-        if at and not segment.six:
-            segment.identification = u16(d, 4)
         return 0
 
     def again(self, one: Logged, base: int) -> None:
-        """Step with what a part could not decide; *base* is the number of frames before that part."""
+        """Work through one log entry, now that what came before its part is known: *base* frames."""
         self.put_in_hand(one, base)
         self.mark_a, self.mark_b = one.refused_a, one.refused_b
         size = one.size
@@ -470,30 +477,30 @@ class PartialConversations(AllConversations):
             slot = self.claim(segment)
         s = slot_at(self.slots, slot)
         if s.flags & LEFT_OUT and s.flags & KEPT and segment.flags & RST:
-            self.unsure = True  # whether it ends the opening, what was left out might tell
+            self.unsure = True  # the segments that were left out might decide whether it ends the opening
         self.step(slot, segment, d)
         return 0
 
     def again_error(self, packet: bytes) -> int:
-        """Take a logged ICMP error."""
+        """Handle a logged ICMP error."""
         segment = segment_at(self.again_batch, 0)
         segment.seq = int.from_bytes(packet[:4], "big")
         self.unreachable(segment, packet[6:], packet[4], packet[5])
         return 0
 
     def again_answer(self, one: Logged, slot: int) -> int:
-        """Take a logged segment that answers nothing in its own 4-tuple; *slot* has that."""
+        """Handle a logged segment that answers nothing in its own 4-tuple, which *slot* has."""
         d = octets_of(one.packet)
         segment = segment_at(self.again_batch, 0)
         self.read_header(d, 0, 20)
         if self.answers.find(self.slots, segment) < 0:
             self.miss(slot, segment, d)
-        else:  # what its own conversation counts as, the part has decided already
+        else:  # the part has decided already what its own conversation counts as
             self.unsure = True
         return 0
 
     def independent(self, slot: int, time: int, from_a: bool, wired: bool) -> None:
-        """Take the SYN at which *slot* became independent in the part."""
+        """Handle the SYN with which the conversation in *slot* became independent in the part."""
         s = slot_at(self.slots, slot)
         if s.flags & HEAD:
             self.log_independent(slot, time, from_a, wired)
@@ -505,7 +512,7 @@ class PartialConversations(AllConversations):
         s.retransmissions = 0
 
     def left_out(self, slot: int, count: int) -> None:
-        """Take so many segments without SYN, RST or FIN that the part did not log; unsure where they could matter."""
+        """Count segments without SYN, RST or FIN that the part did not log; become unsure where they could matter."""
         s = slot_at(self.slots, slot)
         phase = s.phase
         if s.flags & HEAD:
@@ -557,6 +564,7 @@ class PartialConversations(AllConversations):
                     s.edge_second,
                     s.scale_first,
                     s.scale_second,
+                    s.identification,
                     s.syn_data,
                     s.syn_data_second,
                     s.early_isn,
@@ -601,8 +609,9 @@ class PartialConversations(AllConversations):
         s.phase, s.before, s.size, s.flags, s.retransmissions = state[7:12]
         s.isn, s.isn_second, s.next_first, s.next_second, s.reach, s.another = state[12:18]
         s.acked_first, s.acked_second, s.edge_first, s.edge_second, s.scale_first, s.scale_second = state[18:24]
-        s.syn_data, s.syn_data_second, s.early_isn, s.early_seq, s.early_end, s.early_reach = state[24:30]
-        s.time, s.frame, s.refused, s.since, s.early_time, s.ended_at = state[30:]
+        s.identification = state.identification
+        s.syn_data, s.syn_data_second, s.early_isn, s.early_seq, s.early_end, s.early_reach = state[25:31]
+        s.time, s.frame, s.refused, s.since, s.early_time, s.ended_at = state[31:]
         remember_header(s, octets_of(tail.header), 0, len(tail.header))
         self.kept.put(slot, tail.kept, tail.omitted, tail.early)
         self.take_answers(slot, tail, segment)
@@ -624,6 +633,7 @@ class PartialConversations(AllConversations):
             segment.from_a = not state.flags & FIRST_IS_B
             segment.seq = state.isn
             segment.time = state.time
+            segment.identification = state.identification
             twin = answers.enter(self.slots, slot, segment)
             if twin >= 0 and not tail.link:
                 self.unsure = True

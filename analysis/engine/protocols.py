@@ -121,7 +121,7 @@ class Protocol(NamedTuple):
 
     H_NONE: nothing here reads it, and it may carry TCP; H_OTHER: it carries none. ``kind`` is what comes next where the
     header itself does not say, ``size`` its octets where they are always as many. For a UDP port a ``size`` of 1 says
-    that it tells the tunnel as a source port, too.
+    that the port announces the tunnel also as the source port.
     """
 
     number: int
@@ -551,7 +551,7 @@ TUNNELS = (
     Protocol(37008, "TZSP", H_TZSP),
 )
 
-#: How many names are told of; the frames of all others are counted together.
+#: How many names a report lists; the frames of all others are counted together.
 MAX_NAMES = 64
 
 
@@ -605,9 +605,10 @@ def by_port() -> bytes:
 
 def _places(table: tuple[Protocol, ...], size: int) -> bytes:
     places = bytearray(size)
+    place_of = {row: place for place, row in enumerate(_read())}
     for row in table:
         if row.reader > H_OTHER:
-            places[row.number] = _read().index(row)
+            places[row.number] = place_of[row]
     return bytes(places)
 
 
@@ -626,7 +627,8 @@ def is_known(kind: int) -> bool:
     row = _named().get(kind)
     if row is None:
         return False
-    # Of what is read, an IPv6 header in IPv4 is not; ICMP and UDP are read for what they may carry besides.
+    # ICMP and UDP are read for what they may hold, but carry no TCP of their own. The others that are read come here
+    # only where they cannot be read on, as an IPv6 extension header in IPv4: they may carry TCP.
     return row.reader in (H_OTHER, H_ICMP, H_ICMP_6, H_UDP)
 
 
@@ -666,23 +668,24 @@ Written by `python -m analysis.engine.protocols > docs/protocols.md`; a test kee
 
 A frame is read header by header, at most {depth} of them, to the innermost IP packet. Each frame of a capture
 is counted once: as a TCP segment, as a duplicate of one, by the name of what it carries instead of TCP, by
-the name of what nobody here reads (it may carry TCP: a report says so, and never "none" beside it), or with
-the reason why it could not be decoded (cut short, malformed, a fragment after the first).
+the name of what this program cannot read (it may carry TCP: the report says so, and does not say "none"
+beside it), or by the reason why it could not be decoded (cut short, malformed, a fragment after the first).
 
-- **read**: what is in it is looked into.
-- **no TCP**: known to carry none that can be seen. What is encrypted or compressed is here, and named so.
-- **not read**: known by name. What has no row at all is counted by its number.
+- **read**: the program reads this header and looks into what it carries.
+- **no TCP**: this carries no TCP that can be seen. That includes what is encrypted or compressed; its name says so.
+- **not read**: the program knows only the name. What has no row here is counted by its number.
 
 ## Link types
 
-By the numbers of [tcpdump.org](https://www.tcpdump.org/linktypes.html). PPI, PKTAP and ERF name another one inside.
+By the numbers of [tcpdump.org](https://www.tcpdump.org/linktypes.html). The headers of PPI, PKTAP and ERF
+say which link type follows inside.
 
 {links}
 
 ## EtherTypes
 
-Behind Ethernet, VLAN tags, Linux cooked headers, SNAP, GRE and Geneve. Of MACsec what is not encrypted is
-read, of 802.11 data frames that are neither encrypted nor hold several packets, of B.A.T.M.A.N. version 15.
+They stand behind Ethernet, VLAN tags, Linux cooked headers, SNAP, GRE and Geneve. MACsec is read where it is
+not encrypted; 802.11 where a data frame is not encrypted and holds one packet; B.A.T.M.A.N. in version 15.
 
 {types}
 
@@ -690,16 +693,16 @@ read, of 802.11 data frames that are neither encrypted nor hold several packets,
 
 {protocols}
 
-A source route (LSRR, SSRR) or an IPv6 routing header with hops left: the last address is the destination.
+Where a source route (LSRR, SSRR) or an IPv6 routing header has hops left, its last address is the destination.
 GRE also carries ERSPAN I to III, WCCP, PPTP's PPP, and Aruba's 802.11; MPLS also Ethernet, with or without a
 control word (a pseudowire).
 
 ## Tunnels in UDP
 
-A port proves nothing (37008 is a port that Linux gives to clients), so a tunnel counts only if an IP header
-in it proves it: version, lengths, and in IPv4 the checksum. The same goes for a pseudowire behind MPLS
-labels, and for L2TPv3, whose header does not tell how long it is. Else the frame is UDP, as it is on all other
-ports: tunnels there are not looked into.
+A port proves nothing (37008 is a port that Linux gives to clients). So a tunnel counts only if an IP header
+in it proves it: by its version, its lengths, and in IPv4 its checksum. The same is true of a pseudowire behind
+MPLS labels, and of L2TPv3, whose header does not give its own length. Without such a proof the frame counts as
+UDP. On all other ports the program does not look for tunnels.
 
 | port | tunnel |
 |---|---|

@@ -19,7 +19,7 @@ cdef bint reset_fits(Slot* s, Segment* segment, bint first) noexcept nogil
 cdef bint takes_back(Slot* s, u64 seq, bint first) noexcept nogil
 @cython.locals(seq=u64, inside=bint, refused=bint)
 cdef bint reset_of_itself(Slot* s, Segment* segment) noexcept nogil
-cdef int begin_numbers(Slot* s, Segment* segment, bytes_at d, bint joined, u64 acknowledged) noexcept nogil
+cdef int begin_numbers(Slot* s, Segment* segment, bytes_at d, bint joined) noexcept nogil
 @cython.locals(two=u64)
 cdef bint acknowledges_early(Slot* s, Segment* segment) noexcept nogil
 cdef int remember_early(Slot* s, Segment* segment) noexcept nogil

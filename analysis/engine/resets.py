@@ -1,7 +1,7 @@
-"""Whether an RST ends an opening (RFC 9293 3.10.7.3, 3.10.7.4, figure 9), and the numbers by which that is told.
+"""Whether an RST ends an opening (RFC 9293 3.10.7.3, 3.10.7.4, figure 9), and the numbers that decide it.
 
-An observer may have lost packets: after the SYN-ACK an RST ends the opening unless it is provably outside of what its
-receiver accepts. analysis/resets.py has the same rule for the replay, in words.
+The capture may lack packets. So after the SYN-ACK an RST ends the opening unless its number is provably outside of what
+its receiver accepts. analysis/resets.py has the same rule for the replay.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def note_unanswered(s: Slot, segment: Segment, first: bool) -> int:
 def track(s: Slot, segment: Segment, first: bool) -> int:
     """Note the numbers of a segment without RST: what its end has sent and acknowledged, what it offers.
 
-    Where octets are missing, windows may have been offered that nobody knows.
+    Where octets are missing from the capture, they may have offered a larger window: UNTRACKED notes that.
     """
     control = segment.flags & CONTROL
     stop = end_of(segment)
@@ -142,9 +142,10 @@ def track(s: Slot, segment: Segment, first: bool) -> int:
 
 
 def note_refusable(s: Slot, ack: int, first: bool) -> int:
-    """Note an ACK field that acknowledges something of what the other end has sent: an RST with this number refuses it.
+    """Note an ACK field that acknowledges something that the other end has sent.
 
-    ``another`` is that of the first end, ``reach`` that of the second one, as long as no SYN-ACK has come.
+    An RST with this number only refuses the segment with that ACK. ``another`` holds the ACK of the first end,
+    ``reach`` that of the second one, as long as no SYN-ACK has come.
     """
     if first:
         if (ack - s.isn_second - 1) & LOW32 <= (s.next_second - s.isn_second - 1) & LOW32:
@@ -179,7 +180,7 @@ def reset_fits(s: Slot, segment: Segment, first: bool) -> bool:
 
 
 def takes_back(s: Slot, seq: int, first: bool) -> bool:
-    """Whether an RST with this number takes its end's SYN back, after crossed SYNs, and refuses nothing."""
+    """Whether an RST with this number, after crossed SYNs, takes its own end's SYN back, and refuses no ACK."""
     if first:
         inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
         return inside and seq != s.reach
@@ -201,7 +202,7 @@ def reset_of_itself(s: Slot, segment: Segment) -> bool:
     return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_first) or ahead(s.edge_first, seq)
 
 
-def begin_numbers(s: Slot, segment: Segment, d: Octets, joined: bool, acknowledged: int) -> None:
+def begin_numbers(s: Slot, segment: Segment, d: Octets, joined: bool) -> None:
     """Note the numbers of an opening that begins with this SYN, after an early SYN-ACK or of a socket to itself."""
     if s.flags & EQUAL:
         s.next_second = s.next_first
@@ -219,7 +220,7 @@ def begin_numbers(s: Slot, segment: Segment, d: Octets, joined: bool, acknowledg
         s.acked_second = (s.early_isn + 1) & LOW32
         s.edge_second = (s.acked_second + s.early_reach) & LOW32
     if joined:
-        s.reach = min(s.early_reach + acknowledged, LOW32)
+        s.reach = min(s.early_reach + ((s.early_isn - segment.seq) & LOW32), LOW32)
 
 
 def acknowledges_early(s: Slot, segment: Segment) -> bool:

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 
 class SelfConnects(Conversations):
-    """The conversation table, with the rules for sockets that are connected to themselves."""
+    """The conversation table with the rules for sockets that are connected to themselves."""
 
     def step_with_itself(self, slot: int, segment: Segment, d: Octets) -> int:
         """Step the conversation of a socket with itself."""
@@ -113,7 +113,7 @@ class SelfConnects(Conversations):
         return 0
 
     def begin_without_syn(self, slot: int, segment: Segment, d: Octets, action: int) -> int:
-        """Begin the opening of a socket to itself with what proves it, for its SYN was not captured."""
+        """Begin the opening of a socket to itself with the segment that proves it: its SYN was not captured."""
         s = slot_at(self.slots, slot)
         if action == A_SYN_ACK:
             if s.phase >= P_SYN:
@@ -144,7 +144,10 @@ class SelfConnects(Conversations):
         return 0
 
     def take_candidate(self, slot: int, segment: Segment, d: Octets) -> int:
-        """Remember what a socket has sent that may be connected to itself: its next segment may acknowledge it."""
+        """Remember a segment whose two endpoints are equal, and which belongs to no opening.
+
+        If it is a socket that is connected to itself, its next segment acknowledges this one.
+        """
         s = slot_at(self.slots, slot)
         if s.phase >= P_SYN:
             self.close(slot)
@@ -161,7 +164,7 @@ class SelfConnects(Conversations):
         return 0
 
     def join(self, slot: int, segment: Segment, d: Octets) -> int:
-        """Take the SYN of an opening that began with its SYN-ACK, since that was captured first."""
+        """Add the SYN to an opening that began with its SYN-ACK, because that was captured first."""
         s = slot_at(self.slots, slot)
         s.time, s.frame, s.size = segment.time, segment.frame, segment.size
         s.syn_data = segment.data & 0xFFFF
@@ -227,11 +230,11 @@ def to_opening(s: Slot, segment: Segment) -> int:
 
 
 def refuse_ack(s: Slot, segment: Segment) -> int:
-    """Note the numbers of a segment that acknowledges no SYN: an RST with its ACK field refuses it."""
+    """Note the numbers of a segment that does not acknowledge the SYN. An RST with its ACK's number refuses it."""
     if s.phase != P_SELF_SYN:
         return 0
     if segment.flags & ACK and (segment.ack - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32:
-        s.isn_second = s.acked_second  # the last two are remembered
+        s.isn_second = s.acked_second  # the last two ACK fields are remembered
         s.acked_second = segment.ack
     track(s, segment, True)
     return 0

@@ -18,5 +18,6 @@ cdef class AllConversations(SelfConnects):
     cdef int link(self, i64 slot, i64 twin) except -1 with gil
     @cython.locals(s=SlotAt)
     cdef int settle(self, i64 slot) except -1 with gil
+    @cython.locals(s=SlotAt)
     cdef int miss(self, i64 slot, Segment* segment, bytes_at d) except -1 with gil
     cdef int miss_error(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil

@@ -1,6 +1,6 @@
 """Openings whose answer comes from elsewhere: from a translated address, or as an ICMP error."""
 
-# ruff: noqa: ARG002 - a part of a capture needs them
+# ruff: noqa: ARG002 - PartialConversations uses these arguments
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cython
 
 if not cython.compiled:
     from .destinations import packed
-    from .interpreted import slot_at
+    from .interpreted import name_ends, slot_at
     from .layout import (
         ACK,
         ENDED,
@@ -27,6 +27,7 @@ if not cython.compiled:
         SETTLED,
         SYN,
         TOUCHED,
+        UNANSWERED,
         UNANSWERED_PHASES,
         UNCROSSED_PHASES,
         UNREACHED,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class AllConversations(SelfConnects):
-    """The conversation table, with the rules for answers from elsewhere."""
+    """The conversation table with the rules for answers from elsewhere."""
 
     def lend(self, slot: int, segment: Segment, d: Octets) -> int:
         """Let a SYN-ACK or an RST that answers nothing in its own 4-tuple answer an opening of another one.
@@ -48,6 +49,7 @@ class AllConversations(SelfConnects):
         """
         if not segment.flags & ACK or not self.count_refusals:
             return False
+        name_ends(segment, slot_at(self.slots, slot))
         borrower = self.answers.find(self.slots, segment)
         if borrower < 0:
             self.miss(slot, segment, d)
@@ -80,7 +82,7 @@ class AllConversations(SelfConnects):
         return 0
 
     def take_back(self, slot: int) -> int:
-        """The early SYN-ACK of *slot* answers a SYN of its own: no other opening is answered by it."""
+        """Undo lend(): the early SYN-ACK of *slot* answers a SYN in its own 4-tuple, and so no other opening."""
         s = slot_at(self.slots, slot)
         s.flags &= ~LENDER
         a, b = packed(s.a_high, s.a_low, s.six), packed(s.b_high, s.b_low, s.six)
@@ -91,10 +93,10 @@ class AllConversations(SelfConnects):
         return 0
 
     def unreachable(self, quoted: Segment, sender: bytes, kind: int, code: int) -> int:
-        """Take an ICMP error of this type and code from *sender* (a packed address).
+        """Handle an ICMP error of this type (*kind*) and code from *sender* (a packed address).
 
         *quoted* has the frame and the time of the error, and the 4-tuple and sequence number of the SYN that it quotes.
-        What waits in the batch was handed over before.
+        The caller has handed over the batch before.
         """
         self.frame = quoted.frame
         quoted.tag = self.index.digest_tuple(quoted)
@@ -118,7 +120,7 @@ class AllConversations(SelfConnects):
         return 0
 
     def link(self, slot: int, twin: int) -> int:
-        """The openings in these two slots are the two sides of one translated connection."""
+        """Note that the openings in these two slots are the two sides of one translated connection."""
         s, other = slot_at(self.slots, slot), slot_at(self.slots, twin)
         if self.answers.has_room():
             self.answers.any = True
@@ -128,7 +130,7 @@ class AllConversations(SelfConnects):
         return 0
 
     def settle(self, slot: int) -> int:
-        """The opening in *slot* ends: without an answer of its own, one from elsewhere counts."""
+        """Let an answer from elsewhere decide the opening in *slot*, which ends, if it has none of its own."""
         s = slot_at(self.slots, slot)
         if not UNANSWERED_PHASES >> s.phase & 1:
             lent = self.answers.lent.get(slot)
@@ -145,9 +147,16 @@ class AllConversations(SelfConnects):
         return 0
 
     def miss(self, slot: int, segment: Segment, d: Octets) -> int:
-        """Note that a SYN-ACK or RST answers no opening: in a whole capture there is nothing to note."""
+        """Note that a SYN-ACK or RST answers no opening: it may have been sent to another port of the client."""
+        if self.collect & UNANSWERED:
+            s = slot_at(self.slots, slot)
+            a, b = packed(s.a_high, s.a_low, s.six), packed(s.b_high, s.b_low, s.six)
+            if segment.from_a:
+                self.answers.miss(b, segment.ack, (segment.frame, a, s.a_port, s.b_port))
+            else:
+                self.answers.miss(a, segment.ack, (segment.frame, b, s.b_port, s.a_port))
         return 0
 
     def miss_error(self, quoted: Segment, sender: bytes, kind: int, code: int) -> int:
-        """Note that an ICMP error quotes no SYN of an opening under way."""
+        """Do nothing: this ICMP error quotes no SYN of an opening under way, and there is no part before."""
         return 0

@@ -1,7 +1,7 @@
-"""From the header of a tunnel to the packet in it: a short function for each.
+"""Reads the headers of tunnels: a short function for each finds the packet in it.
 
-Where only a UDP port or four bits tell that a tunnel follows, that is a guess, which the next IP header has to prove
-(``Cursor.guess``): a right version, lengths that fit, and in IPv4 the right checksum.
+Where only a UDP port or four bits suggest a tunnel, that is a guess (``Cursor.guess``). The next IP header has to prove
+it: by the right version, by lengths that fit, and in IPv4 by the right checksum.
 """
 
 from __future__ import annotations
@@ -131,9 +131,9 @@ def is_ipv4(d: Octets, c: Cursor, p: int) -> bool:
 
 
 def is_ipv6(d: Octets, c: Cursor, p: int) -> bool:
-    """Whether at *p* there is an IPv6 header with a right version, and a length to which all but a checksum belongs.
+    """Whether at *p* there is an IPv6 header with the right version, and a length that leaves no more than a checksum.
 
-    An answer of a name server whose number begins with 6 claims a length of 1.
+    The length must be 8 at least: a DNS answer whose number begins with 6 looks like an IPv6 header with a length of 1.
     """
     if c.end - p < 40 or d[p] >> 4 != 6 or u16(d, p + 4) < 8:
         return False
@@ -142,7 +142,7 @@ def is_ipv6(d: Octets, c: Cursor, p: int) -> bool:
 
 
 def is_frame(d: Octets, c: Cursor, p: int) -> bool:
-    """Whether at *p* there is an Ethernet frame with IP in it for sure, or with ARP, LLDP or spanning tree."""
+    """Whether at *p* there is surely an Ethernet frame: with proven IP, ARP, LLDP or spanning tree in it."""
     tags = 0
     p += 12
     while c.end - p >= 6 and u16(d, p) in (0x8100, 0x88A8, 0x9100) and tags < 4:
@@ -176,7 +176,7 @@ def is_tagged(d: Octets, c: Cursor, p: int) -> bool:
     )
 
 
-# -- what is called by its number --------------------------------------------------------------------------------------
+# -- what an EtherType or an IP protocol announces ---------------------------------------------------------------------
 
 
 def mpls(d: Octets, c: Cursor) -> int:
@@ -190,7 +190,7 @@ def mpls(d: Octets, c: Cursor) -> int:
 
 
 def mpls_payload(d: Octets, c: Cursor) -> int:
-    """What follows the last label: the first four bits do not tell whether it is IP (RFC 4928)."""
+    """Find what follows the last label: its first four bits do not prove that it is IP (RFC 4928)."""
     p = c.p
     if c.end <= p:
         return R_TAG
@@ -280,7 +280,7 @@ def macsec(d: Octets, c: Cursor) -> int:
         return R_TAG
     c.kind = u16(d, c.p + size)
     c.p += size + 2
-    c.stop = max(c.stop - 16, c.p)  # what proves that it is unchanged
+    c.stop = max(c.stop - 16, c.p)  # the integrity check value
     c.end = min(c.end, c.stop)
     return GO_ON
 
@@ -353,7 +353,7 @@ def batman(d: Octets, c: Cursor) -> int:
 
 
 # -- what is guessed from a UDP port -----------------------------------------------------------------------------------
-# At least eight octets are there.
+# The caller has checked that eight octets are there.
 
 
 def vxlan(d: Octets, c: Cursor) -> int:
@@ -431,7 +431,7 @@ def l2tp(d: Octets, c: Cursor) -> int:
 
 
 def l2tp_3(d: Octets, c: Cursor) -> int:
-    """L2TPv3 (RFC 3931): a session, a cookie and a sublayer of lengths that no packet tells; Ethernet, IP or PPP."""
+    """L2TPv3 (RFC 3931): a session, then a cookie and a sublayer whose lengths no packet gives; Ethernet, IP or PPP."""
     if c.end - c.p < 4:
         return R_TUNNEL
     if u32(d, c.p) == 0:
@@ -466,7 +466,7 @@ def l2tp_3(d: Octets, c: Cursor) -> int:
 
 
 def tzsp(d: Octets, c: Cursor) -> int:
-    """TZSP, as MikroTik's sniffer sends it: what is in it, then fields up to the one that ends them."""
+    """TZSP, as MikroTik's sniffer sends it: a number for what it carries, then fields up to the one that ends them."""
     if c.end - c.p < 5:
         return R_TUNNEL
     if d[c.p] != 1 or d[c.p + 1] > 1:
@@ -503,7 +503,7 @@ def capwap(d: Octets, c: Cursor) -> int:
     native, fragment = d[p + 2] & 1, d[p + 3] & 0x80
     if fragment and u16(d, p + 6) & 0xFFF8:
         return R_FRAGMENT
-    if d[p + 3] & 8:  # keeps the tunnel alive
+    if d[p + 3] & 8:  # a keepalive
         return OTHER
     c.p += (d[p + 1] >> 3) * 4
     if fragment:
@@ -534,7 +534,7 @@ def swapped_wifi(d: Octets, c: Cursor) -> int:
 
 
 def ayiya(d: Octets, c: Cursor) -> int:
-    """AYIYA (draft-massar-v6ops-ayiya): an identity and a signature of lengths that it tells, then IPv6 or IPv4."""
+    """AYIYA (draft-massar-v6ops-ayiya): an identity and a signature, both of given length, then IPv6 or IPv4."""
     p = c.p
     if d[p + 2] & 15 != 1:  # "forward"
         return OTHER

@@ -1,4 +1,4 @@
-"""From the octets of a capture to segments: the records of pcap and the blocks of pcapng, and the common frame at once.
+"""From the octets of a capture to segments: reads pcap records and pcapng blocks, and the common frame in one step.
 
 record or block -> frame -> innermost IP packet -> TCP segment -> a batch -> the conversation table
 """
@@ -81,9 +81,8 @@ def place_of(d: Octets, p: int, where: int) -> int:
 class Engine:
     """Reads the octets of one capture, and steps the conversation table with its segments.
 
-    *capacity*, *collect*, *most* and *keep* are those of Conversations. With *equal_only* nothing but segments whose
-    two endpoints are equal is looked at; with *port* and *host* (a packed address) nothing but segments to or from
-    there.
+    *capacity*, *collect*, *most* and *keep* are those of Conversations. With *equal_only* it passes over all segments
+    but those whose two endpoints are equal; with *port* and *host* (a packed address) all but those from or to there.
     """
 
     def __init__(
@@ -107,15 +106,17 @@ class Engine:
         #: Frames without a segment, by the place of the reason in REASONS.
         self.reasons = memoryview(bytearray(8 * len(REASONS))).cast("Q")
         self.counted_reasons = words_in(self.reasons)
-        #: Frames that carry no TCP, or what nobody here can read, by kind; those kinds, as they came.
+        #: Frames that carry no TCP, and frames that this program cannot read, by kind; the kinds in the order of their
+        #: first frame.
         self.account_memory = memoryview(sparse(8 * KINDS)).cast("Q")
         self.account = words_in(self.account_memory)
         self.kinds: list[int] = []
         #: Frames from a socket to itself that are cut before the TCP flags, and the snap length that would keep them.
         self.cut_to_itself = self.needed_snaplen = 0
-        #: Frames so far, and segments that were passed over since they are not from or to where they were asked for.
+        #: Frames so far; and segments that were passed over because they are not among those that were asked for.
         self.packets = self.passed_over = 0
-        # Where the last walk stopped, how many octets it wants from there, and what broke there.
+        # Where the last call of pcap() or pcapng() stopped, how many octets it needs from there, and what is broken
+        # there.
         self.position = self.need = 0
         self.broken = self.claimed = 0
         # The shape of the file.
@@ -125,10 +126,10 @@ class Engine:
         self.link = 1
         self.lengths = 0
         self.interfaces = Interfaces()
-        self.where = MIX2  # the interface that the frame in hand is of, as a beginning for a hash
+        self.where = MIX2  # the interface of the current frame: the hash of its place begins with it
 
     def begin_part(self, heads: bool) -> None:
-        """What is analysed is a part of a capture, or (without *heads*) a whole that is absorbed part by part."""
+        """Prepare to analyse one part of a capture, or (without *heads*) to merge the parts of one."""
         from .partial import PartialConversations  # noqa: PLC0415 - seldom needed, and the largest of all
 
         table = PartialConversations(*self.of_table)
@@ -142,7 +143,7 @@ class Engine:
 
     @property
     def accounted(self) -> dict[int, int]:
-        """Frames that carry no TCP, or what nobody here can read, by kind (layout.py)."""
+        """Frames that carry no TCP, and frames that this program cannot read, by kind (layout.py)."""
         return {kind: self.account_memory[kind] for kind in sorted(self.kinds)}
 
     @property
@@ -152,30 +153,30 @@ class Engine:
 
     @property
     def unknown(self) -> dict[str, int]:
-        """Frames that may carry TCP, but nobody here can read them, by name, most of them first."""
+        """Frames that this program cannot read, and that may carry TCP, by name, most of them first."""
         return accounted(self.accounted, unknown=True)
 
     @property
     def damage(self) -> str:
-        """What broke the file where the last walk stopped; empty where nothing did."""
+        """What is broken in the file where the last reading stopped; empty if nothing is."""
         return DAMAGES[self.broken].format(self.claimed)
 
     def finish(self) -> None:
-        """The capture is over, and with it every opening."""
+        """End every opening: the capture is over."""
         self.table.frame = self.packets
         self.table.finish()
 
     # -- pcap ----------------------------------------------------------------------------------------------------------
 
     def next_file(self) -> None:
-        """What comes next is the beginning of another file."""
+        """Prepare for the beginning of another file."""
         self.broken = self.interfaces.broken = 0
         self.interfaces.count = 0
 
     def begin_pcap(self, big: bool, header: int, scale: int, link: int, lengths: int) -> None:
-        """Expect pcap records: byte order, octets of a record header, nanoseconds to a tick, link type.
+        """Expect pcap records: byte order, octets of a record header, nanoseconds per tick, link type.
 
-        *lengths* says how the two lengths of a record stand (formats/pcap.py).
+        *lengths* says in which order the two lengths of a record stand (formats/pcap.py).
         """
         self.big = big
         self.record_header = header
@@ -195,7 +196,7 @@ class Engine:
             self.hand_over(d)
 
     def read_records(self, d: Octets, i: int, end: int) -> None:
-        """Read pcap records whose lengths stand as they should."""
+        """Read pcap records whose two lengths stand in the right order."""
         self.records(d, i, end, 0)
 
     def records(self, d: Octets, i: int, end: int, lengths: int) -> None:
@@ -343,7 +344,7 @@ class Engine:
     def frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
         """Take one frame: captured as d[p:end], *stop* - p octets long on the wire, *time* in nanoseconds.
 
-        What most captures are full of (Ethernet, IPv4, TCP, whole) needs no search.
+        The most common frame (whole Ethernet, IPv4 and TCP) is read without a search.
         """
         self.packets += 1
         if (
@@ -395,7 +396,7 @@ class Engine:
         return 0
 
     def odd_segment(self, d: Octets, c: Cursor, p: int, link: int, time: int) -> int:
-        """Take the TCP segment at *c*, of the frame that begins at *p*; say FOUND, or why it is none.
+        """Take the TCP segment at *c*, of the frame that begins at *p*; return FOUND, or the reason why it is none.
 
         A first fragment need not hold more of the TCP header than its fixed 20 octets.
         """
@@ -418,15 +419,15 @@ class Engine:
         return FOUND
 
     def is_to_itself(self, d: Octets, c: Cursor) -> bool:
-        """Whether the two endpoints of the cut TCP header at *c* are one, and it was asked for."""
+        """Whether the two endpoints of the cut TCP header at *c* are equal, and segments from there were asked for."""
         one = segment_at(self.batch, self.waiting)
         one.six = c.six
         return self.ends(d, one, c.source, c.target, c.p) and one.equal
 
     def quoted(self, d: Octets, c: Cursor, time: int) -> int:
-        """Take the ICMP error at *c*: where it quotes a TCP header, its ports and sequence number at least.
+        """Handle the ICMP error at *c*, if it quotes at least the ports and the sequence number of a TCP header.
 
-        *c* comes back as it was, but for what only the header that is quoted has.
+        Afterwards ``c.kind`` is ICMP again; the other fields of *c* are those of the quoted packet.
         """
         sender, outer, kind, code = c.source, c.six, d[c.p], d[c.p + 1]
         if self.headers.quoted(d, c) == FOUND:
@@ -456,9 +457,9 @@ class Engine:
         self.account_memory[kind] += count
 
     def ends(self, d: Octets, one: Segment, source: int, target: int, p: int) -> bool:
-        """Read the endpoints of a segment: addresses at *source* and *target*, ports at *p*. Whether it is asked for.
+        """Read the addresses at *source* and *target*, and the ports at *p*; return whether the segment is asked for.
 
-        A is the lower endpoint, whoever sent it.
+        A becomes the lower endpoint, whichever of them sent it.
         """
         if one.six:
             one.a_high = u32(d, source) << 32 | u32(d, source + 4)
@@ -492,9 +493,9 @@ class Engine:
         return True
 
     def segment(self, d: Octets, one: Segment, ip: int, source: int, target: int, p: int) -> int:
-        """Put the segment with the TCP header at *p*, and addresses at *source* and *target*, into the batch.
+        """Put a segment into the batch, if it was asked for: TCP header at *p*, addresses at *source* and *target*.
 
-        If it was asked for. *ip* is where its IP header begins; version, time, sizes and place it has already.
+        *ip* is where its IP header begins; *one* has its version, time, sizes and place already.
         """
         if not self.ends(d, one, source, target, p):
             self.passed_over += 1
@@ -512,7 +513,7 @@ class Engine:
         return 0
 
     def hand_over(self, d: Octets) -> None:
-        """Step with the segments that wait: what they refer to lies in *d*, which is there only for now."""
+        """Step the table with the waiting segments. Their octets are in *d*, only while this runs."""
         count = self.waiting
         if count:
             self.waiting = 0

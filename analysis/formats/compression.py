@@ -9,22 +9,37 @@ import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import NotACapture
 from ..memory import mapping
 from ..model import Octets
 
-#: Octets at most unpacked at a time.
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class _Decompressor(Protocol):
+        """What bz2, lzma, compression.zstd and lz4.frame have in common."""
+
+        @property
+        def eof(self) -> bool: ...
+        @property
+        def needs_input(self) -> bool: ...
+        @property
+        def unused_data(self) -> bytes: ...
+        def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+#: How many octets are unpacked at a time, at most.
 BLOCK = 1 << 20
 
 #: Octets fed to a decompressor at a time.
 PORTION = 1 << 16
 
-#: Octets at most unpacked at a time where damage costs all of them: by what cannot be copied beforehand.
+#: The same for decompressors that cannot be copied beforehand: damage costs all that is unpacked with it.
 STEP = 1 << 16
 
-#: Octets read at a time: they and what the engine looks up fit the caches of a processor.
+#: Octets read at a time: together with what the engine looks up they fit the caches of a processor.
 READ = 1 << 20
 
 #: Compressed input that unpacks to more than this many octets, and more than RATIO times its own size, is a bomb.
@@ -36,27 +51,15 @@ class Cut(Exception):  # noqa: N818 - it names what happened
     """The input ends or breaks before its end; the text says how. What was read before it is good."""
 
 
-class _Decompressor(Protocol):
-    """What bz2, lzma, compression.zstd and lz4.frame have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
-
-
 class _Gzip:
-    """zlib's decompressor in the manner of bz2's."""
+    """zlib's decompressor with the interface of bz2's."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=31)
         self.rest = b""  # fed, and not unpacked yet
 
     def copy(self) -> _Gzip:
-        """Another one that stands where this one does; 40 KB."""
+        """Return a copy in the same state (40 KB)."""
         made = _Gzip()
         made._inner = self._inner.copy()
         made.rest = self.rest
@@ -89,12 +92,12 @@ _PACKED: dict[bytes, tuple[str, tuple[str, ...], str, str]] = {
     b"\x04\x22\x4d\x18": ("lz4", ("lz4.frame",), "LZ4FrameDecompressor", "lz4 -dc"),
 }
 
-#: Octets that tell which it is, and those of the head of a skippable frame of zstd or lz4: its magic, and its size.
+#: How many octets tell the kind of compression; how many the head of a skippable frame (zstd, lz4) has: magic, size.
 _MAGIC, _SKIPPABLE = 6, 8
 
 
 def _maker(name: str, kind: str, modules: tuple[str, ...], attribute: str, tool: str) -> Callable[[], _Decompressor]:
-    """Whatever makes a decompressor; raises NotACapture with a way out where no module of the kind is installed."""
+    """Return what makes a decompressor; raises NotACapture, which says what to install, where no module is."""
     for module in modules:
         try:
             found: Callable[[], _Decompressor] = getattr(importlib.import_module(module), attribute)
@@ -108,7 +111,7 @@ def _maker(name: str, kind: str, modules: tuple[str, ...], attribute: str, tool:
 
 
 def kind_of(path: str) -> str | None:
-    """How the file at *path* is compressed; None where it is not, or cannot be read."""
+    """Return how the file at *path* is compressed; None where it is not, or cannot be read."""
     with suppress(OSError), open(path, "rb") as file:  # noqa: PTH123 - pathlib takes longer to import
         head = file.read(_MAGIC)
         return next((kind for magic, (kind, *_) in _PACKED.items() if head.startswith(magic)), None)
@@ -116,7 +119,7 @@ def kind_of(path: str) -> str | None:
 
 
 def unpacked(name: str, blocks: Iterator[Octets]) -> Iterator[Octets]:
-    """The blocks as they are, or what they unpack to; recognised by the first octets.
+    """Yield the blocks as they are, or unpacked where their first octets are those of a compressed file.
 
     Raises Cut where compressed input ends early, is damaged or is a bomb, NotACapture where it cannot be unpacked.
     """
@@ -134,7 +137,7 @@ def unpacked(name: str, blocks: Iterator[Octets]) -> Iterator[Octets]:
 
 
 class _Packed:
-    """Compressed input in small portions: a decompressor that finds damage gives nothing of the portion it is in."""
+    """Compressed input in small portions: of a portion with damage in it a decompressor returns nothing."""
 
     def __init__(self, head: bytes, blocks: Iterator[Octets]) -> None:
         self.octets = 0  # taken or passed over so far
@@ -142,25 +145,25 @@ class _Packed:
         self._portions = _portions(chain((head,), blocks))
 
     def more(self) -> bytes:
-        """The next portion, none at the end."""
+        """Return the next portion; nothing at the end."""
         portion = self._held[self._at :] or next(self._portions, b"")
         self._held, self._at = b"", 0
         self.octets += len(portion)
         return portion
 
     def put_back(self, octets: bytes) -> None:
-        """These come once more."""
+        """Let these octets come once more."""
         self.octets -= len(octets)
         self._held, self._at = octets, 0
 
     def ahead(self, octets: int) -> bytes:
-        """The next so many, fewer at the end; they stay."""
+        """Return the next octets without taking them; fewer at the end."""
         while len(self._held) - self._at < octets and (more := next(self._portions, b"")):
             self._held, self._at = self._held[self._at :] + more, 0
         return self._held[self._at : self._at + octets]
 
     def passed(self, octets: int) -> bool:
-        """Pass over so many; whether they were there."""
+        """Pass over so many octets; return whether there were so many."""
         while (here := len(self._held) - self._at) < octets:
             octets -= here
             self.octets += here
@@ -192,7 +195,7 @@ def _skippable(head: bytes) -> bool:
 
 
 def _unpack(name: str, packed: _Packed) -> Iterator[bytes]:
-    """What the streams unpack to of which a file consists; between them there may be padding and skippable frames."""
+    """Unpack a file, stream after stream; between them there may be padding and skippable frames."""
     total = 0
     while head := packed.ahead(_MAGIC):
         if not head[0]:
@@ -204,13 +207,13 @@ def _unpack(name: str, packed: _Packed) -> Iterator[bytes]:
         elif magic := next((magic for magic in _PACKED if head.startswith(magic)), None):
             total = yield from _stream(name, *_PACKED[magic], packed, total)
         else:
-            raise Cut("after a compressed stream come octets that are neither another one nor padding")
+            raise Cut("after a compressed stream come octets that are neither another stream nor padding")
 
 
 def _stream(  # noqa: PLR0913, PLR0917 - a row of _PACKED, and where it is
     name: str, kind: str, modules: tuple[str, ...], attribute: str, tool: str, packed: _Packed, total: int
 ) -> Generator[bytes, None, int]:
-    """What one stream unpacks to, after *total* octets; how many these are then."""
+    """Yield what one stream unpacks to, after *total* octets; return the new total."""
     make = _maker(name, kind, modules, attribute, tool)
     decompressor, data, first = make(), packed.more(), True
     while not decompressor.eof:
@@ -225,7 +228,7 @@ def _stream(  # noqa: PLR0913, PLR0917 - a row of _PACKED, and where it is
         if out:
             total += len(out)
             if total > FREE and total > RATIO * packed.octets:
-                raise Cut(f"unpacks to more than {RATIO} times its size: stopped after {total} octets")
+                raise Cut(f"unpacks to more than {RATIO} times its size so far: stopped after {total} octets")
             yield out
         if decompressor.needs_input and not decompressor.eof:
             data = packed.more()
@@ -236,7 +239,7 @@ def _stream(  # noqa: PLR0913, PLR0917 - a row of _PACKED, and where it is
 
 
 def _up_to_damage(decompressor: _Decompressor | None, data: bytes) -> Iterator[bytes]:
-    """What comes out before the damage, which a whole BLOCK does: all of it where *decompressor* stands before that."""
+    """Yield what *data* unpacks to before its damage; *decompressor* is in the state before *data*, or None."""
     if decompressor is None:
         return
     if isinstance(decompressor, _Gzip):  # a few octets can unpack to very many: first as much as comes out whole
@@ -269,9 +272,9 @@ def _errors() -> tuple[type[Exception], ...]:
 
 
 def read(fd: int, size: int) -> Generator[memoryview, None, None]:
-    """The octets of an open file from where it stands, in blocks that stay valid until the next one is asked for.
+    """Yield the octets of an open file from its current position, in blocks that are valid until the next one.
 
-    *size* in octets. Raises OSError. For what is no file see live.arriving().
+    *size* in octets. Raises OSError. For pipes and the like see live.arriving().
 
     The memory is small enough to stay in the processor's cache: with small frames a mapped file, whose pages have to be
     faulted in, is no faster. And a file that shrinks meanwhile only ends early.

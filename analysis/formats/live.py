@@ -1,7 +1,7 @@
 """Octets of a capture that is still being made: out of a pipe as they come, or out of a file as it grows.
 
-Both hear Ctrl-C and its like (commandline.ending()) while they wait, and only then: whoever works on a block is not
-broken off in the middle of it. A block without octets says that nothing came for a moment.
+Ctrl-C and the other signals of commandline.ending() come through only while these functions wait, so that nothing is
+interrupted in the middle of a block. A block without octets says that nothing came for a moment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .compression import Cut
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-#: Seconds until one looks again, or until it is said that nothing came.
+#: Seconds until the file is looked at again, or until an empty block says that nothing came.
 MOMENT = 0.2
 
 #: Octets read at a time: as many as a pipe holds.
@@ -27,7 +27,7 @@ ROOM = 1 << 16
 
 
 def arriving(fd: int) -> Generator[memoryview, None, None]:
-    """What comes out of a pipe, a socket or a terminal, at once, in blocks that are valid until the next is asked for.
+    """Yield what comes out of a pipe, a socket or a terminal at once, in blocks that are valid until the next one.
 
     Raises OSError.
     """
@@ -36,7 +36,7 @@ def arriving(fd: int) -> Generator[memoryview, None, None]:
     inlet.register(fd, select.POLLIN)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     deaf_to = ending()
-    # No context manager: one that is interrupted in the middle of its own statements would leave us deaf.
+    # No context manager: one that is interrupted in the middle of its own statements would leave the signals blocked.
     try:
         while True:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
@@ -51,7 +51,7 @@ def arriving(fd: int) -> Generator[memoryview, None, None]:
 
 
 def growing(path: str) -> Generator[memoryview, None, None]:
-    """What a file holds, and then what is added to it, without end; blocks are valid until the next is asked for.
+    """Yield what a file holds, and then what is added to it, without end; blocks are valid until the next one.
 
     Raises OSError, and Cut where nothing more can come: the file was cut short, another took its place, or it is gone.
     """
@@ -73,7 +73,7 @@ def growing(path: str) -> Generator[memoryview, None, None]:
                 continue
             if gone:
                 raise Cut(gone)
-            gone = _gone(fd, path, at)  # where it is, what was written until then is still read
+            gone = _gone(fd, path, at)  # if it is gone, what was written until then is still read
             if not gone:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 time.sleep(MOMENT)
@@ -83,7 +83,7 @@ def growing(path: str) -> Generator[memoryview, None, None]:
 
 
 def _gone(fd: int, path: str, at: int) -> str:
-    """Why nothing more can come in this file, of which *at* octets were read; empty where it can."""
+    """Return why nothing more can come in this file, of which *at* octets were read; "" where more can come."""
     file = os.fstat(fd)
     if file.st_size < at:
         return f"the file was cut short to {file.st_size} octets after {at} had been read"

@@ -14,19 +14,19 @@ ORDERS: tuple[Order, ...] = ("big", "little")
 #: Octets of the file header, and of a record header (the modified kind has 8 more).
 LENGTH, RECORD = 24, 16
 
-#: First four octets of a file -> (octets of a record header, nanoseconds to a tick).
+#: First four octets of a file -> (octets of a record header, nanoseconds per tick).
 MAGIC = {0xA1B2C3D4: (RECORD, 1000), 0xA1B23C4D: (RECORD, 1), 0xA1B2CD34: (RECORD + 8, 1000)}
-#: How the two lengths of a record stand: captured octets first; the other way round where that is the larger of the
-#: two; always the other way round.
+#: The order of the two lengths of a record: captured octets first; in doubt, the smaller one is the captured octets;
+#: octets on the wire first.
 IN_ORDER, IN_DOUBT, SWAPPED = range(3)
-#: Versions, and how their lengths stand, as libpcap has it (sf-pcap.c); 543.0 is what DG/UX wrote.
+#: Versions, and the order of their lengths, as in libpcap (sf-pcap.c); DG/UX wrote 543.0.
 _VERSIONS = {(2, 0): SWAPPED, (2, 1): SWAPPED, (2, 2): SWAPPED, (2, 3): IN_DOUBT, (2, 4): IN_ORDER, (543, 0): SWAPPED}
 #: Bits of the last word of the file header that are zero in every version there is.
 _RESERVED = 0x03FF_0000
 
-#: Records that must follow each other for one to be taken for the beginning of one.
+#: How many records must follow each other before a place is taken for the beginning of a record.
 _CHAIN = 32
-#: Octets at most before the first of them, and octets at most of one.
+#: How many octets may be before the first of them, and how many one of them may have.
 _FAR = _LONG = 1 << 18
 #: Seconds at most between the file's first record and one that is taken for a record of the same file.
 _MONTH = 31 * 86_400
@@ -35,9 +35,9 @@ _MONTH = 31 * 86_400
 class FileHeader(NamedTuple):
     """What a file header says.
 
-    ``record``: octets of a record header; ``scale``: nanoseconds to a tick; ``checked``: how many bits of each packet
-    are its frame check sequence; ``known``: whether the version is one that is known; ``lengths``: how the two lengths
-    of a record stand.
+    ``record``: octets of a record header; ``scale``: nanoseconds per tick; ``checked``: how many bits of each packet
+    are its frame check sequence; ``known``: whether the version is known; ``lengths``: the order of the two lengths of
+    a record (IN_ORDER, IN_DOUBT or SWAPPED).
     """
 
     order: Order
@@ -50,7 +50,7 @@ class FileHeader(NamedTuple):
     lengths: int
 
     def ordered(self, first: int, second: int) -> tuple[int, int]:
-        """The two lengths of a record: captured octets, octets on the wire."""
+        """Return the two lengths of a record in this order: captured octets, octets on the wire."""
         swapped = self.lengths == SWAPPED or (self.lengths == IN_DOUBT and first > second)
         return (second, first) if swapped else (first, second)
 
@@ -84,7 +84,7 @@ def _sign(order: Order) -> str:
 
 
 def first_record(data: bytes, record: struct.Struct, day: int) -> int:
-    """Where in *data*, octets from the middle of a file, a record begins, most probably; -1 where none does.
+    """Return where in *data*, octets from the middle of a file, a record most probably begins; -1 where none does.
 
     It is where a chain of records begins, all within a month of the file's first, which was at *day* (in seconds).
     """

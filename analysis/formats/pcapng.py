@@ -23,7 +23,7 @@ SECTION = b"\x0a\x0d\x0d\x0a"
 #: Octets 8 to 11 of a section, by its byte order as struct names it.
 _MARKS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 BYTE_ORDERS = _MARKS.keys()
-#: Octets of a block up to its body; with the next four they tell a section's byte order.
+#: Octets of a block before its body; together with the next four they tell a section's byte order.
 HEAD = 8
 #: Octets of a packet block (not of a simple one) before its data, and where among them the length of the data stands.
 _BEFORE_DATA, _LENGTH = 28, 20
@@ -48,7 +48,7 @@ def _block(number: int, body: bytes) -> bytes:
 
 
 def _options(options: Iterable[tuple[int, bytes | str]]) -> bytes:
-    """Encode the options that are not empty, and their end mark if there is one."""
+    """Encode the options that are not empty, and an end mark if there is any."""
     encoded = b""
     for code, value in options:
         octets = _cut(value) if isinstance(value, str) else value
@@ -96,7 +96,7 @@ def blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def byte_order(head: bytes, before: str) -> str:
-    """The byte order, as struct names it, from a block on that begins with these 12 octets; *before* it was that."""
+    """Return the byte order (as struct names it) of a block that begins with *head*; *before*: of the block before."""
     return _MARKS.get(head[8:12], ">") if head[:4] == SECTION else before
 
 
@@ -137,7 +137,7 @@ _PACKERS = _Packers()
 
 
 def packet(time: int, data: bytes, length: int, comment: str = "") -> bytes:
-    """Record one packet: *time* in nanoseconds since the epoch, *data* as kept of its *length* octets."""
+    """Record one packet: *time* in nanoseconds since the epoch, *data* is what was captured of its *length* octets."""
     octets = len(data)
     if comment:
         options = _options([(COMMENT, comment)])

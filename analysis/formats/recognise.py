@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 import struct
 
 from ..errors import NotACapture
 from . import pcap, pcapng
 
-#: Octets that tell.
+#: How many octets of a file are needed to recognise it.
 ENOUGH = pcap.LENGTH
 
-#: What a file is told to be when it is neither: one hint for each thing people feed in by mistake.
+#: What the message says of a file that is no capture: a hint for each kind that people pass by mistake.
 _HINTS = (
     (b"#!", "it is a script"),
     (b"\x7fELF", "it is a program"),
@@ -21,7 +20,7 @@ _HINTS = (
 )
 
 _EDITCAP = "editcap -F pcapng {name} converted.pcapng"
-#: Captures of other programs, by their first octets (as Wireshark's wiretap tells them), and what converts each.
+#: Captures of other programs, by their first octets (as in Wireshark's wiretap), and the command that converts each.
 #: (Each packet of iptrace has a link type of its own, and that editcap does not write.)
 _FOREIGN = (
     (b"snoop\0\0\0", "a snoop capture", _EDITCAP),
@@ -35,7 +34,7 @@ _FOREIGN = (
 
 
 def recognised(name: str, head: bytes) -> pcap.FileHeader | None:
-    """The file header of a pcap file; None: it is a pcapng file, whose header is a block like others.
+    """Return the file header of a pcap file; None for a pcapng file, whose header is a block like others.
 
     *head* are the first ENOUGH octets of the file *name*. Raises NotACapture where it is neither.
     """
@@ -45,7 +44,9 @@ def recognised(name: str, head: bytes) -> pcap.FileHeader | None:
     if found is None:
         raise NotACapture(not_a_capture(name, head))
     if not found.known:
-        raise NotACapture(f"{name} is not a capture: it begins as pcap, but of no version that is known")
+        raise NotACapture(
+            f"{name} is not a capture: it begins as pcap, but its version or its link type makes no sense"
+        )
     return found
 
 
@@ -58,7 +59,9 @@ def not_a_capture(name: str, head: bytes) -> str:
     if not foreign and _is_erf(head):
         foreign = [("an Endace ERF capture", _EDITCAP)]
     for what, command in foreign:
-        return f"{name} is {what}: convert it first, with `{command.format(name=shlex.quote(name))}`"
+        from shlex import quote  # noqa: PLC0415 - seldom needed
+
+        return f"{name} is {what}: convert it first, with `{command.format(name=quote(name))}`"
     if len(head) < ENOUGH and (head[:4] == pcapng.SECTION[: len(head)] or pcap.byte_order(head[:4])):
         return f"{name} is cut off inside the file header: capture it again"
     if head and all(32 <= octet < 127 or octet in b"\t\r\n" for octet in head):

@@ -1,11 +1,11 @@
 """Captures in object stores and on servers, by URL through fsspec: read as a stream, with little memory.
 
-PROTOCOLS are those that may be asked for: http and https with selfconn[remote], s3 with selfconn[s3], the others with
-the packages that fsspec names when one is missing. fsspec knows more, and chains of them ("a::b"), some of which run
-what a file says or hide which server is asked; they are refused.
+PROTOCOLS are those that are allowed: http and https with selfconn[remote], s3 with selfconn[s3], the others with the
+packages that fsspec names when one is missing. fsspec knows more, and chains of them ("a::b"), some of which run what a
+file says or hide which server is asked; they are refused.
 
-What a server sends is taken in portions, however much it is, and never unpacked on the way: compression.py does that,
-within bounds. What lets somebody in (a user, a password, a signature) is in no text that is shown: see shown().
+What a server sends is read in portions, so that its size does not matter, and never unpacked on the way: compression.py
+does that, within bounds. No text that is shown has a user, a password or a signature in it: see shown().
 """
 
 from __future__ import annotations
@@ -14,12 +14,20 @@ import contextlib
 import re
 import time
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..errors import NotACapture
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from typing import Protocol
+
+    class _Stream(Protocol):
+        """What is read from where it stands on, no more than was asked for at a time."""
+
+        def read(self, octets: int) -> bytes: ...
+        def close(self) -> None: ...
+
 
 #: What may stand before "://".
 PROTOCOLS = ("http", "https", "s3", "gs", "az", "sftp", "hdfs", "file")
@@ -27,24 +35,17 @@ PROTOCOLS = ("http", "https", "s3", "gs", "az", "sftp", "hdfs", "file")
 #: Octets asked for at a time.
 BLOCK = 4 << 20
 
-#: Octets at most of a page that lists what a server has.
+#: How many octets a page may have that lists what a server has.
 PAGE = 16 << 20
 
-#: Times in a row that reading on may fail, with pauses in seconds that begin with this and double.
+#: How often in a row reading may fail; the first pause between two tries in seconds, which doubles each time.
 TRIES, PAUSE = 6, 0.1
 
 #: Seconds that a server may take to answer, or be silent.
 PATIENCE = 60
 
 #: A URL in a text.
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+")
-
-
-class _Stream(Protocol):
-    """What is read from where it stands on, no more than was asked for at a time."""
-
-    def read(self, octets: int) -> bytes: ...
-    def close(self) -> None: ...
+_URL = r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s'\"<>]+"
 
 
 def is_remote(name: str) -> bool:
@@ -53,7 +54,7 @@ def is_remote(name: str) -> bool:
 
 
 def shown(name: str) -> str:
-    """A name as people may see it: of a URL neither user and password nor what follows a question mark."""
+    """Return a name as it may be shown: a URL without user and password, and without what follows ? or #."""
     if not is_remote(name):
         return name
     protocol, _, rest = name.partition("://")
@@ -63,9 +64,9 @@ def shown(name: str) -> str:
 
 
 def expanded(url: str) -> list[str]:
-    """The captures that *url* means, by name: those below it where it ends in a slash, those that a pattern fits.
+    """Return the captures that *url* means, by name: those below it if it ends in a slash, or those that fit a pattern.
 
-    Raises NotACapture where there is no such store, or none in it.
+    Raises NotACapture where there is no such store, or no capture in it.
     """
     if not (url.endswith("/") or any(letter in url.partition("://")[2] for letter in "*[")):
         return [url]
@@ -80,7 +81,7 @@ def expanded(url: str) -> list[str]:
 
 
 def blocks(url: str) -> Generator[bytes, None, None]:
-    """The octets at *url*, in blocks. What breaks off is read on from there, some times.
+    """Yield the octets at *url*, in blocks. If the reading breaks off it continues there, at most TRIES times in a row.
 
     Raises NotACapture where there is no such store, OSError where nothing is there or reading fails for good.
     """
@@ -92,7 +93,7 @@ def blocks(url: str) -> Generator[bytes, None, None]:
         while size is None or at < size:
             try:
                 if stream is None:
-                    size = store.info(path).get("size") or None  # of some servers 0 means that they do not know
+                    size = store.info(path).get("size") or None  # some servers say 0 if they do not know
                     stream = _opened(store, path, at)
                 block = stream.read(BLOCK if size is None else min(BLOCK, size - at))
                 if not block and size is not None and at < size:
@@ -102,7 +103,7 @@ def blocks(url: str) -> Generator[bytes, None, None]:
             except Exception as error:  # each store has errors of its own
                 failures += 1
                 if failures == TRIES:
-                    raise OSError(None, f"{_said(error)} ({TRIES} times)") from error
+                    raise OSError(None, f"{_said(error)} (tried {TRIES} times)") from error
                 _close(stream)
                 stream = None
                 time.sleep(PAUSE * 2 ** (failures - 1))
@@ -121,7 +122,7 @@ def _store(url: str) -> tuple[Any, str]:
     protocol = url.partition("://")[0]
     if protocol not in PROTOCOLS:
         known = f"{', '.join(PROTOCOLS[:-1])} and {PROTOCOLS[-1]}"
-        raise NotACapture(f"cannot read {shown(url)}: URLs of {known} are read, no others")
+        raise NotACapture(f"cannot read {shown(url)}: only URLs of {known} can be read")
     try:
         from fsspec import get_filesystem_class  # noqa: PLC0415 - only for URLs
 
@@ -137,13 +138,13 @@ def _store(url: str) -> tuple[Any, str]:
 
 @cache
 def _http() -> dict[str, Any]:
-    """How fsspec is to ask servers, besides what the user's configuration of it says."""
+    """Return how fsspec asks servers, in addition to what the user's configuration of fsspec says."""
     import aiohttp  # noqa: PLC0415 - only for URLs
     from fsspec.config import conf  # noqa: PLC0415
     from fsspec.implementations.http import get_client  # noqa: PLC0415
 
     class Bounded(aiohttp.ClientResponse):
-        """A response that is read as a whole only as far as a page goes; streams are read in portions."""
+        """A response of which at most PAGE octets are read as a whole; streams are read in portions."""
 
         async def read(self) -> bytes:
             page = bytearray()
@@ -179,13 +180,13 @@ def _opened(store: Any, path: str, at: int) -> _Stream:  # noqa: ANN401 - fsspec
 
 
 def _from_server(store: Any, path: str, at: int) -> _Stream:  # noqa: ANN401 - as above
-    """From a server that knows ranges, or one that has to be heard from the beginning."""
+    """Open what a server has from octet *at* on; if the server knows no ranges, read and drop what is before."""
     headers = store.kwargs["headers"] | ({"Range": f"bytes={at}-"} if at else {})
     file: Any = store.open(path, "rb", block_size=0, size=1, headers=headers)
     try:
         if at and file.r.status == 206:
             if not file.r.headers.get("Content-Range", "").startswith(f"bytes {at}-"):
-                raise OSError("it sent another part than was asked for")  # noqa: TRY301 - what is open is closed below
+                raise OSError("it sent another part than the one asked for")  # noqa: TRY301 - what is open is closed below
             at = 0
         while at:
             passed = file.read(min(at, BLOCK))
@@ -225,4 +226,4 @@ def _close(stream: _Stream | None) -> None:
 
 def _said(error: BaseException) -> str:
     """An error in one line, with URLs as they may be shown."""
-    return _URL.sub(lambda found: shown(found[0]), " ".join(str(error).split())) or type(error).__name__
+    return re.sub(_URL, lambda found: shown(found[0]), " ".join(str(error).split())) or type(error).__name__

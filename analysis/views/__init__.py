@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 #: Names as users give them: table for people, json and jsonl for programs, the others for documents.
 FORMATS = ("table", "json", "jsonl", "markdown", "mermaid", "html")
 
-#: No reports: a row for every opening, written as the openings end.
+#: Formats that are no reports: a row for every opening, written as the openings end.
 ROWS = ("csv", "parquet")
 
-#: How the name of a file ends that is to have a format.
+#: The ending of a file's name, and the format that it asks for.
 ENDINGS = {
     ".json": "json",
     ".jsonl": "jsonl",
@@ -43,10 +43,10 @@ class Prepared(NamedTuple):
 def preparing(
     form: str, *, color: bool = False, verbose: bool = False, quiet: bool = False
 ) -> Callable[[CaptureResult], Prepared]:
-    """What may be done to each result long before rendered(), by whoever reads the capture.
+    """Return what prepares a result for the view: the process that reads the capture calls it, before rendered().
 
-    Finding and writing the port walks is most of the work that many captures make. Where a view does not need what
-    they are found from any more, that is left out of the result.
+    Of many captures, finding and writing the port walks is most of the work. Where a view does not need the attempts
+    any more from which they are found, these are left out of the result.
     """
     match form:
         case "json" | "jsonl":

@@ -1,8 +1,8 @@
-"""The capture once more, as pcapng, with a comment on every packet of a handshake: what it did, and by which rule.
+"""Writes the capture once more, as pcapng, with a comment on every packet of a handshake: what it did, by which rule.
 
-Wireshark shows the comments as "Packet comments". Everything else stays as it is, octet for octet: in a pcapng file
-all other blocks, and all that was in the blocks of those packets; the packets of a pcap file are put into blocks with
-their times, lengths and link type. One exception: a pcapng section that says how long it is says so no longer.
+Wireshark shows the comments as "Packet comments". Everything else stays as it is, octet for octet: in a pcapng file all
+other blocks, and all that was in the blocks of those packets; the packets of a pcap file are put into blocks with their
+times, lengths and link type. One exception: in a pcapng section header the length of the section becomes "unknown".
 
 The capture is read a second time in blocks, and comments are made as it comes to their packets: however large it is,
 this takes little memory.
@@ -65,7 +65,7 @@ def _opened(output: str) -> int:
 
 
 def comments(entries: Iterable[Entry]) -> Iterator[tuple[int, str]]:
-    """What to say of which frame, in the order of the frames: of every frame of a handshake or proof, and of no other.
+    """Yield frames with comments, in order: those of a handshake or a proof, and ICMP errors that refuse an opening.
 
     A frame that belongs to two openings, which are the two sides of a translation, has one comment on both.
     """
@@ -117,7 +117,7 @@ def _handshake(entry: Entry) -> Iterator[tuple[int, str]]:
 
 
 class _Stream:
-    """The octets of a capture in pieces of any size, to where it was found damaged."""
+    """The octets of a capture in pieces of any size, up to the place where the analysis found it damaged."""
 
     def __init__(self, blocks: Iterator[Octets], result: CaptureResult) -> None:
         self._blocks = blocks
@@ -126,7 +126,7 @@ class _Stream:
         self._at = 0
 
     def take(self, octets: int) -> bytes:
-        """So many octets; fewer at the end."""
+        """Return so many octets; fewer at the end."""
         while len(self._held) - self._at < octets and (more := self._more()):
             self._held = self._held[self._at :] + more
             self._at = 0

@@ -1,6 +1,6 @@
 """Openings as comma-separated values (RFC 4180), a row for each, written as they end; docs/data.md has the columns.
 
-For spreadsheets as well: what a stranger wrote (a name, say) is never taken for a formula there.
+A spreadsheet never takes text from a capture or from a file's name for a formula.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ..model import Opening
 
-#: Text that needs no quotes, whatever a program takes for a separator.
+#: Text that needs no quotes, no matter what a program takes for a separator.
 _PLAIN = re.compile(r"[\w.:/ -]*", re.ASCII)
 #: What a spreadsheet takes for the beginning of a formula; East Asian ones take the wide forms for it, too.
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -30,7 +30,7 @@ _TIMES = [name in {"time", "refused_since"} for name in COLUMNS]
 
 
 class Rows:
-    """Writes the heading to *stream*, and a row for each opening that is added; *at_once* hands each on as it comes."""
+    """Writes the heading to *stream*, and a row for each opening that is added; *at_once*: flush each row."""
 
     def __init__(self, stream: TextIO, *, at_once: bool = False) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""The page to look at and to teach with: one HTML file that needs nothing else, and asks nothing of anybody.
+"""The page to look at and to teach with: one HTML file that is complete, and loads nothing.
 
 Without its script it is a list of every step, each with its reasons; with it the steps are walked through one by one.
 Whatever comes from a capture or a file name reaches the page through ``printable`` and the template engine's escaping.
@@ -63,10 +63,10 @@ if TYPE_CHECKING:
     from ..wireshark import Witness
     from .page.ladder import Ladder
 
-#: Octets of the page after which no opening is shown in full, and no walk. Other openings have so many lines.
+#: After so many octets of the page no opening is shown in full any more, and no walk; so many get a line instead.
 _OCTETS, _LINES = 600_000, 500
 
-#: Walks that get a picture, a capture.
+#: How many walks of a capture get a picture.
 _WALKS = 3
 
 #: Refused attempts that are listed, of the first and of the last.
@@ -79,12 +79,12 @@ _HEADLINES = {
     Verdict.SIMULTANEOUS_OPEN: "{0} and {1} opened at the same time",
     Verdict.ONE_SIDED_CROSSING: "The SYNs of {0} and {1} crossed, and one of them answered",
     Verdict.SPLIT_HANDSHAKE: "{1} split its answer to {0}",
-    Verdict.CROSSED_UNANSWERED: "The SYNs of {0} and {1} crossed, unanswered",
+    Verdict.CROSSED_UNANSWERED: "The SYNs of {0} and {1} crossed, without a SYN-ACK",
     Verdict.THREE_WAY: "{0} connected to {1}",
-    Verdict.HALF_OPEN: "{0} did not complete its connection to {1}",
+    Verdict.HALF_OPEN: "{0} did not complete its connection to {1} in this capture",
     Verdict.REFUSED: "{1} refused {0}",
     Verdict.ABORTED: "{0} gave up its connection to {1}",
-    Verdict.UNANSWERED: "{0} had no answer from {1}",
+    Verdict.UNANSWERED: "No answer from {1} to {0} was captured",
     Verdict.ODD: "{0} had an odd answer from {1}",
 }
 
@@ -94,7 +94,7 @@ _SHOWN = ("shown", "Shown by the packets after it")
 _INFERRED = ("inferred", "Inferred: no packet proves it")
 _UNKNOWN = ("unknown", "Not known")
 _KERNEL = ("kernel", "Confirmed by the kernel")
-_FINDING = ("finding", "Not allowed by RFC 9293")
+_FINDING = ("finding", "Does not fit the rules of RFC 9293")
 
 
 class Shown(NamedTuple):
@@ -239,7 +239,7 @@ def _headline(opening: Opening) -> str:
 
 
 class _Room:
-    """What the page has room for: it stays small enough to be mailed, whatever the captures hold."""
+    """How much room the page has left: it stays small enough to be mailed, no matter how large the captures are."""
 
     def __init__(self, *, verbose: bool) -> None:
         self.verbose = verbose
@@ -427,7 +427,7 @@ def _clock(nanoseconds: int) -> str:
 
 
 def _confirmed(replayed: Replay, place: int, report: Report) -> set[int]:
-    """The steps (their identities) that the kernel's own account of the socket agrees with, as far as it does.
+    """Return the steps (their identities) that the kernel reported, too, up to the first on which the two differ.
 
     *place* is the opening's in the report.
     """
@@ -486,7 +486,7 @@ def _walked(attempts: Attempts, told: Walk | None, result: CaptureResult, report
 
 
 def _odds(target: Endpoint, report: Report) -> Odds | None:
-    """The odds as the kernel that the walk ran on has them, where it could be asked."""
+    """Return the odds by the settings of the kernel that the walk ran on, if it could be asked; else None."""
     kernel, live = report.kernel or {}, report.live or {}
     chance, mean = kernel.get("chance"), kernel.get("mean_attempts")
     if not chance or not mean or live.get("target") != {"address": target.address, "port": target.port}:

@@ -1,4 +1,4 @@
-"""The machine's views: one JSON object, or JSON lines; and their schema, selfconn/1. docs/json.md has the fields."""
+"""The views for programs: one JSON object, or JSON lines; and their schema, selfconn/1. docs/json.md has the fields."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def render_lines(report: Report) -> Iterator[str]:
 
 
 def line(kind: str, fields: dict[str, Json] | str) -> str:
-    """*fields*, an object or the text of one, after what every line begins with."""
+    """Return a line: what every line begins with, and then *fields* (an object, or the text of one)."""
     written = fields if isinstance(fields, str) else json.dumps(fields)
     return f"{json.dumps({'schema': SCHEMA, 'version': VERSION, 'type': kind})[:-1]}, {written[1:]}\n"
 
@@ -85,7 +85,7 @@ def seconds(nanoseconds: int) -> str:
 
 
 def capture_as_json(result: CaptureResult) -> dict[str, Json]:
-    """One capture in the shape of the schema, but for what walks_as_json() gives."""
+    """One capture in the shape of the schema, without what walks_as_json() returns."""
     parts = [{"name": part.name, "packets": part.packets, "damage": _damage(part.damage)} for part in result.parts]
     return {
         "name": result.name,
@@ -114,7 +114,7 @@ def capture_as_json(result: CaptureResult) -> dict[str, Json]:
 
 
 def one_filter(filters: Sequence[str]) -> str | None:
-    """The filters of all interfaces as one: what it passes, one of them passes. None where there is none."""
+    """Combine the filters of all interfaces by "or": it passes what one of them passes. None where there is none."""
     if len(filters) < 2:
         return filters[0] if filters else None
     return " or ".join(f"({text})" for text in filters)

@@ -1,6 +1,6 @@
 """Openings as rows of a Parquet file, for notebooks and query engines; docs/data.md describes the columns.
 
-The rows are written as the openings end, in groups, so that memory stays flat whatever the captures hold.
+The rows are written as the openings end, in groups, so that the memory does not grow with the captures.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Rows:
             import pyarrow as pa  # noqa: PLC0415 - it takes 0.2 s
             from pyarrow import parquet  # noqa: PLC0415
         except ImportError as error:
-            raise UsageError(f"Parquet is written by pyarrow ({error}): pip install 'selfconn[data]'") from error
+            raise UsageError(f"writing Parquet needs pyarrow ({error}): pip install 'selfconn[data]'") from error
         text = pa.dictionary(pa.int32(), pa.string())
         moment = pa.timestamp("ns", "UTC")
         number, long = pa.uint16(), pa.uint64()
@@ -58,7 +58,7 @@ class Rows:
         self.close()
 
     def add(self, capture: str, opening: Opening) -> None:
-        """Add an opening of the capture of this name, whose octets that are no UTF-8 are escaped: strings are UTF-8."""
+        """Add an opening of the capture of this name; octets in the name that are no UTF-8 are escaped."""
         self._rows.append((capture.encode(errors="backslashreplace").decode(), *row(capture, opening)[1:]))
         if len(self._rows) == GROUP:
             self._flush()

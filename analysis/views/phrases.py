@@ -7,7 +7,6 @@ is made safe here; names of files each view escapes in its own way.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -63,7 +62,7 @@ def facts(result: CaptureResult) -> Iterator[str]:
     if result.translated:
         yield f"{count(result.translated, 'pair')} of openings that are two sides of one translated connection"
     if result.left_out:
-        yield f"{count(result.left_out, 'opening')} more than are shown are only counted; --all shows every one"
+        yield f"{count(result.left_out, 'more opening')} only counted, not shown: --all shows every one"
     for part in result.parts:
         if part.damage:
             yield f"a gap: {part.name} ends early, at byte {part.damage.offset:,}: {part.damage.reason}"
@@ -72,28 +71,28 @@ def facts(result: CaptureResult) -> Iterator[str]:
 def _without_segments(result: CaptureResult) -> Iterator[str]:
     """The frames that are no segment of their own, each kind with how many there are."""
     if result.duplicates:
-        yield f"{count(result.duplicates, 'duplicate')} left out (one packet captured twice)"
+        yield f"{count(result.duplicates, 'duplicate')} left out (the same packet captured again)"
     if result.other:
         frames = sum(result.other.values())
         yield f"{count(frames, 'frame')} without TCP: {_counted(result.other)}"
     for why_not, frames in result.undecoded.items():
         yield f"{count(frames, 'frame')} not decoded: {why_not}"
     for name, frames in result.unknown.items():
-        yield f"{count(frames, 'frame')} not looked into: {name}, which is not known here"
+        yield f"{count(frames, 'frame')} not looked into: selfconn cannot read {name}"
     if result.cut_to_itself:
         yield _cut_to_itself(result)
 
 
 def _recorded(result: CaptureResult) -> Iterator[str]:
-    """What became of packets before they were in the file, and of openings before they were decided."""
+    """What packets were lost before they were in the file, and which openings may be undecided."""
     if result.recorded_drops:
         yield _dropped(result.recorded_drops)
     if result.narrowed_by:
         yield f"recorded with a filter: {_filters(result)}"
     if result.evicted:
-        yield f"{count(result.evicted, 'opening')} forgotten before decided: --table was too small"
+        yield f"{count(result.evicted, 'opening')} forgotten while undecided: --table was too small"
     if result.unsure:
-        yield "put together from parts of which some could not be decided: read it in one go to be sure"
+        yield "put together from parts, and not sure to be the same as read in one go: read it in one go (--jobs 1)"
 
 
 def _counted(kinds: Mapping[str, int]) -> str:
@@ -127,7 +126,7 @@ def damage(result: CaptureResult) -> str:
     """Where the capture ends early and why; "" where it does not."""
     if result.damage is None:
         return ""
-    return f"Ends early, at byte {result.damage.offset:,}: {result.damage.reason}. The part before is here."
+    return f"Ends early, at byte {result.damage.offset:,}: {result.damage.reason}. The part before it is analysed."
 
 
 def unseen(result: CaptureResult) -> Iterator[str]:
@@ -143,13 +142,13 @@ def unseen(result: CaptureResult) -> Iterator[str]:
     if result.recorded_drops:
         yield _dropped(result.recorded_drops)
     if result.evicted:
-        yield f"{count(result.evicted, 'opening')} forgotten before decided"
+        yield f"{count(result.evicted, 'opening')} forgotten while undecided"
     if result.unsure:
-        yield "put together from parts of which some could not be decided"
+        yield "put together from parts, and not sure to be the same as read in one go"
 
 
 def _hidden(result: CaptureResult) -> str:
-    """All that an opening may have been lost by: what was not seen, damage, and what a filter left out."""
+    """All that may hide an opening: what was not seen, damage, and what a filter left out."""
     reasons = list(unseen(result))
     if result.damage:
         reasons.append(f"it ends early, at byte {result.damage.offset:,}: {result.damage.reason}")
@@ -166,16 +165,16 @@ def incomplete(result: CaptureResult) -> str:
     return reasons and f"Not everything was seen: {reasons}."
 
 
-@dataclass(slots=True)
 class PassedOver:
-    """Of many captures those that get no page, for want of openings; ``hiding`` has a line for each that may hide one.
+    """Of many captures those that have no openings to show; ``hiding`` has a line for each that may hide one.
 
     ``filters`` counts the others that were recorded with a filter, by its text.
     """
 
-    captures: int = 0
-    hiding: list[str] = field(default_factory=list)
-    filters: Counter[str] = field(default_factory=Counter)
+    def __init__(self) -> None:
+        self.captures = 0
+        self.hiding: list[str] = []
+        self.filters: Counter[str] = Counter()
 
     def add(self, result: CaptureResult) -> None:
         """Pass over one more."""
@@ -188,14 +187,17 @@ class PassedOver:
     def sentences(self) -> Iterator[str]:
         """How many there are of which kind; the last sentence introduces ``hiding``, if there are any."""
         if sound := self.captures - len(self.hiding):
-            text = f"{sound:,} of them without such an opening; -v names them."
+            text = f"{sound:,} of them without an opening of those asked for; -v names them."
             if filtered := self.filters.total():
                 kinds = [f"{times:,} with {one}" for one, times in self.filters.most_common(_FILTERS)]
                 text += f" {filtered:,} of these were recorded with a filter, which may have kept one out: "
                 text += ", ".join(kinds) + (" and others." if len(self.filters) > _FILTERS else ".")
             yield text
         if self.hiding:
-            yield f"{len(self.hiding):,} of them without such an opening in what was seen, which is not everything:"
+            yield (
+                f"{len(self.hiding):,} of them without an opening of those asked for in what was seen, which is not "
+                "everything:"
+            )
 
 
 def nothing(result: CaptureResult) -> str:
@@ -211,7 +213,7 @@ def nothing(result: CaptureResult) -> str:
 
 
 def everything_seen(report: Report) -> bool:
-    """Whether what is not in the report was not in the network traffic, either, as far as its captures tell."""
+    """Whether the captures show all traffic: then what is not in the report did not happen, as far as they tell."""
     return all(result.complete and not result.narrowed_by for result in report.captures)
 
 
@@ -219,7 +221,7 @@ def remark(report: Report) -> str:
     """What has to be said once under all captures; "" for nothing."""
     if not any(name.startswith("UDP") for name in report.other):
         return ""
-    return "Tunnels in UDP are looked into on the ports of the known ones only, not in the UDP that is counted here."
+    return "UDP is counted here as without TCP: tunnels in it are looked for only on the ports of known tunnels."
 
 
 # -- an opening ----------------------------------------------------------------------------------------------------
@@ -268,8 +270,9 @@ def grounds(opening: Opening) -> Iterator[str]:
 def proof(opening: Opening) -> tuple[int, ...]:
     """The frames that prove a self-connect whose handshake is not whole.
 
-    A SYN-ACK alone does. Else it takes a segment, and a later one that acknowledges it and goes on from there: any one
-    that acknowledges the SYN; of a standing one that which acknowledges the very end of data, FIN or a keepalive.
+    A SYN-ACK proves it alone. Else the proof is a segment and a later one that acknowledges it and continues after it:
+    after a SYN any such segment; for a standing one a segment that acknowledges exactly the end of data, FIN or
+    keepalive.
     """
     first = next((one for one in opening.segments if one.frame == opening.first_frame), None)
     if first is None or opening.evidence not in (Evidence.ACKNOWLEDGED, Evidence.STANDING):
@@ -305,14 +308,14 @@ def before(replayed: Replay, duration: int | None) -> str:
     if not replayed.handshake:
         return f"{text}No segment of its handshake was captured."
     frames = ", ".join(map(str, replayed.handshake))
-    done = "Handshake" if replayed.established else "Not completed:"
+    done = "Handshake" if replayed.established else "Not completed in the capture:"
     word = "frame" if len(replayed.handshake) == 1 else "frames"
     took = "" if duration is None else f" in {span(duration)}"
     return text + f"{done} {word} {frames}{took}."
 
 
 def first_of_them(opening: Opening) -> str:
-    """How long before an opening the first refused attempt was; "" where nobody knows, or the clock went back."""
+    """How long before an opening the first refused attempt was; "" if that is unknown, or the clock went back."""
     if opening.refused_since is None or opening.refused_since > opening.time:
         return ""
     return f", the first {span(opening.time - opening.refused_since)} earlier"
@@ -439,24 +442,30 @@ def close(replayed: Replay) -> Iterator[str]:
         return
     opening = replayed.opening
     letters = names(replayed)
-    closing = [segment for segment in replayed.segments if segment.flags & (Flag.FIN | Flag.RST)]
-    last = replayed.segments[-1].frame
-    if not closing:
-        yield f"No close in the capture: the connection stands at its last frame ({last})."
+    reset = [segment for segment in replayed.segments if segment.flags & Flag.RST and _ends(segment, replayed)]
+    closed = bool(reset) or any(segment.flags & Flag.FIN for segment in replayed.segments)
+    if not closed:
+        last = "" if opening.omitted else f" ({replayed.segments[-1].frame})"
+        yield f"No close in the capture: the connection still stands at its last frame{last}."
     for endpoint in replayed.sockets:
         path = replayed.state_path(endpoint)
         path = path[next(place for place, state in enumerate(path) if state in _OPENED) :]
         if len(path) > 1:
             yield f"Close of {letters[endpoint]}: {' > '.join(path)}."
     waiting = [endpoint for endpoint in replayed.sockets if replayed.final_state(endpoint) is State.TIME_WAIT]
-    reset = [segment for segment in closing if segment.flags & Flag.RST]
     if opening.to_itself:
-        yield from _server_of_itself(replayed, closed=bool(closing), reset=bool(reset))
+        yield from _server_of_itself(replayed, closed=closed, reset=bool(reset))
     elif waiting:
         ends = " and ".join(letters[endpoint] for endpoint in waiting)
         yield f"TIME-WAIT at {ends} keeps this 4-tuple for 2 MSL (60 s on Linux)."
     elif reset:
         yield f"Reset in frame {reset[0].frame}: no TIME-WAIT, the 4-tuple is free at once."
+
+
+def _ends(rst: Segment, replayed: Replay) -> bool:
+    """Whether this RST ends the connection."""
+    ruling = replayed.resets.get(rst.frame)
+    return ruling is not None and ruling.ends
 
 
 def _server_of_itself(replayed: Replay, *, closed: bool, reset: bool) -> Iterator[str]:
@@ -481,7 +490,7 @@ def _server_of_itself(replayed: Replay, *, closed: bool, reset: bool) -> Iterato
 
 
 class Remark(NamedTuple):
-    """One frame of which Wireshark makes something: our reading and its, side by side."""
+    """One frame that Wireshark remarks on: our reading and its reading, side by side."""
 
     frame: int
     segment: str
@@ -502,10 +511,12 @@ def remarks(replayed: Replay, said: dict[int, Witness]) -> list[Remark]:
 def agreement(said: dict[int, Witness], version: str) -> list[str]:
     """Whether Wireshark reads the same fields in the frames of an opening: one sentence, or one for each difference."""
     different = [
-        f"Frame {witness.frame}: we read {difference.field} {difference.ours}, Wireshark {version} reads "
+        f"Frame {witness.frame}: selfconn reads {difference.field} {difference.ours}, Wireshark {version} reads "
         f"{difference.theirs}. One of the two is wrong: please report it with the capture."
         for witness in said.values()
         for difference in witness.differences
     ]
     frames = f"in {count(len(said), 'frame')}" if said else "in no frame: it was not asked about this opening"
-    return different or [f"Wireshark {version} reads the same ports, numbers, flags, window and options {frames}."]
+    return different or [
+        f"Wireshark {version} reads the same ports, numbers, flags, window and sound options {frames}."
+    ]

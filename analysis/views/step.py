@@ -1,7 +1,7 @@
 """Stepping through a timeline with the keyboard, in the terminal: one step of the replay at a time.
 
-A step is a segment that leaves a socket, or one that reaches a socket: what it did there stands below, and the state
-of each socket above. The alternate screen is used and left again, whatever ends the stepping.
+A step is a segment that leaves a socket, or one that reaches a socket: what it did there stands below, and the state of
+each socket above. It uses the alternate screen, and always leaves it at the end, even after an error or a signal.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _KEYS = {
     b"\x1a": "suspend",
     b"\x0c": "draw",
 }
-#: What may be the Esc key, or a key of which more is to come; seconds to wait for that.
+#: Octets that may be the Esc key, or the beginning of another key; seconds to wait for its rest.
 _BEGUN, _PATIENCE = (b"\x1b", b"\x1b[", b"\x1bO"), 0.05
 _HELP = "arrows or space: step   Home, End   PgUp, PgDn: opening   q: quit"
 
@@ -57,7 +57,7 @@ _BOLD, _DIM, _REVERSE, _CHANGE, _INFERRED, _FINDING = "1", "2", "7", "32", "33",
 def check() -> None:
     """Raise UsageError where standard output is no terminal."""
     if not (sys.stdout and sys.stdout.isatty()):
-        raise UsageError("--step walks on a terminal, and standard output is none")
+        raise UsageError("--step needs a terminal, and standard output is none: do not redirect it")
 
 
 def step_through(report: Report, *, color: bool = True) -> None:
@@ -68,7 +68,9 @@ def step_through(report: Report, *, color: bool = True) -> None:
     check()
     if not report.entries:
         seen = "" if everything_seen(report) else " in what was seen, which is not everything (see the table)"
-        raise UsageError(f"--step: there is no opening to walk through{seen}; --all looks at ordinary ones, too")
+        raise UsageError(
+            f"--step: there is no opening to walk through{seen}; ordinary ones are shown only with --all or --only"
+        )
     with _terminal() as terminal:
         _Stepping(report, terminal, color=color).run()
 
@@ -94,7 +96,7 @@ class _Terminal:
         self.write(_ENTER)
 
     def leave(self) -> None:
-        """Leave it as it was; it may be gone."""
+        """Restore the terminal, if it is still there."""
         with suppress(OSError, termios.error):
             self.write(_LEAVE)
         with suppress(OSError, termios.error):
@@ -122,7 +124,7 @@ class _Terminal:
                 return "draw"
             self._waiting = os.read(self._keys, 512)
             if not self._waiting:
-                return "quit"  # nobody is there any more
+                return "quit"  # the terminal is gone
             while self._waiting in _BEGUN and select.select([self._keys], [], [], _PATIENCE)[0]:
                 self._waiting += os.read(self._keys, 512)
         found = max((key for key in _KEYS if self._waiting.startswith(key)), key=len, default=self._waiting[:1])
@@ -140,7 +142,7 @@ def _terminal() -> Iterator[_Terminal]:
     try:
         keys = 0 if os.isatty(0) else (opened := os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
-        raise UsageError("--step takes its keys from a terminal: there is none") from error
+        raise UsageError("--step reads keys from a terminal, and there is none: start it in a terminal") from error
     sys.stdout.flush()
     try:
         terminal = _Terminal(keys, sys.stdout.fileno())

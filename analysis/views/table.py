@@ -122,7 +122,7 @@ def render(report: Report, style: Style = DEFAULT) -> Iterator[str]:
 
 
 def _total(report: Report, passed_over: PassedOver, style: Style) -> Iterator[str]:
-    """The verdicts of all captures together, and how many captures were not worth a word."""
+    """The verdicts of all captures together, and how many captures were passed over."""
     if passed_over.captures < len(report.captures):
         yield "\n"
     yield style.paint("title", f"{len(report.captures):,} captures, {report.packets:,} packets") + "\n"

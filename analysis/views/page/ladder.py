@@ -70,7 +70,7 @@ class Arrow:
     """A segment on its way.
 
     ``out`` and ``into`` are the halves of its path; ``sent`` and ``arrived`` are the steps' numbers. ``inferred``: no
-    packet proves the arrival; ``lost``: nothing is known of one. ``label`` is bold in its first line.
+    packet proves the arrival; ``lost``: no arrival is known. ``label`` is bold in its first line.
     """
 
     frame: int
