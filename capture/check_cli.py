@@ -156,6 +156,7 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
         for one in insides:
             opened.callback(one.close)
         rule = measured_rule(port_choice.kernel().rule) if options.measure_rule else None
+        contained = namespaces.in_a_container()
         privilege.give_up_root()
         _check(which, insides, refused)
         every = options.every or 1 / (options.rate or 1.0)
@@ -166,7 +167,7 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
     if which == "self" and not options.netns:
         missing.append(f"other network namespaces than this one, as containers have; sudo {PROGRAM} looks into all")
     if which == "all":
-        missing += _unseen(refused, scan.unread, contained=namespaces.in_a_container())
+        missing += _unseen(refused, scan.unread, contained=contained)
     whole = which != "all" or not scan.unread
     return Survey(each, refused, missing, whole, everywhere=which == "all")
 

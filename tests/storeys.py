@@ -69,7 +69,7 @@ CAPTURE_STOREYS = (
     ("check.views",),
     ("packets.recorder", "packets.scapy_socket"),
     ("packets.watch_rings", "run.output"),
-    ("packets.namespace_opener",),
+    ("run.namespace_opener",),
     ("run.watched",),
     ("run.run_context",),
     ("run.recording", "run.report_sections"),

@@ -109,7 +109,7 @@ def marked(mark: str) -> dict[int, dict[str, list[str]]]:
     [
         ((*ENDLESS, "-w", "made.pcapng"), {"selfconn-captur"}),
         (("--private", "-q", "-w", "made.pcapng", "--", "sh", "-c", "sleep 1000; true"), {"sh", "sleep"}),
-        (("--watch", "-q", "-w", os.devnull, "--port", "60001"), set()),
+        (("--watch", "--netns", "self", "-q", "-w", os.devnull, "--port", "60001"), set()),
     ],
     ids=["repro", "command", "watch"],
 )

@@ -27,16 +27,16 @@ from analysis.views.phrases import count
 from ..kernel import namespaces, port_choice
 from ..kernel.kernel_states import KernelStates
 from ..kernel.socket_owner import SocketOwner, find_owner
-from ..packets.namespace_opener import NamespaceOpener
 from ..packets.ring import ANY
 from ..packets.self_connect import SelfConnect
 from ..packets.watch_rings import WatchRings
 from .messages import kernel_gaps, whose_socket
+from .namespace_opener import NamespaceOpener
 from .output import Sink
 from .recording import TOLD_BY_ENDS
 from .report_sections import UNWATCHED, comparisons, of_kernel, one_line
 from .session import signals, with_sudo
-from .watched import WatchedNamespaces, namespace_fields, teller, whereabouts
+from .watched import Watched, WatchedNamespaces, namespace_fields, teller, whereabouts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from ..kernel.namespaces import Namespace
     from .console import Console
     from .run_context import Options
-    from .watched import Watched
 
 #: Seconds between two looks at the flight recorder; while something waits to be reported.
 _TICK, _SOON = 0.1, 0.02
@@ -70,8 +69,8 @@ _WAITING = 1000
 def run(options: Options) -> int:
     """Watch as *options* say; return the exit status. Raises SelfconnError where that is not possible."""
     _check(options)
-    rings, opener, kernel_states = _privileged(options)
-    with closing(WatchedNamespaces(rings, opener)) as watched, kernel_states:
+    own, opener, kernel_states = _privileged(options)
+    with closing(WatchedNamespaces(own, opener)) as watched, kernel_states:
         _check_directory(options)
         from analysis import portwalk, reader  # noqa: PLC0415, F401 - here and below: without privilege, and before it
         from analysis.views import json, table  # noqa: PLC0415, F401 - waits: by then another version may be installed
@@ -104,7 +103,7 @@ def _check_directory(options: Options) -> None:
         )
 
 
-def _privileged(options: Options) -> tuple[WatchRings, NamespaceOpener | None, KernelStates]:
+def _privileged(options: Options) -> tuple[Watched, NamespaceOpener | None, KernelStates]:
     """Everything that needs privilege, and the end of it, but for the opener, which is a process of its own."""
     privilege.keep_to_itself()
     everything = options.netns == "all" or (options.netns is None and namespaces.may_enter_all())
@@ -120,6 +119,8 @@ def _privileged(options: Options) -> tuple[WatchRings, NamespaceOpener | None, K
             opener.close()
         raise with_sudo(error, options) from error
     kernel_states = KernelStates(options.port)
+    # Afterwards not even the link to our own namespace may be read.
+    [space] = namespaces.named(namespaces.Scan().found.values())
     try:
         privilege.give_up_root()
     except SelfconnError:
@@ -128,7 +129,7 @@ def _privileged(options: Options) -> tuple[WatchRings, NamespaceOpener | None, K
         if opener:
             opener.close()
         raise
-    return rings, opener, kernel_states
+    return Watched(space, rings), opener, kernel_states
 
 
 class Told(NamedTuple):
@@ -211,6 +212,7 @@ class Watch:
         end = time.monotonic() + _LAST
         while self._waiting and time.monotonic() < end:
             self._report_first()
+        self._report_unseen(after=0)
         self._unreported += len(self._waiting)
         self._tell_unreported(every=0)
 
@@ -244,10 +246,10 @@ class Watch:
             found, space = teller(change, self._kernel_states)
             self._told.append(Told(SelfConnect(change.time, change.source, None), found, space, now))
 
-    def _report_unseen(self) -> None:
+    def _report_unseen(self, *, after: float = _RINGS_TAKE) -> None:
         """Report what the tracepoint told and no ring has shown: its namespace has no rings yet."""
         now = time.monotonic()
-        while self._told and now > self._told[0].since + _RINGS_TAKE:
+        while self._told and now > self._told[0].since + after:
             one = self._told.popleft()
             times = self._by_ring.get(one.hit.endpoint, [])
             near = next((moment for moment in times if abs(moment - one.hit.time) < _SAME), None)

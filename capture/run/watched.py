@@ -21,10 +21,10 @@ from analysis.text import printable
 from analysis.views.phrases import count
 
 from ..kernel import sockets
-from ..kernel.namespaces import NOT_FOUND, Namespace, Scan, home_of, named
+from ..kernel.namespaces import NOT_FOUND, Namespace, home_of, named
 from ..kernel.netlink import SockDiag
 from ..kernel.socket_owner import SocketOwner
-from ..packets.namespace_opener import Alive, Shown
+from .namespace_opener import Alive, Shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from ..kernel.kernel_states import KernelStates
     from ..kernel.tracepoint import StateChange
-    from ..packets.namespace_opener import NamespaceOpener
     from ..packets.watch_rings import WatchRings
+    from .namespace_opener import NamespaceOpener
 
 #: Seconds from one look for namespaces that have come or gone to the next; where nothing tells of any.
 _AGAIN, _AT_LEAST = 0.4, 5.0
@@ -64,17 +64,17 @@ class Watched:
 
 
 class WatchedNamespaces:
-    """All of them, ``own`` first. *opener* finds the others; without one there are none."""
+    """All of them, *own* first. *opener* finds the others; without one there are none."""
 
-    def __init__(self, own: WatchRings, opener: NamespaceOpener | None) -> None:
+    def __init__(self, own: Watched, opener: NamespaceOpener | None) -> None:
         self._opener = opener
         self._everywhere = opener is not None
         self._poll = select.poll()
-        self.own = Watched(named(Scan().found.values())[0], own)
+        self.own = own
         self.others: dict[int, Watched] = {}
         self.refused: dict[int, Shown] = {}
         self.trouble: str | None = None
-        self._poll.register(own.fileno(), select.POLLIN)
+        self._poll.register(own.rings.fileno(), select.POLLIN)
         self._asked, self._last_process = 0.0, ""
         self._looked, self._busy = 0.0, list[Watched]()
         self._ringing: dict[int, Watched] = {}  # by descriptor

@@ -26,8 +26,8 @@ from analysis.errors import CannotCapture
 
 from ..kernel.namespaces import Namespace, Scan, inside, open_descriptors
 from ..kernel.netlink import SockDiag
-from ..run.command import die_with
-from .watch_rings import WatchRings
+from ..packets.watch_rings import WatchRings
+from .command import die_with
 
 #: CAP_NET_RAW (rings), CAP_SYS_ADMIN (setns), CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (links of others in /proc).
 _CAPABILITIES = (13, 21, 19, 2)
@@ -104,10 +104,9 @@ class NamespaceOpener:
         return Shown(space, rings, SockDiag(socket.socket(fileno=descriptors[2])))
 
     def close(self) -> None:
-        """End the process."""
+        """End the process: it does so when nobody listens, and may not be killed by whom we have become."""
         self._socket.close()
-        with suppress(ProcessLookupError, ChildProcessError):
-            os.kill(self._pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
 
 

@@ -1,0 +1,138 @@
+"""A real runtime: podman makes the containers, without an image; what is told of them, and what the remedies do."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import ROOT, missing, program
+from test_capture_cli import ENVIRONMENT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.usefixtures("need_root")]
+
+HOLD = """
+import os, socket, sys, time
+print("there", flush=True)
+while not os.path.exists("/shared/go"):
+    time.sleep(0.02)
+for _ in range(3):
+    with socket.socket() as one:
+        one.connect_ex(("127.0.0.1", 50000))
+one = socket.socket()
+one.bind(("127.0.0.1", 50000))
+one.connect(("127.0.0.1", 50000))
+time.sleep(60)
+"""
+NODE = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
+
+
+def podman(*arguments: str) -> list[str]:
+    runtime = ["--runtime", "runc"] if shutil.which("runc") else []
+    return [program("podman", "podman"), *runtime, "--cgroup-manager", "cgroupfs", *arguments]
+
+
+class Container:
+    """``id`` in full, and ``pid``."""
+
+    def __init__(self, number: str) -> None:
+        self.id = number
+        said = subprocess.run(podman("inspect", "--format", "{{.State.Pid}}", number), capture_output=True, check=True)
+        self.pid = int(said.stdout)
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Iterator[Container]:
+    """A container that connects to itself as soon as there is a file named go in tmp_path."""
+    root = tmp_path / "root"
+    for name in ("usr", "lib", "lib64", "bin", "tmp", "proc", "dev", "sys", "etc", "run", "shared"):
+        (root / name).mkdir(parents=True)
+    (root / "hold.py").write_text(HOLD)
+    limits = [word for one in ("nofile", "nproc") for word in ("--ulimit", f"{one}=1024:1024")]
+    mounts = [
+        word for one in ("usr", "lib", "lib64") for word in ("-v", f"/{one}:/{one}:ro") if Path("/", one).exists()
+    ]
+    command = ("run", "-d", "--network", "none", *limits, *mounts, "-v", f"{tmp_path}:/shared:ro")
+    said = subprocess.run(
+        podman(*command, "--rootfs", str(root), "/usr/bin/python3", "/hold.py"),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    if said.returncode:
+        missing(f"podman that can run a container here ({said.stderr.strip()[-200:]})")
+    try:
+        yield Container(said.stdout.split()[-1])
+    finally:
+        subprocess.run(podman("rm", "-f", "-t", "0", said.stdout.split()[-1]), capture_output=True, check=True)
+
+
+def check(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "capture.check_cli", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+
+
+def connected(tmp_path: Path, container: Container) -> dict[str, Any]:
+    """Have it connect to itself; what is said of its socket then."""
+    (tmp_path / "go").touch()
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        document = json.loads(check("--format", "json", "--netns", container.id[:12]).stdout)
+        for one in document["self_connected"]:
+            return {**one, **document["namespaces"][0]}
+    pytest.fail("it did not connect to itself")
+
+
+def test_the_container_is_named_and_the_remedies_work_in_it_alone(container: Container, tmp_path: Path) -> None:
+    node = NODE.read_text()
+    told = connected(tmp_path, container)
+    assert (told["namespace"], told["runtime"], told["id"]) == (f"podman {container.id[:12]}", "podman", container.id)
+    assert [one["pid"] for one in told["processes"]] == [container.pid]
+    everything = check("-q")
+    assert everything.returncode == 1
+    assert f"podman {container.id[:12]}" in everything.stdout
+    page = check("--netns", container.id[:12]).stdout
+    assert "podman run --sysctl 'net.ipv4.ip_local_reserved_ports=50000'" in " ".join(page.split())
+    commands = re.findall(r"^    (nsenter .*)$", page, re.MULTILINE)
+    assert [re.search(r"-- (\w+)", one)[1] for one in commands] == ["sysctl", "ss"]
+    for command in commands:
+        subprocess.run(shlex.split(command), capture_output=True, check=True)
+    after = json.loads(check("--format", "json", "--netns", container.id).stdout)
+    assert (after["self_connected"], after["namespaces"][0]["reserved"]) == ([], [50000])
+    assert NODE.read_text() == node
+
+
+def test_the_watch_tells_of_it_with_the_containers_id(container: Container, tmp_path: Path) -> None:
+    out, err = tmp_path / "out", tmp_path / "err"
+    with out.open("w") as to, err.open("w") as errors:
+        watch = subprocess.Popen(
+            [sys.executable, "-m", "capture.cli", "--watch", "-w", str(tmp_path)],
+            cwd=tmp_path, env=ENVIRONMENT, stdout=to, stderr=errors,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 15
+        while "Not watched" not in err.read_text() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (tmp_path / "go").touch()
+        while time.monotonic() < deadline:
+            lines = [json.loads(one) for one in out.read_text().splitlines(keepends=True) if one.endswith("\n")]
+            if mine := [one for one in lines if one["live"]["id"] == container.id]:
+                break
+            time.sleep(0.05)
+        [line] = mine
+        assert (line["live"]["runtime"], line["live"]["attempts"]) == ("podman", 3)
+        assert line["live"]["namespace"] == f"podman {container.id[:12]}"
+        assert [one["pid"] for one in line["kernel"]["sockets"]] == [container.pid]
+        assert Path(tmp_path, line["live"]["file"]).exists()
+    finally:
+        watch.send_signal(signal.SIGTERM)
+        watch.wait(10)
