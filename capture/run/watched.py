@@ -75,7 +75,8 @@ class WatchedNamespaces:
         self.refused: dict[int, Shown] = {}
         self.trouble: str | None = None
         self._poll.register(own.rings.fileno(), select.POLLIN)
-        self._asked, self._last_process = 0.0, ""
+        self._considered = self._asked = 0.0
+        self._last_process = ""
         self._looked, self._busy = 0.0, list[Watched]()
         self._ringing: dict[int, Watched] = {}  # by descriptor
         self._closing = ThreadPoolExecutor(_AT_ONCE)
@@ -134,17 +135,20 @@ class WatchedNamespaces:
 
     def _ask(self, now: float) -> None:
         """Have the opener look, if something may have come or gone."""
-        if self._opener is None or now < self._asked + _AGAIN:
+        if self._opener is None or now < self._considered + _AGAIN:
             return
+        self._considered = now
         # The last word is the process that was started last: threads count, too.
         last = Path("/proc/loadavg").read_text(encoding="ascii").split()[-1]
-        gone = any(
+        if last != self._last_process or now > self._asked + _AT_LEAST or self._one_has_ended():
+            self._asked, self._last_process = now, last
+            self._opener.ask()
+
+    def _one_has_ended(self) -> bool:
+        return any(
             one.namespace.pids and not os.path.exists(f"/proc/{one.namespace.pids[0]}")  # noqa: PTH110 - often
             for one in self.others.values()
         )
-        if last != self._last_process or gone or now > self._asked + _AT_LEAST:
-            self._asked, self._last_process = now, last
-            self._opener.ask()
 
     def _receive(self) -> Iterator[str]:
         """Take one message of the opener's; say what has come or gone."""
