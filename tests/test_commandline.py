@@ -10,7 +10,7 @@ from analysis.commandline import FAILED, TRACEBACK, Failing
 
 #: Each command, and a function that it cannot do without.
 COMMANDS = {
-    "analysis.cli": ("selfconn-analyze", "analysis.cli.inputs", ["x.pcap"]),
+    "analysis.cli": ("selfconn-analyze", "analysis.inputs.inputs", ["x.pcap"]),
     "capture.cli": ("selfconn-capture", "capture.run.session.run", []),
     "capture.check_cli": ("selfconn-check", "capture.kernel.sockets.owners", []),
 }

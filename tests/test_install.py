@@ -109,7 +109,8 @@ def test_it_is_installed_again_and_removed(place: Place) -> None:
         assert (place.path / "opt/bin" / name).read_text().startswith(f"#!{place.path}/opt/bin/python -IB\n")
     files = place.files("share") | place.files("lib")
     assert (
-        f"ExecStart={place.path}/bin/selfconn-capture --watch\n" in files["lib/systemd/system/selfconn-watch.service"]
+        f"ExecStart={place.path}/bin/selfconn-capture --watch -q\n"
+        in files["lib/systemd/system/selfconn-watch.service"]
     )
     assert {"share/man/man1/selfconn-check.1", "share/zsh/site-functions/_selfconn-check"} <= files.keys()
     (place.path / "bin" / "other").touch()

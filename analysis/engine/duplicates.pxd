@@ -14,7 +14,7 @@ cdef class Duplicates:
     cdef void digest_batch(self, bytes_at d, Segment* batch, Py_ssize_t count) noexcept nogil
     @cython.locals(place=Py_ssize_t, segment=SegmentAt)
     cdef void mark(self, bytes_at d, Segment* batch, Py_ssize_t count) noexcept nogil
-    @cython.locals(base=u64, key=u64, where=u64, way=u64, near=u64)
+    @cython.locals(at=u64, base=u64, key=u64, where=u64, way=u64, near=u64, other=u64)
     cdef inline bint seen(self, bytes_at d, Segment* segment) noexcept nogil
     @cython.locals(way=u64, differ=u64)
     cdef bint has_copy(self, u64 base, u64 key, u64 where, Segment* segment) noexcept nogil

@@ -20,6 +20,7 @@ if not cython.compiled:
         LOW16,
         LOW32,
         MILLISECOND,
+        MIX1,
         MIX2,
         NEAR,
         SETS,
@@ -90,17 +91,27 @@ class Duplicates:
             segment.duplicate = self.seen(d, segment)
 
     def seen(self, d: Octets, segment: Segment) -> bool:
-        """Whether this packet was captured already; it is remembered if not."""
-        base = (segment.digest & (SETS - 1)) * WORDS_OF_SET
+        """Whether this packet was captured already; it is remembered if not.
+
+        A burst of duplicate ACKs may fill a set: nothing but the IPv4 identification tells them apart. So where all of
+        a set has the same key, a packet is remembered in another set, which its identification tells.
+        """
+        at = segment.digest & (SETS - 1)
+        base = at * WORDS_OF_SET
         key = (segment.digest & ~LOW16) | segment.identification
         where = (segment.place & LOW16) << 16 | traces(d, segment)
         near = 0
         for way in range(WAYS):  # all of them, without a branch: next to none is near
-            near |= (self.sets[base + way] ^ key) <= LOW16
-        if near and self.has_copy(base, key, where, segment):
-            return True
-        way = self.turns[segment.digest & (SETS - 1)]
-        self.turns[segment.digest & (SETS - 1)] = (way + 1) & (WAYS - 1)
+            near += (self.sets[base + way] ^ key) <= LOW16
+        if near:
+            other = ((segment.digest >> 16) + segment.identification * MIX1) & (SETS - 1)
+            if self.has_copy(base, key, where, segment) or self.has_copy(other * WORDS_OF_SET, key, where, segment):
+                return True
+            if near == WAYS:
+                at = other
+                base = at * WORDS_OF_SET
+        way = self.turns[at]
+        self.turns[at] = (way + 1) & (WAYS - 1)
         self.sets[base + way] = key
         self.sets[base + WAYS + 2 * way] = segment.time
         self.sets[base + WAYS + 2 * way + 1] = (segment.frame & LOW32) << 32 | where
