@@ -93,8 +93,8 @@ class Duplicates:
     def seen(self, d: Octets, segment: Segment) -> bool:
         """Whether this packet was captured already; it is remembered if not.
 
-        A burst of duplicate ACKs may fill a set: nothing but the IPv4 identification tells them apart. So where all of
-        a set has the same key, a packet is remembered in another set, which its identification tells.
+        A burst of duplicate ACKs might fill a set: nothing but the IPv4 identification tells them apart. So where two
+        places of a set have its key, a packet is remembered in another set, which its identification tells.
         """
         at = segment.digest & (SETS - 1)
         base = at * WORDS_OF_SET
@@ -107,7 +107,7 @@ class Duplicates:
             other = ((segment.digest >> 16) + segment.identification * MIX1) & (SETS - 1)
             if self.has_copy(base, key, where, segment) or self.has_copy(other * WORDS_OF_SET, key, where, segment):
                 return True
-            if near == WAYS:
+            if near > 1:
                 at = other
                 base = at * WORDS_OF_SET
         way = self.turns[at]
