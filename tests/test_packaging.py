@@ -84,7 +84,7 @@ def test_source_archive_to_wheel_to_running_commands(source: Path, source_archiv
     packaged = {name for name in names if ".dist-info/" not in name}
     written = {str(path.relative_to(source)) for top in ("analysis", "capture") for path in (source / top).rglob("*.*")}
     compiled = {name for name in packaged if name.startswith("analysis/engine/") and name.endswith(".so")}
-    assert len(compiled) == 8
+    assert len(compiled) == 15
     assert packaged - compiled == {name for name in written if not name.endswith((".pxd", ".c", ".pxi"))}
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 

@@ -8,8 +8,6 @@ openings of one client with the same ISN are the two sides of a translation.
 
 from __future__ import annotations
 
-import os
-
 import cython
 
 from ..memory import mapping
@@ -58,7 +56,7 @@ class Answers:
     def __init__(self) -> None:
         self.memory = memoryview(mapping(8 * 2 * ORIGINS)).cast("Q")
         self.origins = words_in(self.memory)
-        self.seed = int.from_bytes(os.urandom(8), "little")
+        self.seed = MIX2  # always the same, so that the same capture gives the same report
         self.lent: dict[int, tuple[int, bytes, int, bool]] = {}
         self.errors: dict[int, tuple[int, int, bytes, int, int]] = {}
         self.links: dict[int, int] = {}

@@ -11,7 +11,7 @@ cdef class SelfConnects(Conversations):
     @cython.locals(s=SlotAt)
     cdef int begin_without_syn(self, i64 slot, Segment* segment, bytes_at d, u64 action) except -1 nogil
     @cython.final
-    @cython.locals(s=SlotAt, again=bint)
+    @cython.locals(s=SlotAt, again=bint, fin=u64)
     cdef int take_candidate(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     @cython.locals(s=SlotAt)

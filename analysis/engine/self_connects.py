@@ -150,7 +150,9 @@ class SelfConnects(Conversations):
         """
         s = slot_at(self.slots, slot)
         if s.phase >= P_SYN:
+            fin = s.flags & FIN_A
             self.close(slot)
+            s.flags |= fin
         again = s.flags & CANDIDATE and s.another == end_of_candidate(segment)
         self.stray(slot, segment, d)
         if again:
