@@ -7,6 +7,7 @@ import os
 import random
 import re
 import subprocess
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from functools import partial
