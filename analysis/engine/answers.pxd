@@ -19,7 +19,7 @@ cdef class Answers:
     cdef void send_for_batch(self, Segment* batch, Py_ssize_t count) noexcept nogil
     @cython.locals(h=u64, i=u64, entry=u64, one=u64, two=u64, own=SlotAt)
     cdef i64 enter(self, Slot* slots, u64 slot, Segment* segment) noexcept nogil
-    @cython.locals(apart=u64, s=SlotAt)
+    @cython.locals(s=SlotAt)
     cdef bint is_other_side(self, Slot* slots, u64 found, Slot* own, Segment* segment) noexcept nogil
     @cython.locals(h=u64, i=u64, k=u64, found=u64, s=SlotAt)
     cdef i64 find(self, Slot* slots, Segment* segment) noexcept nogil

@@ -13,7 +13,7 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import segment_at, send_for, slot_at, words_in
+    from .interpreted import acknowledges_syn, apart, segment_at, send_for, slot_at, words_in
     from .layout import (
         CONTROL,
         FIRST_IS_B,
@@ -110,8 +110,7 @@ class Answers:
         if not found:
             return False
         s = slot_at(slots, (found & LOW32) - 1)
-        apart = segment.time - s.time if segment.time > s.time else s.time - segment.time
-        if s.isn != segment.seq or apart > SIDES or (s.phase < P_SYN and not s.flags & HEAD):
+        if s.isn != segment.seq or apart(segment.time, s.time) > SIDES or (s.phase < P_SYN and not s.flags & HEAD):
             return False
         if s.identification != segment.identification and s.identification and segment.identification:
             return False  # a scanner's: a translation leaves the identification as it is
@@ -133,7 +132,7 @@ class Answers:
 
     def is_answered_by(self, s: Slot, segment: Segment) -> bool:
         """Whether the opening in this slot has no answer yet, and this segment acknowledges its SYN."""
-        if not UNANSWERED_PHASES >> s.phase & 1 or (segment.ack - s.isn - 1) & LOW32 > s.syn_data:
+        if not UNANSWERED_PHASES >> s.phase & 1 or not acknowledges_syn(segment.ack, s.isn, s.syn_data):
             return False
         if segment.from_a:
             return is_client(s, segment.b_high, segment.b_low, segment.b_port, segment.six)

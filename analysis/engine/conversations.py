@@ -28,6 +28,7 @@ if not cython.compiled:
     from .interpreted import (
         Duplicates,
         Index,
+        acknowledges_syn,
         add_slot,
         ahead,
         is_of,
@@ -37,6 +38,7 @@ if not cython.compiled:
         slot_octets,
         slots_in,
         take_first,
+        within,
         words_in,
     )
     from .kept import KeptSegments, handed_on
@@ -311,13 +313,13 @@ class Conversations:
                 if seq != one:
                     return E_NOTHING
                 if CROSSED_PHASES >> phase & 1:
-                    return E_SYN_ACK_FIRST if (ack - two - 1) & LOW32 <= s.syn_data_second else E_NOTHING
+                    return E_SYN_ACK_FIRST if acknowledges_syn(ack, two, s.syn_data_second) else E_NOTHING
                 if UNCROSSED_PHASES >> phase & 1 and not s.flags & OWN:
                     s.isn_second = (ack - 1) & LOW32
                     s.flags |= OWN
                     return E_SYN_ACK_FIRST
                 return E_NOTHING
-            if (ack - one - 1) & LOW32 > s.syn_data:
+            if not acknowledges_syn(ack, one, s.syn_data):
                 return E_OTHER_SECOND
             if CROSSED_PHASES >> phase & 1:
                 return E_SYN_ACK_SECOND if seq == two else E_OTHER_SECOND
@@ -333,10 +335,7 @@ class Conversations:
                 phase == P_SYN_ACKED
                 and control & ACK
                 and (seq - one - 1) & LOW32 < s.reach
-                and (
-                    (ack - two - 1) & LOW32 <= (s.next_second - two - 1) & LOW32
-                    or (s.flags & ANOTHER and ack == (s.another + 1) & LOW32)
-                )
+                and (within(ack, two, s.next_second) or (s.flags & ANOTHER and ack == (s.another + 1) & LOW32))
             ):
                 return E_ACK_FIRST
             if s.flags & LENT and not s.flags & LENT_RST and control & ACK and ahead(ack, s.another):
@@ -413,7 +412,6 @@ class Conversations:
             fins = s.flags & FIN_A
             if not s.flags & EQUAL:
                 fins = (FIN_A if s.flags & EARLY_FIN_A else 0) | (FIN_B if s.flags & EARLY_FIN_B else 0)
-        if joined:
             self.uncount_midstream(s, MID)
             if s.flags & LENDER:
                 self.take_back(slot)

@@ -18,5 +18,5 @@ cdef class Duplicates:
     cdef inline bint seen(self, bytes_at d, Segment* segment) noexcept nogil
     @cython.locals(way=u64, differ=u64)
     cdef bint has_copy(self, u64 base, u64 key, u64 where, Segment* segment) noexcept nogil
-    @cython.locals(found=u64, then=i64, apart=i64)
+    @cython.locals(found=u64, then=i64, distance=u64)
     cdef inline bint is_copy(self, u64 i, u64 key, u64 differ, u64 where, Segment* segment) noexcept nogil

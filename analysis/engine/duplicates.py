@@ -13,7 +13,7 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import counters_in, folded, load_u32, load_u64, segment_at, send_for, traces, u16, words_in
+    from .interpreted import apart, counters_in, folded, load_u32, load_u64, segment_at, send_for, traces, u16, words_in
     from .layout import (
         ELSEWHERE,
         KEYS,
@@ -131,7 +131,7 @@ class Duplicates:
         if not found or (segment.frame - (found >> 32)) & LOW32 >= NEAR:
             return False
         then = self.sets[i]
-        apart = segment.time - then if segment.time > then else then - segment.time
+        distance = apart(segment.time, then)
         if (found ^ where) & WHERE:
-            return apart <= ELSEWHERE and (not differ or not key & LOW16 or not (key ^ differ) & LOW16)
-        return apart <= MILLISECOND and not differ and not (found ^ where) & LOW16
+            return distance <= ELSEWHERE and (not differ or not key & LOW16 or not (key ^ differ) & LOW16)
+        return distance <= MILLISECOND and not differ and not (found ^ where) & LOW16

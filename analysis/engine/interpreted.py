@@ -195,6 +195,21 @@ def name_ends(segment: Segment, s: Slot) -> None:
     segment.a_port, segment.b_port, segment.six = s.a_port, s.b_port, s.six
 
 
+def acknowledges_syn(ack: int, isn: int, data: int) -> bool:
+    """Whether an ACK field acknowledges the SYN with this ISN, and no more than the *data* octets in it."""
+    return (ack - isn - 1) & LOW32 <= data
+
+
+def within(number: int, isn: int, last: int) -> bool:
+    """Whether a sequence number lies from ISN + 1 to *last*."""
+    return (number - isn - 1) & LOW32 <= (last - isn - 1) & LOW32
+
+
+def apart(one: int, other: int) -> int:
+    """Return the distance of two times, in nanoseconds."""
+    return abs(one - other)
+
+
 def ahead(one: int, other: int) -> bool:
     """Whether the first of two sequence numbers is the later one (RFC 9293 3.4)."""
     return 0 < (one - other) & LOW32 < HALF32

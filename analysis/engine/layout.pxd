@@ -184,6 +184,18 @@ cdef inline bint is_of(Slot* s, Segment* segment) noexcept nogil:
 cdef inline void name_ends(Segment* segment, Slot* s) noexcept nogil:
     pass  # interpreted, a segment may have come without
 
+# Whether an ACK field acknowledges the SYN with this ISN, and no more than the data in it.
+cdef inline bint acknowledges_syn(u64 ack, u64 isn, u64 data) noexcept nogil:
+    return ((ack - isn - 1) & LOW32) <= data
+
+# Whether a sequence number lies from ISN + 1 to *last*.
+cdef inline bint within(u64 number, u64 isn, u64 last) noexcept nogil:
+    return ((number - isn - 1) & LOW32) <= ((last - isn - 1) & LOW32)
+
+# The distance of two times.
+cdef inline u64 apart(u64 one, u64 other) noexcept nogil:
+    return one - other if one > other else other - one
+
 # Whether the first of two sequence numbers is the later one (RFC 9293 3.4).
 cdef inline bint ahead(u64 one, u64 other) noexcept nogil:
     return 0 < ((one - other) & LOW32) < HALF32

@@ -6,7 +6,6 @@ from .octets cimport *
 
 cdef class PartialConversations(AllConversations):
     cdef public bint unsure
-    cdef i64 began
     cdef u64 mark_a, mark_b
     cdef public list log, finished_at
     cdef public dict ring, refusals

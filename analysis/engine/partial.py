@@ -182,7 +182,6 @@ class PartialConversations(AllConversations):
         self.mark_a = self.mark_b = 0
         self.log: list[Logged] = []
         self.ring: dict[int, Logged] = {}
-        self.began = -1  # time of the part's first segment, in nanoseconds
         self.refusals: dict[Key, Refusals] = {}
         self.fresh: dict[Key, list[tuple[int, int, int]]] | None = None
         self.finished_at: list[int] = []
@@ -198,8 +197,6 @@ class PartialConversations(AllConversations):
 
     def remember_packet(self, segment: Segment, d: Octets) -> int:
         """Remember a packet: a copy of it may come in the next part."""
-        if self.began < 0:
-            self.began = segment.time
         octets = bytes(d[segment.ip : segment.at + segment.size])
         self.ring[segment.frame % NEAR] = self.entry(segment, octets, segment.size)
         return 0

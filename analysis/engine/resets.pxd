@@ -23,6 +23,6 @@ cdef int begin_numbers(Slot* s, Segment* segment, bytes_at d, bint joined) noexc
 @cython.locals(two=u64)
 cdef bint acknowledges_early(Slot* s, Segment* segment) noexcept nogil
 cdef int remember_early(Slot* s, Segment* segment) noexcept nogil
-@cython.locals(acknowledged=u64, apart=i64)
+@cython.locals(acknowledged=u64)
 cdef bint answered_early(Slot* s, Segment* segment) noexcept nogil
 cdef bint all_acknowledged(Slot* s) noexcept nogil

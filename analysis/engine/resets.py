@@ -9,7 +9,7 @@ from __future__ import annotations
 import cython
 
 if not cython.compiled:
-    from .interpreted import ahead, octets_of_header, u16
+    from .interpreted import acknowledges_syn, ahead, apart, octets_of_header, u16, within
     from .layout import (
         ACK,
         ACKED_FIRST,
@@ -148,9 +148,9 @@ def note_refusable(s: Slot, ack: int, first: bool) -> int:
     ``reach`` that of the second one, as long as no SYN-ACK has come.
     """
     if first:
-        if (ack - s.isn_second - 1) & LOW32 <= (s.next_second - s.isn_second - 1) & LOW32:
+        if within(ack, s.isn_second, s.next_second):
             s.another = ack
-    elif (ack - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32:
+    elif within(ack, s.isn, s.next_first):
         s.reach = ack
     return 0
 
@@ -161,18 +161,18 @@ def reset_fits(s: Slot, segment: Segment, first: bool) -> bool:
     answers = segment.flags & ACK != 0
     if UNCROSSED_PHASES >> s.phase & 1:  # the first end is in SYN-SENT
         if first:
-            inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
+            inside = within(seq, s.isn, s.next_first)
             return inside and seq != s.reach
-        return answers and (ack - s.isn - 1) & LOW32 <= s.syn_data
+        return answers and acknowledges_syn(ack, s.isn, s.syn_data)
     if UNACKED_PHASES >> s.phase & 1 and takes_back(s, seq, first):
         return True
     if first:
-        if not s.flags & ACKED_SECOND and answers and (ack - s.isn_second - 1) & LOW32 <= s.syn_data_second:
+        if not s.flags & ACKED_SECOND and answers and acknowledges_syn(ack, s.isn_second, s.syn_data_second):
             return True
         if ahead(s.isn + 1, seq) or (s.flags & ACKED_SECOND and ahead(s.acked_second, seq)):
             return False
         return s.flags & UNTRACKED != 0 or not ahead(seq, s.next_first) or ahead(s.edge_second, seq)
-    if not s.flags & ACKED_FIRST and answers and (ack - s.isn - 1) & LOW32 <= s.syn_data:
+    if not s.flags & ACKED_FIRST and answers and acknowledges_syn(ack, s.isn, s.syn_data):
         return True
     if ahead(s.isn_second + 1, seq) or (s.flags & ACKED_FIRST and ahead(s.acked_first, seq)):
         return False
@@ -182,9 +182,9 @@ def reset_fits(s: Slot, segment: Segment, first: bool) -> bool:
 def takes_back(s: Slot, seq: int, first: bool) -> bool:
     """Whether an RST with this number, after crossed SYNs, takes its own end's SYN back, and refuses no ACK."""
     if first:
-        inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
+        inside = within(seq, s.isn, s.next_first)
         return inside and seq != s.reach
-    inside = (seq - s.isn_second - 1) & LOW32 <= (s.next_second - s.isn_second - 1) & LOW32
+    inside = within(seq, s.isn_second, s.next_second)
     return inside and seq != s.another
 
 
@@ -192,9 +192,9 @@ def reset_of_itself(s: Slot, segment: Segment) -> bool:
     """Whether an RST of a socket to itself ends its opening."""
     seq = segment.seq
     if s.phase == P_SELF_SYN:
-        if segment.flags & ACK and (segment.ack - s.isn - 1) & LOW32 <= s.syn_data:
+        if segment.flags & ACK and acknowledges_syn(segment.ack, s.isn, s.syn_data):
             return True
-        inside = (seq - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32
+        inside = within(seq, s.isn, s.next_first)
         refused = seq in (s.acked_second, s.isn_second)
         return inside and not refused
     if s.flags & ACKED_FIRST and ahead(s.acked_first, seq):
@@ -249,8 +249,7 @@ def remember_early(s: Slot, segment: Segment) -> int:
 def answered_early(s: Slot, segment: Segment) -> bool:
     """Whether the early SYN-ACK in this slot answers this SYN, which was captured less than a second from it."""
     acknowledged = (s.early_isn - segment.seq) & LOW32
-    apart = segment.time - s.early_time if segment.time > s.early_time else s.early_time - segment.time
-    if apart > SECOND or acknowledged > segment.data:
+    if apart(segment.time, s.early_time) > SECOND or acknowledged > segment.data:
         return False
     if s.flags & EQUAL:
         return s.early_seq == segment.seq

@@ -24,7 +24,6 @@ cdef int refuse_ack(Slot* s, Segment* segment) noexcept nogil
 cdef bint acknowledges_itself(Slot* s, Segment* segment) noexcept nogil
 @cython.locals(beyond=u64)
 cdef int advance(Slot* s, Segment* segment) noexcept nogil
-@cython.locals(apart=i64)
 cdef bint lacks_its_syn(Slot* s, Segment* segment) noexcept nogil
 @cython.locals(control=u64, past=bint, octets=bint)
 cdef u64 to_no_opening(Slot* s, Segment* segment) noexcept nogil

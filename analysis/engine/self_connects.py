@@ -11,7 +11,16 @@ import cython
 
 if not cython.compiled:
     from .conversations import Conversations
-    from .interpreted import ahead, evidence_of, remember_header, slot_at, take_first
+    from .interpreted import (
+        acknowledges_syn,
+        ahead,
+        apart,
+        evidence_of,
+        remember_header,
+        slot_at,
+        take_first,
+        within,
+    )
     from .layout import (
         A_AGAIN,
         A_CANDIDATE,
@@ -209,11 +218,11 @@ def to_opening(s: Slot, segment: Segment) -> int:
             refuse_ack(s, segment)
             return A_EARLY
         if s.phase == P_SELF_SYN:
-            if (segment.ack - s.isn - 1) & LOW32 > s.syn_data:
+            if not acknowledges_syn(segment.ack, s.isn, s.syn_data):
                 refuse_ack(s, segment)
                 return A_EARLY
             action = A_PROOF
-        elif (segment.ack - s.isn - 1) & LOW32 > s.syn_data:
+        elif not acknowledges_syn(segment.ack, s.isn, s.syn_data):
             track(s, segment, True)
             return A_EARLY
         elif evidence_of(s) == BY_ACK:
@@ -235,7 +244,7 @@ def refuse_ack(s: Slot, segment: Segment) -> int:
     """Note the numbers of a segment that does not acknowledge the SYN. An RST with its ACK's number refuses it."""
     if s.phase != P_SELF_SYN:
         return 0
-    if segment.flags & ACK and (segment.ack - s.isn - 1) & LOW32 <= (s.next_first - s.isn - 1) & LOW32:
+    if segment.flags & ACK and within(segment.ack, s.isn, s.next_first):
         s.isn_second = s.acked_second  # the last two ACK fields are remembered
         s.acked_second = segment.ack
     track(s, segment, True)
@@ -244,7 +253,7 @@ def refuse_ack(s: Slot, segment: Segment) -> int:
 
 def acknowledges_itself(s: Slot, segment: Segment) -> bool:
     """Whether a segment acknowledges the SYN in this slot, and no more than what was captured after it."""
-    return segment.seq == segment.ack and (segment.ack - s.isn - 1) & LOW32 <= (s.next_second - s.isn - 1) & LOW32
+    return segment.seq == segment.ack and within(segment.ack, s.isn, s.next_second)
 
 
 def advance(s: Slot, segment: Segment) -> int:
@@ -280,8 +289,7 @@ def lacks_its_syn(s: Slot, segment: Segment) -> bool:
     """Whether the opening in this slot, which ended less than a second ago, began with its SYN-ACK."""
     if s.phase != P_SELF_CONNECT or evidence_of(s) != BY_SYN_ACK:
         return False
-    apart = segment.time - s.ended_at if segment.time > s.ended_at else s.ended_at - segment.time
-    return apart <= SECOND
+    return apart(segment.time, s.ended_at) <= SECOND
 
 
 def end_of_candidate(segment: Segment) -> int:
