@@ -244,7 +244,8 @@ class Conversations:
             self.stray(slot, segment, d)
             return 0
         elif phase == P_THREE_WAY and not control & (SYN | RST | FIN) and not flags & (KEPT | EARLY):
-            s.flags = flags | TOUCHED | UNTRACKED  # the bulk of all traffic
+            s.flags = flags | TOUCHED  # the bulk of all traffic
+            track(s, segment, first)
             return 0
         elif control & RST:
             ends = reset_fits(s, segment, first)

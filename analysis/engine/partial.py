@@ -471,20 +471,19 @@ class PartialConversations(AllConversations):
         segment = segment_at(self.again_batch, 0)
         d = octets_of(one.packet)
         self.read_header(d, at, one.size)
+        self.index.digest_batch(self.again_batch, 1)
+        slot = self.index.find(segment, self.slots)
+        if slot >= 0 and segment.flags & RST and slot_at(self.slots, slot).flags & LEFT_OUT:
+            self.unsure = True  # the segments that were left out might decide whether it ends the opening
         if one.duplicate:
             self.again_copy(one, d)
             return 0
         if at:
             self.take_batch(d, self.again_batch, 1)
             return 0
-        self.index.digest_batch(self.again_batch, 1)
         self.segments += 1
-        slot = self.index.find(segment, self.slots)
         if slot < 0:
             slot = self.claim(segment)
-        s = slot_at(self.slots, slot)
-        if s.flags & LEFT_OUT and s.flags & KEPT and segment.flags & RST:
-            self.unsure = True  # the segments that were left out might decide whether it ends the opening
         self.step(slot, segment, d)
         return 0
 
