@@ -213,7 +213,7 @@ def ranges(case: Case) -> str:
     chance = case.chance
     shots = [shot for shot in generated.traffic(chance, 40) if shot.link == generated.RAW]
     octets = case.trying(as_pcap((shot.time, shot.frame) for shot in shots))
-    asked: dict[str, Any] = {"only": frozenset({Verdict.SELF_CONNECT}), "table": chance.choice((16, 1024))}
+    asked: dict[str, Any] = {"only": frozenset({Verdict.SELF_CONNECT}), "table": chance.choice((16, 1024, 1024, 1024))}
     with tempfile.NamedTemporaryFile() as file, _small_ranges():
         file.write(octets)
         file.flush()
