@@ -77,6 +77,7 @@ cp "$1/none"/* "$1/base"/* /usr/lib/systemd/system
 mkdir -p /run/systemd/system
 cp -R "$1/units/." /run/systemd/system
 ip link set lo up
+mount -t tracefs tracefs /sys/kernel/tracing
 umount -l /sys/fs/cgroup
 if [ "$2" = 1 ]; then
     mount -t tmpfs -o mode=755 tmpfs /sys/fs/cgroup
@@ -85,7 +86,7 @@ if [ "$2" = 1 ]; then
 else
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
 fi
-exec env -i container=other PATH="$PATH" "$3" --system --unit=booted.target --log-target=null --show-status=no
+exec env -i container=other PATH="$PATH" "$3" --system --unit=booted.target --log-target=journal --show-status=no
 """
 BASE = {
     "booted.target": "[Unit]\nDefaultDependencies=no\nWants=systemd-journald.service\nAfter=systemd-journald.service\n",
@@ -185,7 +186,7 @@ def _when_up(process: subprocess.Popen[bytes]) -> Booted:
             here = Booted(int(children[0]))
             if here.run("systemctl is-active booted.target systemd-journald", check=False) == "active\nactive\n":
                 return here
-    missing("a systemd that may be process 1 of namespaces of its own")
+    return missing("a systemd that may be process 1 of namespaces of its own")
 
 
 def until(seconds: float, answer: Callable[[], Any]) -> Any:
@@ -229,7 +230,7 @@ class TestRun:
         # Systemd's own lines are there as well, and nothing else.
         raw = booted.run("journalctl -u selfconn-watch -o cat --no-pager").splitlines()
         others = [line for line in raw if not line.startswith("{")]
-        assert [line.split()[0] for line in others] == ["Started"]
+        assert [line.split()[0] for line in others] == ["Started"], others
         watch, opener = sorted(booted.processes("selfconn-watch"), key=lambda one: int(one["CapEff"][0], 16))
         for one in (watch, opener):
             assert one["Uid"][0] != "0"
