@@ -51,8 +51,8 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (
             errno.EPERM,
             (
-                "this process may neither mount the kernel's tracing files (CAP_SYS_ADMIN) nor read those in {}; root of "
-                "the host can, unless the kernel is locked down"
+                "this process may neither mount the kernel's tracing files (CAP_SYS_ADMIN) nor read those in {}; root "
+                "of the host can, unless the kernel is locked down"
             ),
         ),
         (errno.EIO, "the kernel refused tracefs (Input/output error)"),
