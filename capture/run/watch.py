@@ -177,7 +177,12 @@ class Watch:
             f"{options.before:,} segments with SYN, FIN or RST are kept for the moment when one does."
         )
         if self._kernel_states.missing:
-            yield f"Of a process of another user only the user can be named: {self._kernel_states.missing}."
+            more = (
+                ", and what a new network namespace does in its first moments is missed"
+                if self._watched.everywhere
+                else ""
+            )
+            yield f"Of a process of another user only the user can be named{more}: {self._kernel_states.missing}."
         yield from self._watched.started()
 
     def summary(self) -> Iterator[str]:
