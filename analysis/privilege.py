@@ -98,7 +98,7 @@ def keep_only(capabilities: Iterable[int]) -> None:
 
 
 def has_none() -> bool:
-    """Whether this process has no capability: not in effect, and none that it may take. False where that is not seen."""
+    """Whether this process has no capability, in effect or to take. False where that cannot be seen."""
     try:
         status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
         kept = [line for line in status.splitlines() if line.startswith(("CapPrm:", "CapEff:"))]

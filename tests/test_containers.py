@@ -181,7 +181,7 @@ FILES: dict[str, tuple[str, str, Any, str]] = {
     "CRI-O": (
         "cri-o",
         f"run/containers/storage/overlay-containers/{ID}/userdata/config.json",
-        {"io.kubernetes.pod.name": "redis-0", "io.kubernetes.pod.namespace": "default", "io.kubernetes.cri-o.TTY": "false"},
+        {"io.kubernetes.pod.name": "redis-0", "io.kubernetes.pod.namespace": "default"},
         "default/redis-0",
     ),
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """What people named a container, out of the files in which its runtime keeps that: no daemon is asked.
 
 Of each file that is named here, no more than ``_LARGEST`` octets are read, and nothing of one that is not an ordinary
-file of root's or its own. What stands in it is the word of whoever started the container: where this process still has privilege,
-a child without any makes sense of it, and hands back names alone. The standard library alone.
+file of root's or our own. What stands in it is the word of whoever started the container: where this process still has
+privilege, a child without any makes sense of it, and hands back names alone. The standard library alone.
 """
 
 from __future__ import annotations
@@ -63,12 +63,15 @@ _POD_NOTES = (
     ("io.kubernetes.pod.namespace", "io.kubernetes.pod.name"),  # cri-o, which takes the kubelet's labels
 )
 _TASKS = "io.containerd.runtime.v2.task/*/ID/config.json"
+_SNAP = "var/snap/docker/common/var-lib-docker"
+#: Containerd's own place, that of k3s and RKE2, that of MicroK8s.
+_CONTAINERD = ("run/containerd", "run/k3s/containerd", "var/snap/microk8s/common/run/containerd")
 
 #: The first file that has it counts. A star stands for one name of a directory.
 KEPT = (
-    Kept(
-        ("docker",),  # moby, daemon/container: config.v2.json
-        ("var/lib/docker/containers/ID/config.v2.json", "var/snap/docker/common/var-lib-docker/containers/ID/config.v2.json"),
+    Kept(  # moby, daemon/container: config.v2.json
+        ("docker",),
+        tuple(f"{top}/containers/ID/config.v2.json" for top in ("var/lib/docker", _SNAP)),
         _docker,
     ),
     Kept(
@@ -85,11 +88,7 @@ KEPT = (
         tuple(f"{top}/containers/storage/*-containers/ID/userdata/config.json" for top in ("run", "var/lib")),
         _annotated,
     ),
-    Kept(
-        ("containerd",),  # containerd's own place, that of k3s and RKE2, that of MicroK8s
-        tuple(f"{top}/{_TASKS}" for top in ("run/containerd", "run/k3s/containerd", "var/snap/microk8s/common/run/containerd")),
-        _annotated,
-    ),
+    Kept(("containerd",), tuple(f"{top}/{_TASKS}" for top in _CONTAINERD), _annotated),
 )  # fmt: skip
 
 
