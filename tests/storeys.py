@@ -59,6 +59,7 @@ CAPTURE_STOREYS = (
         "kernel.netns",
         "kernel.number_lists",
         "kernel.port_rules",
+        "kernel.socket_options",
         "kernel.socket_table",
     ),
     (
