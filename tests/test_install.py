@@ -207,6 +207,27 @@ def test_what_a_user_can_change_is_refused(place: Place, places: tuple[str, ...]
     assert place.files().keys() == {"link"}
 
 
+@pytest.mark.parametrize("held", ["lib/systemd", "share/zsh", "share/bash-completion/completions"])
+def test_so_are_places_for_what_comes_with_the_commands(place: Place, held: str) -> None:
+    """Root's systemd and shell run what is there."""
+    (place.path / held).mkdir(parents=True)
+    os.chown(place.path / held, ordinary_user().pw_uid, 0)
+    ended = place.make("install")
+    assert ended.returncode == 1
+    assert f"{place.path / held}" in ended.stderr
+    assert "is not to be trusted" in ended.stderr
+    assert not place.files()
+
+
+def test_a_command_that_cannot_start_has_no_result(place: Place) -> None:
+    """Python itself would end with 1: "something is connected to itself"."""
+    assert place.make("install").returncode == 0
+    [module] = (place.path / "opt").glob("lib/python*/site-packages/capture/check_cli.py")
+    module.write_text("raise OSError('no file')")
+    ended = subprocess.run([place.path / "bin/selfconn-check"], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (70, "selfconn-check cannot start: no file\n")
+
+
 @pytest.mark.parametrize("way", ["python", "link/python", "python-link"])
 def test_a_python_that_a_user_can_change_is_not_run(place: Place, way: str) -> None:
     home, mark = place.path / "home", place.path / "run"
