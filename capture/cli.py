@@ -20,8 +20,9 @@ Make a TCP socket connect to itself, capture it, and show from the packets how i
 state of the socket before and after. Nobody may serve the port; a client that keeps connecting to it is then given,
 sooner or later, the very same port as its source.
 
-Without options it dials 127.0.0.1:50000 of this host as fast as it can, which is some 30,000 connections a second until
-one hits. --private does that in a network of its own. --watch connects to nothing: it looks on, and tells of others.
+Without options it dials 127.0.0.1:50000 of this host as fast as it can, tens of thousands of times a second, until a
+socket has connected to itself. --private does that in a network of its own. --watch dials nothing: it looks on, and
+tells of the sockets of others.
 """
 
 _EPILOG = """\

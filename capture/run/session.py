@@ -66,8 +66,9 @@ def run(options: Options) -> int:
         if chosen and namespace != "private" and chosen.repro == "walk":
             where = "this host" if namespace == "host" else f"the network namespace {printable(namespace)}"
             notes.append(
-                f"This opens up to 30,000 connections a second to {target} in the network of {where}, until one has "
-                "connected to itself; --private has a network of its own, and --watch opens none."
+                f"This dials {target} in the network of {where} as fast as it can, tens of thousands of times a "
+                "second, until a socket has connected to itself; --private has a network of its own, and --watch dials "
+                "nothing."
             )
         console = Console(options, chosen)
         console.before(notes)
