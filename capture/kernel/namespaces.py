@@ -409,8 +409,8 @@ def _asked(scan: Scan, what: str) -> int | None:
     return None
 
 
-def go_into(what: str) -> str:
-    """Move this process into the network namespace that *what* means, for good; return what that is called.
+def go_into(what: str) -> Namespace:
+    """Move this process into the network namespace that *what* means, for good; return what was found of that.
 
     There must be one thread. Users, mounts and processes stay those of before. Raises UsageError where there is no
     such namespace, CannotCapture where it may not be entered.
@@ -431,7 +431,7 @@ def go_into(what: str) -> str:
         except OSError as error:
             why = error.strerror or str(error)
             raise CannotCapture(f"cannot enter the network namespace of {what!r}: {why}") from error
-    return one.name
+    return one
 
 
 # -- entering --------------------------------------------------------------------------------------------------------

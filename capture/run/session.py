@@ -111,7 +111,7 @@ def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[R
     namespace = "private" if private else "host"
     try:
         if options.netns:
-            namespace = namespaces.go_into(options.netns)
+            namespace = namespaces.go_into(options.netns).name
         if private:
             netns.enter(target, options.range or netns.ephemeral_range(target.port))
         privilege.keep_to_itself()
