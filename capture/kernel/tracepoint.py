@@ -62,7 +62,7 @@ RFC_NAMES = {
 KERNEL_SHOWS = {State.TIME_WAIT: State.CLOSED}
 
 #: A filter that passes nothing but simultaneous opens: SYN_SENT (2) to SYN_RECV (3). With it the whole machine
-#: can be watched for self-connects at no cost.
+#: can be watched for self-connects: the kernel drops every other event itself.
 SIMULTANEOUS_OPEN = "oldstate == 2 && newstate == 3"
 
 #: Every step but what SYN_SENT leads to: that is SIMULTANEOUS_OPEN, or of no interest (refused, or an ordinary open).

@@ -101,7 +101,7 @@ def _plan(options: Options, target: Endpoint) -> Plan:
 
 
 def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[Recorder, KernelStates, str]:
-    """Everything that needs privilege, and the end of it: recorder, kernel's states, the namespace's name."""
+    """Open all that needs privilege, then give it up: the recorder, the kernel's states, the namespace's name."""
     asked = options.private or options.range is not None
     # An interface of the host's is not in a namespace of our own: then the recorder says what is missing.
     private = asked or (options.netns is None and options.interface in ("lo", "any") and not _may_capture())
