@@ -20,7 +20,7 @@ from conftest import ROOT, ordinary_user
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.usefixtures("need_root")]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.usefixtures("need_root"), pytest.mark.timeout(600)]
 
 PYPROJECT = """
 [build-system]
@@ -83,7 +83,7 @@ class Place:
         ours = {name: value for name, value in os.environ.items() if name != "PYTHON"}
         return subprocess.run(
             [*before, self.clone / "tools" / what, *given], cwd=self.clone, env=ours | {"VERSION": "1"} | environment,
-            capture_output=True, text=True, timeout=110, check=False,
+            capture_output=True, text=True, timeout=280, check=False,
         )  # fmt: skip
 
     def version(self) -> str:
@@ -147,7 +147,7 @@ def test_a_package_is_made_in_a_directory_of_its_own(place: Place) -> None:
         command = [place.clone / "tools" / what, "/opt/of-a-test", "/usr/bin", "/usr/share/man/man1"]
         environment = os.environ | {"VERSION": "1", "DESTDIR": str(target)}
         environment.pop("PYTHON", None)  # tools/check has one, of another directory
-        ended = subprocess.run(command, cwd=place.clone, env=environment, capture_output=True, text=True, timeout=110)  # noqa: PLW1510
+        ended = subprocess.run(command, cwd=place.clone, env=environment, capture_output=True, text=True, timeout=280)  # noqa: PLW1510
         assert ended.returncode == 0, ended.stderr
         assert os.path.lexists(target / "usr/bin/selfconn-check") is there
         assert (target / "opt/of-a-test/bin/selfconn-check").exists() is there
