@@ -53,6 +53,10 @@ def build_wheel(directory, *_):
 """
 
 
+#: What is for systemd.
+UNITS = sorted(path.name for kind in ("service", "timer") for path in (ROOT / "docs").glob(f"*.{kind}"))
+
+
 class Place:
     """A directory that every user may enter, with the clone in it, and whoever installs that."""
 
@@ -67,7 +71,8 @@ class Place:
         (self.clone / "analysis" / "backend.py").write_text(BACKEND)
         for name in ("tools", "docs/man", "docs/completion"):
             shutil.copytree(ROOT / name, self.clone / name)
-        shutil.copy(ROOT / "docs" / "selfconn-watch.service", self.clone / "docs")
+        for name in (*UNITS, "selfconn-alerts.yml"):
+            shutil.copy(ROOT / "docs" / name, self.clone / "docs")
 
     def make(self, what: str, *places: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run tools/install or tools/uninstall; places are below ``path`` unless they are absolute."""
@@ -111,11 +116,15 @@ def test_it_is_installed_again_and_removed(place: Place) -> None:
         # A process that reads captures for another begins like that.
         runpy.run_path(str(place.path / "opt/bin" / name), run_name="__mp_main__")
     files = place.files("share") | place.files("lib")
-    assert (
-        f"ExecStart={place.path}/bin/selfconn-capture --watch -q\n"
-        in files["lib/systemd/system/selfconn-watch.service"]
-    )
-    assert {"share/man/man1/selfconn-check.1", "share/zsh/site-functions/_selfconn-check"} <= files.keys()
+    units = {name.removeprefix("lib/systemd/system/"): text for name, text in files.items() if name.startswith("lib/")}
+    assert sorted(units) == UNITS
+    started = [line for text in units.values() for line in text.splitlines() if line.startswith("ExecStart=")]
+    assert len(started) == 3
+    assert all(line.startswith(f"ExecStart={place.path}/bin/selfconn-") for line in started)
+    assert f"ExecStart={place.path}/bin/selfconn-capture --watch -q\n" in units["selfconn-watch.service"]
+    assert "share/selfconn/selfconn-alerts.yml" in files
+    shells = ("bash-completion/completions/{}", "zsh/site-functions/_{}", "fish/vendor_completions.d/{}.fish")
+    assert {f"share/{path.format(name)}" for name in names for path in ("man/man1/{}.1", *shells)} <= files.keys()
     (place.path / "bin" / "other").touch()
     assert place.make("uninstall").returncode == 0
     assert place.files() == {"bin/other": ""}
@@ -141,7 +150,8 @@ def test_a_package_is_made_in_a_directory_of_its_own(place: Place) -> None:
         assert ended.returncode == 0, ended.stderr
         assert os.path.lexists(target / "usr/bin/selfconn-check") is there
         assert (target / "opt/of-a-test/bin/selfconn-check").exists() is there
-        assert (target / "usr/lib/systemd/system/selfconn-watch.service").exists() is there
+        units = target / "usr/lib/systemd/system"
+        assert sorted(path.name for path in units.iterdir()) == (UNITS if there else [])
     assert not os.path.lexists("/opt/of-a-test")
     assert not place.files()
 

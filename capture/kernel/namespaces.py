@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.errors import CannotCapture, UsageError
 
-from . import port_choice
+from . import container_names, port_choice
 from .containers import Home, home
 from .netlink import LISTEN, Routes, SockDiag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from .port_rules import Rule
 
@@ -63,7 +63,8 @@ class Namespace:
     ``path`` is where it can be opened. ``places`` are where else: mounts and descriptors, at most ``_PLACES`` of them;
     ``mounted`` is a process that sees it mounted. ``pids`` are its processes, the oldest first; ``netns`` is its name
     for ip-netns(8). ``name`` is what a person calls it; ``runtime``, ``id`` and ``pod`` are those of the container, if
-    its processes run in one. ``own``: this process is in it; ``host``: process 1 is.
+    its processes run in one, ``container`` is how its owner named that (a pod's namespace and name, where it is one's).
+    ``own``: this process is in it; ``host``: process 1 is.
     """
 
     inode: int
@@ -78,6 +79,7 @@ class Namespace:
     runtime: str | None = None
     id: str | None = None
     pod: str | None = None
+    container: str | None = None
 
     @property
     def prefix(self) -> list[str]:
@@ -307,9 +309,16 @@ def named(found: Iterable[Namespace]) -> list[Namespace]:
     """Name them all, ours first, then the host's, then by name; no two have the same name."""
     ours = home_of("self")
     spaces = list(found)
+    lives: dict[int, Home] = {}
     for one in spaces:
         one.pids.sort(key=_age)
-        _name(one, ours)
+        # What we run in ourselves does not tell one namespace from another.
+        homes = (home_of(pid) for pid in one.pids[:3])
+        if home := next((home for home in homes if home and home != ours), None):
+            lives[one.inode] = home
+    known = container_names.names([lives[one.inode] for one in spaces if one.inode in lives and not one.host])
+    for one in spaces:
+        _name(one, lives.get(one.inode), known)
     seen: dict[str, int] = {}
     for one in spaces:
         seen[one.name] = seen.get(one.name, 0) + 1
@@ -319,24 +328,23 @@ def named(found: Iterable[Namespace]) -> list[Namespace]:
     return sorted(spaces, key=lambda one: (not one.own, not one.host, one.name))
 
 
-def _name(one: Namespace, ours: Home | None) -> None:
-    homes = (home_of(pid) for pid in one.pids[:3])
-    # What we run in ourselves does not tell one namespace from another.
-    lives = next((home for home in homes if home and home != ours), None)
+def _name(one: Namespace, lives: Home | None, known: Mapping[str, str]) -> None:
+    """Name it by what its processes live in, the containers as they are *known*."""
+    if lives and not one.host:
+        one.runtime, one.id, one.pod, one.container = lives.runtime, lives.id, lives.pod, known.get(lives.id)
     if one.host or (one.own and not one.pids):
         one.name = "host" if one.host else "self"
     elif one.netns and not (lives and _NAMED_BY_PROGRAMS.match(one.netns)):
         one.name = one.netns
     elif lives:
         one.name = f"{lives.runtime} {lives.name}" if lives.runtime != "systemd" else lives.name
+        one.name += f" ({one.container})" if one.container else ""
     elif one.pids and (command := _command(one.pids[0])):
         one.name = f"{command} ({one.pids[0]})"
     elif held := _HELD.fullmatch(one.path):
         one.name = f"held by {_command(int(held[1]))} ({held[1]})"
     else:
         one.name = f"net:[{one.inode}]" if one.pids else one.path
-    if lives and not one.host:
-        one.runtime, one.id, one.pod = lives.runtime, lives.id, lives.pod
 
 
 def home_of(pid: int | str) -> Home | None:
@@ -376,8 +384,9 @@ def chosen(scan: Scan, what: str) -> list[Namespace]:
 
 
 def _called(one: Namespace) -> set[str | None]:
-    short = {one.name.partition(" ")[2]} if one.runtime else set()
-    return {one.name, one.netns, one.id, *short, str(one.inode)} - {None, ""}
+    plain = one.name.removesuffix(f" ({one.container})")
+    short = {plain, plain.partition(" ")[2]} if one.runtime else set()
+    return {one.name, one.netns, one.id, one.container, *short, str(one.inode)} - {None, ""}
 
 
 def _asked(scan: Scan, what: str) -> int | None:
