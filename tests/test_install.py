@@ -7,6 +7,7 @@ this one.
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import tempfile
@@ -116,6 +117,8 @@ def test_it_is_installed_again_and_removed(place: Place) -> None:
     assert {path.name for path in (place.path / "opt/bin").iterdir() if not path.name.startswith("python")} == names
     for name in names:
         assert (place.path / "opt/bin" / name).read_text().startswith(f"#!{place.path}/opt/bin/python -IB\n")
+        # A process that reads captures for another begins like that.
+        runpy.run_path(str(place.path / "opt/bin" / name), run_name="__mp_main__")
     files = place.files("share") | place.files("lib")
     units = {name.removeprefix("lib/systemd/system/"): text for name, text in files.items() if name.startswith("lib/")}
     assert sorted(units) == UNITS

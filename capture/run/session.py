@@ -81,12 +81,21 @@ def run(options: Options) -> int:
 
 def _check(options: Options) -> None:
     """Raise UsageError where two options do not go together."""
-    if options.output and options.write and Path(options.output).absolute() == Path(options.write).absolute():
+    names = [os.path.join(_here(), name) for name in (options.output, options.write) if name]  # noqa: PTH118 - or a . stays
+    if len(names) == 2 and os.path.normpath(names[0]) == os.path.normpath(names[1]):
         raise UsageError("-o (the report) and -w (the packets) name the same file; name two")
     if options.netns and (options.private or options.range):
         raise UsageError("--netns names a network namespace, and --private makes one; leave one of them out")
     if options.command and options.repro != "auto":
         raise UsageError("--repro makes attempts itself, and COMMAND makes its own; leave one of them out")
+
+
+def _here() -> str:
+    """Return the current directory; nothing where it was removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - as above
+    except OSError:
+        return ""
 
 
 def _plan(options: Options, target: Endpoint) -> Plan:
