@@ -19,8 +19,10 @@ import pytest
 from conftest import ROOT
 
 from analysis.errors import UsageError
+from capture import check_cli
 from capture.kernel import namespaces
-from capture.kernel.namespaces import Scan
+from capture.kernel.containers import Home
+from capture.kernel.namespaces import Namespace, Refused, Scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,16 +135,18 @@ subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
 subprocess.run(["ip", "netns", "add", "blue"], check=True)
 subprocess.run(["ip", "-n", "blue", "link", "set", "lo", "up"], check=True)
 print(os.stat("/run/netns/blue").st_ino, flush=True)
-said = subprocess.run([sys.executable, "-m", "capture.check_cli", *sys.argv[1:]], capture_output=True, text=True)
+said = subprocess.run([sys.executable, "-m", *sys.argv[1:]], capture_output=True, text=True)
 print(said.stdout, end="", flush=True)
 sys.exit(said.returncode)
 """
 
 
-def netns(*arguments: str) -> tuple[int, str]:
-    """The number of a namespace that ip-netns(8) made, and what selfconn-check says beside it."""
-    command = ["unshare", "--mount", sys.executable, "-c", MOUNTED, *arguments]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+def netns(*arguments: str, program: str = "capture.check_cli", cwd: Path = ROOT) -> tuple[int, str]:
+    """The number of a namespace that ip-netns(8) made, and what a command (selfconn-check) says beside it."""
+    command = ["unshare", "--mount", sys.executable, "-c", MOUNTED, program, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert said.returncode in (0, 1), said.stderr  # 1: something else of this host is connected to itself just now
     inode, _, text = said.stdout.partition("\n")
     return int(inode), text
 
@@ -191,6 +195,91 @@ def test_namespaces_that_end_meanwhile_are_no_failure() -> None:
     assert one.inode not in {seen.namespace.inode for seen in inside}
     assert refused == []
     assert Path("/proc/self/ns/net").readlink() == before
+
+
+#: An ordinary user's: a network namespace that is mounted in a mount namespace, where another mount hides it; in the
+#: network namespace a process that is connected to itself, or nobody.
+COVERED = """
+import ctypes, os, socket, sys
+libc = ctypes.CDLL(None)
+keeps, place = sys.argv[1] == "process", sys.argv[2].encode()
+def mount(source, target, kind, flags): assert libc.mount(source, target, kind, flags, None) == 0
+mount(b"none", b"/", None, 1 << 18 | 1 << 14)  # MS_PRIVATE, MS_REC
+mount(b"a", place, b"tmpfs", 0)
+os.mkdir(place + b"/$(touch x)")
+open(place + b"/$(touch x)/net", "w").close()
+os.system("ip link set lo up")
+one = socket.socket()
+one.bind(("127.0.0.1", 40000))
+one.connect(("127.0.0.1", 40000))
+mount(b"/proc/self/ns/net", place + b"/$(touch x)/net", None, 4096)  # MS_BIND
+mount(b"b", place, b"tmpfs", 0)
+inode = os.stat("/proc/self/ns/net").st_ino
+pid = os.fork() if keeps else 1
+if pid:
+    assert libc.unshare(0x40000000) == 0
+    one.close()
+    print(inode, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("keeps", ["process", "mount"])
+def test_nothing_is_hidden_by_a_mount_over_a_mount(keeps: str, tmp_path: Path) -> None:
+    command = ["unshare", "-r", "-n", "-m", sys.executable, "-c", COVERED, keeps, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        inode = Room(process).inode
+        said = check("--format", "json")
+        process.stdin.close()
+    document = json.loads(said.stdout)
+    space = of(document, inode)
+    assert space["entered"] == (keeps == "process")
+    if keeps == "process":
+        assert space["name"] in {one["namespace"] for one in document["self_connected"]}
+    else:
+        assert said.returncode in (1, 4)
+        [words] = [words for words in document["missing"] if str(inode) in words]
+        assert words.endswith("could not be entered (none of the places tried leads to it)")
+
+
+def test_what_a_container_mounts_is_quoted_where_it_is_to_be_pasted() -> None:
+    path = "/proc/7/root/$(touch x)/net"
+    refused = Refused(Namespace(9, path=path, name="a"), "forbidden", forbidden=True)
+    [words] = check_cli._unseen([refused], 0, contained=False)
+    command = words.partition("): ")[2].partition(",")[0]
+    assert shlex.split(command) == ["nsenter", f"--net={path}", "selfconn-check", "--netns", "self"]
+
+
+def test_two_containers_of_one_name_are_not_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One can have itself called what another is: a command for the one would run in the other."""
+    number = "ab" * 32
+    monkeypatch.setattr(
+        namespaces, "home_of", lambda pid: None if pid == "self" else Home("docker", number, number[:12])
+    )
+    with room() as one, room() as other:
+        scan = Scan().processes()
+        for name in (number, number[:12]):
+            with pytest.raises(UsageError, match=f"{one.inode}"):
+                namespaces.chosen(scan, name)
+        [space] = namespaces.chosen(scan, str(other.inode))
+        assert space.pids == [other.pid]
+
+
+def test_threads_do_not_make_it_look_through_all_processes() -> None:
+    """A user may have thousands of both."""
+
+    class Unsearched(list[int]):
+        def __contains__(self, one: object) -> bool:
+            raise AssertionError
+
+    with subprocess.Popen(
+        [sys.executable, "-c", THREADED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        inode = Room(process).inode
+        scan = Scan()
+        scan.found[inode] = Namespace(inode, pids=Unsearched())
+        assert scan.processes().found[inode].pids == [process.pid]
+        process.stdin.close()
 
 
 # -- the check -------------------------------------------------------------------------------------------------------
@@ -346,23 +435,40 @@ def test_a_capture_in_a_namespace(tmp_path: Path) -> None:
     assert made["openings"][-1]["verdict"] == "self-connect"
 
 
+@pytest.mark.parametrize("which", ["blue", "/run/netns/blue"])
+def test_a_capture_in_a_namespace_of_ip_netns(which: str, tmp_path: Path) -> None:
+    options = ("--netns", which, "--repro", "bind", "--format", "json", "-q", "-w", "a.pcapng")
+    _, text = netns(*options, program="capture.cli", cwd=tmp_path)
+    made = json.loads(text)
+    assert (made["live"]["namespace"], made["live"]["outcome"]) == ("blue", "hit")
+    assert made["kernel"]["agrees"]
+
+
+#: Says in which namespaces it is, who it is, and what it was given besides the standard streams; connects to itself.
 CLIENT = """
-import os, socket
-print(os.stat("/proc/self/ns/net").st_ino, os.stat("/proc/self/ns/mnt").st_ino, sorted(os.listdir("/proc/self/fd")))
-print([one for one in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{one}")
-       and os.readlink(f"/proc/self/fd/{one}").startswith("net:")])
+import json, os, socket
+kinds = ("net", "mnt", "pid", "user", "ipc", "uts", "cgroup")
+spaces = {name: os.stat(f"/proc/self/ns/{name}").st_ino for name in kinds}
+given = [fd for fd in range(3, 1024) if os.path.lexists(f"/proc/self/fd/{fd}")]
+print(json.dumps([spaces, os.getresuid(), given]))
 s = socket.socket(); s.bind(("127.0.0.1", 50000)); s.connect(("127.0.0.1", 50000))
 """
 
 
 def test_a_command_in_a_namespace_has_its_network_and_nothing_else(tmp_path: Path) -> None:
+    """No descriptor reaches it, so none of another namespace's; and of its namespaces it is the network's alone."""
     with room() as one:
         client = [sys.executable, "-c", CLIENT]
-        said = capture("--netns", str(one.pid), "-q", "-w", "a.pcapng", "--", *client, cwd=tmp_path)
+        said = capture("--netns", str(one.pid), "--format", "json", "-q", "-w", "a.pcapng", "--", *client, cwd=tmp_path)
     assert said.returncode == 0, said.stderr
-    first, second = said.stdout.splitlines()[:2]
-    assert first.startswith(f"{one.inode} {Path('/proc/self/ns/mnt').stat().st_ino} ")
-    assert second == "[]"
+    spaces, users, given = json.loads(said.stderr.splitlines()[0])
+    assert spaces.pop("net") == one.inode
+    assert spaces == {name: Path(f"/proc/self/ns/{name}").stat().st_ino for name in spaces}
+    assert users == list(os.getresuid())
+    assert given == []
+    made = json.loads(said.stdout)
+    assert [line["process"] for line in made["kernel"]["sockets"]] == [Path(sys.executable).name[:15]]
+    assert made["kernel"]["agrees"]
 
 
 @pytest.mark.parametrize(
