@@ -237,7 +237,9 @@ def _small_ranges() -> Iterator[None]:
 def views(case: Case) -> str:
     """One capture in every view: none ends otherwise than it should, and all tell of the same openings."""
     chance = case.chance
-    octets = generated.as_file(chance, generated.traffic(chance, 3)) if chance.random() < 0.7 else chance.choice(sources())
+    octets = (
+        generated.as_file(chance, generated.traffic(chance, 3)) if chance.random() < 0.7 else chance.choice(sources())
+    )
     if chance.random() < 0.5:
         octets = mutant(octets, chance)
     with tempfile.TemporaryDirectory() as folder:
@@ -253,7 +255,9 @@ def views(case: Case) -> str:
     openings = report["openings"]
     lines = [json.loads(line) for line in told["jsonl"][1].splitlines()]
     assert [_without(line, "type", "schema", "version") for line in lines if line["type"] == "opening"] == openings
-    assert [_without(line, "type", "schema", "version") for line in lines if line["type"] == "capture"] == report["captures"]
+    assert [_without(line, "type", "schema", "version") for line in lines if line["type"] == "capture"] == report[
+        "captures"
+    ]
     expected = sorted((one["verdict"], one["source"]["address"], one["first_frame"]) for one in openings)
     rows = csv.DictReader(io.StringIO(told["csv"][1]))
     assert sorted((row["verdict"], row["source_address"], int(row["first_frame"])) for row in rows) == expected

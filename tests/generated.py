@@ -202,7 +202,9 @@ def as_file(chance: random.Random, shots: Sequence[Shot]) -> bytes:
         return as_pcapng(chance, shots)
     kind: writers.Kind = chance.choice(("nano", "nano", "micro", "modified"))  # type: ignore[assignment]
     order: writers.Order = chance.choice("<>")  # type: ignore[assignment]
-    return writers.pcap([(shot.time, shot.frame) for shot in shots], links.pop() if links else RAW, order=order, kind=kind)
+    return writers.pcap(
+        [(shot.time, shot.frame) for shot in shots], links.pop() if links else RAW, order=order, kind=kind
+    )
 
 
 def skippable(octets: bytes, number: int = 0) -> bytes:

@@ -78,6 +78,7 @@ if not cython.compiled:
         LENT,
         LENT_ACKED,
         LENT_RST,
+        LOW16,
         LOW32,
         MAX_KEPT,
         MAX_RETRIED,
@@ -237,7 +238,7 @@ class Conversations:
             # The first end may have acknowledged this SYN before it was captured.
             answered = flags & OWN != 0 and (s.isn_second - segment.seq) & LOW32 <= segment.data
             s.isn_second = segment.seq
-            s.syn_data_second = segment.data & 0xFFFF
+            s.syn_data_second = min(segment.data, LOW16)
             begin_tracking(s, segment, d)
             flags = s.flags
         elif phase < P_SYN or flags & ENDED:
