@@ -178,7 +178,7 @@ def test_found_in_every_view(name: str, tmp_path: Path) -> None:
     for form in (*fuzz.FORMATS, "csv"):
         for more in ((), ("--all", "-v")):
             status, text = fuzz._command(*more, "--format", form, str(path))
-            assert status == 0
+            assert status == (4 if name == "three-copies.pcap.gz" else 0)  # frames without octets
             assert text
 
 
