@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .model import NANOSECONDS, Verdict
 from .odds import DOUBLE_HASH, LINUX_2_6, LINUX_5_12, LINUX_5_18, RANDOM, Algorithm, Odds, random_increments
-from .text import whole_percent
+from .text import duration, whole_percent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -177,20 +177,6 @@ _KINDS = ("even", "odd")
 def _figures(rate: float) -> str:
     """A rate with what figures it deserves: ``333.3``, ``26,573``."""
     return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it: ``43 s``, ``3 h 55 min``."""
-    units = (("years", 31_557_600), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-    if seconds >= 1000 * units[0][1]:
-        return "over a thousand years"
-    if seconds < 10:
-        return f"{seconds:.2g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
-    for (unit, size), (smaller, part) in pairwise(units):
-        if seconds >= size:
-            whole, rest = divmod(round(seconds / part), size // part)
-            return f"{whole} {unit}" + (f" {rest} {smaller}" if rest and whole < 10 else "")
-    return f"{seconds:.0f} s"
 
 
 def look(result: CaptureResult) -> list[Walk]:

@@ -54,6 +54,7 @@ STOREYS = (
 #: The same for capture/, whose modules may import analysis/ besides.
 CAPTURE_STOREYS = (
     (
+        "check.grid",
         "kernel.addresses",
         "kernel.containers",
         "kernel.netns",
@@ -74,7 +75,7 @@ CAPTURE_STOREYS = (
     ("kernel.sockets",),
     ("kernel.socket_owner", "packets.self_connect", "check.findings", "run.repro"),
     ("packets.capture_rings", "check.remedies"),
-    ("check.views",),
+    ("check.page", "check.views"),
     ("packets.recorder", "packets.scapy_socket"),
     ("packets.watch_rings", "run.output"),
     ("run.namespace_opener",),

@@ -27,9 +27,9 @@ from analysis import privilege
 from analysis.errors import CannotCapture
 from analysis.model import Endpoint
 from analysis.odds import Odds
-from analysis.views.table import Style
+from analysis.text import Style
 from capture import check_cli
-from capture.check import findings, views
+from capture.check import findings, page
 from capture.check.findings import Risk, Survey
 from capture.kernel import measured_rule, namespaces, netlink, netns, number_lists, port_choice, sockets
 from capture.kernel.port_choice import Kernel
@@ -152,11 +152,12 @@ def test_a_page_for_people() -> None:
     assert "127.0.0.1:50020 was connected to itself and is in TIME-WAIT" in page
     for port, (risk, _) in EXPECTED.items():
         who = "nobody listens" if port in (50000, 50010, 50011, 61000) else rf"\\x1b\[2Jproxy \({process}\)"
-        assert re.search(rf"^ +{port}  {who} +{risk}  ", page, re.MULTILINE), port
+        assert re.search(rf"^ *{port}  {who} +{risk}  ", page, re.MULTILINE), port
     if port_choice.kernel().has(BOUND_LISTED):
         told = re.sub(r"\s+", " ", page)
         assert rf"50008 nobody listens safe only until \x1b[2Jproxy ({process}) closes that socket" in told
     assert "sysctl -w net.ipv4.ip_local_reserved_ports=8080,50000,50002,50004,50010\n" in page
+    assert "Who has the port\n- Port 50008 is bound at 127.0.0.1:50008 by a socket of \\x1b[2Jproxy (" in page
     assert "ss -tK src 127.0.0.1:50000 dst 127.0.0.1:50000\n" in page
     assert page.index("sysctl -w") < page.index("ss -tK")
     assert "if getsockname(fd) == getpeername(fd):" in page
@@ -441,9 +442,9 @@ def measured(count: int) -> tuple[findings.Findings, str]:
     dialling.join()
     quiet = findings.look([50000], 7.0, measured=findings.measured(0.1))
     assert (quiet.every, quiet.measured) == (7.0, findings.Measured(0.1, 0))
-    told = "".join(views.table(Survey.of_one(quiet), Style()))
+    told = "".join(page.table(Survey.of_one(quiet), Style()))
     assert "the pace is an assumption" in " ".join(told.split())
-    return found, "".join(views.table(Survey.of_one(found), Style()))
+    return found, "".join(page.table(Survey.of_one(found), Style()))
 
 
 @live

@@ -59,7 +59,7 @@ class Namespace:
     ``path`` is where it can be opened; ``pids`` are its processes, the oldest first; ``netns`` is its name for
     ip-netns(8). ``name`` is what a person calls it; ``runtime``, ``id`` and ``pod`` are those of the container, if its
     processes run in one, ``container`` is how its owner named that (a pod's namespace and name, where it is one's).
-    ``own``: this process is in it; ``host``: process 1 is.
+    ``own``: this process is in it; ``host``: it is the first one, that of the machine.
     """
 
     inode: int
@@ -131,13 +131,12 @@ class Scan:
         self.unread = 0
         self._mounts: set[str] = set()
         # Kernel threads are in the first network namespace; an init may not be looked into, by root either.
-        self._first = "1" if in_a_container() else "2"
+        self._first = "" if in_a_container() else "2"
         own = (_PROC / "self/ns/net").stat()
         self._device = own.st_dev
         one = self._add(own.st_ino, "/proc/self/ns/net")
         one.own = True
-        with suppress(OSError):
-            one.host = (_PROC / self._first / "ns/net").stat().st_ino == own.st_ino
+        one.host = _in_the_first()
 
     def processes(self) -> Scan:
         """Go through the processes and their threads, and the mounts of each mount namespace."""
@@ -156,7 +155,7 @@ class Scan:
         try:
             inode = _number(os.readlink(f"{directory}/ns/net"))  # noqa: PTH115 - see above; so below
         except PermissionError:
-            self.unread += pid != "1" or self._first == "1"
+            self.unread += pid != "1" or not self._first
             return
         if inode:
             one = self._add(inode, f"{directory}/ns/net")
@@ -255,6 +254,11 @@ def may_enter_all() -> bool:
         return able and (_PROC / "self/ns/user").stat().st_ino == _INITIAL_USER
     except (OSError, StopIteration, ValueError):
         return False
+
+
+def _in_the_first() -> bool:
+    """Whether we are in the first network namespace: this setting is nowhere else (net_core_table)."""
+    return (_PROC / "sys/net/core/dev_weight").exists()
 
 
 def in_a_container() -> bool:

@@ -102,11 +102,14 @@ def _netlink(*, ports: Collection[int]) -> list[TcpSocket]:
 
 
 def owners(
-    inodes: Collection[int] | None = None, namespaces: dict[int, str] | None = None
+    inodes: Collection[int] | None = None,
+    namespaces: dict[int, str] | None = None,
+    descriptors: dict[int, str] | None = None,
 ) -> tuple[dict[int, list[Process]], int]:
     """Which processes hold the sockets with these inodes (all, if None), and how many could not be looked into.
 
-    Descriptors of network namespaces are added to *namespaces* on the way: a path for each number.
+    Descriptors of network namespaces are added to *namespaces* on the way, and those of sockets to *descriptors*: a
+    path (/proc/PID/fd/N) for each number.
     """
     found: dict[int, list[Process]] = defaultdict(list)
     wanted = None if inodes is None else {inode for inode in inodes if inode}
@@ -115,14 +118,16 @@ def owners(
         if not directory.name.isdigit():
             continue
         try:
-            with os.scandir(directory / "fd") as descriptors:
-                held = {inode for one in descriptors if (inode := _inode(one.path, namespaces))}
+            with os.scandir(directory / "fd") as opened:
+                paths = {inode: one.path for one in opened if (inode := _inode(one.path, namespaces))}
         except PermissionError:
             closed += 1
             continue
         except (FileNotFoundError, ProcessLookupError):  # it has ended
             continue
-        held = held if wanted is None else held & wanted
+        held = paths.keys() if wanted is None else paths.keys() & wanted
+        if descriptors is not None:
+            descriptors.update(paths)
         if held and (process := _process(directory)):
             for inode in held:
                 found[inode].append(process)
