@@ -391,6 +391,23 @@ def test_ports_as_the_kernel_takes_them(ports: tuple[int, ...], text: str) -> No
     assert number_lists.parsed(text) == frozenset(ports)
 
 
+def reserved_by_command() -> tuple[set[int], set[int]]:
+    """Very many ports, and those that are reserved when the command has run that reserves them."""
+    ports = set(random.Random(5).sample(range(1024, 61000), 3000))
+    text = number_lists.spans(ports, number_lists.LONGEST)
+    subprocess.run(["sysctl", "-qw", f"net.ipv4.ip_local_reserved_ports={text}"], check=True)
+    return ports, set(port_choice.kernel().reserved)
+
+
+@live
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
+def test_a_setting_is_no_longer_than_the_kernel_takes_at_once() -> None:
+    ports, reserved = alone(reserved_by_command)
+    assert ports <= reserved
+    assert len(number_lists.spans(ports)) > 4096
+
+
 def odd_range() -> findings.Port:
     setting("ip_local_port_range", "50000 50004")
     return findings.look([50004]).ports[0]

@@ -15,7 +15,7 @@ from analysis.odds import Odds
 from analysis.states import State
 
 from ..kernel import addresses, port_choice, sockets
-from ..kernel.number_lists import spans
+from ..kernel.number_lists import LONGEST, spans
 from ..kernel.socket_options import FREE, bind
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Findings:
     def _reserve(self, *risks: Risk) -> str | None:
         low, high = self.kernel.low, self.kernel.high
         ports = {one.port for one in self.ports if one.risk in risks and low <= one.port <= high}
-        return f"net.ipv4.ip_local_reserved_ports={spans(ports | self.kernel.reserved)}" if ports else None
+        return f"net.ipv4.ip_local_reserved_ports={spans(ports | self.kernel.reserved, LONGEST)}" if ports else None
 
 
 def measured(seconds: float) -> Measured:

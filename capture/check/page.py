@@ -351,8 +351,9 @@ def _remedies(page: _Page) -> Iterator[str]:
 
 
 _GUARD = """\
-    if getsockname(fd) == getpeername(fd):    # connected to itself
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, {1, 0}), close(fd)    # no TIME-WAIT
+    if getsockname(fd) == getpeername(fd):
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, {1, 0})    # no TIME-WAIT
+        close(fd)
         and go on as after ECONNREFUSED
 """
 
