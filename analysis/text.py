@@ -21,6 +21,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def count(number: int, what: str) -> str:
+    """So many of *what*: ``1 packet``, ``2,000 packets``."""
+    return f"{number:,} {what}{('es' if what.endswith('s') else 's') * (number != 1)}"
+
+
 def percent(share: float) -> str:
     """A probability as people say it: ``0.7 %``, ``63 %``, never 100 % where it is not sure."""
     if 0 < share < 0.0995:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 from analysis.commandline import Failing, Parser, add_color, add_version, colored, ended_at_once, positive, say, whole
 from analysis.errors import CannotCapture, Incomplete, SelfconnError
 from analysis.output import put
-from analysis.text import Style
+from analysis.text import Style, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -177,10 +177,12 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
         ]
     missing = []
     if which == "self" and not options.netns:
-        missing.append(f"other network namespaces than this one, as containers have; sudo {PROGRAM} looks into all")
+        inside = f"what is outside of this container; sudo {PROGRAM} on the host looks at that, too"
+        outside = f"other network namespaces than this one, as containers have; sudo {PROGRAM} looks into all"
+        missing.append(inside if contained else outside)
     if which == "all":
         missing += _unseen(refused, scan.unread, contained=contained)
-    whole = which != "all" or not scan.unread
+    whole = which != "all" or not (scan.unread or contained)
     return Survey(each, refused, missing, whole, everywhere=which == "all")
 
 
@@ -203,7 +205,8 @@ def _unseen(refused: Sequence[Refused], unread: int, *, contained: bool) -> Iter
         would = f": nsenter --net={quoted(one.path)} {PROGRAM} --netns self, as root of the host, would"
         yield f"the network namespace{of} ({one.inode}) could not be entered ({why}){would if forbidden else ''}"
     if unread:
-        yield f"the network namespaces of {unread:,} processes, which may not be looked into; root of the host may"
+        of = count(unread, "process")
+        yield f"the network namespaces of {of}, which may not be looked into; root of the host may"
     if contained:
         yield f"what runs outside of this PID namespace: sudo {PROGRAM} on the host looks at that, too"
 

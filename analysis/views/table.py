@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..model import Verdict
 from ..report import entries
-from ..text import Style, printable
+from ..text import Style, count, printable
 from .phrases import (
     LEGEND,
     TIMELINES,
@@ -22,7 +22,6 @@ from .phrases import (
     agreement,
     before,
     close,
-    count,
     damage,
     facts,
     incomplete,

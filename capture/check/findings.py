@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from analysis.odds import Odds
 from analysis.states import State
+from analysis.text import count
 
 from ..kernel import addresses, port_choice, sockets
 from ..kernel.number_lists import LONGEST, spans
@@ -237,14 +238,14 @@ def to_ask(table: Table, ports: Collection[int]) -> set[int]:
     """The inodes of the sockets whose options tell what bind() gets of a port: some of each, where there are many."""
     use = _Use(table, ports)
     served = {one.local.port for one in use.listening}
-    count: dict[int, int] = {}
+    asked: dict[int, int] = {}
     wanted = set()
     for one in use.all():
         port = one.local.port
         # While somebody listens on it nobody asks, but whom the user sends.
         if one.inode and (port in ports or port not in served or one.to_itself):
-            count[port] = count.get(port, 0) + 1
-            if count[port] <= MOST_HOLDERS:
+            asked[port] = asked.get(port, 0) + 1
+            if asked[port] <= MOST_HOLDERS:
                 wanted.add(one.inode)
     return wanted
 
@@ -292,7 +293,7 @@ def _unseen(unknown: int, closed: int) -> list[str]:
         return []
     why = "no visible process does; they are the kernel's own, or those of processes in another PID namespace"
     if closed:
-        why = f"{closed:,} processes of other users cannot be read; run it as root"
+        why = f"{count(closed, 'process')} of other users cannot be read; run it as root"
     return [f"who holds {unknown:,} of the sockets: {why}"]
 
 

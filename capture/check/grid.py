@@ -33,20 +33,24 @@ def grid(
     widths = _widths([headers, *rows], width)
 
     def line(texts: Sequence[str], cells: Sequence[str] | None) -> str:
-        drawn = []
+        shown = []
         for column, (text, size) in enumerate(zip(texts, widths, strict=True)):
             space = " " * (size - len(text))
-            shown = painted(column, cells[column], text) if cells and text else text
-            drawn.append(space + shown if column in right else shown + space)
-        return _APART.join(drawn).rstrip()
+            colored = painted(column, cells[column], text) if cells and text else text
+            shown.append(space + colored if column in right else colored + space)
+        return _APART.join(shown).rstrip()
 
-    lines = [line(headers, None), line(["-" * one for one in widths], None)]
-    for row in rows:
-        broken = [_broken(cell, size) for cell, size in zip(row, widths, strict=True)]
-        lines += [
-            line([cell[at] if at < len(cell) else "" for cell in broken], row) for at in range(max(map(len, broken)))
+    def lines(cells: Sequence[str], painted_as: Sequence[str] | None) -> list[str]:
+        broken = [_broken(cell, size) for cell, size in zip(cells, widths, strict=True)]
+        return [
+            line([cell[at] if at < len(cell) else "" for cell in broken], painted_as)
+            for at in range(max(map(len, broken)))
         ]
-    return "\n".join(lines) + "\n"
+
+    drawn = [*lines(headers, None), line(["-" * one for one in widths], None)]
+    for row in rows:
+        drawn += lines(row, row)
+    return "\n".join(drawn) + "\n"
 
 
 def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:

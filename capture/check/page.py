@@ -151,16 +151,21 @@ def _holders(page: _Page) -> Iterator[str]:
     ]
     if not held:
         return
+    # What is not plain first: what the table of the ports does not show.
+    held.sort(key=lambda one: not one[1].others)
     yield page.title("Who has the port")
+    lines = []
     for found, port in held:
-        every = [*port.listening, *port.others]
+        every = [*port.others, *port.listening]
         shown = every if page.style.verbose else every[:_NAMED]
-        for one in shown:
-            yield from page.text(f"Port {port.port}{page.where(found)} {_has(one)}.", "- ")
+        lines += [f"Port {port.port}{page.where(found)} {_has(one)}." for one in shown]
         if len(every) > len(shown):
-            yield from page.text(
-                f"Port {port.port}{page.where(found)}: {len(every) - len(shown):,} more have it.", "- "
-            )
+            lines.append(f"Port {port.port}{page.where(found)}: {len(every) - len(shown):,} more have it.")
+    shown_lines = lines if page.style.verbose else lines[:_LISTED]
+    for line in shown_lines:
+        yield from page.text(line, "- ")
+    if len(lines) > len(shown_lines):
+        yield from page.text(f"({len(lines) - len(shown_lines):,} more lines; -v shows them, and --format json.)", "  ")
     yield from _outcomes(page, [(found, port) for found, port in held if not _met(port)])
 
 

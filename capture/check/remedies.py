@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..kernel.namespaces import Namespace
     from .findings import Findings, Survey
 
+_NAME = "net.ipv4.ip_local_reserved_ports"
 #: Sockets in one filter for ss(8).
 _ENDS = 20
 #: Namespaces that get a command each for the same setting; more of them are one command.
@@ -44,7 +45,8 @@ LASTING = {
     "lxc": "For a container it lasts if it stands in its configuration: lxc.sysctl.net.ipv4.ip_local_reserved_ports.",
     "systemd": "For a unit with a network of its own it lasts if ExecStartPre= sets it.",
     "self": "For this container it lasts if it is started with it: docker run --sysctl '{}', or a pod's "
-    "securityContext.sysctls.",
+    "securityContext.sysctls. What it may not do itself (its settings are read-only, or it lacks CAP_NET_ADMIN) can be "
+    "done from the host: sudo selfconn-check there has the commands.",
     "": "In a network namespace it lasts as long as that: set it wherever it is made.",
 }
 
@@ -127,15 +129,15 @@ def _by_process(space: Namespace) -> bool:
 
 
 def _lasting(survey: Survey) -> Iterator[Advice]:
-    said: dict[str, str] = {}
+    said: dict[str, set[str]] = {}
     for one in survey.each:
         if one.remedy:
             space = one.namespace
             kind = "host" if space is None or space.host else "pod" if space.pod else space.runtime or ""
             kind = kind or ("self" if space and space.own and in_a_container() else "")
-            said.setdefault(LASTING.get(kind, LASTING[""]), one.remedy)
-    for text, setting in said.items():
-        yield Advice(text.format(setting))
+            said.setdefault(LASTING.get(kind, LASTING[""]), set()).add(one.remedy)
+    for text, settings in said.items():
+        yield Advice(text.format(next(iter(settings)) if len(settings) == 1 else f"{_NAME}=..."))
 
 
 def _line(space: Namespace | None, words: str) -> str:

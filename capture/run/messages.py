@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from analysis.model import Endpoint
 from analysis.states import State
-from analysis.text import printable
-from analysis.views.phrases import count, span
+from analysis.text import count, printable
+from analysis.views.phrases import span
 
 from ..kernel import sockets
 from ..kernel.kernel_states import misplaced

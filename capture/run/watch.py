@@ -21,8 +21,7 @@ from analysis import privilege
 from analysis.errors import CannotCapture, Incomplete, SelfconnError, UsageError
 from analysis.model import NANOSECONDS, Verdict
 from analysis.report import report
-from analysis.text import printable
-from analysis.views.phrases import count
+from analysis.text import count, printable
 
 from ..kernel import namespaces, port_choice
 from ..kernel.kernel_states import KernelStates

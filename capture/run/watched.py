@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.states import State
-from analysis.text import printable
-from analysis.views.phrases import count
+from analysis.text import count, printable
 
 from ..kernel import sockets
 from ..kernel.namespaces import NOT_FOUND, Namespace, home_of, named
