@@ -351,13 +351,13 @@ def _remedies(page: _Page) -> Iterator[str]:
             yield from page.text(
                 f"({len(commands) - len(shown):,} more commands; -v shows them, and --format json.)", "  "
             )
-    yield from page.text("In the client, whatever the port, after connect():", "- ")
+    yield from page.text("In the client, whatever the port, after connect() (a reset leaves no TIME-WAIT):", "- ")
     yield _GUARD
 
 
 _GUARD = """\
     if getsockname(fd) == getpeername(fd):
-        setsockopt(fd, SOL_SOCKET, SO_LINGER, {1, 0})    # no TIME-WAIT
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, {1, 0})
         close(fd)
         and go on as after ECONNREFUSED
 """
