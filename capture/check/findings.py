@@ -332,18 +332,18 @@ def _port(kernel: Kernel, port: int, bound: Sequence[Held], every: float, dialle
     if odds.catch:
         verdict = _held(holding, listening, dialled) or _free(kernel, windows, odds, listening)
     else:
-        verdict = _never(kernel, port, other=kernel.windows(bound_first=True, taken=taken))
+        verdict = _never(kernel, port, taken)
     return Port(port, False, listening, *verdict, odds if verdict.risk is Risk.AT_RISK else Odds(0.0))
 
 
-def _never(kernel: Kernel, port: int, other: Collection[int]) -> _Verdict:
-    """Why connect() alone never takes the port; *other* are those that it takes after bind() to port 0."""
+def _never(kernel: Kernel, port: int, taken: frozenset[int]) -> _Verdict:
+    """Why connect() alone never takes the port, where others are *taken*."""
     span = f"{kernel.low}-{kernel.high}"
     if not kernel.low <= port <= kernel.high:
         return _Verdict(Risk.SAFE, f"source ports come from {span} (ip_local_port_range)")
     if port in kernel.reserved:
         return _Verdict(Risk.SAFE, "reserved: nobody is given it as a source port (ip_local_reserved_ports)")
-    if port not in other:
+    if port not in kernel.windows(bound_first=True, taken=taken):
         return _Verdict(Risk.SAFE, f"{span} is an odd number of ports, of which the last is left out")
     own, its = _KINDS[kernel.low % 2], _KINDS[port % 2]
     reason = f"{its}, and connect() takes {own} ones of {span}, like the first"

@@ -71,7 +71,7 @@ def table(ports: Collection[int] = (), of: Inside | None = None) -> Table:
         missing.append(f"{_UNSEEN_BOUND}: {error.strerror}")
     else:
         bound = [one for one in found if one.state is State.CLOSED]
-        if not bound and not port_choice.kernel().has(BOUND_LISTED):
+        if not bound and not BOUND_LISTED.is_in(port_choice.identity().release):
             missing.append(f"{_UNSEEN_BOUND}: Linux does not tell before 6.8, and this is {os.uname().release}")
         return Table([one for one in found if one.state is not State.CLOSED], bound, missing, whole=True)
     try:
