@@ -106,7 +106,7 @@ def owners(
     namespaces: dict[int, str] | None = None,
     descriptors: dict[int, str] | None = None,
 ) -> tuple[dict[int, list[Process]], int]:
-    """Which processes hold the sockets with these inodes (all, if None), and how many could not be looked into.
+    """Which processes hold the sockets with these inodes (all, if None); how many processes may not be looked into.
 
     Descriptors of network namespaces are added to *namespaces* on the way, and those of sockets to *descriptors*: a
     path (/proc/PID/fd/N) for each number.
