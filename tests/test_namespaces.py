@@ -326,6 +326,16 @@ def test_the_remedy_works_where_it_is_pasted_and_nowhere_else() -> None:
     assert Path("/proc/sys/net/ipv4/ip_local_reserved_ports").read_text() == mine
 
 
+def test_many_sockets_are_freed_by_one_command_as_it_stands() -> None:
+    """The command takes several lines of the page, and is pasted with the line ends in it."""
+    with room(*range(50000, 50016, 2)) as one:
+        page = check("--netns", str(one.pid)).stdout
+        [command] = re.findall(r"^    (nsenter .* ss -tK (?:.*\\\n)+.*)$", page, re.MULTILINE)
+        assert "\\\n" in command
+        subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+        assert check("--netns", str(one.pid)).returncode == 0
+
+
 def test_alike_ones_are_told_together() -> None:
     with ExitStack() as stack:
         pids = [stack.enter_context(room(50000)).pid for _ in range(4)]

@@ -218,7 +218,9 @@ class _Use:
 
     def __init__(self, table: Table, ports: Collection[int]) -> None:
         to_itself = [one for one in table.sockets if one.to_itself]
-        self.selves = [one for one in to_itself if one.state is not State.TIME_WAIT]
+        self.selves = sorted(
+            (one for one in to_itself if one.state is not State.TIME_WAIT), key=lambda one: one.local.port
+        )
         self.left = [one for one in to_itself if one.state is State.TIME_WAIT]
         self.listening = [one for one in table.sockets if one.state is State.LISTEN]
         self.ports = {*ports, *(one.local.port for one in (*self.selves, *self.listening))}
