@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from .ring import Packet
 
-#: The same, and octets of the flight recorder, in each network namespace but the first; and the most that it keeps.
-_SMALL_OCTETS, _SMALL_BEFORE, _SMALL_PACKETS, _SMALL_ANSWERS = 1 << 15, 1 << 18, 1000, 100
 #: Octets of the ring for the SYN-ACKs by which self-connects are recognised, and how many of them are remembered.
 _OCTETS, _ANSWERS = 1 << 19, 1000
+#: Both in each network namespace but the first; there the octets of the flight recorder, and the most packets it keeps.
+_SMALL_OCTETS, _SMALL_ANSWERS, _SMALL_BEFORE, _SMALL_PACKETS = 1 << 15, 100, 1 << 18, 1000
 
 
 class WatchRings:

@@ -107,10 +107,10 @@ def _privileged(options: Options) -> tuple[Watched, NamespaceOpener | None, Kern
     """Everything that needs privilege, and the end of it, but for the opener, which is a process of its own."""
     privilege.keep_to_itself()
     everything = options.netns == "all" or (options.netns is None and namespaces.may_enter_all())
-    opener = None
+    opener = space = None
     try:
         if options.netns not in (None, "self", "all"):
-            namespaces.go_into(options.netns)
+            space = namespaces.go_into(options.netns)
         elif everything and options.interface in ("lo", ANY):
             opener = NamespaceOpener(options.port, packets=options.before)
         rings = WatchRings(options.interface, options.port, packets=options.before)
@@ -119,8 +119,8 @@ def _privileged(options: Options) -> tuple[Watched, NamespaceOpener | None, Kern
             opener.close()
         raise with_sudo(error, options) from error
     kernel_states = KernelStates(options.port)
-    # Afterwards not even the link to our own namespace may be read.
-    [space] = namespaces.named(namespaces.Scan().found.values())
+    if space is None:  # afterwards not even the link to our own namespace may be read
+        [space] = namespaces.named(namespaces.Scan().found.values())
     try:
         privilege.give_up_root()
     except SelfconnError:
@@ -177,7 +177,12 @@ class Watch:
             f"{options.before:,} segments with SYN, FIN or RST are kept for the moment when one does."
         )
         if self._kernel_states.missing:
-            yield f"Of a process of another user only the user can be named: {self._kernel_states.missing}."
+            more = (
+                ", and what a new network namespace does in its first moments is missed"
+                if self._watched.everywhere
+                else ""
+            )
+            yield f"Of a process of another user only the user can be named{more}: {self._kernel_states.missing}."
         yield from self._watched.started()
 
     def summary(self) -> Iterator[str]:
