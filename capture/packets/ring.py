@@ -225,6 +225,8 @@ class Ring:
 
     def statistics(self) -> tuple[int, int]:
         """Count the packets that came in since the ring was armed, and those that had no room and were dropped."""
+        if self._socket.fileno() < 0:  # closed: as they were last
+            return self._counted, self._dropped
         # Reading the counters resets them; the first one includes the second.
         passed, dropped, _ = struct.unpack("=3I", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
         self._counted += passed - dropped

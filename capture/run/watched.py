@@ -20,10 +20,8 @@ from analysis.states import State
 from analysis.text import printable
 from analysis.views.phrases import count
 
-from ..kernel import sockets
 from ..kernel.namespaces import NOT_FOUND, Namespace, home_of, named
 from ..kernel.netlink import SockDiag
-from ..kernel.socket_owner import SocketOwner
 from .namespace_opener import Alive, Shown
 
 if TYPE_CHECKING:
@@ -31,8 +29,6 @@ if TYPE_CHECKING:
 
     from analysis.report import Json
 
-    from ..kernel.kernel_states import KernelStates
-    from ..kernel.tracepoint import StateChange
     from ..packets.watch_rings import WatchRings
     from .namespace_opener import NamespaceOpener
 
@@ -40,6 +36,8 @@ if TYPE_CHECKING:
 _AGAIN, _AT_LEAST = 0.4, 5.0
 #: Seconds between two looks into the flight recorders of namespaces where little happens, and of those of the others.
 _RARELY, _BUSY = 0.2, 0.01
+#: Seconds from a namespace's end until its rings are closed, if nothing waits there and if something does.
+_LAST_LOOK, _WAITED_FOR = 0.05, 0.4
 #: Rings that are closed at the same time: the kernel takes some milliseconds for each, however many there are.
 _AT_ONCE = 32
 #: Seconds that a watch waits at the start until all namespaces are there.
@@ -55,6 +53,20 @@ class Watched:
     namespace: Namespace
     rings: WatchRings
     diag: SockDiag | None = None
+    #: The last self-connect that was seen there (nanoseconds since the epoch), and how many wait to be told.
+    newest: int = 0
+    waiting: int = 0
+    #: The namespace has ended, and the rings are let go.
+    closed: bool = False
+    _held: float | None = None
+
+    def holds(self, now: float, most: float) -> bool:
+        """Whether the rings are to keep what they have for those that wait: only for so many seconds in a row."""
+        if not self.waiting:
+            self._held = None
+            return False
+        self._held = now if self._held is None else self._held
+        return now < self._held + most
 
     def close(self) -> None:
         """Let go of it."""
@@ -80,6 +92,8 @@ class WatchedNamespaces:
         self._looked, self._busy = 0.0, list[Watched]()
         self._ringing: dict[int, Watched] = {}  # by descriptor
         self._closing = ThreadPoolExecutor(_AT_ONCE)
+        self._leaving: dict[Watched, float] = {}
+        self._dropped = 0  # in those that are gone
         if opener:
             self._poll.register(opener.fileno(), select.POLLIN)
             opener.ask()
@@ -95,7 +109,7 @@ class WatchedNamespaces:
     @property
     def dropped(self) -> int:
         """How many packets the kernel has dropped so far in all that are watched now."""
-        return sum(one.rings.dropped for one in (self.own, *self.others.values()))
+        return self._dropped + sum(one.rings.dropped for one in self.all())
 
     def started(self) -> Iterator[str]:
         """Say what is watched, what is not, and which sockets are connected to themselves already."""
@@ -118,6 +132,8 @@ class WatchedNamespaces:
         """Wait for something: whether *signalled* is readable, whose rings to look into, what to say."""
         if self._busy:
             pause = min(pause, _BUSY)
+        if self._leaving:
+            pause = min(pause, _LAST_LOOK)
         self._poll.register(signalled, select.POLLIN)
         ready = {descriptor for descriptor, _ in self._poll.poll(pause * 1000)}
         remarks = []
@@ -128,10 +144,20 @@ class WatchedNamespaces:
             self._looked = now
             self._busy = [one for one in self.others.values() if one.rings.stirred()]
         answered = [self._ringing[one] for one in ready if one in self._ringing]
-        due = list(dict.fromkeys((self.own, *self._busy, *answered)))
+        due = list(dict.fromkeys((self.own, *self._busy, *answered, *self._leaving)))
+        self._let_go(now)
         self._busy = [one for one in self._busy if one.rings.busy]
         self._ask(now)
         return signalled in ready, due, remarks
+
+    def _let_go(self, now: float) -> None:
+        """Close the rings of namespaces that have ended, once what they showed last is told."""
+        for one, since in list(self._leaving.items()):
+            if now > since + (_WAITED_FOR if one.waiting else _LAST_LOOK):
+                self._dropped += one.rings.dropped
+                del self._leaving[one]
+                one.closed = True
+                self._closing.submit(one.close)
 
     def _ask(self, now: float) -> None:
         """Have the opener look, if something may have come or gone."""
@@ -166,7 +192,7 @@ class WatchedNamespaces:
                     self._poll.unregister(gone.rings.fileno())
                     del self._ringing[gone.rings.fileno()]
                     self._busy = [one for one in self._busy if one is not gone]
-                    self._closing.submit(gone.close)
+                    self._leaving[gone] = time.monotonic()
                     yield f"Gone: the network namespace {printable(gone.namespace.name)}."
                 self.refused = {inode: one for inode, one in self.refused.items() if inode in said.inodes}
             case Shown(space, None):
@@ -181,14 +207,14 @@ class WatchedNamespaces:
                 yield f"Watching the network namespace {printable(space.name)}, too."
 
     def all(self) -> list[Watched]:
-        """Return all of them, ours first."""
-        return [self.own, *self.others.values()]
+        """Return all of them, ours first; those, too, that have just ended."""
+        return [self.own, *self.others.values(), *self._leaving]
 
     def close(self) -> None:
         """Let go of all of them."""
         if self._opener:
             self._opener.close()
-        for one in (self.own, *self.others.values()):
+        for one in self.all():
             self._closing.submit(one.close)
         self._closing.shutdown()
 
@@ -212,22 +238,6 @@ def _standing(one: Watched) -> Iterator[str]:
     for line in sockets:
         if line.to_itself and line.state not in (State.TIME_WAIT, State.CLOSED, State.LISTEN):
             yield f"Connected to itself already: {line.local} in {printable(one.namespace.name)}."
-
-
-def teller(change: StateChange, kernel_states: KernelStates) -> tuple[SocketOwner, Namespace]:
-    """Find whose socket it was that the tracepoint told of, and what its namespace may be called: by its process.
-
-    The namespace's number is not known, because the link to it may not be read without privilege.
-    """
-    found = SocketOwner(change.time, change.source)
-    space = Namespace(0, name="unknown")
-    pid = kernel_states.caller(change.source, change.time)
-    if pid:
-        space.pids = [pid]
-        named([space])
-        known = sockets.process(pid)
-        found = found._replace(pid=pid, process=known.name if known else None, user=known.user if known else None)
-    return found, space
 
 
 def namespace_fields(space: Namespace, pid: int | None) -> dict[str, Json]:
