@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -143,13 +144,13 @@ class Watch:
 
     def __init__(self, cwd: Path, *arguments: str) -> None:
         self.told: list[Told] = []
-        self._err = (cwd / "err").open("w+")
+        self._err = (cwd / "err").open("w")
         began = time.monotonic()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "capture.cli", "--watch", *arguments],
             cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=self._err, text=True,
         )  # fmt: skip
-        while "not watched" not in self.said.lower():
+        while "not watched" not in self.said.lower():  # the last words before it begins
             assert self.process.poll() is None, self.said
             assert time.monotonic() < began + 60, self.said
             time.sleep(0.01)
@@ -193,10 +194,10 @@ class Watch:
 
 
 class Heard(NamedTuple):
-    """What came of a flood: of the others' self-connects, how long after each it was told, None where it was not.
+    """What came of a load: how long after each self-connect of the others it was told rightly, None where it was not.
 
-    ``told``, ``again`` and ``untold`` are those of the flood; ``made`` is how many there were. ``processor`` is a share
-    of one, ``memory`` in MB.
+    Of all that the flood ``made``: how many were ``told``, ``again`` and ``untold``. ``processor`` is a share of one,
+    ``memory`` in MB, of the watch and the process that opens rings for it.
     """
 
     delays: list[float | None]
@@ -210,71 +211,139 @@ class Heard(NamedTuple):
     said: str
 
 
+class Place(NamedTuple):
+    """Where a client is: in the namespace of this process (None: in ours), as this user."""
+
+    pid: int | None = None
+    uid: int = VICTIM
+
+
+def clients(ending: ExitStack, places: Sequence[Place], number: int) -> list[tuple[Client, int]]:
+    """Clients that are ready to connect to themselves, on a port each, and the numbers of their namespaces."""
+    made = []
+    for each in range(number):
+        place = places[each % len(places)]
+        one = Client(ONE, place.uid, 40_000 + 2 * each, pid=place.pid)
+        ending.callback(one.end)
+        made.append(one)
+    return [(one, int(one.said())) for one in made]
+
+
 def flood(  # noqa: PLR0913 - each says something about the load
     cwd: Path,
     kind: str,
     *,
     seconds: float,
     rate: float = 1000,
-    others: int = 8,
     arguments: Sequence[str] = ("--netns", "self"),
     where: int | None = None,
-    places: Sequence[int | None] = (None,),
+    others: Sequence[Place] = (Place(),) * 8,
 ) -> Heard:
-    """Flood a watch in the namespace of process *where*, while others connect to themselves in those of *places*."""
+    """Flood a watch in the namespace of process *where*, while *others* connect to themselves."""
     with ExitStack() as ending:
-        clients = [Client(ONE, VICTIM, 40_000 + 2 * each, pid=places[each % len(places)]) for each in range(others)]
-        for one in clients:
-            ending.callback(one.end)
-        inodes = [int(one.said()) for one in clients]
+        victims = clients(ending, others, len(others))
         flooder = Client(FLOOD, kind, FLOODER, rate, seconds, pid=where)
         assert flooder.said() == "ready"
         watch = Watch(cwd, *arguments)
         before, began = watch.processor(), time.monotonic()
         flooder.go()
-        moments = []
-        for one in clients:
-            time.sleep(seconds / (others + 1))
-            one.go()
-            moments.append(float(one.said()))
+        moments = one_by_one([one for one, _ in victims], seconds)
         made = int(flooder.said())
         took = time.monotonic() - began
         processor = [(after - then) / took for after, then in zip(watch.processor(), before, strict=True)]
-        memory = (
-            watch.memory()
-            if watch.process.poll() is None
-            else [watch.said]
-            if watch.process.poll() is None
-            else [watch.said]
-        )
+        memory = watch.memory()
         flooder.end()
-        time.sleep(2.5)
+        time.sleep(5)  # the last that wait are given up
         status = watch.end()
-        said = (cwd / "err").read_text()
-    delays = []
-    for one, inode, moment in zip(clients, inodes, moments, strict=True):
-        lines = [
-            each for each in watch.told if owner(each.line).get("pid") == one.pid and each.line["type"] == "opening"
-        ]
+    pids = {one.pid for one, _ in victims}
+    mine = [each.line for each in watch.told if owner(each.line).get("pid") not in pids]
+    counts = [sum(line.get("count", 1) for line in mine if line["type"] == kind) for kind in KINDS]
+    delays = delayed(watch, victims, moments, [place.uid for place in others])
+    return Heard(delays, made, *counts, status, processor, memory, watch.said)
+
+
+KINDS = ("opening", "again", "untold")
+
+
+def one_by_one(some: Sequence[Client], seconds: float) -> list[float]:
+    """Have them connect to themselves, spread over so many seconds; when each did."""
+    moments = []
+    for one in some:
+        time.sleep(seconds / (len(some) + 1))
+        one.go()
+        moments.append(float(one.said()))
+    return moments
+
+
+def delayed(
+    watch: Watch, some: Sequence[tuple[Client, int]], moments: Sequence[float], users: Sequence[int]
+) -> list[float | None]:
+    """How long after its moment each was told, with its process, user and namespace; None where it was not."""
+    delays: list[float | None] = []
+    for (one, inode), moment, uid in zip(some, moments, users, strict=True):
         right = [
             each.when - moment
-            for each in lines
-            if owner(each.line)["uid"] == VICTIM
+            for each in watch.told
+            if each.line["type"] == "opening"
+            and (owner(each.line)["pid"], owner(each.line)["uid"], each.line["live"]["inode"]) == (one.pid, uid, inode)
             and owner(each.line)["process"].startswith("python")
-            and each.line["live"]["inode"] in (inode, None)
         ]
         delays.append(right[0] if right else None)
-    mine = [each.line for each in watch.told if owner(each.line).get("uid") != VICTIM]
-    return Heard(
-        delays, made,
-        sum(line["type"] == "opening" for line in mine),
-        sum(line["count"] for line in mine if line["type"] == "again"),
-        sum(line["count"] for line in mine if line["type"] == "untold"),
-        status, processor, memory, said,
-    )  # fmt: skip
+    return delays
 
 
 def owner(line: dict[str, Any]) -> dict[str, Any]:
     """Whose socket a line is of."""
     sockets = line.get("kernel", {}).get("sockets", [])
     return dict(sockets[0]) if sockets else line
+
+
+class Calm(NamedTuple):
+    """A watch of many namespaces: seconds until it was there; its share of a processor, and MB of memory, as above."""
+
+    armed: float
+    processor: list[float]
+    memory: list[float]
+
+
+def many(cwd: Path, namespaces: int, *, idle: float, storm: float, others: int, rate: float) -> tuple[Calm, Heard]:
+    """Watch so many namespaces: for *idle* seconds nothing happens; for *storm* seconds *others* connect to themselves.
+
+    Those are in random ones of them, while refused attempts are made in others, *rate* a second all together.
+    """
+    with ExitStack() as ending:
+        pids = [ending.enter_context(namespace()) for _ in range(namespaces)]
+        chance = random.Random(namespaces)
+        places = [Place(pid, 0) for pid in chance.choices(pids, k=others)]
+        watch = Watch(cwd, "--netns", "all", "-w", os.devnull)
+        ending.callback(lambda: watch.process.poll() is None and watch.process.kill())
+        before = watch.processor()
+        time.sleep(idle)
+        processor = [(after - then) / idle for after, then in zip(watch.processor(), before, strict=True)]
+        calm = Calm(watch.armed, processor, watch.memory())
+        some = clients(ending, places, others)
+        load = [Client(REFUSED, rate / 2, storm, pid=pid) for pid in chance.sample(pids, 2)]
+        before, began = watch.processor(), time.monotonic()
+        moments = one_by_one([one for one, _ in some], storm)
+        made = sum(int(one.said()) for one in load)
+        took = time.monotonic() - began
+        processor = [(after - then) / took for after, then in zip(watch.processor(), before, strict=True)]
+        memory = watch.memory()
+        for one in load:
+            one.end()
+        time.sleep(1)
+        status = watch.end()
+    delays = delayed(watch, some, moments, [0] * others)
+    counts = [sum(each.line.get("count", 1) for each in watch.told if each.line["type"] == kind) for kind in KINDS]
+    return calm, Heard(delays, made, *counts, status, processor, memory, watch.said)
+
+
+def left_behind() -> tuple[int, int, int]:
+    """How many network namespaces there are, packet sockets in ours, and mounts."""
+    found = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                found.add(os.readlink(entry / "ns/net"))
+    mounts = Path("/proc/self/mountinfo").read_text().count("\n")
+    return len(found), Path("/proc/net/packet").read_text().count("\n"), mounts

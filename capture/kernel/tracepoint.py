@@ -339,7 +339,8 @@ class _Ring:
         head = self._words[_DATA_HEAD]  # the kernel counts backwards, and writes before it what comes meanwhile
         length = self._size if far else min(self._size, max(_NEAR, self._copied[0] - head))
         data = self._data(head, length)
-        data = data[: self._size - (head - self._words[_DATA_HEAD]) % (1 << 64)]  # it has overwritten the oldest
+        # It has overwritten the oldest, and may be about to go on with that.
+        data = data[: max(0, self._size - mmap.PAGESIZE - (head - self._words[_DATA_HEAD]) % (1 << 64))]
         self._copied = self._copied[1], head + (0 if head else 1 << 64)
         return data
 
@@ -357,7 +358,7 @@ class _Recorded:
     def __init__(self, data: bytes, address: slice, *, many: bool) -> None:
         self._data, self._at = data, _RECORD.size + _SAMPLE.size + address.start
         self._index: dict[bytes, list[int]] | None = None
-        if many:
+        if many and data:
             # All of them are of one event, so of one size: one pass is for all sockets.
             self._index = {}
             octets = address.stop - address.start

@@ -309,9 +309,9 @@ class FlightRecorder(Ring):
         return bool(self._words[self._filling() * self._block_words + _BLOCK_STATUS] & _FROM_KERNEL)
 
     def pending(self) -> int | None:
-        """As a ring's: what last() has yet to return."""
+        """As a ring's: what last() has yet to return. A full ring has nothing more than that."""
         self._count()
-        return super().pending()
+        return None if self._kept == self._blocks else super().pending()
 
     def last(self, until: int) -> list[Packet]:
         """Return the last packets that the kernel has handed over, up to a time (nanoseconds since the epoch)."""

@@ -134,8 +134,10 @@ class WatchRings:
         return self._answers.trouble() or self._before.trouble()
 
     def pcapng(self, packets: list[Packet]) -> bytes:
-        """Make a file of *packets*."""
-        counts = pcapng.statistics(time.time_ns(), began=packets[0][0], received=len(packets), dropped=self.dropped)
+        """Make a file of *packets*, of which a flood may have left none."""
+        now = time.time_ns()
+        began = packets[0][0] if packets else now
+        counts = pcapng.statistics(now, began=began, received=len(packets), dropped=self.dropped)
         first = recorder.head(self.interface, self._answers.linktype, self.passes)
         return b"".join([*first, *(pcapng.packet(*packet[:2], packet[2]) for packet in packets), counts])
 

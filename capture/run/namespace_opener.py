@@ -34,6 +34,8 @@ _CAPABILITIES = (13, 21, 19, 2)
 _LOOK, _LARGEST = b"?", 1 << 20
 #: Looks from one through all open descriptors of the host to the next.
 _SELDOM = 20
+#: Namespaces that have rings at the same time: a user who makes more and more of them fills no memory.
+_MOST = 1000
 #: Namespaces that are opened at the same time: the kernel takes some milliseconds for each, however many there are.
 _AT_ONCE = 16
 
@@ -48,9 +50,10 @@ class Shown(NamedTuple):
 
 
 class Alive(NamedTuple):
-    """The end of an answer: the numbers of the network namespaces that there are."""
+    """The end of an answer: the numbers of the network namespaces that there are, and of how many rings are too many."""
 
     inodes: frozenset[int]
+    too_many: int
 
 
 class NamespaceOpener:
@@ -95,7 +98,7 @@ class NamespaceOpener:
         said: dict[str, Any] = json.loads(data)
         if "alive" in said:
             self.waiting = False
-            return Alive(frozenset(said["alive"]))
+            return Alive(frozenset(said["alive"]), said["too_many"])
         space = Namespace(said["inode"], path=said["path"], pids=said["pids"], netns=said["netns"], host=said["host"])
         if not descriptors:
             return Shown(space, None, None, said["why"])
@@ -135,13 +138,15 @@ def _serve(theirs: socket.socket, parent: int, port: int | None, packets: int) -
         scan = Scan().processes().descriptors(opened)
         shown &= scan.found.keys()
         new = [one for one in scan.found.values() if not one.own and one.inode not in shown]
+        room = max(0, _MOST - len(shown))
+        new, left = new[:room], new[room:]
         for at in range(0, len(new), _AT_ONCE):
             some = new[at : at + _AT_ONCE]
             for one, opened_there in zip(some, pool.map(partial(_open, scan, port, packets), some), strict=True):
                 if opened_there:
                     shown.add(one.inode)
                     _show(theirs, one, opened_there)
-        theirs.send(json.dumps({"alive": list(scan.found)}).encode())
+        theirs.send(json.dumps({"alive": list(scan.found), "too_many": len(left)}).encode())
 
 
 def _open(scan: Scan, port: int | None, packets: int, one: Namespace) -> tuple[WatchRings, SockDiag] | str | None:

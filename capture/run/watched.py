@@ -94,11 +94,12 @@ class WatchedNamespaces:
         self._closing = ThreadPoolExecutor(_AT_ONCE)
         self._leaving: dict[Watched, float] = {}
         self._dropped = 0  # in those that are gone
+        self._too_many = 0
         if opener:
             self._poll.register(opener.fileno(), select.POLLIN)
             opener.ask()
             end = time.monotonic() + _START
-            while opener.waiting and time.monotonic() < end and not self.trouble:
+            while opener.waiting and time.monotonic() < end and self._opener:
                 list(self._receive())
 
     @property
@@ -194,6 +195,12 @@ class WatchedNamespaces:
                     self._busy = [one for one in self._busy if one is not gone]
                     self._leaving[gone] = time.monotonic()
                     yield f"Gone: the network namespace {printable(gone.namespace.name)}."
+                if said.too_many > self._too_many:
+                    self.trouble = (
+                        f"{count(said.too_many, 'network namespace')} more than can be watched: what happens there only "
+                        "the kernel's tracepoint tells"
+                    )
+                self._too_many = said.too_many
                 self.refused = {inode: one for inode, one in self.refused.items() if inode in said.inodes}
             case Shown(space, None):
                 self.refused[space.inode] = said
