@@ -114,8 +114,8 @@ def ends() -> None:
             while Path(f"/proc/{helper}").exists() and time.monotonic() < began + 10:
                 time.sleep(0.01)
             gone = time.monotonic() - began
-            say(f"ends: {number.name}: {took:.2f} s, its other process {gone:.2f} s; namespaces, packet sockets, mounts "
-                f"{before} before, {left_behind()} after")  # fmt: skip
+            say(f"ends: {number.name}: {took:.2f} s, its other process {gone:.2f} s; namespaces, packet sockets and "
+                f"mounts {before} before, {left_behind()} after")  # fmt: skip
 
 
 if __name__ == "__main__":

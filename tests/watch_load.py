@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -127,9 +128,8 @@ class Client:
 
     def end(self) -> None:
         """Have it end."""
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.process.wait(30)
+        with self.process:  # closes its input
+            self.process.kill()
 
 
 class Told(NamedTuple):
@@ -184,12 +184,18 @@ class Watch:
         texts = [Path(f"/proc/{pid}/status").read_text() for pid in self.pids()]
         return [int(text.partition("VmHWM:")[2].split()[0]) / 1024 for text in texts]
 
-    def end(self, number: int = 15) -> int:
+    def kill(self) -> None:
+        """End it, whatever it does."""
+        if self.process.poll() is None:
+            self.end(signal.SIGKILL)
+
+    def end(self, number: int = signal.SIGTERM) -> int:
         """End it; its exit status."""
         self.process.send_signal(number)
         status = self.process.wait(30)
         self._reader.join(30)
         self._err.close()
+        self.process.stdout.close()  # type: ignore[union-attr]
         return status
 
 
@@ -229,7 +235,7 @@ def clients(ending: ExitStack, places: Sequence[Place], number: int) -> list[tup
     return [(one, int(one.said())) for one in made]
 
 
-def flood(  # noqa: PLR0913 - each says something about the load
+def flood(
     cwd: Path,
     kind: str,
     *,
@@ -243,8 +249,10 @@ def flood(  # noqa: PLR0913 - each says something about the load
     with ExitStack() as ending:
         victims = clients(ending, others, len(others))
         flooder = Client(FLOOD, kind, FLOODER, rate, seconds, pid=where)
+        ending.callback(flooder.end)
         assert flooder.said() == "ready"
         watch = Watch(cwd, *arguments)
+        ending.callback(watch.kill)
         before, began = watch.processor(), time.monotonic()
         flooder.go()
         moments = one_by_one([one for one, _ in victims], seconds)
@@ -252,7 +260,6 @@ def flood(  # noqa: PLR0913 - each says something about the load
         took = time.monotonic() - began
         processor = [(after - then) / took for after, then in zip(watch.processor(), before, strict=True)]
         memory = watch.memory()
-        flooder.end()
         time.sleep(5)  # the last that wait are given up
         status = watch.end()
     pids = {one.pid for one, _ in victims}
@@ -316,21 +323,21 @@ def many(cwd: Path, namespaces: int, *, idle: float, storm: float, others: int, 
         chance = random.Random(namespaces)
         places = [Place(pid, 0) for pid in chance.choices(pids, k=others)]
         watch = Watch(cwd, "--netns", "all", "-w", os.devnull)
-        ending.callback(lambda: watch.process.poll() is None and watch.process.kill())
+        ending.callback(watch.kill)
         before = watch.processor()
         time.sleep(idle)
         processor = [(after - then) / idle for after, then in zip(watch.processor(), before, strict=True)]
         calm = Calm(watch.armed, processor, watch.memory())
         some = clients(ending, places, others)
         load = [Client(REFUSED, rate / 2, storm, pid=pid) for pid in chance.sample(pids, 2)]
+        for one in load:
+            ending.callback(one.end)
         before, began = watch.processor(), time.monotonic()
         moments = one_by_one([one for one, _ in some], storm)
         made = sum(int(one.said()) for one in load)
         took = time.monotonic() - began
         processor = [(after - then) / took for after, then in zip(watch.processor(), before, strict=True)]
         memory = watch.memory()
-        for one in load:
-            one.end()
         time.sleep(1)
         status = watch.end()
     delays = delayed(watch, some, moments, [0] * others)
@@ -344,6 +351,6 @@ def left_behind() -> tuple[int, int, int]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             with suppress(OSError):
-                found.add(os.readlink(entry / "ns/net"))
+                found.add((entry / "ns/net").readlink())
     mounts = Path("/proc/self/mountinfo").read_text().count("\n")
     return len(found), Path("/proc/net/packet").read_text().count("\n"), mounts

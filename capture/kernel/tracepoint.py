@@ -318,6 +318,8 @@ class _Ring:
 
     def read(self) -> list[_Sample]:
         """Take out the new events."""
+        if self._words[_DATA_HEAD] == self._words[_DATA_TAIL]:  # none: the other processors are not asked
+            return []
         happened = int.from_bytes(os.read(self._fd, 8), sys.byteorder)
         head, tail = self._words[_DATA_HEAD], self._words[_DATA_TAIL]
         data, at, samples = self._data(tail, head - tail), 0, []

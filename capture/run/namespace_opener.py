@@ -14,6 +14,8 @@ from __future__ import annotations
 import array
 import json
 import os
+import re
+import resource
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -32,10 +34,13 @@ from .command import die_with
 #: CAP_NET_RAW (rings), CAP_SYS_ADMIN (setns), CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (links of others in /proc).
 _CAPABILITIES = (13, 21, 19, 2)
 _LOOK, _LARGEST = b"?", 1 << 20
-#: Looks from one through all open descriptors of the host to the next.
+#: Looks from one at all threads, mounts and open descriptors of the host to the next: those between are at processes,
+#: and at all of a process that is new.
 _SELDOM = 20
-#: Namespaces that have rings at the same time: a user who makes more and more of them fills no memory.
-_MOST = 1000
+_OF_A_PROCESS = re.compile(r"/proc/\w+/ns/net")
+#: Namespaces that have rings at the same time: a user who makes more and more of them fills no memory. Descriptors
+#: for each, and for all else.
+_MOST, _EACH, _ELSE = 1000, 4, 100
 #: Namespaces that are opened at the same time: the kernel takes some milliseconds for each, however many there are.
 _AT_ONCE = 16
 
@@ -50,7 +55,7 @@ class Shown(NamedTuple):
 
 
 class Alive(NamedTuple):
-    """The end of an answer: the numbers of the network namespaces that there are, and of how many rings are too many."""
+    """The end of an answer: the numbers of the network namespaces that there are, and for how many there is no room."""
 
     inodes: frozenset[int]
     too_many: int
@@ -61,6 +66,9 @@ class NamespaceOpener:
 
     def __init__(self, port: int | None, *, packets: int) -> None:
         self._port, self._packets = port, packets
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        most = _MOST if hard == resource.RLIM_INFINITY else min(_MOST, (hard - _ELSE) // _EACH)
         self.waiting = False  # for the end of an answer
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for one in (self._socket, theirs):
@@ -71,7 +79,7 @@ class NamespaceOpener:
             status = 1
             with suppress(BaseException):
                 self._socket.close()
-                _serve(theirs, parent, port, packets)
+                _serve(theirs, parent, port, packets, most)
                 status = 0
             os._exit(status)
         theirs.close()
@@ -116,8 +124,8 @@ class NamespaceOpener:
 # -- from here on: in the process ------------------------------------------------------------------------------------
 
 
-def _serve(theirs: socket.socket, parent: int, port: int | None, packets: int) -> None:
-    """Look as often as it is asked to."""
+def _serve(theirs: socket.socket, parent: int, port: int | None, packets: int, most: int) -> None:
+    """Look as often as it is asked to, and have rings in *most* namespaces at a time."""
     die_with(parent, signal.SIGKILL)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -128,17 +136,21 @@ def _serve(theirs: socket.socket, parent: int, port: int | None, packets: int) -
     privilege.keep_only(_CAPABILITIES)
     die_with(parent, signal.SIGKILL)  # other rights make the kernel forget it (prctl(2))
     shown: set[int] = set()
-    opened: dict[int, str] = {}
+    rare: dict[int, str] = {}
+    seen: set[str] = set()
     looks = 0
     pool = ThreadPoolExecutor(_AT_ONCE)
     while theirs.recv(1) == _LOOK:
         if looks % _SELDOM == 0:
-            opened = open_descriptors()
+            scan = Scan().processes().descriptors(open_descriptors())
+            rare = {one.inode: one.path for one in scan.found.values() if not _OF_A_PROCESS.fullmatch(one.path)}
+        else:
+            scan = Scan().processes(seen).descriptors(rare)
+        seen = scan.pids
         looks += 1
-        scan = Scan().processes().descriptors(opened)
         shown &= scan.found.keys()
         new = [one for one in scan.found.values() if not one.own and one.inode not in shown]
-        room = max(0, _MOST - len(shown))
+        room = max(0, most - len(shown))
         new, left = new[:room], new[room:]
         for at in range(0, len(new), _AT_ONCE):
             some = new[at : at + _AT_ONCE]

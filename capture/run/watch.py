@@ -62,8 +62,8 @@ _AT_LAST = 0.75
 _SAY, _TOO_OLD = 2.0, 3.0
 #: Seconds for which the kernel's settings are taken to be the same.
 _SETTINGS = 2.0
-#: Seconds at the end for those that wait.
-_LAST = 1.0
+#: Seconds at the end until the kernel has handed over what came last, and for those that wait.
+_HANDED_OVER, _LAST = 0.06, 1.0
 #: How much of a processor goes into telling: for all together, for a user, for a network namespace, for a process.
 _PACES = (Pace(0.5, 4.0), Pace(0.2, 2.0), Pace(0.2, 1.5), Pace(0.1, 1.0))
 #: Self-connects that can wait to be told, and those of one process; beyond that they are only counted. The sockets of
@@ -199,8 +199,8 @@ class Watch:
             else ""
         )
         yield (
-            f"{count(self.reported, 'self-connect')}{again}{more} in {seconds:,.1f} s; {worked / seconds:.2%} of a processor, "
-            f"{memory / 1024:,.0f} MB of memory at most, {self._watched.dropped:,} segments lost{events}."
+            f"{count(self.reported, 'self-connect')}{again}{more} in {seconds:,.1f} s; {worked / seconds:.2%} of a "
+            f"processor, {memory / 1024:,.0f} MB of memory at most, {self._watched.dropped:,} segments lost{events}."
         )
 
     def run(self, signalled: int) -> None:
@@ -216,6 +216,7 @@ class Watch:
             self._take_in(self._intake.look(due))
             served = self._serve()  # one at a time: a signal is heard in between
             self._say(every=_SAY)
+        time.sleep(_HANDED_OVER)
         self._take_in(self._intake.look(self._watched.all()))  # what came since
         self._take_in(self._intake.last())
         end = time.monotonic() + _LAST

@@ -83,7 +83,7 @@ class Intake:
         self._words: dict[Endpoint, deque[_Word]] = {}
         self._order: deque[_Word] = deque()
         self._processes: dict[int, tuple[float, sockets.Process | None]] = {}
-        self._lost: dict[Watched, int] = {}
+        self._heard_of: set[Watched] = set()
         self._next_search = self._ask_until = 0.0
 
     def look(self, due: Iterable[Watched]) -> Iterator[Waiting]:
@@ -91,6 +91,7 @@ class Intake:
         now = time.monotonic()
         there = [one for one in due if not one.closed]
         hits = [(one, hit) for one in there for hit in one.rings.look(hold=one.holds(now, _HOLD))]
+        self._heard_of.update(one for one, _ in hits)
         self._kernel_states.read()  # after the rings: of what they show it has told by now
         self._hear(now)
         self._ask_until = now + _SEARCH
@@ -104,14 +105,11 @@ class Intake:
 
     def count_lost(self) -> None:
         """Count the packets by which sockets have connected to themselves that the kernel had no room for."""
-        for one in self._watched.all():
+        for one in self._heard_of:
             lost = one.rings.missed
-            if lost > self._lost.get(one, 0):
-                self._untold.add(lost - self._lost.get(one, 0), None, one.namespace.name, LOST)
-                self._lost[one] = lost
-        if len(self._lost) > len(self._watched.others) + 1:
-            alive = set(self._watched.all())
-            self._lost = {one: lost for one, lost in self._lost.items() if one in alive}
+            self._untold.add(lost - one.lost, None, one.namespace.name, LOST)
+            one.lost = lost
+        self._heard_of.clear()
 
     def _hear(self, now: float) -> None:
         for said in self._kernel_states.connected():

@@ -11,7 +11,7 @@ import os
 import select
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,6 +56,8 @@ class Watched:
     #: The last self-connect that was seen there (nanoseconds since the epoch), and how many wait to be told.
     newest: int = 0
     waiting: int = 0
+    #: How many of them the kernel had no room for, so far.
+    lost: int = 0
     #: The namespace has ended, and the rings are let go.
     closed: bool = False
     _held: float | None = None
@@ -81,12 +83,14 @@ class WatchedNamespaces:
     def __init__(self, own: Watched, opener: NamespaceOpener | None) -> None:
         self._opener = opener
         self._everywhere = opener is not None
-        self._poll = select.poll()
+        self._poll = select.epoll()
+        self._signalled: int | None = None
+        self._lives: dict[int, tuple[Watched, int]] = {}  # descriptors of a process of each
         self.own = own
         self.others: dict[int, Watched] = {}
         self.refused: dict[int, Shown] = {}
         self.trouble: str | None = None
-        self._poll.register(own.rings.fileno(), select.POLLIN)
+        self._poll.register(own.rings.fileno(), select.EPOLLIN)
         self._considered = self._asked = 0.0
         self._last_process = ""
         self._looked, self._busy = 0.0, list[Watched]()
@@ -95,8 +99,9 @@ class WatchedNamespaces:
         self._leaving: dict[Watched, float] = {}
         self._dropped = 0  # in those that are gone
         self._too_many = 0
+        self._ended = False  # a process that kept a namespace
         if opener:
-            self._poll.register(opener.fileno(), select.POLLIN)
+            self._poll.register(opener.fileno(), select.EPOLLIN)
             opener.ask()
             end = time.monotonic() + _START
             while opener.waiting and time.monotonic() < end and self._opener:
@@ -135,8 +140,10 @@ class WatchedNamespaces:
             pause = min(pause, _BUSY)
         if self._leaving:
             pause = min(pause, _LAST_LOOK)
-        self._poll.register(signalled, select.POLLIN)
-        ready = {descriptor for descriptor, _ in self._poll.poll(pause * 1000)}
+        if self._signalled is None:
+            self._signalled = signalled
+            self._poll.register(signalled, select.EPOLLIN)
+        ready = {descriptor for descriptor, _ in self._poll.poll(pause)}
         remarks = []
         if self._opener and self._opener.fileno() in ready:
             remarks = list(self._receive())
@@ -144,6 +151,8 @@ class WatchedNamespaces:
         if now > self._looked + _RARELY:
             self._looked = now
             self._busy = [one for one in self.others.values() if one.rings.stirred()]
+        for one in ready & self._lives.keys():
+            self._has_ended(one)
         answered = [self._ringing[one] for one in ready if one in self._ringing]
         due = list(dict.fromkeys((self.own, *self._busy, *answered, *self._leaving)))
         self._let_go(now)
@@ -167,15 +176,27 @@ class WatchedNamespaces:
         self._considered = now
         # The last word is the process that was started last: threads count, too.
         last = Path("/proc/loadavg").read_text(encoding="ascii").split()[-1]
-        if last != self._last_process or now > self._asked + _AT_LEAST or self._one_has_ended():
-            self._asked, self._last_process = now, last
+        if last != self._last_process or now > self._asked + _AT_LEAST or self._ended:
+            self._asked, self._last_process, self._ended = now, last, False
             self._opener.ask()
 
-    def _one_has_ended(self) -> bool:
-        return any(
-            one.namespace.pids and not os.path.exists(f"/proc/{one.namespace.pids[0]}")  # noqa: PTH110 - often
-            for one in self.others.values()
-        )
+    def _follow(self, one: Watched) -> None:
+        """Hear of the end of a process that lives there, of the first that is still alive."""
+        for at, pid in enumerate(one.namespace.pids):
+            with suppress(OSError):
+                life = os.pidfd_open(pid)
+                self._lives[life] = one, at
+                self._poll.register(life, select.EPOLLIN)
+                return
+
+    def _has_ended(self, life: int) -> None:
+        one, at = self._lives.pop(life)
+        self._poll.unregister(life)
+        os.close(life)
+        one.namespace.pids = one.namespace.pids[at + 1 :] or one.namespace.pids[at:]
+        self._ended = True
+        if one.namespace.inode in self.others:
+            self._follow(one)
 
     def _receive(self) -> Iterator[str]:
         """Take one message of the opener's; say what has come or gone."""
@@ -194,11 +215,13 @@ class WatchedNamespaces:
                     del self._ringing[gone.rings.fileno()]
                     self._busy = [one for one in self._busy if one is not gone]
                     self._leaving[gone] = time.monotonic()
+                    for life in [life for life, (one, _) in self._lives.items() if one is gone]:
+                        self._has_ended(life)
                     yield f"Gone: the network namespace {printable(gone.namespace.name)}."
                 if said.too_many > self._too_many:
                     self.trouble = (
-                        f"{count(said.too_many, 'network namespace')} more than can be watched: what happens there only "
-                        "the kernel's tracepoint tells"
+                        f"{count(said.too_many, 'network namespace')} more than can be watched: what happens there "
+                        "only the kernel's tracepoint tells"
                     )
                 self._too_many = said.too_many
                 self.refused = {inode: one for inode, one in self.refused.items() if inode in said.inodes}
@@ -210,7 +233,8 @@ class WatchedNamespaces:
                 one = Watched(space, rings, diag)
                 self.others[space.inode] = one
                 self._ringing[rings.fileno()] = one
-                self._poll.register(rings.fileno(), select.POLLIN)
+                self._poll.register(rings.fileno(), select.EPOLLIN)
+                self._follow(one)
                 yield f"Watching the network namespace {printable(space.name)}, too."
 
     def all(self) -> list[Watched]:
@@ -221,6 +245,9 @@ class WatchedNamespaces:
         """Let go of all of them."""
         if self._opener:
             self._opener.close()
+        self._poll.close()
+        for life in self._lives:
+            os.close(life)
         for one in self.all():
             self._closing.submit(one.close)
         self._closing.shutdown()
