@@ -82,12 +82,14 @@ class Told(NamedTuple):
 class Watching:
     """selfconn-capture --watch in *cwd*, from the moment when it watches."""
 
-    def __init__(self, cwd: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, cwd: Path, *arguments: str, environment: dict[str, str] | None = None, python: str = sys.executable
+    ) -> None:
         self.told: list[Told] = []
         # The machine has other network namespaces, in which other tests run.
         which = () if "--netns" in arguments else ("--netns", "self")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "capture.cli", "--watch", *which, *arguments],
+            [python, "-m", "capture.cli", "--watch", *which, *arguments],
             cwd=cwd, env=environment or ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stderr
@@ -132,10 +134,12 @@ class Watching:
 
 
 @contextlib.contextmanager
-def connected_to_itself(port: int, address: str = "127.0.0.1") -> Iterator[int]:
+def connected_to_itself(
+    port: int, address: str = "127.0.0.1", *, command: tuple[str, ...] = (sys.executable, "-I", "-S")
+) -> Iterator[int]:
     """A process whose socket is; its pid."""
     with subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", HOLDER, address, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [*command, "-c", HOLDER, address, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT
     ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"True\n"

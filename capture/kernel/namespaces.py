@@ -187,17 +187,19 @@ class Scan:
         if space in self._mounts:
             return
         self._mounts.add(space)
-        for line in (_PROC / pid / "mountinfo").read_bytes().splitlines():
-            if b" - nsfs " not in line:
-                continue
-            words = line.decode(errors="surrogateescape").split(" ")
-            point = _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), words[4])
-            if inode := _number(words[3]):
-                root = "" if pid == "self" else f"{_PROC}/{pid}/root"
-                one = self._add(inode, root + point)
-                top, slash, name = point.rpartition("/")
-                if not root and top + slash in _IP_NETNS:
-                    one.netns = one.netns or name
+        with (_PROC / pid / "mountinfo").open("rb") as lines:
+            for line in lines:  # there may be a hundred thousand, if somebody wants that
+                if b" - nsfs " in line:
+                    self._mount(pid, line.decode(errors="surrogateescape").split(" "))
+
+    def _mount(self, pid: str, words: list[str]) -> None:
+        point = _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), words[4])
+        if inode := _number(words[3]):
+            root = "" if pid == "self" else f"{_PROC}/{pid}/root"
+            one = self._add(inode, root + point)
+            top, slash, name = point.rpartition("/")
+            if not root and top + slash in _IP_NETNS:
+                one.netns = one.netns or name
 
     def descriptors(self, held: dict[int, str]) -> Scan:
         """Add those that processes have open: the path of a descriptor for each number."""

@@ -12,7 +12,7 @@ import os
 import resource
 import socket
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,12 +26,14 @@ from analysis.views.phrases import count
 from ..kernel import namespaces, port_choice
 from ..kernel.kernel_states import KernelStates
 from ..kernel.netlink import own_diag
+from ..kernel.sockets import owners
 from ..packets.ring import ANY
 from ..packets.watch_rings import WatchRings
 from .fair_queue import FairQueue, Pace
 from .messages import kernel_gaps, whose_socket
 from .namespace_opener import NamespaceOpener
 from .output import Sink
+from .process_finder import ProcessFinder
 from .recording import TOLD_BY_ENDS
 from .report_sections import UNWATCHED, comparisons, of_kernel, one_line
 from .session import signals, with_sudo
@@ -42,15 +44,17 @@ from .watch_line import Seen, heading, written
 from .watched import Watched, WatchedNamespaces, namespace_fields, whereabouts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from analysis.model import CaptureResult
     from analysis.reader import Analysis
 
     from ..kernel.port_choice import Kernel
+    from ..kernel.sockets import Process
     from .console import Console
     from .report_sections import Comparison
     from .run_context import Options
+    from .watch_intake import Holders
 
 #: Seconds between two looks at the flight recorder; while something waits to be told.
 _TICK, _SOON = 0.1, 0.02
@@ -74,8 +78,9 @@ _WAITING, _EACH, _FEW = 1000, 100, 5
 def run(options: Options) -> int:
     """Watch as *options* say; return the exit status. Raises SelfconnError where that is not possible."""
     _check(options)
-    own, opener, kernel_states = _privileged(options)
-    with closing(WatchedNamespaces(own, opener)) as watched, kernel_states:
+    with ExitStack() as opened:
+        own, opener, kernel_states, holders = _privileged(options, opened)
+        watched = opened.enter_context(closing(WatchedNamespaces(own, opener)))
         _check_directory(options)
         from analysis import portwalk, reader  # noqa: PLC0415, F401 - here and below: without privilege, and before it
         from analysis.views import json, table  # noqa: PLC0415, F401 - waits: by then another version may be installed
@@ -83,7 +88,7 @@ def run(options: Options) -> int:
         from .console import Console  # noqa: PLC0415
 
         with signals() as signalled, Console(options) as console:
-            watch = Watch(options, watched, kernel_states, console)
+            watch = Watch(options, watched, kernel_states, console, holders)
             console.remark(watch.intended())
             watch.begin()
             watch.run(signalled)
@@ -109,8 +114,8 @@ def _check_directory(options: Options) -> None:
         )
 
 
-def _privileged(options: Options) -> tuple[Watched, NamespaceOpener | None, KernelStates]:
-    """Everything that needs privilege, and the end of it, but for the opener, which is a process of its own."""
+def _privileged(options: Options, opened: ExitStack) -> tuple[Watched, NamespaceOpener | None, KernelStates, Holders]:
+    """Everything that needs privilege, and the end of it, but for what stays privileged: processes of their own."""
     privilege.keep_to_itself()
     everything = options.netns == "all" or (options.netns is None and namespaces.may_enter_all())
     opener = None
@@ -119,23 +124,25 @@ def _privileged(options: Options) -> tuple[Watched, NamespaceOpener | None, Kern
             namespaces.go_into(options.netns)
         elif everything and options.interface in ("lo", ANY):
             opener = NamespaceOpener(options.port, packets=options.before)
-        rings = WatchRings(options.interface, options.port, packets=options.before)
+            opened.callback(opener.close)
+        kernel_states = opened.enter_context(KernelStates(options.port))
+        holders: Holders = _holders
+        if kernel_states.missing:
+            finder = ProcessFinder()
+            opened.callback(finder.close)
+            holders = finder.holders
+        rings = opened.enter_context(WatchRings(options.interface, options.port, packets=options.before))
     except CannotCapture as error:
-        if opener:
-            opener.close()
         raise with_sudo(error, options) from error
-    kernel_states = KernelStates(options.port)
     # Afterwards not even the link to our own namespace may be read.
     [space] = namespaces.named(namespaces.Scan().found.values())
-    try:
-        privilege.give_up_root()
-    except SelfconnError:
-        rings.close()
-        kernel_states.close()
-        if opener:
-            opener.close()
-        raise
-    return Watched(space, rings, own_diag()), opener, kernel_states
+    privilege.give_up_root()
+    return Watched(space, rings, own_diag()), opener, kernel_states, holders
+
+
+def _holders(inodes: Collection[int]) -> dict[int, list[Process]]:
+    """Look for the processes that hold these sockets, without privilege."""
+    return owners(inodes)[0]
 
 
 class _Kept(NamedTuple):
@@ -157,13 +164,18 @@ class Watch:
     """
 
     def __init__(
-        self, options: Options, watched: WatchedNamespaces, kernel_states: KernelStates, console: Console
+        self,
+        options: Options,
+        watched: WatchedNamespaces,
+        kernel_states: KernelStates,
+        console: Console,
+        holders: Holders,
     ) -> None:
         self.reported = self._saved = 0
         self.trouble: str | None = None
         self._options, self._watched, self._kernel_states, self._console = options, watched, kernel_states, console
         self._again, self._untold = Again(), Untold()
-        self._intake = Intake(watched, kernel_states, self._untold)
+        self._intake = Intake(watched, kernel_states, self._untold, holders)
         self._queue: FairQueue[Waiting] = FairQueue(_PACES, most=_WAITING, each=_EACH)
         self._kept: _Kept | None = None
         self._kernel: Kernel | None = None
@@ -179,7 +191,10 @@ class Watch:
             f"{options.before:,} segments with SYN, FIN or RST are kept for the moment when one does."
         )
         if self._kernel_states.missing:
-            yield f"Of a process of another user only the user can be named: {self._kernel_states.missing}."
+            yield (
+                f"A process is named only while its socket lasts, and the states are not compared: "
+                f"{self._kernel_states.missing}."
+            )
         yield from self._watched.started()
 
     def begin(self) -> None:

@@ -22,13 +22,16 @@ from ..packets.self_connect import SelfConnect
 from .watch_counts import LOST, Alike
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from analysis.model import Endpoint
 
     from ..kernel.kernel_states import Connected, KernelStates
     from .watch_counts import Untold
     from .watched import Watched, WatchedNamespaces
+
+    #: Finds the processes that hold sockets, by inode.
+    Holders = Callable[[Collection[int]], Mapping[int, Sequence[sockets.Process]]]
 
 #: Seconds until the rings have shown what the tracepoint told of, nanoseconds that the two may be apart, and words of
 #: the tracepoint that may wait for that.
@@ -76,9 +79,15 @@ class _Word:
 
 
 class Intake:
-    """Takes in what is new of what is *watched*; counts as *untold* what the kernel has lost."""
+    """Takes in what is new of what is *watched*; counts as *untold* what the kernel has lost.
 
-    def __init__(self, watched: WatchedNamespaces, kernel_states: KernelStates, untold: Untold) -> None:
+    *holders* finds the processes that the tracepoint has not told of.
+    """
+
+    def __init__(
+        self, watched: WatchedNamespaces, kernel_states: KernelStates, untold: Untold, holders: Holders
+    ) -> None:
+        self._holders = holders
         self._watched, self._kernel_states, self._untold = watched, kernel_states, untold
         self._words: dict[Endpoint, deque[_Word]] = {}
         self._order: deque[_Word] = deque()
@@ -162,7 +171,7 @@ class Intake:
         began = time.monotonic()
         if not inodes or began < self._next_search:
             return some
-        holders, _ = sockets.owners(inodes)
+        holders = self._holders(inodes)
         now = time.monotonic()
         self._next_search = now + _REST * (now - began)
         return [one if one.found.pid else one._replace(found=with_process(one.found, holders)) for one in some]
@@ -172,7 +181,7 @@ class Intake:
         self._ask_until = math.inf
         found = one.found if one.found.state else self.asked(one).found
         if found.inode and not found.pid:
-            found = with_process(found, sockets.owners([found.inode])[0])
+            found = with_process(found, self._holders([found.inode]))
         return found if found.uid is None else found._replace(user=sockets.user(found.uid))
 
     def _by_process(self, found: SocketOwner, pid: int | None) -> SocketOwner:
