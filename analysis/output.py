@@ -35,8 +35,6 @@ _REASONS = {
 #: What the encoding of a stream cannot say is escaped.
 _ESCAPE = "backslashreplace"
 
-_STANDARD_OUTPUT = "standard output"
-
 
 @contextmanager
 def streaming(path: str | None) -> Iterator[TextIO]:
@@ -54,7 +52,7 @@ def streaming(path: str | None) -> Iterator[TextIO]:
     else:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors=_ESCAPE)
-        with writing(_STANDARD_OUTPUT):
+        with writing(sys.stdout):
             yield sys.stdout
             sys.stdout.flush()
 
@@ -66,15 +64,21 @@ def write(pieces: Iterable[str], path: str | None) -> None:
 
 
 @contextmanager
-def writing(name: str) -> Iterator[None]:
-    """Turn an OSError in here into Incomplete: *name* cannot be written."""
+def writing(to: str | TextIO) -> Iterator[None]:
+    """Turn an OSError in here into Incomplete: *to*, a file's name or a standard stream, cannot be written.
+
+    A BrokenPipeError of a standard stream stays what it is.
+    """
     try:
         yield
     except OSError as error:
-        if name == _STANDARD_OUTPUT and isinstance(error, BrokenPipeError):
+        if isinstance(to, str):
+            raise Incomplete(f"cannot write {to}: {error.strerror}") from error
+        if isinstance(error, BrokenPipeError):
             raise
-        if name == _STANDARD_OUTPUT:  # or Python would try again at exit, and complain in its own words
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Or Python would try again at exit, and complain in its own words.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), to.fileno())
+        name = "standard error" if to is sys.stderr else "standard output"
         raise Incomplete(f"cannot write {name}: {error.strerror}") from error
 
 

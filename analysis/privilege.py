@@ -97,6 +97,16 @@ def keep_only(capabilities: Iterable[int]) -> None:
     keep_to_itself()
 
 
+def has_none() -> bool:
+    """Whether this process has no capability, in effect or to take. False where that cannot be seen."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+        kept = [line for line in status.splitlines() if line.startswith(("CapPrm:", "CapEff:"))]
+        return len(kept) == 2 and not any(int(line.split()[1], 16) for line in kept)
+    except (OSError, ValueError):
+        return False
+
+
 def keep_to_itself() -> None:
     """Let no process look into this one but those of root: it holds sockets that others may not have.
 

@@ -183,12 +183,13 @@ def _check(which: str, insides: Sequence[Inside], refused: Sequence[Refused]) ->
 
 def _unseen(refused: Sequence[Refused], unread: int, *, contained: bool) -> Iterator[str]:
     """Say which network namespaces were not looked into, and what would."""
-    for one, why in refused:
+    from .check.remedies import quoted  # noqa: PLC0415 - --help needs none of it
+
+    for one, why, forbidden in refused:
         of = f" of {one.name}" if one.name != one.path else ""
-        yield (
-            f"the network namespace{of} ({one.inode}) could not be entered ({why}): "
-            f"nsenter --net={one.path} {PROGRAM} --netns self, as root of the host, would"
-        )
+        # A container chooses where it mounts what: the path is pasted into root's shell.
+        would = f": nsenter --net={quoted(one.path)} {PROGRAM} --netns self, as root of the host, would"
+        yield f"the network namespace{of} ({one.inode}) could not be entered ({why}){would if forbidden else ''}"
     if unread:
         yield f"the network namespaces of {unread:,} processes, which may not be looked into; root of the host may"
     if contained:

@@ -59,9 +59,11 @@ CAPTURE_STOREYS = (
         "kernel.netns",
         "kernel.number_lists",
         "kernel.port_rules",
+        "kernel.socket_options",
         "kernel.socket_table",
     ),
     (
+        "kernel.container_names",
         "kernel.netlink",
         "kernel.port_choice",
         "kernel.tracepoint",

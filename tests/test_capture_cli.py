@@ -284,3 +284,16 @@ class TestOutput:
             cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
         assert (read.returncode, read.stderr) == (0, b"")
+
+    @pytest.mark.parametrize("write", ["/dev/null", "-"])
+    def test_a_report_that_nobody_keeps_is_no_error_of_the_program(self, write: str, tmp_path: Path) -> None:
+        """The report goes to standard output, with -w - to standard error; the disk is full."""
+        command = shlex.join([sys.executable, "-m", "capture.cli", "-q", "--private", "-w", write])
+        streams = ">/dev/full" if write != "-" else ">/dev/null 2>/dev/full"
+        ended = subprocess.run(
+            ["bash", "-c", f"{command} {streams}"],
+            cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert ended.returncode == 4
+        full = "selfconn-capture: cannot write standard output: No space left on device\n"
+        assert ended.stderr == (full if write != "-" else "")

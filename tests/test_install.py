@@ -52,6 +52,10 @@ def build_wheel(directory, *_):
 """
 
 
+#: What is for systemd.
+UNITS = sorted(path.name for kind in ("service", "timer") for path in (ROOT / "docs").glob(f"*.{kind}"))
+
+
 class Place:
     """A directory that every user may enter, with the clone in it, and whoever installs that."""
 
@@ -66,7 +70,8 @@ class Place:
         (self.clone / "analysis" / "backend.py").write_text(BACKEND)
         for name in ("tools", "docs/man", "docs/completion"):
             shutil.copytree(ROOT / name, self.clone / name)
-        shutil.copy(ROOT / "docs" / "selfconn-watch.service", self.clone / "docs")
+        for name in (*UNITS, "selfconn-alerts.yml"):
+            shutil.copy(ROOT / "docs" / name, self.clone / "docs")
 
     def make(self, what: str, *places: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run tools/install or tools/uninstall; places are below ``path`` unless they are absolute."""
@@ -108,11 +113,15 @@ def test_it_is_installed_again_and_removed(place: Place) -> None:
     for name in names:
         assert (place.path / "opt/bin" / name).read_text().startswith(f"#!{place.path}/opt/bin/python -IB\n")
     files = place.files("share") | place.files("lib")
-    assert (
-        f"ExecStart={place.path}/bin/selfconn-capture --watch -q\n"
-        in files["lib/systemd/system/selfconn-watch.service"]
-    )
-    assert {"share/man/man1/selfconn-check.1", "share/zsh/site-functions/_selfconn-check"} <= files.keys()
+    units = {name.removeprefix("lib/systemd/system/"): text for name, text in files.items() if name.startswith("lib/")}
+    assert sorted(units) == UNITS
+    started = [line for text in units.values() for line in text.splitlines() if line.startswith("ExecStart=")]
+    assert len(started) == 3
+    assert all(line.startswith(f"ExecStart={place.path}/bin/selfconn-") for line in started)
+    assert f"ExecStart={place.path}/bin/selfconn-capture --watch -q\n" in units["selfconn-watch.service"]
+    assert "share/selfconn/selfconn-alerts.yml" in files
+    shells = ("bash-completion/completions/{}", "zsh/site-functions/_{}", "fish/vendor_completions.d/{}.fish")
+    assert {f"share/{path.format(name)}" for name in names for path in ("man/man1/{}.1", *shells)} <= files.keys()
     (place.path / "bin" / "other").touch()
     assert place.make("uninstall").returncode == 0
     assert place.files() == {"bin/other": ""}
@@ -138,7 +147,8 @@ def test_a_package_is_made_in_a_directory_of_its_own(place: Place) -> None:
         assert ended.returncode == 0, ended.stderr
         assert os.path.lexists(target / "usr/bin/selfconn-check") is there
         assert (target / "opt/of-a-test/bin/selfconn-check").exists() is there
-        assert (target / "usr/lib/systemd/system/selfconn-watch.service").exists() is there
+        units = target / "usr/lib/systemd/system"
+        assert sorted(path.name for path in units.iterdir()) == (UNITS if there else [])
     assert not os.path.lexists("/opt/of-a-test")
     assert not place.files()
 
@@ -195,6 +205,27 @@ def test_what_a_user_can_change_is_refused(place: Place, places: tuple[str, ...]
     assert ended.returncode == 1
     assert "is not to be trusted" in ended.stderr
     assert place.files().keys() == {"link"}
+
+
+@pytest.mark.parametrize("held", ["lib/systemd", "share/zsh", "share/bash-completion/completions"])
+def test_so_are_places_for_what_comes_with_the_commands(place: Place, held: str) -> None:
+    """Root's systemd and shell run what is there."""
+    (place.path / held).mkdir(parents=True)
+    os.chown(place.path / held, ordinary_user().pw_uid, 0)
+    ended = place.make("install")
+    assert ended.returncode == 1
+    assert f"{place.path / held}" in ended.stderr
+    assert "is not to be trusted" in ended.stderr
+    assert not place.files()
+
+
+def test_a_command_that_cannot_start_has_no_result(place: Place) -> None:
+    """Python itself would end with 1: "something is connected to itself"."""
+    assert place.make("install").returncode == 0
+    [module] = (place.path / "opt").glob("lib/python*/site-packages/capture/check_cli.py")
+    module.write_text("raise OSError('no file')")
+    ended = subprocess.run([place.path / "bin/selfconn-check"], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (70, "selfconn-check cannot start: no file\n")
 
 
 @pytest.mark.parametrize("way", ["python", "link/python", "python-link"])

@@ -19,8 +19,10 @@ import pytest
 from conftest import ROOT
 
 from analysis.errors import UsageError
+from capture import check_cli
 from capture.kernel import namespaces
-from capture.kernel.namespaces import Scan
+from capture.kernel.containers import Home
+from capture.kernel.namespaces import Namespace, Refused, Scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -191,6 +193,91 @@ def test_namespaces_that_end_meanwhile_are_no_failure() -> None:
     assert one.inode not in {seen.namespace.inode for seen in inside}
     assert refused == []
     assert Path("/proc/self/ns/net").readlink() == before
+
+
+#: An ordinary user's: a network namespace that is mounted in a mount namespace, where another mount hides it; in the
+#: network namespace a process that is connected to itself, or nobody.
+COVERED = """
+import ctypes, os, socket, sys
+libc = ctypes.CDLL(None)
+keeps, place = sys.argv[1] == "process", sys.argv[2].encode()
+def mount(source, target, kind, flags): assert libc.mount(source, target, kind, flags, None) == 0
+mount(b"none", b"/", None, 1 << 18 | 1 << 14)  # MS_PRIVATE, MS_REC
+mount(b"a", place, b"tmpfs", 0)
+os.mkdir(place + b"/$(touch x)")
+open(place + b"/$(touch x)/net", "w").close()
+os.system("ip link set lo up")
+one = socket.socket()
+one.bind(("127.0.0.1", 40000))
+one.connect(("127.0.0.1", 40000))
+mount(b"/proc/self/ns/net", place + b"/$(touch x)/net", None, 4096)  # MS_BIND
+mount(b"b", place, b"tmpfs", 0)
+inode = os.stat("/proc/self/ns/net").st_ino
+pid = os.fork() if keeps else 1
+if pid:
+    assert libc.unshare(0x40000000) == 0
+    one.close()
+    print(inode, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("keeps", ["process", "mount"])
+def test_nothing_is_hidden_by_a_mount_over_a_mount(keeps: str, tmp_path: Path) -> None:
+    command = ["unshare", "-r", "-n", "-m", sys.executable, "-c", COVERED, keeps, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        inode = Room(process).inode
+        said = check("--format", "json")
+        process.stdin.close()
+    document = json.loads(said.stdout)
+    space = of(document, inode)
+    assert space["entered"] == (keeps == "process")
+    if keeps == "process":
+        assert space["name"] in {one["namespace"] for one in document["self_connected"]}
+    else:
+        assert said.returncode in (1, 4)
+        [words] = [words for words in document["missing"] if str(inode) in words]
+        assert words.endswith("could not be entered (none of the places tried leads to it)")
+
+
+def test_what_a_container_mounts_is_quoted_where_it_is_to_be_pasted() -> None:
+    path = "/proc/7/root/$(touch x)/net"
+    refused = Refused(Namespace(9, path=path, name="a"), "forbidden", forbidden=True)
+    [words] = check_cli._unseen([refused], 0, contained=False)
+    command = words.partition("): ")[2].partition(",")[0]
+    assert shlex.split(command) == ["nsenter", f"--net={path}", "selfconn-check", "--netns", "self"]
+
+
+def test_two_containers_of_one_name_are_not_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One can have itself called what another is: a command for the one would run in the other."""
+    number = "ab" * 32
+    monkeypatch.setattr(
+        namespaces, "home_of", lambda pid: None if pid == "self" else Home("docker", number, number[:12])
+    )
+    with room() as one, room() as other:
+        scan = Scan().processes()
+        for name in (number, number[:12]):
+            with pytest.raises(UsageError, match=f"{one.inode}"):
+                namespaces.chosen(scan, name)
+        [space] = namespaces.chosen(scan, str(other.inode))
+        assert space.pids == [other.pid]
+
+
+def test_threads_do_not_make_it_look_through_all_processes() -> None:
+    """A user may have thousands of both."""
+
+    class Unsearched(list[int]):
+        def __contains__(self, one: object) -> bool:
+            raise AssertionError
+
+    with subprocess.Popen(
+        [sys.executable, "-c", THREADED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        inode = Room(process).inode
+        scan = Scan()
+        scan.found[inode] = Namespace(inode, pids=Unsearched())
+        assert scan.processes().found[inode].pids == [process.pid]
+        process.stdin.close()
 
 
 # -- the check -------------------------------------------------------------------------------------------------------

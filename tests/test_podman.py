@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -35,6 +36,7 @@ one.bind(("127.0.0.1", 50000))
 one.connect(("127.0.0.1", 50000))
 time.sleep(60)
 """
+NAME = f"selfconn-test-{os.getpid()}"
 NODE = Path("/proc/sys/net/ipv4/ip_local_reserved_ports")
 
 
@@ -63,7 +65,7 @@ def container(tmp_path: Path) -> Iterator[Container]:
     mounts = [
         word for one in ("usr", "lib", "lib64") for word in ("-v", f"/{one}:/{one}:ro") if Path("/", one).exists()
     ]
-    command = ("run", "-d", "--network", "none", *limits, *mounts, "-v", f"{tmp_path}:/shared:ro")
+    command = ("run", "-d", "--name", NAME, "--network", "none", *limits, *mounts, "-v", f"{tmp_path}:/shared:ro")
     said = subprocess.run(
         podman(*command, "--rootfs", str(root), "/usr/bin/python3", "/hold.py"),
         capture_output=True, text=True, timeout=60, check=False,
@@ -95,12 +97,15 @@ def connected(tmp_path: Path, container: Container) -> dict[str, Any]:
 def test_the_container_is_named_and_the_remedies_work_in_it_alone(container: Container, tmp_path: Path) -> None:
     node = NODE.read_text()
     told = connected(tmp_path, container)
-    assert (told["namespace"], told["runtime"], told["id"]) == (f"podman {container.id[:12]}", "podman", container.id)
+    called = f"podman {container.id[:12]} ({NAME})"
+    assert (told["namespace"], told["runtime"], told["id"]) == (called, "podman", container.id)
+    assert told["container_name"] == NAME
     assert [one["pid"] for one in told["processes"]] == [container.pid]
     everything = check("-q")
     assert everything.returncode == 1
     assert f"podman {container.id[:12]}" in everything.stdout
-    page = check("--netns", container.id[:12]).stdout
+    assert NAME in everything.stdout
+    page = check("--netns", NAME).stdout
     assert "podman run --sysctl 'net.ipv4.ip_local_reserved_ports=50000'" in " ".join(page.split())
     commands = re.findall(r"^    (nsenter .*)$", page, re.MULTILINE)
     assert [re.search(r"-- (\w+)", one)[1] for one in commands] == ["sysctl", "ss"]
@@ -130,7 +135,7 @@ def test_the_watch_tells_of_it_with_the_containers_id(container: Container, tmp_
             time.sleep(0.05)
         [line] = mine
         assert (line["live"]["runtime"], line["live"]["attempts"]) == ("podman", 3)
-        assert line["live"]["namespace"] == f"podman {container.id[:12]}"
+        assert line["live"]["namespace"] == f"podman {container.id[:12]} ({NAME})"
         assert [one["pid"] for one in line["kernel"]["sockets"]] == [container.pid]
         assert Path(tmp_path, line["live"]["file"]).exists()
     finally:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from conftest import ROOT, missing, ordinary_user, program
+from conftest import ROOT, ordinary_user, program
 from test_privilege import fields, held
 
 from analysis.output import opened
@@ -66,25 +66,9 @@ class Desk(NamedTuple):
         return [path for path in self.home.rglob("*") if path.lstat().st_uid == 0]
 
 
-@pytest.fixture(scope="session")
-def installed(need_root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:  # noqa: ARG001
-    """Where `make install` put the commands: a place that every user of the machine may enter."""
-    program("sudo", "sudo")
-    ours = {name: value for name, value in os.environ.items() if name != "PYTHON"}  # make's, in this clone
-    find = [ROOT / "tools" / "find-python", "--shared"]
-    if subprocess.run(find, env=ours, capture_output=True, check=False).returncode:
-        missing("a Python that every user may run, and that makes environments", package="python3-venv")
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
-        place = Path(directory)
-        place.chmod(0o755)
-        command = [ROOT / "tools" / "install", place / "opt", place / "bin", place / "share" / "man" / "man1"]
-        made = subprocess.run(command, cwd=ROOT, env=ours, capture_output=True, text=True, timeout=500, check=False)
-        assert made.returncode == 0, made.stderr
-        yield place
-
-
 @pytest.fixture
 def desk(installed: Path) -> Iterator[Desk]:
+    program("sudo", "sudo")
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
         made = Desk(ordinary_user(), Path(directory), installed)
         made.give(made.home)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from alone import alone, within
-from conftest import ROOT, program
+from conftest import ROOT
 from frames import ethernet, ipv4, ipv6, sll2, tcp, vlan
 from test_capture_cli import ENVIRONMENT, capture
 
@@ -468,21 +468,6 @@ def watch_under_load(cwd: Path) -> str:
 @pytest.mark.timeout(120 + 3 * SECONDS)
 def test_under_load_it_tells_of_each_and_what_came_before(tmp_path: Path) -> None:
     sys.stderr.write(within(60 + 2 * SECONDS, watch_under_load, tmp_path))
-
-
-def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
-    verify = program("systemd-analyze", "systemd")
-    unit = tmp_path / "selfconn-watch.service"
-    text = (ROOT / "docs" / "selfconn-watch.service").read_text()
-    begins = "ExecStart=/usr/local/bin/selfconn-capture "
-    assert begins in text
-    unit.write_text(text.replace(begins, f"ExecStart={sys.executable} -m capture.cli ").replace("man:", "https://"))
-    said = subprocess.run([verify, "verify", unit], capture_output=True, text=True, timeout=60, check=False)
-    assert [line for line in said.stderr.splitlines() if unit.name in line] == []
-    assert said.returncode == 0, said.stderr
-    unit.write_text(text.replace("[Service]", "[Service]\nNoSuchThing=yes"))
-    said = subprocess.run([verify, "verify", unit], capture_output=True, text=True, timeout=60, check=False)
-    assert "NoSuchThing" in said.stderr
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,8 @@ class Conversations:
                 self.log_possible_copy(segment, d)
             else:
                 self.duplicates += 1
+                if segment.frame - segment.duplicate < self.zone:
+                    self.log_copy(segment, d)
             return 0
         if self.heads:
             self.remember_packet(segment, d)
@@ -612,4 +614,8 @@ class Conversations:
 
     def log_possible_copy(self, segment: Segment, d: Octets) -> int:
         """Do nothing: there is no part before, of which this segment might be a copy."""
+        return 0
+
+    def log_copy(self, segment: Segment, d: Octets) -> int:
+        """Do nothing: as above."""
         return 0

@@ -92,7 +92,7 @@ class Engine(EngineAsWritten):
             odd = to_itself or self.equal_only or self.port or self.host_set
         else:
             odd = way & EQUAL_ENDS
-        if odd or number < table.zone:
+        if odd or number < 2 * table.zone:  # what may be a copy of a packet in the part before, or of such a one
             if self.equal_only and there[8:10] != there[10:]:
                 self.passed_over += 1
             else:

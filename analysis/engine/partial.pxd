@@ -16,6 +16,7 @@ cdef class PartialConversations(AllConversations):
     cpdef begin(self, bint heads)
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 with gil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 with gil
+    cdef int log_copy(self, Segment* segment, bytes_at d) except -1 with gil
     @cython.locals(s=SlotAt, control=u64, side=u64, another=bint)
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 with gil
     cdef int log_independent(self, i64 slot, i64 time, bint from_a, bint wired) except -1
@@ -40,6 +41,8 @@ cdef class PartialConversations(AllConversations):
     cdef int put_in_hand(self, object one, u64 base) except -1
     @cython.locals(segment=SegmentAt)
     cdef int read_header(self, bytes_at d, Py_ssize_t at, u64 size) except -1
+    @cython.locals(segment=SegmentAt)
+    cdef int again_copy(self, object one, bytes_at d) except -1
     @cython.locals(segment=SegmentAt)
     cdef int again_error(self, bytes packet) except -1
     @cython.locals(segment=SegmentAt, d=bytes_at)

@@ -79,7 +79,7 @@ class Logged(NamedTuple):
     ``size`` of 0 it says that from here on the 4-tuple is independent; with -1 that ``data`` segments which cannot
     change anything were left out; with -2 that a SYN-ACK or RST, whose header is in ``packet``, answers nothing in its
     own 4-tuple; with -3 that an ICMP error quotes the SYN with the number and the sender in ``packet`` (see
-    miss_error).
+    miss_error). ``duplicate`` says that the part took it for one: 1, or 2 if it counted it as one.
     """
 
     frame: int
@@ -100,6 +100,7 @@ class Logged(NamedTuple):
     refused_b: int = 0
     place: int = 0
     identification: int = 0
+    duplicate: int = 0
 
 
 class SlotState(NamedTuple):
@@ -203,7 +204,14 @@ class PartialConversations(AllConversations):
 
     def log_possible_copy(self, segment: Segment, d: Octets) -> int:
         """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before."""
-        self.write_log(self.entry(segment, bytes(d[segment.ip : segment.at + segment.size]), segment.size))
+        packet = bytes(d[segment.ip : segment.at + segment.size])
+        self.write_log(self.entry(segment, packet, segment.size)._replace(duplicate=int(segment.duplicate > 0)))
+        return 0
+
+    def log_copy(self, segment: Segment, d: Octets) -> int:
+        """Log a copy of one of those: if that is a copy itself, this one may come too late after the first of them."""
+        packet = bytes(d[segment.ip : segment.at + segment.size])
+        self.write_log(self.entry(segment, packet, segment.size)._replace(duplicate=2))
         return 0
 
     def entry(self, segment: Segment, packet: bytes, size: int) -> Logged:
@@ -464,6 +472,9 @@ class PartialConversations(AllConversations):
         segment = segment_at(self.again_batch, 0)
         d = octets_of(one.packet)
         self.read_header(d, at, one.size)
+        if one.duplicate:
+            self.again_copy(one, d)
+            return 0
         if at:
             self.take_batch(d, self.again_batch, 1)
             return 0
@@ -476,6 +487,21 @@ class PartialConversations(AllConversations):
         if s.flags & LEFT_OUT and s.flags & KEPT and segment.flags & RST:
             self.unsure = True  # the segments that were left out might decide whether it ends the opening
         self.step(slot, segment, d)
+        return 0
+
+    def again_copy(self, one: Logged, d: Octets) -> int:
+        """Handle a logged segment that the part took for a duplicate."""
+        segment = segment_at(self.again_batch, 0)
+        self.duplicates_seen.digest_batch(d, self.again_batch, 1)
+        self.duplicates_seen.mark(d, self.again_batch, 1)
+        if not segment.duplicate:
+            self.unsure = True
+        elif segment.frame < self.zone:
+            self.log_possible_copy(segment, d)
+        else:
+            self.duplicates += one.duplicate == 1
+            if segment.frame - segment.duplicate < self.zone:
+                self.log_copy(segment, d)
         return 0
 
     def again_error(self, packet: bytes) -> int:

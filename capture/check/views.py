@@ -352,6 +352,7 @@ def _namespace(one: Namespace, found: Findings | None, why: str | None = None) -
         "runtime": one.runtime,
         "id": one.id,
         "pod": one.pod,
+        "container_name": one.container,
         "pids": list(one.pids),
         "inode": one.inode,
         "range": [found.kernel.low, found.kernel.high] if found else None,

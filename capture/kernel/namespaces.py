@@ -18,17 +18,18 @@ import os
 import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.errors import CannotCapture, UsageError
 
-from . import port_choice
+from . import container_names, port_choice
 from .containers import Home, home
 from .netlink import LISTEN, Routes, SockDiag
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from .port_rules import Rule
 
@@ -44,6 +45,9 @@ _LINK = re.compile(r"net:\[(\d+)\]")
 _HELD = re.compile(r"/proc/(\d+)/fd/\d+")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
+#: How many mounts and descriptors are remembered of a namespace.
+_PLACES = 8
+
 #: Kinds that are not found.
 NOT_FOUND = (
     "network namespaces that nothing but an open socket keeps: without process, mount or descriptor they are not found"
@@ -56,13 +60,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Namespace:
     """A network namespace.
 
-    ``path`` is where it can be opened; ``pids`` are its processes, the oldest first; ``netns`` is its name for
-    ip-netns(8). ``name`` is what a person calls it; ``runtime``, ``id`` and ``pod`` are those of the container, if its
-    processes run in one. ``own``: this process is in it; ``host``: process 1 is.
+    ``path`` is where it can be opened. ``places`` are where else: mounts and descriptors, at most ``_PLACES`` of them;
+    ``mounted`` is a process that sees it mounted. ``pids`` are its processes, the oldest first; ``netns`` is its name
+    for ip-netns(8). ``name`` is what a person calls it; ``runtime``, ``id`` and ``pod`` are those of the container, if
+    its processes run in one, ``container`` is how its owner named that (a pod's namespace and name, where it is one's).
+    ``own``: this process is in it; ``host``: process 1 is.
     """
 
     inode: int
     path: str = ""
+    places: list[str] = field(default_factory=list)
+    mounted: str | None = None
     pids: list[int] = field(default_factory=list)
     netns: str | None = None
     own: bool = False
@@ -71,6 +79,7 @@ class Namespace:
     runtime: str | None = None
     id: str | None = None
     pod: str | None = None
+    container: str | None = None
 
     @property
     def prefix(self) -> list[str]:
@@ -112,10 +121,11 @@ class Inside(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A namespace that could not be entered, and why."""
+    """A namespace that could not be entered, and why; ``forbidden``: somebody with more rights could."""
 
     namespace: Namespace
     why: str
+    forbidden: bool = False
 
 
 # -- finding ---------------------------------------------------------------------------------------------------------
@@ -176,8 +186,10 @@ class Scan:
                 path = f"{directory}/task/{thread}/ns/net"
                 with suppress(OSError):
                     other = _number(os.readlink(path))  # noqa: PTH115
-                    if other and other != inode and int(pid) not in (one := self._add(other, path)).pids:
-                        one.pids.append(int(pid))
+                    if other and other != inode:
+                        one = self._add(other, path)
+                        if one.pids[-1:] != [int(pid)]:  # processes come one after the other
+                            one.pids.append(int(pid))
         with suppress(OSError):  # EINVAL of one that is about to end
             self._mounted(pid)
 
@@ -187,16 +199,10 @@ class Scan:
         if space in self._mounts:
             return
         self._mounts.add(space)
-        with (_PROC / pid / "mountinfo").open("rb") as lines:
-            for line in lines:  # there may be a hundred thousand, if somebody wants that
-                if b" - nsfs " in line:
-                    self._mount(pid, line.decode(errors="surrogateescape").split(" "))
-
-    def _mount(self, pid: str, words: list[str]) -> None:
-        point = _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), words[4])
-        if inode := _number(words[3]):
+        for inode, point in _mounts(pid):
             root = "" if pid == "self" else f"{_PROC}/{pid}/root"
-            one = self._add(inode, root + point)
+            one = self._add(inode, root + point, kept=True)
+            one.mounted = one.mounted or pid
             top, slash, name = point.rpartition("/")
             if not root and top + slash in _IP_NETNS:
                 one.netns = one.netns or name
@@ -204,17 +210,48 @@ class Scan:
     def descriptors(self, held: dict[int, str]) -> Scan:
         """Add those that processes have open: the path of a descriptor for each number."""
         for inode, path in held.items():
-            self._add(inode, path)
+            self._add(inode, path, kept=True)
         return self
 
-    def _add(self, inode: int, path: str) -> Namespace:
+    def _add(self, inode: int, path: str, *, kept: bool = False) -> Namespace:
+        """Note it; *kept*: by something else than a process in it, of which ``pids`` tells."""
         one = self.found.setdefault(inode, Namespace(inode))
         one.path = one.path or path
+        if kept and len(one.places) < _PLACES:
+            one.places.append(path)
         return one
 
     def open(self, one: Namespace) -> int:
-        """Open a namespace that was found, whatever a stranger has put in its place meanwhile. Raises OSError."""
-        return _opened(one.path, self._device, one.inode)
+        """Open a namespace that was found, wherever it can be, whatever a stranger has put in its place meanwhile.
+
+        Raises FileNotFoundError where it has ended, another OSError where it has not.
+        """
+        why = None
+        for path in chain([one.path], (f"{_PROC}/{pid}/ns/net" for pid in one.pids), one.places):
+            try:
+                return _opened(path, self._device, one.inode)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                why = why or error
+        with suppress(OSError):
+            if not why and one.mounted and any(inode == one.inode for inode, _ in _mounts(one.mounted)):
+                why = OSError(errno.EBUSY, "none of the places tried leads to it")
+        raise why or FileNotFoundError(errno.ENOENT, "it is gone")
+
+
+def _mounts(pid: str) -> Iterator[tuple[int, str]]:
+    """Yield the network namespaces that a process sees mounted, and where. Raises OSError.
+
+    Line by line: anybody may have a hundred thousand mounts (of user namespaces), each with a path of 4,096 octets.
+    """
+    with (_PROC / pid / "mountinfo").open("rb") as lines:
+        for line in lines:
+            if b" - nsfs " not in line:
+                continue
+            words = line.decode(errors="surrogateescape").split(" ")
+            if inode := _number(words[3]):
+                yield inode, _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), words[4])
 
 
 def _opened(path: str, device: int, inode: int | None = None) -> int:
@@ -282,9 +319,16 @@ def named(found: Iterable[Namespace]) -> list[Namespace]:
     """Name them all, ours first, then the host's, then by name; no two have the same name."""
     ours = home_of("self")
     spaces = list(found)
+    lives: dict[int, Home] = {}
     for one in spaces:
         one.pids.sort(key=_age)
-        _name(one, ours)
+        # What we run in ourselves does not tell one namespace from another.
+        homes = (home_of(pid) for pid in one.pids[:3])
+        if home := next((home for home in homes if home and home != ours), None):
+            lives[one.inode] = home
+    known = container_names.names([lives[one.inode] for one in spaces if one.inode in lives and not one.host])
+    for one in spaces:
+        _name(one, lives.get(one.inode), known)
     seen: dict[str, int] = {}
     for one in spaces:
         seen[one.name] = seen.get(one.name, 0) + 1
@@ -294,24 +338,23 @@ def named(found: Iterable[Namespace]) -> list[Namespace]:
     return sorted(spaces, key=lambda one: (not one.own, not one.host, one.name))
 
 
-def _name(one: Namespace, ours: Home | None) -> None:
-    homes = (home_of(pid) for pid in one.pids[:3])
-    # What we run in ourselves does not tell one namespace from another.
-    lives = next((home for home in homes if home and home != ours), None)
+def _name(one: Namespace, lives: Home | None, known: Mapping[str, str]) -> None:
+    """Name it by what its processes live in, the containers as they are *known*."""
+    if lives and not one.host:
+        one.runtime, one.id, one.pod, one.container = lives.runtime, lives.id, lives.pod, known.get(lives.id)
     if one.host or (one.own and not one.pids):
         one.name = "host" if one.host else "self"
     elif one.netns and not (lives and _NAMED_BY_PROGRAMS.match(one.netns)):
         one.name = one.netns
     elif lives:
         one.name = f"{lives.runtime} {lives.name}" if lives.runtime != "systemd" else lives.name
+        one.name += f" ({one.container})" if one.container else ""
     elif one.pids and (command := _command(one.pids[0])):
         one.name = f"{command} ({one.pids[0]})"
     elif held := _HELD.fullmatch(one.path):
         one.name = f"held by {_command(int(held[1]))} ({held[1]})"
     else:
         one.name = f"net:[{one.inode}]" if one.pids else one.path
-    if lives and not one.host:
-        one.runtime, one.id, one.pod = lives.runtime, lives.id, lives.pod
 
 
 def home_of(pid: int | str) -> Home | None:
@@ -340,16 +383,20 @@ def chosen(scan: Scan, what: str) -> list[Namespace]:
     if what == "self":
         return [one for one in everything if one.own]
     inode = _asked(scan, what)
-    for one in everything:
-        if one.inode == inode or (inode is None and what in _called(one)):
-            return [one]
+    meant = [one for one in everything if one.inode == inode or (inode is None and what in _called(one))]
+    if len(meant) > 1:  # a container can have itself called what another is
+        which = ", ".join(f"{one.name} ({one.inode})" for one in meant[:8])
+        raise UsageError(f"{len(meant):,} network namespaces are called {what!r}; give the number of one: {which}")
+    if meant:
+        return meant
     names = ", ".join(one.name for one in everything[:8])
     raise UsageError(f"no network namespace is called {what!r}; give a PID, a path, or a name such as {names}")
 
 
 def _called(one: Namespace) -> set[str | None]:
-    short = {one.name.partition(" ")[2]} if one.runtime else set()
-    return {one.name, one.netns, one.id, *short, str(one.inode)} - {None, ""}
+    plain = one.name.removesuffix(f" ({one.container})")
+    short = {plain, plain.partition(" ")[2]} if one.runtime else set()
+    return {one.name, one.netns, one.id, one.container, *short, str(one.inode)} - {None, ""}
 
 
 def _asked(scan: Scan, what: str) -> int | None:
@@ -438,7 +485,7 @@ def look_inside(scan: Scan, spaces: Iterable[Namespace]) -> tuple[list[Inside], 
         except FileNotFoundError:  # gone meanwhile, as containers do
             continue
         except OSError as error:
-            refused.append(Refused(one, error.strerror or str(error)))
+            refused.append(Refused(one, error.strerror or str(error), isinstance(error, PermissionError)))
     return seen, refused
 
 

@@ -12,7 +12,8 @@ import textwrap
 import time
 from typing import TYPE_CHECKING
 
-from analysis.commandline import colored, say
+from analysis.commandline import colored, say, to_standard_error
+from analysis.output import writing
 from analysis.report import report
 from analysis.views import rendered
 
@@ -65,7 +66,8 @@ class Console:
         """Say on the way what is not a part of the report."""
         if not self._options.quiet:
             for line in sentences:
-                _say("\n".join(textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)))
+                lines = textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+                to_standard_error("\n".join(lines) + "\n")
 
     def show_progress(self, progress: Progress | None) -> None:
         """Show how far the walk has come; None: it is over."""
@@ -133,19 +135,16 @@ class Console:
         self.write(fitted(words, width) + "\n")
 
     def write(self, text: str) -> None:
-        """Write a piece of the report."""
+        """Write a piece of the report. Raises Incomplete where that fails."""
         encoded = text.encode("utf-8", "backslashreplace")
         if self._file:
             self._file.write(encoded)
-        else:
-            self._stream().flush()
-            self._stream().buffer.write(encoded)
-            self._stream().flush()
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+            return
+        stream = self._stream()
+        with writing(stream):
+            stream.flush()
+            stream.buffer.write(encoded)
+            stream.flush()
 
 
 def _title(text: str, *, color: bool) -> str:
