@@ -357,8 +357,7 @@ class Watch:
         if self._options.format != "table":
             self._console.write(one_line(whole, one.hit))
             return
-        place = f"{live['runtime']} {live['id']}" if live["id"] else str(live["namespace"])
-        self._console.write_columns(written(Seen(one.found, place, opening)))
+        self._console.write_columns(written(Seen(one.found, str(live["namespace"]), opening)))
         if self._options.verbose:
             self._console.show(whole, "The watch", self._sentences(one, kept, compared), compared)
 

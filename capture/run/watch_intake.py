@@ -7,7 +7,6 @@ for the next one of the same process; the kernel is asked for the socket as long
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from dataclasses import dataclass, replace
@@ -36,9 +35,11 @@ if TYPE_CHECKING:
 #: Seconds until the rings have shown what the tracepoint told of, nanoseconds that the two may be apart, and words of
 #: the tracepoint that may wait for that.
 _RINGS_TAKE, _SAME, _WORDS = 0.4, NANOSECONDS // 200, 10_000
-#: Seconds in a row for asking the kernel for sockets; seconds for which a process is known to be the same, and how many
-#: are remembered; how much longer than a search in /proc the time to the next one is.
-_SEARCH, _SAME_PROCESS, _PROCESSES, _REST = 0.02, 1.0, 1000, 4
+#: The share of the time for asking the kernel for sockets, and seconds of it in a row.
+_ASKING, _IN_A_ROW = 0.1, 0.1
+#: Seconds for which a process is known to be the same, and how many are remembered; how much longer than a search in
+#: /proc the time to the next one is.
+_SAME_PROCESS, _PROCESSES, _REST = 1.0, 1000, 4
 #: Seconds for which rings keep what they have for those that wait.
 _HOLD = 0.75
 
@@ -93,7 +94,8 @@ class Intake:
         self._order: deque[_Word] = deque()
         self._processes: dict[int, tuple[float, sockets.Process | None]] = {}
         self._heard_of: set[Watched] = set()
-        self._next_search = self._ask_until = 0.0
+        self._next_search = self._looked = 0.0
+        self._spare = _IN_A_ROW  # seconds for asking
 
     def look(self, due: Iterable[Watched]) -> Iterator[Waiting]:
         """Yield the self-connects since the last call: in the rings that are *due*, and where there are none."""
@@ -103,7 +105,8 @@ class Intake:
         self._heard_of.update(one for one, _ in hits)
         self._kernel_states.read()  # after the rings: of what they show it has told by now
         self._hear(now)
-        self._ask_until = now + _SEARCH
+        self._spare = min(_IN_A_ROW, self._spare + _ASKING * (now - self._looked))
+        self._looked = now
         some = [Waiting(hit, self._told_by_the_kernel(hit), now, watched) for watched, hit in hits]
         yield from self._with_processes([one if one.found.process else self.asked(one) for one in some])
         yield from self._unshown(now)
@@ -159,11 +162,19 @@ class Intake:
 
     def asked(self, one: Waiting) -> Waiting:
         """Ask the kernel for the socket, if there is time for that now: soon there may be nothing left of it."""
-        if not one.is_shown or time.monotonic() > self._ask_until:
+        if self._spare <= 0:
             return one
+        began = time.monotonic()
+        found = self._asked(one)
+        self._spare -= time.monotonic() - began
+        return one._replace(found=found)
+
+    def _asked(self, one: Waiting) -> SocketOwner:
+        if not one.is_shown:
+            return one.found
         line = with_line(SocketOwner(one.found.time, one.found.endpoint), one.watched.diag)
         user = one.found.user or line.user
-        return one._replace(found=one.found._replace(state=line.state, inode=line.inode, uid=line.uid, user=user))
+        return one.found._replace(state=line.state, inode=line.inode, uid=line.uid, user=user)
 
     def _with_processes(self, some: list[Waiting]) -> list[Waiting]:
         """Look in /proc for the processes that the tracepoint has not told of, for all in one go; seldom."""
@@ -178,8 +189,7 @@ class Intake:
 
     def once_more(self, one: Waiting) -> SocketOwner:
         """Look for what was not found when *one* was taken in; return what is known now."""
-        self._ask_until = math.inf
-        found = one.found if one.found.state else self.asked(one).found
+        found = one.found if one.found.state else self._asked(one)
         if found.inode and not found.pid:
             found = with_process(found, self._holders([found.inode]))
         return found if found.uid is None else found._replace(user=sockets.user(found.uid))
