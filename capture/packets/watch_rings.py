@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from .ring import Packet
 
 #: The same, and octets of the flight recorder, in each network namespace but the first; and the most that it keeps.
-_SMALL_OCTETS, _SMALL_BEFORE, _SMALL_PACKETS, _SMALL_ANSWERS = 1 << 17, 1 << 18, 1000, 100
-#: Milliseconds after which the kernel hands over a block there: they last for more than a second then.
+_SMALL_OCTETS, _SMALL_BEFORE, _SMALL_PACKETS, _SMALL_ANSWERS = 1 << 16, 1 << 18, 1000, 100
+#: Milliseconds after which the kernel hands over a block there: sixteen of them last for more than half a second then.
 _SMALL_RETIRE = 40
 #: Octets of the ring for the SYN-ACKs by which self-connects are recognised, and how many of them are remembered.
 _OCTETS, _ANSWERS = 1 << 21, 1000
