@@ -42,6 +42,7 @@ demo: $(VENV)/ready ## set up, then catch a socket connecting to itself and prin
 .PHONY: test-packages
 test-packages:
 	@tools/packages tshark tcpdump chromium gcc gccgo libc6-dev bash-completion zsh fish tcptrace argus-server argus-client libndpi-bin tcpflow telnet redis-server nutcracker sudo \
+	    systemd jq podman runc iproute2 \
 	    $$(case $$(tools/find-python) in /usr/bin/*) echo python3-dev ;; esac)
 
 quick: $(VENV)/ready-quick ## set up, then lint, strict types and the tests that need nothing else: two minutes

@@ -268,8 +268,11 @@ def waking(wanted: Mapping[signal.Signals, Handler]) -> Iterator[int]:
 
 
 def ended_at_once() -> AbstractContextManager[None]:
-    """Let Ctrl-C, and a pipe that nobody reads, end the process at once: for as long as there is nothing to save."""
-    return handlers({signal.SIGINT: signal.SIG_DFL, signal.SIGPIPE: signal.SIG_DFL})
+    """Let Ctrl-C, and a pipe that nobody reads, end the process at once: for as long as there is nothing to save.
+
+    A SIGCHLD that whoever started us ignores is heard: else nothing can be learned of our own processes (wait(2)).
+    """
+    return handlers(dict.fromkeys((signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD), signal.SIG_DFL))
 
 
 class Stop:

@@ -32,6 +32,16 @@ _REASONS = {
     errno.EEXIST: "it exists, and must be new, or a regular file of yours without a second name; choose another",
 }
 
+#: Why a file may not be written that root might have written, and what to do.
+_NOT_AS_ROOT = (
+    "files are written with the rights of the user who called sudo, not with root's; choose another place, or have "
+    "root write what comes out: ... | sudo tee FILE >/dev/null"
+)
+_NO_CAPABILITY = (
+    "root writes without capabilities here, so only where the permissions of the directory let root; make it root's "
+    "(chown root DIRECTORY), or choose another place"
+)
+
 #: What the encoding of a stream cannot say is escaped.
 _ESCAPE = "backslashreplace"
 
@@ -102,7 +112,7 @@ def opened(path: str, *, new: bool = False) -> int:
         finally:
             os.close(directory)
     except OSError as error:
-        raise OSError(error.errno, _REASONS.get(error.errno or 0, error.strerror)) from error
+        raise OSError(error.errno, _reason(error)) from error
 
 
 def put(path: str, data: bytes) -> None:
@@ -121,7 +131,30 @@ def put(path: str, data: bytes) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise OSError(error.errno, _REASONS.get(error.errno or 0, error.strerror)) from error
+        raise OSError(error.errno, _reason(error)) from error
+
+
+def _reason(error: OSError) -> str:
+    """Why the file cannot be written, and what would help, where something is known to."""
+    why = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    return why + whose_rights() if error.errno in (errno.EACCES, errno.EPERM) else why
+
+
+def whose_rights() -> str:
+    """What to add where a file may not be written: with whose rights files are written, if that may surprise."""
+    user = os.geteuid()
+    if user == 0 and _without_capabilities():
+        return f": {_NO_CAPABILITY}"
+    return f": {_NOT_AS_ROOT}" if os.environ.get("SUDO_UID") == str(user) else ""
+
+
+def _without_capabilities() -> bool:
+    """Whether capabilities(7) were given up; False where the system has none."""
+    try:
+        with open("/proc/self/status", encoding="utf-8", errors="replace") as status:  # noqa: PTH123 - as above
+            return any(line.startswith("CapEff:") and not int(line.split()[1], 16) for line in status)
+    except OSError:
+        return False
 
 
 def _replace(name: str, directory: int, data: bytes) -> None:

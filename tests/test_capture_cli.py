@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from alone import alone
 
 from analysis.errors import CannotCapture
 from capture import cli
@@ -193,6 +194,21 @@ def test_an_ordinary_user_gets_a_namespace_and_is_told(tmp_path: Path) -> None:
     assert "Not root (on the host's own network: sudo " in said
     assert "): in a private network namespace instead." in said
     assert json.loads(ended.stdout)["live"]["namespace"] == "private"
+
+
+WALK = ("--repro", "walk", "--attempts", "1", "-w", os.devnull)
+
+
+def first_line(*options: str) -> str:
+    return capture(*WALK, *options, cwd=ROOT).stderr.splitlines()[0]
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace", "need_root")
+def test_the_first_line_says_what_a_walk_does_to_the_host() -> None:
+    said = alone(first_line)
+    assert said.startswith("This dials 127.0.0.1:50000 in the network of this host as fast as it can, tens of ")
+    assert alone(first_line, "--private").startswith("127.0.0.1:50000 to itself: connect() again and again")
 
 
 # -- where it goes ---------------------------------------------------------------------------------------------------

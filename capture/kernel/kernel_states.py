@@ -31,7 +31,8 @@ _MEMORY = 6000
 _CONNECTED = 50_000
 #: Nanoseconds that the SYN and the kernel's step to SYN-RECEIVED may lie apart.
 _APART = NANOSECONDS
-#: Nanoseconds that the clocks of packets and of events may differ by: of one is made the other, see tracepoint.py.
+#: Nanoseconds that the times of packets and of events may differ by: events come with another clock's time, which is
+#: converted (tracepoint.py).
 _CLOCKS = 500
 _RESETS = frozenset({Event.SEND_RST, Event.ANSWER_RST})
 
@@ -50,8 +51,8 @@ class Connected(NamedTuple):
 class KernelStates:
     """Collects the state changes of the sockets that connect from *port* (None: from any port) to themselves.
 
-    Opening it needs root. Without root nothing is collected, and ``missing`` says why. Call read() now and then, and
-    once more at the end.
+    Opening it takes what the tracepoint takes (tracepoint.py), which root has. Without that nothing is collected, and
+    ``missing`` says why. Call read() now and then, and once more at the end.
 
     ``lost`` counts the events that the kernel dropped up to the last read(), because its buffer was full; it is None
     where nothing is collected.

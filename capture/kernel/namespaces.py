@@ -4,7 +4,7 @@ A namespace is found by the links of processes and threads (/proc/PID/ns/net), b
 and what runtimes mount), and by descriptors that processes have open. What nothing but a socket keeps, or a descriptor
 on its way in a message, has no name in /proc and is not found: ``NOT_FOUND``.
 
-find() and look_inside() need privilege and run before it is given up; with the standard library alone. Nothing is
+Scan and look_inside() need privilege and run before it is given up; with the standard library alone. Nothing is
 interpreted meanwhile but names of files and the kernel's own lines of mounts. Containers are strangers: whatever path
 they name is opened as a place (O_PATH) first, and again for real only if it is the namespace that was looked for.
 namespaces(7), network_namespaces(7), setns(2), proc(5).
@@ -419,8 +419,8 @@ def _asked(scan: Scan, what: str) -> int | None:
     return None
 
 
-def go_into(what: str) -> str:
-    """Move this process into the network namespace that *what* means, for good; return what that is called.
+def go_into(what: str) -> Namespace:
+    """Move this process into the network namespace that *what* means, for good; return what was found of that.
 
     There must be one thread. Users, mounts and processes stay those of before. Raises UsageError where there is no
     such namespace, CannotCapture where it may not be entered.
@@ -441,7 +441,7 @@ def go_into(what: str) -> str:
         except OSError as error:
             why = error.strerror or str(error)
             raise CannotCapture(f"cannot enter the network namespace of {what!r}: {why}") from error
-    return one.name
+    return one
 
 
 # -- entering --------------------------------------------------------------------------------------------------------

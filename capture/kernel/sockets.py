@@ -105,7 +105,7 @@ def _netlink(*, ports: Collection[int]) -> list[TcpSocket]:
 def owners(
     inodes: Collection[int] | None = None, namespaces: dict[int, str] | None = None
 ) -> tuple[dict[int, list[Process]], int]:
-    """Which processes hold the sockets with these inodes (all, if None), and how many could not be looked into.
+    """Which processes hold the sockets with these inodes (all, if None); how many processes may not be looked into.
 
     Descriptors of network namespaces are added to *namespaces* on the way: a path for each number.
     """

@@ -2,7 +2,7 @@
 
 The events are read through perf_event_open(2): a ring buffer per processor in memory that is ours, so
 nothing is left behind whatever becomes of us, and the rings stay readable after privilege is given up.
-The witness sees the sockets of all network namespaces. Opening it needs root: CAP_PERFMON for the event, and for its
+It sees the sockets of all network namespaces. Opening it needs root: CAP_PERFMON for the event, and for its
 description in tracefs either CAP_SYS_ADMIN or the right to read it where it is mounted.
 
 What the kernel does not say the RFC's way:
@@ -63,7 +63,7 @@ RFC_NAMES = {
 KERNEL_SHOWS = {State.TIME_WAIT: State.CLOSED}
 
 #: A filter that passes nothing but simultaneous opens: SYN_SENT (2) to SYN_RECV (3). With it the whole machine
-#: can be watched for self-connects at no cost.
+#: can be watched for self-connects: the kernel drops every other event itself.
 SIMULTANEOUS_OPEN = "oldstate == 2 && newstate == 3"
 
 #: Every step but what SYN_SENT leads to: that is SIMULTANEOUS_OPEN, or of no interest (refused, or an ordinary open).
@@ -437,12 +437,15 @@ def _reason(error: OSError) -> str:
         return f"the kernel refused {part} ({error.strerror})"
     if part == _LOCKED:
         return "its event rings are locked memory: CAP_IPC_LOCK helps, or a higher limit (ulimit -l, LimitMEMLOCK=)"
-    if part == "perf_event_open" and (paranoid := _paranoid()) > _PARANOID:
+    if part != "perf_event_open":
+        takes = f"may neither mount the kernel's tracing files (CAP_SYS_ADMIN) nor read those in {_MOUNTED}"
+        return f"this process {takes}; root of the host can, unless the kernel is locked down"
+    if (paranoid := _paranoid()) > _PARANOID:
         return (
-            f"with kernel.perf_event_paranoid={paranoid}, as Debian has it, only CAP_SYS_ADMIN may, not CAP_PERFMON "
-            f"(kernel.perf_event_paranoid={_PARANOID} helps)"
+            f"with kernel.perf_event_paranoid={paranoid}, as Debian has it, reading socket states takes CAP_SYS_ADMIN, "
+            f"and CAP_PERFMON is not enough (it is with kernel.perf_event_paranoid={_PARANOID})"
         )
-    return f"only root can read socket states from the kernel ({error.strerror})"
+    return "reading socket states takes CAP_PERFMON; root of the host has it, unless the kernel is locked down"
 
 
 def _paranoid() -> int:

@@ -1,8 +1,9 @@
 """One packet socket and the ring that the kernel fills for it (AF_PACKET, TPACKET_V3).
 
 The ring is memory shared with the kernel, cut into blocks. The kernel fills one block after the other and hands each
-over when it is full or RETIRE milliseconds old; read() takes the packets out and gives the blocks back. No system
-call and no copy by the kernel stands between a packet and us, so Python keeps up with a loopback at full speed.
+over when it is full or RETIRE milliseconds old; read() takes the packets out and gives the blocks back. The kernel
+copies each packet once, into the ring, and reading takes no system call: so Python keeps up with a loopback at full
+speed.
 
 Layout of the blocks and headers, and the options: linux/if_packet.h, Documentation/networking/packet_mmap.rst.
 """

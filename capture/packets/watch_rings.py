@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from .ring import Packet
 
-#: The same, and octets of the flight recorder, in each network namespace but the first; and the most that it keeps.
-_SMALL_OCTETS, _SMALL_BEFORE, _SMALL_PACKETS, _SMALL_ANSWERS = 1 << 16, 1 << 18, 1000, 100
-#: Milliseconds after which the kernel hands over a block there: sixteen of them last for more than half a second then.
-_SMALL_RETIRE = 40
 #: Octets of the ring for the SYN-ACKs by which self-connects are recognised, and how many of them are remembered.
 _OCTETS, _ANSWERS = 1 << 21, 1000
+#: Both in each network namespace but the first; there the octets of the flight recorder, and the most packets it keeps.
+_SMALL_OCTETS, _SMALL_ANSWERS, _SMALL_BEFORE, _SMALL_PACKETS = 1 << 16, 100, 1 << 18, 1000
+#: Milliseconds after which the kernel hands over a block of the first there: sixteen last for more than half a second.
+_SMALL_RETIRE = 40
 
 
 class WatchRings:

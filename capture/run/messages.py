@@ -202,7 +202,7 @@ def agreement(one: Comparison) -> Iterator[str]:
 def kernel_gaps(compared: Sequence[Comparison], kernel_states: KernelStates) -> Iterator[str]:
     """Say why the kernel's states of a self-connect are missing or incomplete."""
     if kernel_states.missing and compared:
-        yield f"The kernel was not asked for its own states: {kernel_states.missing}."
+        yield f"The kernel's own account of the states is missing: {kernel_states.missing}."
     elif silent := sum(not one.changes for one in compared):
         yield f"The kernel reported nothing about {count(silent, 'self-connect')}."
     for line in lost_events(kernel_states):

@@ -118,10 +118,10 @@ def _privileged(options: Options, opened: ExitStack) -> tuple[Watched, Namespace
     """Everything that needs privilege, and the end of it, but for what stays privileged: processes of their own."""
     privilege.keep_to_itself()
     everything = options.netns == "all" or (options.netns is None and namespaces.may_enter_all())
-    opener = None
+    opener = space = None
     try:
         if options.netns not in (None, "self", "all"):
-            namespaces.go_into(options.netns)
+            space = namespaces.go_into(options.netns)
         elif everything and options.interface in ("lo", ANY):
             opener = NamespaceOpener(options.port, packets=options.before)
             opened.callback(opener.close)
@@ -134,8 +134,8 @@ def _privileged(options: Options, opened: ExitStack) -> tuple[Watched, Namespace
         rings = opened.enter_context(WatchRings(options.interface, options.port, packets=options.before))
     except CannotCapture as error:
         raise with_sudo(error, options) from error
-    # Afterwards not even the link to our own namespace may be read.
-    [space] = namespaces.named(namespaces.Scan().found.values())
+    if space is None:  # afterwards not even the link to our own namespace may be read
+        [space] = namespaces.named(namespaces.Scan().found.values())
     privilege.give_up_root()
     return Watched(space, rings, own_diag()), opener, kernel_states, holders
 
@@ -191,10 +191,12 @@ class Watch:
             f"{options.before:,} segments with SYN, FIN or RST are kept for the moment when one does."
         )
         if self._kernel_states.missing:
-            yield (
-                f"A process is named only while its socket lasts, and the states are not compared: "
-                f"{self._kernel_states.missing}."
+            more = (
+                ", and what a new network namespace does in its first moments is missed"
+                if self._watched.everywhere
+                else ""
             )
+            yield f"A process is named only while its socket lasts{more}: {self._kernel_states.missing}."
         yield from self._watched.started()
 
     def begin(self) -> None:
