@@ -29,7 +29,7 @@ from .containers import Home, home
 from .netlink import LISTEN, Routes, SockDiag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from .port_rules import Rule
 
@@ -132,10 +132,14 @@ class Refused(NamedTuple):
 
 
 class Scan:
-    """Which network namespaces there are. ``unread`` counts the processes whose namespace could not be read."""
+    """Which network namespaces there are, and the ``pids`` of the processes that were looked at.
+
+    ``unread`` counts the processes whose namespace could not be read.
+    """
 
     def __init__(self) -> None:
         self.found: dict[int, Namespace] = {}
+        self.pids: set[str] = set()
         self.unread = 0
         self._mounts: set[str] = set()
         # Kernel threads are in the first network namespace; an init may not be looked into, by root either.
@@ -146,20 +150,24 @@ class Scan:
         one.own = True
         one.host = _in_the_first()
 
-    def processes(self) -> Scan:
-        """Go through the processes and their threads, and the mounts of each mount namespace."""
+    def processes(self, seen: Container[str] = ()) -> Scan:
+        """Go through the processes and their threads, and the mounts of each mount namespace.
+
+        Of those that were *seen* before (their PIDs) the process alone, which is a quarter of the work.
+        """
         try:
             self._mounted("self")
         except OSError:
             self.unread += 1
         for entry in os.listdir(_PROC):  # noqa: PTH208 - for every process of the machine
             if entry.isdecimal():
+                self.pids.add(entry)
                 with suppress(OSError):  # it has ended
-                    self._process(entry)
+                    self._process(entry, seen=entry in seen)
         return self
 
-    def _process(self, pid: str) -> None:
-        directory = f"{_PROC}/{pid}"
+    def _process(self, pid: str, *, seen: bool) -> None:
+        directory = f"/proc/{pid}"
         try:
             inode = _number(os.readlink(f"{directory}/ns/net"))  # noqa: PTH115 - see above; so below
         except PermissionError:
@@ -169,6 +177,8 @@ class Scan:
             one = self._add(inode, f"{directory}/ns/net")
             one.pids.append(int(pid))
             one.host |= pid == self._first
+        if seen:
+            return
         # A directory's links are itself, its name, and one for each that lies in it.
         if os.stat(f"{directory}/task").st_nlink > 3:  # noqa: PTH116
             for thread in os.listdir(f"{directory}/task"):  # noqa: PTH208

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .namespaces import Inside
 
 _PROC = Path("/proc")
-
+_EFFECTIVE = re.compile(rb"^Uid:\t\d+\t(\d+)", re.MULTILINE)
 
 #: What netlink alone knows.
 _UNSEEN_BOUND = "ports that are bound though nobody listens, so that no client is given them"
@@ -162,7 +163,8 @@ def _process(directory: Path) -> Process | None:
         name = (directory / "comm").read_bytes().removesuffix(b"\n").decode(errors="backslashreplace")
         # proc_pid_stat(5): the name stands in parentheses, and may have some of its own; starttime is field 22.
         started = int((directory / "stat").read_bytes().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-        owner = directory.stat().st_uid
+        # Whom the directory belongs to is no answer: it is root's where the process lets nobody look into it.
+        owner = int(_EFFECTIVE.search((directory / "status").read_bytes())[1])  # type: ignore[index]
     except (FileNotFoundError, ProcessLookupError):
         return None
     return Process(int(directory.name), name, user(owner), started)
