@@ -54,9 +54,11 @@ test: $(VENV)/ready-dev ## set up, then lint, strict types and every test
 test-versions: test-packages ## the tests under each newer Python that is here, and with the oldest dependencies
 	@$(HAND_BACK); tools/versions .cache
 
-fuzz: ## five minutes of damaged captures for the engine, compiled with sanitizers
+SEED ?= 1
+SECONDS ?= 300
+fuzz: $(VENV)/ready-dev ## every fuzzer in turn: make fuzz SEED=1 SECONDS=300; findings in .cache/fuzz/found
 	@tools/packages clang libclang-rt-14-dev
-	@$(HAND_BACK); tools/fuzz .cache/fuzz 300
+	@$(HAND_BACK); PYTHON="$(PYTHON_IN)" tools/fuzz .cache/fuzz "$(SEED)" "$(SECONDS)"
 
 KERNELS = oldest:5.10.0-[0-9]+-cloud-amd64-unsigned newest:5.10.0-[0-9]+-cloud-amd64-unsigned \
     newest:6.1.0-[0-9]+-cloud-amd64-unsigned newest:6.12.[0-9]+.deb12-cloud-amd64-unsigned \

@@ -78,6 +78,7 @@ if not cython.compiled:
         LENT,
         LENT_ACKED,
         LENT_RST,
+        LOW16,
         LOW32,
         MAX_KEPT,
         MAX_RETRIED,
@@ -237,14 +238,15 @@ class Conversations:
             # The first end may have acknowledged this SYN before it was captured.
             answered = flags & OWN != 0 and (s.isn_second - segment.seq) & LOW32 <= segment.data
             s.isn_second = segment.seq
-            s.syn_data_second = segment.data & 0xFFFF
+            s.syn_data_second = min(segment.data, LOW16)
             begin_tracking(s, segment, d)
             flags = s.flags
         elif phase < P_SYN or flags & ENDED:
             self.stray(slot, segment, d)
             return 0
         elif phase == P_THREE_WAY and not control & (SYN | RST | FIN) and not flags & (KEPT | EARLY):
-            s.flags = flags | TOUCHED | UNTRACKED  # the bulk of all traffic
+            s.flags = flags | TOUCHED  # the bulk of all traffic
+            track(s, segment, first)
             return 0
         elif control & RST:
             ends = reset_fits(s, segment, first)

@@ -424,7 +424,8 @@ class Segment:
     identification: int
 
     def __init__(self) -> None:
-        self.tag = self.digest = self.place = self.identification = 0  # a dict makes its own hashes
+        for name in Segment.__slots__:  # an ICMP error's has no more than a 4-tuple, a number and a time
+            setattr(self, name, 0)
 
 
 class Cursor:
