@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from analysis import VERSION
-from analysis.text import printable
+from analysis.text import count, printable
 from analysis.views.json import SCHEMA, seconds
-from analysis.views.phrases import count
 
 from .report_sections import endpoint_as_json, socket_as_json
 from .watched import namespace_fields

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.model import NANOSECONDS
-from analysis.text import printable
-from analysis.views.phrases import count, span
+from analysis.text import count, printable
+from analysis.views.phrases import span
 
 if TYPE_CHECKING:
     from analysis.model import Opening
