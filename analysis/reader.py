@@ -12,10 +12,10 @@ import stat
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
-from .engine import REASONS, Engine, Finished
+from .engine import MANY, REASONS, Engine, Finished
 from .errors import NotACapture
 from .formats import pcap, pcapng
-from .formats.compression import Cut, read, unpacked
+from .formats.compression import Cut, kind_of, read, unpacked
 from .formats.live import arriving
 from .formats.recognise import ENOUGH, not_a_capture, recognised
 from .formats.remote import blocks as remote_blocks
@@ -44,6 +44,9 @@ if TYPE_CHECKING:
 #: Conversations remembered at one time, unless asked otherwise: 34 MB when all are in use, which a processor's cache
 #: may hold. (Twice as many cost a sixth of the speed in a flood.)
 TABLE = 1 << 17
+
+#: Octets that a frame with a TCP segment takes in a file, at least: a record's header, one of IP and one of TCP.
+LEAST_FRAME = 54
 
 #: No limit.
 ALL = (1 << 64) - 1
@@ -80,6 +83,7 @@ def equal_ends(only: Collection[Verdict]) -> bool:
 class Analysis:
     """The analysis of one capture, fed with its octets in order and in any portions. What may be asked: see Asked.
 
+    Of how many *octets* the capture is, if that is known: the memory for few is smaller, and the result the same.
     Raises NotACapture from :meth:`feed` or :meth:`finish` where the octets are no capture.
     """
 
@@ -94,6 +98,7 @@ class Analysis:
         port: int = 0,
         host: bytes = b"",
         each: Each | None = None,
+        octets: int | None = None,
     ) -> None:
         self.name = name
         self.only = frozenset(only)
@@ -102,14 +107,17 @@ class Analysis:
         self._each = each
         self._decided: Each | None = getattr(each, "decided", None)
         self._gone = 0  # openings that it was called with
+        # Twice as many as fit into the file: it may grow while it is read.
+        frames = MANY if octets is None else 2 * octets // LEAST_FRAME + 2
         self.engine = Engine(
-            max(table, 16),
+            max(min(table, frames), 16),
             sum(1 << VERDICTS.index(verdict) for verdict in wanted),
             most,
             keep_from(wanted & REMARKABLE if each and not self._decided else wanted),
             equal_ends(only),
             port,
             host,
+            frames,
         )
         if self._decided:
             self.engine.table.announce = True
@@ -338,13 +346,22 @@ def _opening(one: Finished) -> Opening:
     )
 
 
+def size_of(path: str) -> int | None:
+    """Return how many octets of a capture the file at *path* holds; None where only reading it tells."""
+    with contextlib.suppress(OSError, ValueError):
+        status = os.stat(path)  # noqa: PTH116 - pathlib takes longer to import than a small capture to read
+        if stat.S_ISREG(status.st_mode) and path != "-" and not is_remote(path) and not kind_of(path):
+            return status.st_size
+    return None
+
+
 def analyze(path: str, *, progress: Callable[[int], None] | None = None, **asked: Unpack[Asked]) -> CaptureResult:
     """Analyse the capture at *path* (``-`` is standard input), compressed or not.
 
     *progress* is called with the octets of the file as they are read. KeyboardInterrupt ends the reading and is noted
     as damage. Raises NotACapture where the file cannot be read or is no capture.
     """
-    analysis = Analysis(_shown(path), **asked)
+    analysis = Analysis(_shown(path), **asked, octets=size_of(path))
     read_file(analysis, path, progress)
     return analysis.finish()
 
