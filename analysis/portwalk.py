@@ -279,9 +279,9 @@ def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
     first = port if (port < low if hit else port == low - unit) else low
     last = port if (port > high if hit else port == high + unit) else high
     extent, assumed = _range(first, last, everywhere=bool(everywhere))
-    candidates = len([one for one in range(extent[0], extent[1] + 1) if parity in (None, one % 2)])
     held = tuple(low + unit * place for place in passed)
-    candidates -= len(held)
+    lowest = extent[0] if parity in (None, extent[0] % 2) else extent[0] + 1
+    candidates = len(range(lowest, extent[1] + 1, unit)) - len(held)
     odds = Odds(0.0)
     if extent[0] <= port <= extent[1] and parity in (None, port % 2) and port not in held:
         every = (attempts.took or 0) / NANOSECONDS / (attempts.count - 1)
@@ -342,11 +342,14 @@ def _guess(track: _Track) -> tuple[Guess, float]:
     pauses = [max(0.0, track.times[n + 1] - track.times[n]) for n in range(last)]
     ways = [*_WAYS, *_increments(plain, track.candidates)]
     scores: dict[tuple[Selection, float], float] = {}
+    counts: dict[tuple[bool, float], Counter[tuple[int, int]]] = {}
     for way, weight in ways:
-        widths = alone if way.shared else plain
-        # In hundredths, so that steps can be counted instead of looked at one by one.
-        salts = [math.ceil(min(1.0, pause / way.salted) * 100) for pause in pauses]
-        counted = Counter(zip(widths, salts, strict=True))
+        counted = counts.get((way.shared, way.salted))
+        if counted is None:
+            # In hundredths, so that steps can be counted instead of looked at one by one.
+            salts = [math.ceil(min(1.0, pause / way.salted) * 100) for pause in pauses]
+            counted = Counter(zip(alone if way.shared else plain, salts, strict=True))
+            counts[way.shared, way.salted] = counted
         for missed in _MISSED if 0 < len(way.steps) < _NARROW else (0.0,):
             fitted = (missed > 0) + (way.algorithm is Algorithm.RANDOM_INCREMENTS)
             score = _score(way, missed, counted, track.candidates)
@@ -371,13 +374,15 @@ def _increments(widths: Sequence[int], candidates: int) -> list[tuple[Selection,
 
 def _score(way: Selection, missed: float, counted: Counter[tuple[int, int]], candidates: int) -> float:
     """The logarithm of the chance of these steps (width, chance of a new salt in hundredths) if chosen that way."""
-    likely: defaultdict[int, float] = defaultdict(float)
-    for wide, chance in _sums(way.steps, missed).items():
-        likely[(wide - 1) % candidates + 1] += chance
+    likely = sums = _sums(way.steps, missed)
+    if max(sums, default=0) > candidates:  # round the range, and on
+        likely = defaultdict(float)
+        for wide, chance in sums.items():
+            likely[(wide - 1) % candidates + 1] += chance
     total = 0.0
     for (width, salt), count in counted.items():
         stray = 1 - (1 - _STRAY) * (1 - salt / 100) if way.steps else 1.0
-        total += count * math.log((1 - stray) * likely[width] + stray / candidates)
+        total += count * math.log((1 - stray) * likely.get(width, 0.0) + stray / candidates)
     return total
 
 
