@@ -507,9 +507,8 @@ def _put_together(  # noqa: C901, PLR0912 - each way in which it may fail has it
     if one_file:
         last = tasks[len(pieces) - 1][0]
         damage = pieces[-1].damage
-        result.name = last[0]
-        result.parts = ()
-        result.damage = damage and damage._replace(offset=damage.offset + max(last[1] - pcap.LENGTH, 0))
+        damage = damage and damage._replace(offset=damage.offset + max(last[1] - pcap.LENGTH, 0))
+        return result._replace(name=last[0], parts=(), damage=damage)
     return result
 
 

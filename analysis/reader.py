@@ -251,9 +251,7 @@ class Analysis:
         """End a capture of several files, after the last :meth:`next_file`; *pieces* are what that returned."""
         first, last = pieces[0].name, pieces[-1].name
         self.name = f"{first} ... {last} ({len(pieces)} files)" if len(pieces) > 1 else first
-        result = self._result()
-        result.parts = tuple(pieces)
-        return result
+        return self._result()._replace(parts=tuple(pieces))
 
     def forget_file(self) -> None:
         """Forget the file that was fed last: it was no capture. The next file follows those before."""

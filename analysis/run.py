@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import NotACapture
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 
-class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
+class Wanted(NamedTuple):
     """What a run is to do: the options of the command line, settled (see there)."""
 
     form: str  # one of views.FORMATS or ROWS
@@ -342,7 +341,7 @@ def _shown(result: CaptureResult, wanted: Wanted) -> CaptureResult:
         return result
     shown = [opening for opening in result.openings if opening.verdict in REMARKABLE]
     left_out = sum(times for verdict, times in result.verdicts.items() if verdict in REMARKABLE) - len(shown)
-    return replace(result, openings=shown, left_out=left_out)
+    return result._replace(openings=shown, left_out=left_out)
 
 
 def _show(report: Report, wanted: Wanted, stop: Stop) -> None:

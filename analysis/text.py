@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 
 def printable(text: str) -> str:
@@ -26,3 +27,17 @@ def percent(share: float) -> str:
 def whole_percent(share: float) -> str:
     """A share of what was counted, rounded towards the half: neither 0 % nor 100 % where it is not all or nothing."""
     return f"{math.floor(share * 100) if share > 0.5 else math.ceil(share * 100)} %"
+
+
+def duration(seconds: float) -> str:
+    """A time as people say it: ``43 s``, ``3 h 55 min``."""
+    units = (("years", 31_557_600), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    if seconds >= 1000 * units[0][1]:
+        return "over a thousand years"
+    if seconds < 10:
+        return f"{seconds:.2g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+    for (unit, size), (smaller, part) in pairwise(units):
+        if seconds >= size:
+            whole, rest = divmod(round(seconds / part), size // part)
+            return f"{whole} {unit}" + (f" {rest} {smaller}" if rest and whole < 10 else "")
+    return f"{seconds:.0f} s"

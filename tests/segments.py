@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import frames
 from hypothesis import strategies as st
 
-from analysis.model import Endpoint, Flag, Opening, Options, Segment, SequenceNumber, Verdict
+from analysis.model import CaptureResult, Endpoint, Flag, Opening, Options, Segment, SequenceNumber, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +28,14 @@ SELF6 = Endpoint.parse("::1", 50000)
 
 START = 1_795_343_822_661_830_000
 LETTERS = {"S": Flag.SYN, "F": Flag.FIN, "R": Flag.RST, "P": Flag.PSH, ".": Flag.ACK}
+
+
+def counted(result: CaptureResult) -> CaptureResult:
+    """The result with its openings counted, too."""
+    verdicts = dict(result.verdicts)
+    for opening in result.openings:
+        verdicts[opening.verdict] = verdicts.get(opening.verdict, 0) + 1
+    return result._replace(verdicts=verdicts)
 
 
 class Talk:

@@ -12,9 +12,8 @@ import time
 from typing import TYPE_CHECKING
 
 from analysis import VERSION
-from analysis.portwalk import duration
 from analysis.states import State
-from analysis.text import printable
+from analysis.text import duration, printable
 from analysis.views.json import SCHEMA
 
 from ..kernel.namespaces import NOT_FOUND

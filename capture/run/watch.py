@@ -316,7 +316,7 @@ class Watch:
     def _report_one(self, one: Waiting, result: CaptureResult | None, name: str | None, packets: int) -> None:
         self.reported += 1
         opening = _opening(result, one.hit) if result else None
-        whole = report([replace(result, openings=[opening] if opening else [])] if result else [])
+        whole = report([result._replace(openings=[opening] if opening else [])] if result else [])
         compared = comparisons(whole, [opening] if opening else [], self._kernel_states)
         whole.live = {
             "interface": self._options.interface,
