@@ -106,7 +106,7 @@ def test_it_is_installed_again_and_removed(place: Place) -> None:
     names = {"selfconn-analyze", "selfconn-capture", "selfconn-check"}
     assert {path.name for path in (place.path / "opt/bin").iterdir() if not path.name.startswith("python")} == names
     for name in names:
-        assert (place.path / "opt/bin" / name).read_text().startswith(f"#!{place.path}/opt/bin/python -IB\n")
+        assert (place.path / "opt/bin" / name).read_text().startswith(f"#!{place.path}/opt/bin/python -ISB\n")
     files = place.files("share") | place.files("lib")
     assert (
         f"ExecStart={place.path}/bin/selfconn-capture --watch -q\n"
