@@ -381,6 +381,8 @@ class CaptureResult(NamedTuple):
     #: Undecided openings that the bounded table had to forget; counted under the verdict that they had by then.
     evicted: int = 0
     openings: Sequence[Opening] = ()
+    #: Endpoints connected to themselves, of openings that were handed on as they ended and are not among these.
+    hits: frozenset[Endpoint] = frozenset()
     #: Openings with the same verdicts as these that are only counted: there are more than were asked for.
     left_out: int = 0
     #: Refused attempts by destination, most attempts first.

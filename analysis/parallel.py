@@ -214,8 +214,12 @@ def _begin_worker(stopped: Event) -> None:
 
 def fitting(paths: Sequence[str]) -> int:
     """Return how many jobs these captures are worth: one, if they are read in a tenth of a second."""
-    large = any(map(is_remote, paths)) or sum(map(os.path.getsize, filter(os.path.isfile, paths))) >= LARGE
-    return cores() if large else 1
+    return cores() if is_large(paths) else 1
+
+
+def is_large(paths: Sequence[str]) -> bool:
+    """Whether these captures are large together, or may be."""
+    return any(map(is_remote, paths)) or sum(map(os.path.getsize, filter(os.path.isfile, paths))) >= LARGE
 
 
 def analyze_many(

@@ -177,7 +177,7 @@ def _figures(rate: float) -> str:
 def look(result: CaptureResult) -> list[Walk]:
     """Find the walks of a capture. It takes some 2 us an attempt: do it once."""
     hits = {opening.source for opening in result.openings if opening.verdict is Verdict.SELF_CONNECT}
-    return list(walks(result.attempts, hits))
+    return list(walks(result.attempts, hits | result.hits))
 
 
 def walks(attempts: Sequence[Attempts], hits: Collection[Endpoint] = ()) -> Iterator[Walk]:

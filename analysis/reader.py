@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from .engine import MANY, REASONS, Engine, Finished
@@ -20,6 +20,7 @@ from .formats.live import arriving
 from .formats.recognise import ENOUGH, not_a_capture, recognised
 from .formats.remote import blocks as remote_blocks
 from .formats.remote import is_remote, shown
+from .in_order import InOrder
 from .model import (
     EVIDENCE,
     REMARKABLE,
@@ -48,6 +49,9 @@ TABLE = 1 << 17
 #: Octets that a frame with a TCP segment takes in a file, at least: a record's header, one of IP and one of TCP.
 LEAST_FRAME = 54
 
+#: Endpoints connected to themselves that are remembered of openings that were handed on.
+_HITS = 1 << 16
+
 #: No limit.
 ALL = (1 << 64) - 1
 
@@ -63,7 +67,8 @@ class Asked(TypedDict, total=False):
     at one time; ``host`` (packed address) and ``port`` restrict the analysis to openings with such an end. With
     ``each`` the openings are not collected: as one ends, it is called with the capture's name and the opening (of an
     unremarkable one, no more than its SYN). Where it has a method ``decided``, that is called likewise before, when the
-    verdict of an opening has become certain, with the segments so far; then the segments of all are kept.
+    verdict of an opening has become certain, with the segments so far; then the segments of all are kept. So they are
+    where its attribute ``in_order`` is true: then it is called with the openings in the order of their first frames.
     """
 
     collect: Collection[Verdict]
@@ -107,13 +112,15 @@ class Analysis:
         self._each = each
         self._decided: Each | None = getattr(each, "decided", None)
         self._gone = 0  # openings that it was called with
+        self._order = InOrder() if getattr(each, "in_order", False) else None
+        self._hits: set[Endpoint] = set()
         # Twice as many as fit into the file: it may grow while it is read.
         frames = MANY if octets is None else 2 * octets // LEAST_FRAME + 2
         self.engine = Engine(
             max(min(table, frames), 16),
             sum(1 << VERDICTS.index(verdict) for verdict in wanted),
             most,
-            keep_from(wanted & REMARKABLE if each and not self._decided else wanted),
+            keep_from(wanted & REMARKABLE if each and not (self._decided or self._order) else wanted),
             equal_ends(only),
             port,
             host,
@@ -226,8 +233,16 @@ class Analysis:
         if self._each:
             finished = _taken(self.engine.table.finished)
             self._gone += len(finished)
-            for one in finished:
-                self._each(self.name, _opening(one))
+            turn = self._order.sorted(finished, self.engine.table.oldest_opening) if self._order else finished
+            self._hand_out(turn)
+
+    def _hand_out(self, turn: Iterable[Finished]) -> None:
+        assert self._each  # noqa: S101 - for the type checker
+        for one in turn:
+            opening = _opening(one)
+            if opening.verdict is Verdict.SELF_CONNECT and len(self._hits) < _HITS:
+                self._hits.add(opening.source)
+            self._each(self.name, opening)
 
     def _check_end(self) -> None:
         """Note damage if the file must not end here; raise NotACapture if it was no capture."""
@@ -262,6 +277,8 @@ class Analysis:
         engine.finish()
         table = engine.table
         self._hand_on()
+        if self._order:
+            self._hand_out(self._order.rest())
         undecoded = {reason: engine.reasons[place] for place, reason in enumerate(REASONS) if engine.reasons[place]}
         openings = [_opening(finished) for finished in table.finished]
         openings.sort(key=lambda opening: opening.first_frame)
@@ -286,6 +303,7 @@ class Analysis:
             needed_snaplen=engine.needed_snaplen,
             unsure=bool(getattr(table, "unsure", False)),
             openings=openings,
+            hits=frozenset(self._hits),
             left_out=sum(self.verdicts[verdict] for verdict in self._wanted) - len(openings) - self._gone,
             attempts=sorted(
                 (

@@ -53,6 +53,7 @@ class Wanted(NamedTuple):
     cluster: str | None = None
     live: bool = False  # some of the captures are read as they come
     follow: bool = False
+    streamed: bool = False  # each opening is written as its turn comes, and none is held
 
     @property
     def rows(self) -> bool:
@@ -61,8 +62,8 @@ class Wanted(NamedTuple):
 
     @property
     def lines(self) -> bool:
-        """Whether a line is written for each opening when it is decided and when it has ended, and then the report."""
-        return self.live and self.form == "jsonl"
+        """Whether a line is written for each opening as it comes, and then the captures."""
+        return self.form == "jsonl" and (self.live or self.streamed)
 
     @property
     def collect(self) -> Collection[Verdict]:
@@ -127,6 +128,7 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
     from .report import Report
     from .result_spill import ROOM, Shelf
 
+    wanted = wanted._replace(streamed=_streamed(wanted, captures))
     tshark = None
     if wanted.witness:
         from .wireshark import Tshark
@@ -157,6 +159,19 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
     if whole and not stop:
         _annotate(whole, wanted, say)
     return Outcome(signalled=stop.status) if stop else Outcome(unread, tuple(shortcomings), matched)
+
+
+def _streamed(wanted: Wanted, captures: Sequence[Input]) -> bool:
+    """Whether the lines of all openings are written as the captures are read: where there may be too many to hold.
+
+    By one process: of several captures, none of them large, several processes are quicker.
+    """
+    if wanted.form != "jsonl" or not wanted.all or wanted.witness or wanted.annotate or wanted.cluster:
+        return False
+    from .parallel import cores, is_large
+
+    one_process = len(captures) == 1 or wanted.rotated or (wanted.jobs or cores()) == 1
+    return one_process or any(is_large([one.name]) for one in captures)
 
 
 def _tell(refusal: Refusal, wanted: Wanted, say: Say) -> None:
@@ -328,9 +343,9 @@ def _written(stream: TextIO, wanted: Wanted, report: Report) -> Iterator[Each]:
 
         yield Rows(stream, at_once=wanted.live).add
         return
-    from .streaming import Lines
+    from .streaming import LinesInOrder, LiveLines
 
-    lines = Lines(stream, report)
+    lines = (LiveLines if wanted.live else LinesInOrder)(stream, report)
     yield lines
     lines.close()
 

@@ -47,6 +47,7 @@ if not cython.compiled:
         ACKED_FIRST,
         ACKED_SECOND,
         ANOTHER,
+        CANDIDATE,
         CONTROL,
         COUNTED,
         CROSSED_PHASES,
@@ -515,6 +516,15 @@ class Conversations:
         """End every opening: the capture is over. ``frame`` is its last frame."""
         for slot in range(self.used):
             self.close(slot)
+
+    def oldest_opening(self) -> int:
+        """Return the least frame in which an opening that is under way, or may turn out to be one, began."""
+        least = MANY
+        for slot in range(self.used):
+            s = slot_at(self.slots, slot)
+            if (s.phase >= P_SYN or (s.flags & EQUAL and s.flags & CANDIDATE)) and s.frame < least:
+                least = s.frame
+        return int(least)
 
     # -- slots ---------------------------------------------------------------------------------------------------------
 
