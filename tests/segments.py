@@ -79,7 +79,7 @@ class Talk:
                 self.ends[1 - end],
                 SequenceNumber(self.isn[end] + seq),
                 SequenceNumber(0 if ack is None else self.isn[1 - end] + ack),
-                Flag(sum(LETTERS[letter] for letter in flags)),
+                sum(LETTERS[letter] for letter in flags),
                 65495,
                 payload,
                 Options(**options),
@@ -173,7 +173,7 @@ def _opening(drawn: list[tuple[bool, int, SequenceNumber, SequenceNumber, int, b
     for frame, (forth, flags, seq, ack, payload, sacked) in enumerate(drawn, 2):
         way = ends if forth else ends[::-1]
         options = Options(sack=((int(ack + -1), int(ack)),) if sacked else ())
-        rest.append(Segment(frame, START + frame, *way, seq, ack, Flag(flags), 1000, payload, options))
+        rest.append(Segment(frame, START + frame, *way, seq, ack, flags, 1000, payload, options))
     return Opening(Verdict.ODD, *ends, int(first.seq), 1, START, [first, *rest])
 
 
