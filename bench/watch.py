@@ -5,10 +5,10 @@
 In a network namespace of its own (as root, or where user namespaces are allowed). The variants take turns; of each the
 median of a round's connect() times is taken, and of the rounds the least: what the machine does besides only adds.
 
-``its rings``: without the kernel's states; ``in each namespace``: the smaller ones of all but the first namespace.
-``kernel's states``: without the rings. ``tracepoint``: nothing but an event of the kernel's for each change of a socket's state, in a buffer that nobody reads
-(root, tracefs). ``headers only``: the flight recorder keeps 128 octets of a packet. ``one in 16``: it takes the
-attempts from every 16th port. ``answers only``: there is no flight recorder.
+``its rings``: without the kernel's states; ``in each namespace``: the smaller ones of all namespaces but the first.
+``kernel's states``: without the rings. ``headers only``: the flight recorder keeps 128 octets of a packet. ``one in
+16``: it takes the attempts from every 16th port. ``answers only``: there is none. ``tracepoint``: nothing but an event
+of the kernel's for each change of a socket's state, in a buffer that nobody reads (root, tracefs).
 """
 
 from __future__ import annotations
