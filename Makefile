@@ -74,7 +74,7 @@ bench: $(VENV)/ready ## us and other programs on big captures, side by side (24 
 	@$(HAND_BACK); tools/venv $(VENV) bench; $(PYTHON_IN) bench/run.py
 
 reliability: $(VENV)/ready-dev ## what is lost, left behind or late, at length (an hour; needs root)
-	@$(HAND_BACK); $(PYTHON_IN) bench/reliability.py
+	@$(HAND_BACK); $(PYTHON_IN) bench/reliability.py; $(PYTHON_IN) bench/watching.py
 
 docs: $(VENV)/ready-dev ## write anew what the documents show of the program (manual pages, completion, pictures)
 	@$(HAND_BACK); PYTHONPATH=. $(PYTHON_IN) docs/pages.py
