@@ -120,7 +120,9 @@ class WatchRings:
 
     def pcapng(self, packets: list[Packet]) -> bytes:
         """Make a file of *packets*."""
-        counts = pcapng.statistics(time.time_ns(), began=packets[0][0], received=len(packets), dropped=self.dropped)
+        now = time.time_ns()
+        began = packets[0][0] if packets else now  # so many came that none of them is left
+        counts = pcapng.statistics(now, began=began, received=len(packets), dropped=self.dropped)
         first = recorder.head(self.interface, self._answers.linktype, self.passes)
         return b"".join([*first, *(pcapng.packet(*packet[:2], packet[2]) for packet in packets), counts])
 

@@ -62,6 +62,8 @@ _LAST = 1.0
 #: Seconds until the rings have shown what the tracepoint told of, nanoseconds that the two may be apart, and how many
 #: may wait for that.
 _RINGS_TAKE, _SAME, _TOLD = 0.4, NANOSECONDS // 200, 500
+#: Seconds for which it is remembered, at least, what the rings and what the tracepoint have shown.
+_REMEMBERED = 2
 #: Self-connects that can wait to be reported; beyond that they are only counted.
 _WAITING = 1000
 
@@ -165,6 +167,8 @@ class Watch:
         self._waiting: deque[Waiting] = deque()
         self._told: deque[Told] = deque()
         self._by_ring: dict[Endpoint, list[int]] = {}
+        self._by_tracepoint: dict[Endpoint, list[int]] = {}
+        self._forgot = 0.0
         self._told_unreported, self._told_at = 0, -math.inf
         self._began, self._worked = time.monotonic(), time.process_time()
 
@@ -213,6 +217,8 @@ class Watch:
             self._look(due_now)
             if due := bool(self._waiting) and self._is_due(self._waiting[0]):
                 self._report_first()  # one at a time: a signal is heard in between
+            # What came out of the last wait() was looked at since.
+            self._watched.let_go({one.watched for one in self._waiting})
         self._look(self._watched.all())  # what came since
         end = time.monotonic() + _LAST
         while self._waiting and time.monotonic() < end:
@@ -228,6 +234,8 @@ class Watch:
         end = time.monotonic() + _SEARCH
         for watched, hit in hits:
             if self._watched.everywhere:
+                if _take(self._by_tracepoint, hit):  # its rings came late
+                    continue
                 self._by_ring.setdefault(hit.endpoint, []).append(hit.time)
             if len(self._waiting) == _WAITING:
                 self._unreported += 1
@@ -256,15 +264,15 @@ class Watch:
         now = time.monotonic()
         while self._told and now > self._told[0].since + after:
             one = self._told.popleft()
-            times = self._by_ring.get(one.hit.endpoint, [])
-            near = next((moment for moment in times if abs(moment - one.hit.time) < _SAME), None)
-            if near is not None:
-                times.remove(near)
+            if _take(self._by_ring, one.hit):
                 continue
+            self._by_tracepoint.setdefault(one.hit.endpoint, []).append(one.hit.time)
             nothing = Waiting(one.hit, one.found, now, replace(self._watched.own, namespace=one.space, diag=None))
             self._report_one(nothing, None, None, 0)
-        if not self._told:
-            self._by_ring.clear()
+        if now > self._forgot + _REMEMBERED:  # what the one shows the other may a moment later
+            self._forgot = now
+            for known in (self._by_ring, self._by_tracepoint):
+                _forget(known, before=time.time_ns() - _REMEMBERED * NANOSECONDS)
 
     def _tell_unreported(self, *, every: float) -> None:
         """Say how many self-connects could not be told, if there are more of them now; so many seconds apart."""
@@ -365,6 +373,24 @@ class Watch:
             self._complain(str(error))
             return None
         return sink.name
+
+
+def _take(known: dict[Endpoint, list[int]], hit: SelfConnect) -> bool:
+    """Take the same self-connect out of those that are *known* by another way; whether it was there."""
+    times = known.get(hit.endpoint, [])
+    near = next((moment for moment in times if abs(moment - hit.time) < _SAME), None)
+    if near is None:
+        return False
+    times.remove(near)
+    return True
+
+
+def _forget(known: dict[Endpoint, list[int]], *, before: int) -> None:
+    """Drop those that happened *before* that time (nanoseconds since the epoch)."""
+    for end, times in list(known.items()):
+        known[end] = [moment for moment in times if moment > before]
+        if not known[end]:
+            del known[end]
 
 
 def _opening(result: CaptureResult, hit: SelfConnect) -> Opening | None:

@@ -27,7 +27,7 @@ from ..kernel.socket_owner import SocketOwner
 from .namespace_opener import Alive, Shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from analysis.report import Json
 
@@ -72,6 +72,7 @@ class WatchedNamespaces:
         self._poll = select.poll()
         self.own = own
         self.others: dict[int, Watched] = {}
+        self.leaving: list[Watched] = []  # they have ended, and what their rings hold is not told yet
         self.refused: dict[int, Shown] = {}
         self.trouble: str | None = None
         self._poll.register(own.rings.fileno(), select.POLLIN)
@@ -95,7 +96,7 @@ class WatchedNamespaces:
     @property
     def dropped(self) -> int:
         """How many packets the kernel has dropped so far in all that are watched now."""
-        return sum(one.rings.dropped for one in (self.own, *self.others.values()))
+        return sum(one.rings.dropped for one in self.all())
 
     def started(self) -> Iterator[str]:
         """Say what is watched, what is not, and which sockets are connected to themselves already."""
@@ -128,10 +129,17 @@ class WatchedNamespaces:
             self._looked = now
             self._busy = [one for one in self.others.values() if one.rings.stirred()]
         answered = [self._ringing[one] for one in ready if one in self._ringing]
-        due = list(dict.fromkeys((self.own, *self._busy, *answered)))
+        due = list(dict.fromkeys((self.own, *self._busy, *answered, *self.leaving)))
         self._busy = [one for one in self._busy if one.rings.busy]
         self._ask(now)
         return signalled in ready, due, remarks
+
+    def let_go(self, but: Iterable[Watched]) -> None:
+        """Close those that have ended, *but* these: what they showed is not told yet."""
+        wanted = set(but) if self.leaving else ()
+        for one in [one for one in self.leaving if one not in wanted]:
+            self.leaving.remove(one)
+            self._closing.submit(one.close)
 
     def _ask(self, now: float) -> None:
         """Have the opener look, if something may have come or gone."""
@@ -166,7 +174,7 @@ class WatchedNamespaces:
                     self._poll.unregister(gone.rings.fileno())
                     del self._ringing[gone.rings.fileno()]
                     self._busy = [one for one in self._busy if one is not gone]
-                    self._closing.submit(gone.close)
+                    self.leaving.append(gone)
                     yield f"Gone: the network namespace {printable(gone.namespace.name)}."
                 self.refused = {inode: one for inode, one in self.refused.items() if inode in said.inodes}
             case Shown(space, None):
@@ -181,14 +189,14 @@ class WatchedNamespaces:
                 yield f"Watching the network namespace {printable(space.name)}, too."
 
     def all(self) -> list[Watched]:
-        """Return all of them, ours first."""
-        return [self.own, *self.others.values()]
+        """Return all of them, ours first, and those that have ended last."""
+        return [self.own, *self.others.values(), *self.leaving]
 
     def close(self) -> None:
         """Let go of all of them."""
         if self._opener:
             self._opener.close()
-        for one in (self.own, *self.others.values()):
+        for one in self.all():
             self._closing.submit(one.close)
         self._closing.shutdown()
 
