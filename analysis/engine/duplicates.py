@@ -126,7 +126,7 @@ class Duplicates:
         return 0
 
     def has_copy(self, base: int, key: int, where: int, segment: Segment) -> int:
-        """Return how many frames before a packet one came of which it is a copy, if the set at *base* has one; else 0."""
+        """Return how many frames ago the packet came of which this is a copy, if the set at *base* has it; else 0."""
         for way in range(WAYS):
             differ = self.sets[base + way] ^ key
             if differ <= LOW16:
@@ -136,7 +136,7 @@ class Duplicates:
         return 0
 
     def is_copy(self, i: int, key: int, differ: int, where: int, segment: Segment) -> int:
-        """Return how many frames ago the packet came of which the words at *i* tell, if this one is a copy of it; else 0.
+        """Return how many frames ago the packet of the words at *i* came, if this one is a copy of it; else 0.
 
         *differ* is by what their keys do.
         """

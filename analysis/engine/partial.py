@@ -77,9 +77,9 @@ class Logged(NamedTuple):
     ``packet`` ends with that header, and has the IP header before it where the packet may be a copy of an earlier one.
     ``refused_a`` and ``refused_b`` are how many attempts at its two ends the part had seen refused by then. With a
     ``size`` of 0 it is a SYN from which on the 4-tuple is independent, with its number in ``packet``; with -1 it says
-    that ``data`` segments which cannot change anything were left out; with -2 that a SYN-ACK or RST, whose header is in ``packet``, answers nothing in its
-    own 4-tuple; with -3 that an ICMP error quotes the SYN with the number and the sender in ``packet`` (see
-    miss_error). ``duplicate`` says that the part took it for one: 1, or 2 if it counted it as one.
+    that ``data`` segments which cannot change anything were left out; with -2 that a SYN-ACK or RST, whose header is in
+    ``packet``, answers nothing in its own 4-tuple; with -3 that an ICMP error quotes the SYN with the number and the
+    sender in ``packet`` (see miss_error). ``duplicate`` says that the part took it for one: 1, or 2 if it counted it.
     """
 
     frame: int
