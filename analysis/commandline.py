@@ -15,7 +15,7 @@ import os
 import re
 import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from . import VERSION
@@ -105,7 +105,8 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         about = f"{self.about()}; " if self.about else ""
-        sys.stdout.write(f"{parser.prog} {VERSION} ({about}Python {sys.version.split()[0]})\n")
+        if sys.stdout:
+            sys.stdout.write(f"{parser.prog} {VERSION} ({about}Python {sys.version.split()[0]})\n")
         parser.exit()
 
 
@@ -132,9 +133,25 @@ def colored(choice: str, stream: IO[str] | None) -> bool:
 
 
 def say(program: str, text: str) -> None:
-    """Write a message to standard error, if there is one; *text* may hold anything, it is made safe to show."""
-    if sys.stderr:
-        sys.stderr.write(f"{program}: {printable(text)}\n")
+    """Write a message to standard error; *text* may hold anything, it is made safe to show."""
+    to_standard_error(f"{program}: {printable(text)}\n")
+
+
+def to_standard_error(text: str) -> None:
+    """Write there, if it is open and takes it: a full disk does not change the exit status, which is the result.
+
+    Raises BrokenPipeError where nobody reads it any more.
+    """
+    if not sys.stderr:
+        return
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except BrokenPipeError:
+        raise
+    except OSError:  # what could not be written is tried again when the process ends
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 #: The exit status where the program itself fails: EX_SOFTWARE of sysexits(3), which no result of a command has.
@@ -180,6 +197,11 @@ class Failing:
         """Say what failed, and raise SystemExit."""
         if not isinstance(error, Exception):
             return  # none, or one that ends programs
+        with suppress(OSError):
+            self._say(error)
+        raise SystemExit(FAILED)
+
+    def _say(self, error: Exception) -> None:
         short = _short_of(error)
         if short:
             say(self.program, f"out of {short}: the system has no more for this process, and the result is lost")
@@ -193,7 +215,6 @@ class Failing:
                 say(self.program, line)
         elif not short:
             say(self.program, f"-v shows where it failed ({TRACEBACK}=1 in the environment does, too)")
-        raise SystemExit(FAILED)
 
 
 def _short_of(error: Exception) -> str | None:
@@ -257,8 +278,11 @@ def waking(wanted: Mapping[signal.Signals, Handler]) -> Iterator[int]:
 
 
 def ended_at_once() -> AbstractContextManager[None]:
-    """Let Ctrl-C, and a pipe that nobody reads, end the process at once: for as long as there is nothing to save."""
-    return handlers({signal.SIGINT: signal.SIG_DFL, signal.SIGPIPE: signal.SIG_DFL})
+    """Let Ctrl-C, and a pipe that nobody reads, end the process at once: for as long as there is nothing to save.
+
+    A SIGCHLD that whoever started us ignores is heard: else nothing can be learned of our own processes (wait(2)).
+    """
+    return handlers(dict.fromkeys((signal.SIGINT, signal.SIGPIPE, signal.SIGCHLD), signal.SIG_DFL))
 
 
 class Stop:

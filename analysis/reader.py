@@ -257,10 +257,21 @@ class Analysis:
             what = "record" if self.format == "pcap" else "block"
             self._damage = Damage(self._offset, f"cut short: the last {what} lacks at least {missing} octets")
 
-    def finish(self) -> CaptureResult:
-        """End the capture: every opening gets its verdict. Return the result."""
+    def finish(self, *, opened: bool = True) -> CaptureResult:
+        """End the capture: every opening gets its verdict. Return the result.
+
+        *opened*: with the openings, which takes longer than all the rest where there are hundreds; else :meth:`opening`
+        returns one of them afterwards.
+        """
         self._check_end()
-        return self._result()
+        return self._result(opened=opened)
+
+    def opening(self, source: Endpoint, isn: int) -> Opening | None:
+        """Return the opening that began with this SYN, if it is one of those that were to be collected."""
+        for one in self.engine.table.finished:
+            if (one.isn, one.one_port, one.one) == (isn, source.port, source.packed):
+                return _opening(one)
+        return None
 
     def whole(self, pieces: Sequence[Piece]) -> CaptureResult:
         """End a capture of several files, after the last :meth:`next_file`; *pieces* are what that returned."""
@@ -272,7 +283,7 @@ class Analysis:
         """Forget the file that was fed last: it was no capture. The next file follows those before."""
         self._begin_file()
 
-    def _result(self) -> CaptureResult:
+    def _result(self, *, opened: bool = True) -> CaptureResult:
         engine = self.engine
         engine.finish()
         table = engine.table
@@ -280,7 +291,7 @@ class Analysis:
         if self._order:
             self._hand_out(self._order.rest())
         undecoded = {reason: engine.reasons[place] for place, reason in enumerate(REASONS) if engine.reasons[place]}
-        openings = [_opening(finished) for finished in table.finished]
+        openings = [_opening(finished) for finished in table.finished] if opened else []
         openings.sort(key=lambda opening: opening.first_frame)
         return CaptureResult(
             name=self.name,
@@ -304,7 +315,7 @@ class Analysis:
             unsure=bool(getattr(table, "unsure", False)),
             openings=openings,
             hits=frozenset(self._hits),
-            left_out=sum(self.verdicts[verdict] for verdict in self._wanted) - len(openings) - self._gone,
+            left_out=sum(self.verdicts[verdict] for verdict in self._wanted) - len(table.finished) - self._gone,
             attempts=sorted(
                 (
                     Attempts(

@@ -1,9 +1,13 @@
-"""Text for people: shares in percent; and text from elsewhere (file names, comments out of captures) safe to show."""
+"""Text for people: shares in percent, spans of time, colour.
+
+Text from elsewhere (file names, comments out of captures) is made safe to show here as well.
+"""
 
 from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import NamedTuple
 
 
 def printable(text: str) -> str:
@@ -15,6 +19,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def count(number: int, what: str) -> str:
+    """So many of *what*: ``1 packet``, ``2,000 packets``."""
+    return f"{number:,} {what}{('es' if what.endswith('s') else 's') * (number != 1)}"
 
 
 def percent(share: float) -> str:
@@ -41,3 +50,19 @@ def duration(seconds: float) -> str:
             whole, rest = divmod(round(seconds / part), size // part)
             return f"{whole} {unit}" + (f" {rest} {smaller}" if rest and whole < 10 else "")
     return f"{seconds:.0f} s"
+
+
+#: Bold, dim, green, yellow, red: what they mark.
+_STYLES = {"title": "1", "dim": "2", "change": "32", "inferred": "33", "finding": "31"}
+
+
+class Style(NamedTuple):
+    """How to print: with colour or without, every timeline or the first few, counts only."""
+
+    color: bool = False
+    verbose: bool = False
+    quiet: bool = False
+
+    def paint(self, style: str, text: str) -> str:
+        """*text* in a colour of _STYLES, if there is colour."""
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text

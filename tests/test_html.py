@@ -7,7 +7,6 @@ import hashlib
 import re
 import sys
 from collections import Counter
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +15,7 @@ from browser import running
 from conftest import ROOT, program
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markup import Markup
 from segments import (
     SELF,
     SELF6,
@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 PCAPS = sorted((ROOT / "pcaps").glob("*.pcapng"))
-#: Elements without an end.
-VOID = {"meta", "input", "br", "link"}
 #: Attributes that make a browser ask somebody for something.
 FETCHING = {"src", "srcset", "data", "poster", "action", "background", "manifest", "ping", "xlink:href"}
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}\x1b[2J\u202e.pcapng"
@@ -119,42 +117,6 @@ def live(attempts: int = 9_000) -> Report:
 
 def html(made: Report, **how: bool) -> str:
     return "".join(render(made, **how))
-
-
-class Markup(HTMLParser):
-    """Reads a page: its elements, in order; every element is closed in turn."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.texts: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] not in (["style"], ["script"]):
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.texts).split())
-
-    def all(self, tag: str, **attributes: str) -> list[dict[str, str]]:
-        wanted = {name.replace("_", "-"): value for name, value in attributes.items()}.items()
-        return [found for name, found in self.elements if name == tag and wanted <= found.items()]
 
 
 # -- what is on the page --------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ from segments import (
 
 from analysis.model import CaptureResult, Damage, Opening, Verdict
 from analysis.report import report
-from analysis.text import printable
-from analysis.views.table import WIDTH, Style, render
+from analysis.text import Style, printable
+from analysis.views.table import WIDTH, render
 
 
 def table(*openings: Opening, style: Style | None = None, **more: object) -> str:

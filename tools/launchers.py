@@ -20,8 +20,15 @@ import gc
 import sys
 gc.disable()  # main() enables it, once everything is imported
 sys.path += {added}
-from {module} import main
-sys.exit(main())
+if __name__ == "__main__":  # and not in a process that reads captures for another
+    try:
+        from {module} import main
+    except Exception as error:  # Python would end with 1, which is a result
+        try:
+            print("{name} cannot start:", error, file=sys.stderr)
+        finally:
+            sys.exit(70)
+    sys.exit(main())
 """
 
 
@@ -37,7 +44,7 @@ def main() -> None:
     for command in importlib.metadata.distribution("selfconn").entry_points.select(group="console_scripts"):
         path = Path(sys.prefix, "bin", command.name)
         new = [one for one in added if one not in found]
-        path.write_text(LAUNCHER.format(python=python, added=new, module=command.module))
+        path.write_text(LAUNCHER.format(python=python, added=new, module=command.module, name=command.name))
         path.chmod(0o755)
 
 

@@ -86,6 +86,7 @@ cdef class Conversations:
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 nogil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil
+    cdef int log_copy(self, Segment* segment, bytes_at d) except -1 nogil
 
     cdef int step_with_itself(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int lend(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil

@@ -79,6 +79,7 @@ if not cython.compiled:
         LENT,
         LENT_ACKED,
         LENT_RST,
+        LOW16,
         LOW32,
         MANY,
         MAX_KEPT,
@@ -187,6 +188,8 @@ class Conversations:
                 self.log_possible_copy(segment, d)
             else:
                 self.duplicates += 1
+                if segment.frame - segment.duplicate < self.zone:
+                    self.log_copy(segment, d)
             return 0
         if self.heads:
             self.remember_packet(segment, d)
@@ -240,14 +243,15 @@ class Conversations:
             # The first end may have acknowledged this SYN before it was captured.
             answered = flags & OWN != 0 and (s.isn_second - segment.seq) & LOW32 <= segment.data
             s.isn_second = segment.seq
-            s.syn_data_second = segment.data & 0xFFFF
+            s.syn_data_second = min(segment.data, LOW16)
             begin_tracking(s, segment, d)
             flags = s.flags
         elif phase < P_SYN or flags & ENDED:
             self.stray(slot, segment, d)
             return 0
         elif phase == P_THREE_WAY and not control & (SYN | RST | FIN) and not flags & (KEPT | EARLY):
-            s.flags = flags | TOUCHED | UNTRACKED  # the bulk of all traffic
+            s.flags = flags | TOUCHED  # the bulk of all traffic
+            track(s, segment, first)
             return 0
         elif control & RST:
             ends = reset_fits(s, segment, first)
@@ -626,4 +630,8 @@ class Conversations:
 
     def log_possible_copy(self, segment: Segment, d: Octets) -> int:
         """Do nothing: there is no part before, of which this segment might be a copy."""
+        return 0
+
+    def log_copy(self, segment: Segment, d: Octets) -> int:
+        """Do nothing: as above."""
         return 0

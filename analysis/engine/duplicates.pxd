@@ -14,9 +14,9 @@ cdef class Duplicates:
     cdef void digest_batch(self, bytes_at d, Segment* batch, Py_ssize_t count) noexcept nogil
     @cython.locals(place=Py_ssize_t, segment=SegmentAt)
     cdef void mark(self, bytes_at d, Segment* batch, Py_ssize_t count) noexcept nogil
-    @cython.locals(at=u64, base=u64, key=u64, where=u64, way=u64, near=u64, other=u64)
-    cdef inline bint seen(self, bytes_at d, Segment* segment) noexcept nogil
-    @cython.locals(way=u64, differ=u64)
-    cdef bint has_copy(self, u64 base, u64 key, u64 where, Segment* segment) noexcept nogil
-    @cython.locals(found=u64, then=i64, distance=u64)
-    cdef inline bint is_copy(self, u64 i, u64 key, u64 differ, u64 where, Segment* segment) noexcept nogil
+    @cython.locals(at=u64, base=u64, key=u64, where=u64, way=u64, near=u64, other=u64, ago=u64)
+    cdef inline u64 seen(self, bytes_at d, Segment* segment) noexcept nogil
+    @cython.locals(way=u64, differ=u64, ago=u64)
+    cdef u64 has_copy(self, u64 base, u64 key, u64 where, Segment* segment) noexcept nogil
+    @cython.locals(found=u64, then=i64, distance=u64, ago=u64, same=bint)
+    cdef inline u64 is_copy(self, u64 i, u64 key, u64 differ, u64 where, Segment* segment) noexcept nogil

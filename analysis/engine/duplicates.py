@@ -97,8 +97,8 @@ class Duplicates:
             segment = segment_at(batch, place)
             segment.duplicate = self.seen(d, segment)
 
-    def seen(self, d: Octets, segment: Segment) -> bool:
-        """Whether this packet was captured already; it is remembered if not.
+    def seen(self, d: Octets, segment: Segment) -> int:
+        """Return how many frames ago this packet was captured already; if it was not, 0, and it is remembered.
 
         A burst of duplicate ACKs might fill a set: nothing but the IPv4 identification tells them apart. So where two
         places of a set have its key, a packet is remembered in another set, which its identification tells.
@@ -112,8 +112,9 @@ class Duplicates:
             near += (self.sets[base + way] ^ key) <= LOW16
         if near:
             other = ((segment.digest >> 16) + segment.identification * MIX1) & self.mask
-            if self.has_copy(base, key, where, segment) or self.has_copy(other * WORDS_OF_SET, key, where, segment):
-                return True
+            ago = self.has_copy(base, key, where, segment) or self.has_copy(other * WORDS_OF_SET, key, where, segment)
+            if ago:
+                return ago
             if near > 1:
                 at = other
                 base = at * WORDS_OF_SET
@@ -122,23 +123,31 @@ class Duplicates:
         self.sets[base + way] = key
         self.sets[base + WAYS + 2 * way] = segment.time
         self.sets[base + WAYS + 2 * way + 1] = (segment.frame & LOW32) << 32 | where
-        return False
+        return 0
 
-    def has_copy(self, base: int, key: int, where: int, segment: Segment) -> bool:
-        """Whether a packet is a copy of one in the set at *base*."""
+    def has_copy(self, base: int, key: int, where: int, segment: Segment) -> int:
+        """Return how many frames before a packet one came of which it is a copy, if the set at *base* has one; else 0."""
         for way in range(WAYS):
             differ = self.sets[base + way] ^ key
-            if differ <= LOW16 and self.is_copy(base + WAYS + 2 * way, key, differ, where, segment):
-                return True
-        return False
+            if differ <= LOW16:
+                ago = self.is_copy(base + WAYS + 2 * way, key, differ, where, segment)
+                if ago:
+                    return ago
+        return 0
 
-    def is_copy(self, i: int, key: int, differ: int, where: int, segment: Segment) -> bool:
-        """Whether a packet is a copy of the one of which the words at *i* tell; *differ* is by what their keys do."""
+    def is_copy(self, i: int, key: int, differ: int, where: int, segment: Segment) -> int:
+        """Return how many frames ago the packet came of which the words at *i* tell, if this one is a copy of it; else 0.
+
+        *differ* is by what their keys do.
+        """
         found = self.sets[i + 1]
-        if not found or (segment.frame - (found >> 32)) & LOW32 >= NEAR:
-            return False
+        ago = (segment.frame - (found >> 32)) & LOW32
+        if not found or ago >= NEAR:
+            return 0
         then = self.sets[i]
         distance = apart(segment.time, then)
         if (found ^ where) & WHERE:
-            return distance <= ELSEWHERE and (not differ or not key & LOW16 or not (key ^ differ) & LOW16)
-        return distance <= MILLISECOND and not differ and not (found ^ where) & LOW16
+            same = distance <= ELSEWHERE and (not differ or not key & LOW16 or not (key ^ differ) & LOW16)
+        else:
+            same = distance <= MILLISECOND and not differ and not (found ^ where) & LOW16
+        return ago if same else 0

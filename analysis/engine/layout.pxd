@@ -27,7 +27,7 @@ cdef struct Segment:
     bint from_a
     bint equal
     bint wired
-    bint duplicate
+    uint32_t duplicate
     u64 tag
     u64 digest
     i64 slot

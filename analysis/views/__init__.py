@@ -8,6 +8,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..text import Style
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -55,7 +57,7 @@ def preparing(
         case "table" if not quiet:
             from . import table  # noqa: PLC0415
 
-            return partial(_written, text=partial(table.walks, style=table.Style(color, verbose)))
+            return partial(_written, text=partial(table.walks, style=Style(color, verbose)))
         case "html":
             return _found
         case "table" | "csv" | "parquet":  # they show none
@@ -103,4 +105,4 @@ def rendered(
         case _:
             from . import table  # noqa: PLC0415
 
-            return table.render(report, table.Style(color, verbose, quiet))
+            return table.render(report, Style(color, verbose, quiet))

@@ -9,11 +9,11 @@ import sys
 import textwrap
 from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..model import Verdict
 from ..report import entries
-from ..text import printable
+from ..text import Style, count, printable
 from .phrases import (
     LEGEND,
     TIMELINES,
@@ -22,7 +22,6 @@ from .phrases import (
     agreement,
     before,
     close,
-    count,
     damage,
     facts,
     incomplete,
@@ -73,22 +72,6 @@ def _without_unneeded() -> Iterator[None]:
 
 with _without_unneeded():
     from tabulate import tabulate
-
-#: Bold, dim, green, yellow, red: what they mark.
-_STYLES = {"title": "1", "dim": "2", "change": "32", "inferred": "33", "finding": "31"}
-
-
-class Style(NamedTuple):
-    """How to print: with colour or without, every timeline or the first few, counts only."""
-
-    color: bool = False
-    verbose: bool = False
-    quiet: bool = False
-
-    def paint(self, style: str, text: str) -> str:
-        """*text* in a colour of _STYLES, if there is colour."""
-        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text
-
 
 #: No colour, the first few timelines.
 DEFAULT = Style()
