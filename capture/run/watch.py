@@ -217,8 +217,8 @@ class Watch:
             self._look(due_now)
             if due := bool(self._waiting) and self._is_due(self._waiting[0]):
                 self._report_first()  # one at a time: a signal is heard in between
-            # What came out of the last wait() was looked at since.
-            self._watched.let_go({one.watched for one in self._waiting})
+            if self._watched.leaving:  # what came out of the last wait() was looked at since
+                self._watched.let_go({one.watched for one in self._waiting})
         self._look(self._watched.all())  # what came since
         end = time.monotonic() + _LAST
         while self._waiting and time.monotonic() < end:

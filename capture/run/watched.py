@@ -136,7 +136,7 @@ class WatchedNamespaces:
 
     def let_go(self, but: Iterable[Watched]) -> None:
         """Close those that have ended, *but* these: what they showed is not told yet."""
-        wanted = set(but) if self.leaving else ()
+        wanted = set(but)
         for one in [one for one in self.leaving if one not in wanted]:
             self.leaving.remove(one)
             self._closing.submit(one.close)
