@@ -92,7 +92,8 @@ def parser() -> Parser:
         "--watch",
         action="store_true",
         help="watch this host, for days if need be: print a line of JSON and save a capture for every socket that "
-        "connects to itself (-w names the directory of the captures, -c ends the watch after so many)",
+        "connects to itself (-w names the directory of the captures, -c ends the watch after so many; --format table "
+        "is a line for people)",
     )
     add(
         "--before",

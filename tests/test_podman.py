@@ -78,6 +78,7 @@ def running(tmp_path: Path, program: str, *options: str) -> Iterator[Container]:
     mounts = [
         word for one in ("usr", "lib", "lib64") for word in ("-v", f"/{one}:/{one}:ro") if Path("/", one).exists()
     ]
+    mounts += ["-v", f"{ROOT}:/selfconn:ro", "-e", "PYTHONPATH=/selfconn"]
     command = ["run", "-d", "--name", NAME, "--network", "none", *limits, *mounts, "-v", f"{tmp_path}:/shared:ro"]
     said = subprocess.run(
         podman(*command, *options, "--rootfs", str(root), "/usr/bin/python3", "/app.py"),
@@ -130,10 +131,34 @@ def test_the_container_is_named_and_the_remedies_work_in_it_alone(container: Con
     commands = re.findall(r"^    (nsenter .*)$", page, re.MULTILINE)
     assert [re.search(r"-- (\w+)", one)[1] for one in commands] == ["sysctl", "ss"]
     for command in commands:
-        subprocess.run(shlex.split(command), capture_output=True, check=True)
+        subprocess.run(["sh", "-c", command], capture_output=True, check=True)
     after = json.loads(check("--format", "json", "--netns", container.id).stdout)
     assert (after["self_connected"], after["namespaces"][0]["reserved"]) == ([], [50000])
     assert NODE.read_text() == node
+
+
+@pytest.mark.parametrize("user", ["0", "65534"])
+def test_what_is_seen_from_inside_of_a_container(container: Container, tmp_path: Path, user: str) -> None:
+    """Its own network, with owners as far as the user may see; what is not seen is said, and what would see it."""
+
+    def inside(*arguments: str) -> tuple[int, str]:
+        said = subprocess.run(
+            podman("exec", "-u", user, container.id, "/usr/bin/python3", "-m", "capture.check_cli", *arguments),
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        return said.returncode, " ".join((said.stdout + said.stderr).split())
+
+    status, page = inside("--port", "50000")
+    assert (status, "No socket is connected to itself." in page) == (0, True)
+    assert "what is outside of this container; sudo selfconn-check on the host looks at that, too" in page
+    status, page = inside("--netns", "all")
+    assert (status, "No socket that could be seen is connected to itself" in page) == (4, True)
+    assert "what runs outside of this PID namespace: sudo selfconn-check on the host looks at that, too" in page
+    connected(tmp_path, container)
+    status, page = inside()
+    assert status == 1
+    assert "python3 (1)" in page if user == "0" else "not seen" in page
+    assert "can be done from the host: sudo selfconn-check there has the commands." in page
 
 
 def test_the_watch_tells_of_it_with_the_containers_id(container: Container, tmp_path: Path) -> None:

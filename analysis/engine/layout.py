@@ -291,12 +291,16 @@ EARLIES = 0x0E00  # EARLY | EARLY_FROM_A | EARLY_ACKED
 
 #: The search for duplicates: so many sets of eight packets each, a row of words for each thing that is remembered ...
 SETS = 2048
+FEW_SETS = 256  # the least
 WAYS = 8
 WORDS_OF_SET = 24
 #: ... which lie less than so many frames apart. There are eight places for each of them, so hardly any is lost.
 NEAR = 2048
 #: A packet that was seen at two places: within so many nanoseconds, at most.
 ELSEWHERE = 20 * MILLISECOND
+
+#: Where nobody knows how many frames are to come.
+MANY = 1 << 40
 
 #: Destinations whose refused attempts are counted ...
 DESTINATIONS = 1024
@@ -424,7 +428,8 @@ class Segment:
     identification: int
 
     def __init__(self) -> None:
-        self.tag = self.digest = self.place = self.identification = 0  # a dict makes its own hashes
+        for name in Segment.__slots__:  # an ICMP error's has no more than a 4-tuple, a number and a time
+            setattr(self, name, 0)
 
 
 class Cursor:

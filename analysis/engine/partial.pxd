@@ -19,7 +19,7 @@ cdef class PartialConversations(AllConversations):
     cdef int log_copy(self, Segment* segment, bytes_at d) except -1 with gil
     @cython.locals(s=SlotAt, control=u64, side=u64, another=bint)
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 with gil
-    cdef int log_independent(self, i64 slot, i64 time, bint from_a, bint wired) except -1
+    cdef int log_independent(self, i64 slot, Segment* segment) except -1
     @cython.locals(s=SlotAt)
     cdef int flush(self, i64 slot) except -1
     cdef object entry(self, Segment* segment, bytes packet, i64 size)
@@ -52,8 +52,8 @@ cdef class PartialConversations(AllConversations):
     cpdef again(self, object one, u64 base)
     @cython.locals(segment=SegmentAt, d=bytes_at, slot=i64, s=SlotAt)
     cdef int again_segment(self, object one, Py_ssize_t at) except -1
-    @cython.locals(s=SlotAt)
-    cdef int independent(self, i64 slot, i64 time, bint from_a, bint wired) except -1
+    @cython.locals(s=SlotAt, segment=SegmentAt)
+    cdef int independent(self, i64 slot, object one) except -1
     @cython.locals(s=SlotAt, phase=u64)
     cdef int left_out(self, i64 slot, u64 count) except -1
     @cython.locals(slot=i64, s=SlotAt)

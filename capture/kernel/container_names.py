@@ -7,7 +7,6 @@ privilege, a child without any makes sense of it, and hands back names alone. Th
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -138,6 +137,8 @@ def _read(path: Path) -> bytes:
 
 
 def _found(files: Collection[_File]) -> dict[str, str]:
+    import json  # noqa: PLC0415 - most hosts have no containers
+
     known: dict[str, str] = {}
     for data, ids, kept in files:
         try:

@@ -29,7 +29,7 @@ from .containers import Home, home
 from .netlink import LISTEN, Routes, SockDiag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from .port_rules import Rule
 
@@ -64,7 +64,7 @@ class Namespace:
     ``mounted`` is a process that sees it mounted. ``pids`` are its processes, the oldest first; ``netns`` is its name
     for ip-netns(8). ``name`` is what a person calls it; ``runtime``, ``id`` and ``pod`` are those of the container, if
     its processes run in one, ``container`` is how its owner named that (a pod's namespace and name, where it is one's).
-    ``own``: this process is in it; ``host``: process 1 is.
+    ``own``: this process is in it; ``host``: it is the first one, that of the machine.
     """
 
     inode: int
@@ -132,44 +132,53 @@ class Refused(NamedTuple):
 
 
 class Scan:
-    """Which network namespaces there are. ``unread`` counts the processes whose namespace could not be read."""
+    """Which network namespaces there are, and the ``pids`` of the processes that were looked at.
+
+    ``unread`` counts the processes whose namespace could not be read.
+    """
 
     def __init__(self) -> None:
         self.found: dict[int, Namespace] = {}
+        self.pids: set[str] = set()
         self.unread = 0
         self._mounts: set[str] = set()
         # Kernel threads are in the first network namespace; an init may not be looked into, by root either.
-        self._first = "1" if in_a_container() else "2"
+        self._first = "" if in_a_container() else "2"
         own = (_PROC / "self/ns/net").stat()
         self._device = own.st_dev
         one = self._add(own.st_ino, "/proc/self/ns/net")
         one.own = True
-        with suppress(OSError):
-            one.host = (_PROC / self._first / "ns/net").stat().st_ino == own.st_ino
+        one.host = _in_the_first()
 
-    def processes(self) -> Scan:
-        """Go through the processes and their threads, and the mounts of each mount namespace."""
+    def processes(self, seen: Container[str] = ()) -> Scan:
+        """Go through the processes and their threads, and the mounts of each mount namespace.
+
+        Of those that were *seen* before (their PIDs) the process alone, which is a quarter of the work.
+        """
         try:
             self._mounted("self")
         except OSError:
             self.unread += 1
         for entry in os.listdir(_PROC):  # noqa: PTH208 - for every process of the machine
             if entry.isdecimal():
+                self.pids.add(entry)
                 with suppress(OSError):  # it has ended
-                    self._process(entry)
+                    self._process(entry, seen=entry in seen)
         return self
 
-    def _process(self, pid: str) -> None:
-        directory = f"{_PROC}/{pid}"
+    def _process(self, pid: str, *, seen: bool) -> None:
+        directory = f"/proc/{pid}"
         try:
             inode = _number(os.readlink(f"{directory}/ns/net"))  # noqa: PTH115 - see above; so below
         except PermissionError:
-            self.unread += pid != "1" or self._first == "1"
+            self.unread += pid != "1" or not self._first
             return
         if inode:
             one = self._add(inode, f"{directory}/ns/net")
             one.pids.append(int(pid))
             one.host |= pid == self._first
+        if seen:
+            return
         # A directory's links are itself, its name, and one for each that lies in it.
         if os.stat(f"{directory}/task").st_nlink > 3:  # noqa: PTH116
             for thread in os.listdir(f"{directory}/task"):  # noqa: PTH208
@@ -292,6 +301,11 @@ def may_enter_all() -> bool:
         return able and (_PROC / "self/ns/user").stat().st_ino == _INITIAL_USER
     except (OSError, StopIteration, ValueError):
         return False
+
+
+def _in_the_first() -> bool:
+    """Whether we are in the first network namespace: this setting is nowhere else (net_core_table)."""
+    return (_PROC / "sys/net/core/dev_weight").exists()
 
 
 def in_a_container() -> bool:

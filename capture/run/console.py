@@ -6,6 +6,7 @@ output the report, too, goes to standard error.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import textwrap
 import time
@@ -19,6 +20,7 @@ from analysis.views import rendered
 from .messages import agreement, intended, kernel_gaps, results, shortcomings, side_by_side, to_run
 from .output import Sink
 from .report_sections import comparisons, kernel, live
+from .watch_line import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -125,6 +127,12 @@ class Console:
 
     def _stream(self) -> TextIO:
         return sys.stderr if self._options.write == "-" else sys.stdout
+
+    def write_columns(self, words: list[str]) -> None:
+        """Write a line of a watch, on a terminal no wider than that."""
+        stream = self._stream()
+        width = shutil.get_terminal_size().columns if self._file is None and stream.isatty() else None
+        self.write(fitted(words, width) + "\n")
 
     def write(self, text: str) -> None:
         """Write a piece of the report. Raises Incomplete where that fails."""
