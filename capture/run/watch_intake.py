@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 #: Seconds until the rings have shown what the tracepoint told of, nanoseconds that the two may be apart, and words of
 #: the tracepoint that may wait for that; seconds after which the rings show it no more, if they came late.
-_RINGS_TAKE, _SAME, _WORDS, _RINGS_LATE = 0.4, NANOSECONDS // 200, 10_000, 3.0
+_RINGS_TAKE, _SAME, _WORDS, _RINGS_LATE = 0.4, NANOSECONDS // 200, 10_000, 5.0
 #: The share of the time for asking the kernel for sockets, and seconds of it in a row.
 _ASKING, _IN_A_ROW = 0.1, 0.1
 #: Seconds for which a process is known to be the same, and how many are remembered; how much longer than a search in
