@@ -106,6 +106,7 @@ def test_ctrl_c_ends_it(tmp_path: Path) -> None:
 #: What each holds: openings by verdict, segments, duplicates, translated connections.
 ANSWERS = {
     "error-first.pcap": ({"unanswered": 1}, 1, 0, 0),
+    "misdirected.pcap": ({"unanswered": 2}, 4, 0, 0),
     "other-side.pcap": ({"unanswered": 1, "self-syn": 2}, 4, 0, 1),
     "padded.pcap.xz": ({"self-connect": 1}, 3, 0, 0),
     "reach-overflow.pcap": ({"three-way": 1}, 3, 0, 0),

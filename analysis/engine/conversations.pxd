@@ -8,6 +8,8 @@ from .layout cimport *
 from .octets cimport *
 from .resets cimport acknowledges_early, all_acknowledged, answered_early, begin_numbers, begin_tracking, note_unanswered, remember_early, reset_fits, track
 
+cdef int take_ends(Slot* s, Segment* segment) noexcept nogil
+
 cdef class Conversations:
     cdef u64 capacity, collect, most, keep_phases, oldest, equals
     cdef readonly u64 used
@@ -86,7 +88,6 @@ cdef class Conversations:
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 nogil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil
-    cdef int log_copy(self, Segment* segment, bytes_at d) except -1 nogil
 
     cdef int step_with_itself(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int lend(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil

@@ -203,15 +203,13 @@ class PartialConversations(AllConversations):
         return 0
 
     def log_possible_copy(self, segment: Segment, d: Octets) -> int:
-        """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before."""
-        packet = bytes(d[segment.ip : segment.at + segment.size])
-        self.write_log(self.entry(segment, packet, segment.size)._replace(duplicate=int(segment.duplicate > 0)))
-        return 0
+        """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before.
 
-    def log_copy(self, segment: Segment, d: Octets) -> int:
-        """Log a copy of one of those: if that is a copy itself, this one may come too late after the first of them."""
+        Or a copy of one of those: if that is a copy itself, this one may come too late after the first of them.
+        """
         packet = bytes(d[segment.ip : segment.at + segment.size])
-        self.write_log(self.entry(segment, packet, segment.size)._replace(duplicate=2))
+        taken = 0 if not segment.duplicate else 1 if segment.frame < self.zone else 2
+        self.write_log(self.entry(segment, packet, segment.size)._replace(duplicate=taken))
         return 0
 
     def entry(self, segment: Segment, packet: bytes, size: int) -> Logged:
@@ -494,12 +492,10 @@ class PartialConversations(AllConversations):
         self.duplicates_seen.mark(d, self.again_batch, 1)
         if not segment.duplicate:
             self.unsure = True
-        elif segment.frame < self.zone:
-            self.log_possible_copy(segment, d)
-        else:
+        if segment.frame >= self.zone:
             self.duplicates += one.duplicate == 1
-            if segment.frame - segment.duplicate < self.zone:
-                self.log_copy(segment, d)
+        if segment.frame - segment.duplicate < self.zone:
+            self.log_possible_copy(segment, d)
         return 0
 
     def again_error(self, packet: bytes) -> int:
