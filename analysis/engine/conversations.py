@@ -539,7 +539,7 @@ class Conversations:
             flags |= EQUAL
             self.equals += 1
         s.flags = flags
-        self.index.enter(segment.tag, slot, s)
+        self.index.enter(segment.ends >> 32, slot, s)
         return slot
 
     def make_room(self) -> int:

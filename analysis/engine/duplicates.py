@@ -1,4 +1,4 @@
-"""The search for packets that were captured more than once (compiled only): a table of hashes, eight places to each.
+"""The search for packets that were captured more than once (compiled only): a ring, and a table of hashes into it.
 
 interpreted.py has two dicts instead. docs/verdicts.md ("What counts") says what makes a packet a duplicate.
 """
@@ -13,7 +13,21 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import apart, counters_in, folded, load_u32, load_u64, segment_at, send_for, traces, u16, words_in
+    from .interpreted import (
+        any_alike,
+        apart,
+        counters_in,
+        folded,
+        halves_in,
+        load_u16,
+        load_u32,
+        load_u64,
+        seldom,
+        segment_at,
+        send_for_half,
+        traces,
+        words_in,
+    )
     from .layout import (
         ELSEWHERE,
         KEYS,
@@ -26,7 +40,7 @@ if not cython.compiled:
         SETS,
         WAYS,
         WHERE,
-        WORDS_OF_SET,
+        WORDS_OF_PACKET,
         Segment,
     )
 
@@ -37,43 +51,49 @@ if TYPE_CHECKING:
 class Duplicates:
     """Finds packets that were captured already, less than NEAR frames before.
 
-    A set has eight places; a new packet takes the place of the oldest one (``turns`` says which that is). A set lies in
-    three lines of the processor's cache: the keys, then two words for each place. A key is a hash of the addresses, the
-    ports, the TCP header without its checksum, and the payload's length: 48 bits of it, and the IPv4 identification.
-    The words are the time; and the frame's number (32 bits), a hash of where the packet was seen (16 bits), and one of
-    what else the IP header and the TCP checksum say (16 bits).
+    The last NEAR packets are in a ring, three words for each: a key; the time; and the frame's number (32 bits), a hash
+    of where the packet was seen (16 bits), and one of what else the IP header and the TCP checksum say (16 bits). A key
+    is a hash of the addresses, the ports, the TCP header without its checksum, and the payload's length: 48 bits of it,
+    and the IPv4 identification. A packet's entry in the table is another part of that hash, and its place in the ring.
+    A set of the table has WAYS entries, half a line of the processor's cache; a new entry takes the place of the oldest
+    one (``turns`` says which that is).
     """
 
     def __init__(self) -> None:
-        self.memory = memoryview(mapping(8 * WORDS_OF_SET * SETS)).cast("Q")
-        self.keys_memory = memoryview(bytearray(os.urandom(8 * KEYS))).cast("Q")
+        self.memory = [memoryview(mapping(4 * WAYS * SETS)).cast("I"), memoryview(mapping(8 * WORDS_OF_PACKET * NEAR))]
+        self.memory[1] = self.memory[1].cast("Q")
+        self.entries = halves_in(self.memory[0])
+        self.ring = words_in(self.memory[1])
+        self.taken = 0  # packets so far
         self.turns_memory = bytearray(SETS)
-        self.sets = words_in(self.memory)
         self.turns = counters_in(self.turns_memory)
+        self.keys_memory = memoryview(bytearray(os.urandom(8 * KEYS))).cast("Q")
         self.keys = words_in(self.keys_memory)
-        self.seed = int.from_bytes(os.urandom(8), "little")
 
     def digest(self, d: Octets, segment: Segment) -> int:
-        """Return a 64-bit hash of what identifies a segment: folded products with random keys of this run."""
+        """Return a 64-bit hash of what identifies a segment: folded products with random keys of this run.
+
+        That of the 4-tuple is there already (index.py).
+        """
         at = segment.at
-        end = at + segment.size
-        h = self.seed + segment.from_a
-        h += folded(segment.a_low ^ self.keys[0], segment.b_low ^ self.keys[1])
-        if segment.six:
-            h += folded(segment.a_high ^ self.keys[2], segment.b_high ^ self.keys[3])
-        h += folded(load_u64(d, at) ^ self.keys[4], load_u64(d, at + 8) ^ self.keys[5])
-        i = 6
+        size = segment.size
+        end = at + size
+        h = segment.ends + segment.from_a + folded(load_u64(d, at) ^ self.keys[0], load_u64(d, at + 8) ^ self.keys[1])
+        size |= segment.data << 8
+        rest = size << 16 | load_u16(d, at + 18)
         at += 20
+        i = 2
         while end - at >= 16:
             h += folded(load_u64(d, at) ^ self.keys[i], load_u64(d, at + 8) ^ self.keys[i + 1])
             i += 2
             at += 16
-        rest = u16(d, segment.at + 18) | segment.size << 16 | segment.data << 24
+        last = 0
         if end - at >= 8:
-            h += folded(load_u64(d, at) ^ self.keys[i], load_u64(d, end - 8) ^ self.keys[i + 1] ^ rest)
-        else:
-            last = load_u32(d, at) << 32 | load_u32(d, end - 4) if end > at else 0
-            h += folded(rest ^ self.keys[i], last ^ self.keys[i + 1])
+            last = load_u64(d, at)
+            rest ^= load_u64(d, end - 8) * MIX1
+        elif end > at:
+            last = load_u32(d, at) << 32 | load_u32(d, end - 4)
+        h += folded(rest ^ self.keys[i], last ^ self.keys[i + 1])
         h *= MIX2
         return h ^ h >> 32
 
@@ -82,7 +102,7 @@ class Duplicates:
         for place in range(count):
             segment = segment_at(batch, place)
             segment.digest = self.digest(d, segment)
-            send_for(self.sets, (segment.digest & (SETS - 1)) * WORDS_OF_SET)
+            send_for_half(self.entries, (segment.digest & (SETS - 1)) * WAYS)
 
     def mark(self, d: Octets, batch: list[Segment], count: int) -> None:
         """Mark those of a batch whose packets were captured already; remember the others."""
@@ -94,43 +114,50 @@ class Duplicates:
         """Whether this packet was captured already; it is remembered if not.
 
         A burst of duplicate ACKs might fill a set: nothing but the IPv4 identification tells them apart. So where two
-        places of a set have its key, a packet is remembered in another set, which its identification tells.
+        entries of a set have its hash, a packet is remembered in another set, which its identification tells.
         """
         at = segment.digest & (SETS - 1)
-        base = at * WORDS_OF_SET
+        base = at * WAYS
+        entry = segment.digest >> 32 & ~(NEAR - 1)
         key = (segment.digest & ~LOW16) | segment.identification
         where = (segment.place & LOW16) << 16 | traces(d, segment)
-        near = 0
-        for way in range(WAYS):  # all of them, without a branch: next to none is near
-            near += (self.sets[base + way] ^ key) <= LOW16
-        if near:
+        if seldom(any_alike(self.entries, base, entry)):
             other = ((segment.digest >> 16) + segment.identification * MIX1) & (SETS - 1)
-            if self.has_copy(base, key, where, segment) or self.has_copy(other * WORDS_OF_SET, key, where, segment):
+            near = self.count_alike(base, entry, key, where, segment)
+            if near > WAYS or self.count_alike(other * WAYS, entry, key, where, segment) > WAYS:
                 return True
             if near > 1:
                 at = other
-                base = at * WORDS_OF_SET
+                base = at * WAYS
+        i = self.taken & (NEAR - 1)
+        self.taken += 1
         way = self.turns[at]
         self.turns[at] = (way + 1) & (WAYS - 1)
-        self.sets[base + way] = key
-        self.sets[base + WAYS + 2 * way] = segment.time
-        self.sets[base + WAYS + 2 * way + 1] = (segment.frame & LOW32) << 32 | where
+        self.entries[base + way] = entry | i
+        i *= WORDS_OF_PACKET
+        self.ring[i] = key
+        self.ring[i + 1] = segment.time
+        self.ring[i + 2] = (segment.frame & LOW32) << 32 | where
         return False
 
-    def has_copy(self, base: int, key: int, where: int, segment: Segment) -> bool:
-        """Whether a packet is a copy of one in the set at *base*."""
+    def count_alike(self, base: int, entry: int, key: int, where: int, segment: Segment) -> int:
+        """Return how many entries of the set at *base* have the packet's hash; more than WAYS if it is a copy of one."""
+        count = 0
         for way in range(WAYS):
-            differ = self.sets[base + way] ^ key
-            if differ <= LOW16 and self.is_copy(base + WAYS + 2 * way, key, differ, where, segment):
-                return True
-        return False
+            differ = self.entries[base + way] ^ entry
+            if differ < NEAR:
+                if self.is_copy(differ * WORDS_OF_PACKET, key, where, segment):
+                    return WAYS + 1
+                count += 1
+        return count
 
-    def is_copy(self, i: int, key: int, differ: int, where: int, segment: Segment) -> bool:
-        """Whether a packet is a copy of the one of which the words at *i* tell; *differ* is by what their keys do."""
-        found = self.sets[i + 1]
-        if not found or (segment.frame - (found >> 32)) & LOW32 >= NEAR:
+    def is_copy(self, i: int, key: int, where: int, segment: Segment) -> bool:
+        """Whether a packet is a copy of the one at *i* in the ring."""
+        differ = self.ring[i] ^ key
+        found = self.ring[i + 2]
+        if differ > LOW16 or not found or (segment.frame - (found >> 32)) & LOW32 >= NEAR:
             return False
-        then = self.sets[i]
+        then = self.ring[i + 1]
         distance = apart(segment.time, then)
         if (found ^ where) & WHERE:
             return distance <= ELSEWHERE and (not differ or not key & LOW16 or not (key ^ differ) & LOW16)

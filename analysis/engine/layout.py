@@ -109,6 +109,7 @@ MAX_DEPTH = 32
 
 # Kinds: what follows a header, as an EtherType ...
 IPV4 = 0x0800
+IPV4_OF_20_OCTETS = 0x080045  # an IPv4 header without options
 IPV6 = 0x86DD
 MPLS = 0x8847
 ETHERNET = 0x6558  # transparent Ethernet bridging
@@ -289,12 +290,13 @@ EARLY_FIN_B = MID_COUNTED
 FINS = 0x0C  # FIN_A | FIN_B
 EARLIES = 0x0E00  # EARLY | EARLY_FROM_A | EARLY_ACKED
 
-#: The search for duplicates: so many sets of eight packets each, a row of words for each thing that is remembered ...
+#: Copies of a packet lie less than so many frames apart: so many packets are remembered, in so many words each ...
+NEAR_BITS = 11
+NEAR = 1 << NEAR_BITS
+WORDS_OF_PACKET = 3
+#: ... and looked up in so many sets of entries. There are eight for each packet, so hardly any is lost.
 SETS = 2048
 WAYS = 8
-WORDS_OF_SET = 24
-#: ... which lie less than so many frames apart. There are eight places for each of them, so hardly any is lost.
-NEAR = 2048
 #: A packet that was seen at two places: within so many nanoseconds, at most.
 ELSEWHERE = 20 * MILLISECOND
 
@@ -384,7 +386,7 @@ class Segment:
     the TCP header that are there, ``data`` octets of payload on the wire, ``time`` nanoseconds since the epoch.
     ``from_a`` says whether A sent it, ``equal`` whether both endpoints are one, ``wired`` whether a segment with equal
     endpoints came in a frame with Ethernet addresses. An address is two 64-bit words; of IPv4 the first is zero, and
-    ``six`` tells it from IPv6. ``tag`` and ``digest`` are hashes, of the 4-tuple and of the headers; ``slot`` is
+    ``six`` tells it from IPv6. ``ends`` and ``digest`` are hashes, of the 4-tuple and of the headers; ``slot`` is
     where the conversation most probably is, ``duplicate`` whether the packet was captured before.
 
     ``place`` is a 32-bit hash of where the packet was seen (interface, direction, link addresses, headers around it,
@@ -394,7 +396,7 @@ class Segment:
     __slots__ = (
         *("a_high", "a_low", "b_high", "b_low", "a_port", "b_port", "six"),
         *("ip", "at", "size", "data", "time", "frame", "seq", "ack", "flags", "window"),
-        *("from_a", "equal", "wired", "duplicate", "tag", "digest", "slot", "place", "identification"),
+        *("from_a", "equal", "wired", "duplicate", "ends", "digest", "slot", "place", "identification"),
     )
     a_high: int
     a_low: int
@@ -417,14 +419,14 @@ class Segment:
     equal: bool
     wired: bool
     duplicate: bool
-    tag: int
+    ends: int
     digest: int
     slot: int
     place: int
     identification: int
 
     def __init__(self) -> None:
-        self.tag = self.digest = self.place = self.identification = 0  # a dict makes its own hashes
+        self.ends = self.digest = self.place = self.identification = 0  # a dict makes its own hashes
 
 
 class Cursor:

@@ -11,7 +11,7 @@ cdef u64 place_of(bytes_at d, Py_ssize_t p, u64 where) noexcept nogil
 cdef class Engine:
     cdef public AllConversations table
     cdef tuple of_table
-    cdef bint equal_only, big, host_set
+    cdef bint equal_only, big, host_set, picky
     cdef u64 port, host_high, host_low
     cdef Headers headers
     cdef object cursor_memory, batch_memory
@@ -48,9 +48,12 @@ cdef class Engine:
     @cython.locals(which=i64, size=i64, wire=i64, ticks=u64, time=i64)
     cdef bint block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
     cdef bint other_block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
+    @cython.locals(head=u64, size=u64, ports=u64)
     cdef inline int frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
-    @cython.locals(size=Py_ssize_t, total=Py_ssize_t, one=SegmentAt)
-    cdef int common_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 time) except -1 nogil
+    @cython.locals(
+        one=SegmentAt, head=u64, ends=u64, ports=u64, numbers=u64, source=u64, target=u64, from_a=bint, low=u64, high=u64,
+        total=Py_ssize_t, size=Py_ssize_t)
+    cdef inline int common_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 time) except -1 nogil
     @cython.locals(c=CursorAt, found=i64)
     cdef int odd_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
     @cython.locals(size=Py_ssize_t, one=SegmentAt)
@@ -65,4 +68,6 @@ cdef class Engine:
     cdef inline bint ends(self, bytes_at d, Segment* one, Py_ssize_t source, Py_ssize_t target, Py_ssize_t p) noexcept nogil
     cdef inline int segment(
         self, bytes_at d, Segment* one, Py_ssize_t ip, Py_ssize_t source, Py_ssize_t target, Py_ssize_t p) except -1 nogil
-    cdef inline int hand_over(self, bytes_at d) except -1 nogil
+    cdef bint is_asked_for(self, Segment* one) noexcept nogil
+    cdef inline int put(self, bytes_at d, Segment* one) except -1 nogil
+    cdef int hand_over(self, bytes_at d) except -1 nogil
