@@ -11,7 +11,7 @@ from .resets cimport acknowledges_early, all_acknowledged, answered_early, begin
 cdef class Conversations:
     cdef u64 capacity, collect, most, keep_phases, oldest, equals
     cdef readonly u64 used
-    cdef bint count_refusals
+    cdef bint count_refusals, heeds_refusals
     cdef public bint heads
     cdef public u64 zone
     cdef object memory
@@ -37,6 +37,10 @@ cdef class Conversations:
     @cython.final
     @cython.locals(slot=i64)
     cdef inline int meet(self, Segment* segment, bytes_at d) except -1 nogil
+    @cython.final
+    cdef bint is_known(self, Segment* segment, bytes_at d) except -1 nogil
+    @cython.final
+    cdef inline bint refuse_plainly(self, Slot* s, i64 slot, Segment* segment, bint first) except -1 nogil
     @cython.final
     @cython.locals(s=SlotAt, control=u64, phase=u64, flags=u64, first=bint, event=u64, after=u64, answered=bint, ends=bint)
     cdef inline int step(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil

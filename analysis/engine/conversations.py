@@ -94,6 +94,7 @@ if not cython.compiled:
         P_SYN_ACKED,
         P_THREE_WAY,
         PAST,
+        PLAIN,
         RST,
         SYN,
         TOUCHED,
@@ -101,6 +102,7 @@ if not cython.compiled:
         UNCROSSED_PHASES,
         UNREACHED,
         UNTRACKED,
+        V_REFUSED,
         WIRED,
         Segment,
         Slot,
@@ -157,6 +159,8 @@ class Conversations:
         self.finished: list[Finished] = []
         #: With ``announce``, openings as they are decided, before they end; the caller that takes them clears the list.
         self.announce = False
+        # Whether anything but the count of refused openings is asked for.
+        self.heeds_refusals = (collect >> V_REFUSED | keep >> P_REFUSED) & 1 != 0
         self.decided: list[Finished] = []
         self.frame = 0  # number of the frame of the current segment
         self.segments = self.duplicates = self.midstream = self.midstream_to_itself = self.evicted = 0
@@ -177,16 +181,10 @@ class Conversations:
     def meet(self, segment: Segment, d: Octets) -> int:
         """Find or begin the conversation of a segment, and step it, unless the packet is a duplicate."""
         self.frame = segment.frame
-        if segment.duplicate:
-            if segment.frame < self.zone:
-                self.log_possible_copy(segment, d)
-            else:
-                self.duplicates += 1
+        if self.heads and self.is_known(segment, d):
             return 0
-        if self.heads:
-            self.remember_packet(segment, d)
-        if segment.frame < self.zone:
-            self.log_possible_copy(segment, d)
+        if segment.duplicate:
+            self.duplicates += 1
             return 0
         self.segments += 1
         slot = segment.slot
@@ -197,19 +195,34 @@ class Conversations:
         self.step(slot, segment, d)
         return 0
 
+    def is_known(self, segment: Segment, d: Octets) -> bool:
+        """Whether what a segment of a part means depends on the part before: it may be a copy of a packet there."""
+        if not segment.duplicate:
+            self.remember_packet(segment, d)
+        if segment.frame >= self.zone:
+            return False
+        self.log_possible_copy(segment, d)
+        return True
+
     # -- one segment ---------------------------------------------------------------------------------------------------
 
     def step(self, slot: int, segment: Segment, d: Octets) -> int:
         """Step the opening in *slot* with this segment."""
         s = slot_at(self.slots, slot)
         control = segment.flags & CONTROL
-        if s.flags & HEAD and self.head(slot, segment, d):
-            return 0
+        if s.flags & (HEAD | EQUAL):
+            if s.flags & HEAD and self.head(slot, segment, d):
+                return 0
+            if s.flags & EQUAL:
+                return self.step_with_itself(slot, segment, d)
         phase = s.phase
         flags = s.flags
-        if flags & EQUAL:
-            return self.step_with_itself(slot, segment, d)
-        first = segment.from_a != ((flags & FIRST_IS_B) != 0)
+        if control == SYN and phase < P_SYN:
+            self.open(slot, segment, d)
+            return 0
+        first = segment.from_a != (flags & FIRST_IS_B)
+        if phase == P_SYN and control == RST | ACK and self.refuse_plainly(s, slot, segment, first):
+            return 0
         answered = False
         ends = False
         if control == SYN:
@@ -293,6 +306,24 @@ class Conversations:
         if ends:
             self.close(slot)
         return 0
+
+    def refuse_plainly(self, s: Slot, slot: int, segment: Segment, first: bool) -> bool:
+        """Do in one go what the rules make of an RST that answers a SYN, where nothing else is known of the opening.
+
+        In a storm of attempts at a closed port that is half of all packets.
+        """
+        if first or s.flags & ~PLAIN or self.heeds_refusals or not acknowledges_syn(segment.ack, s.isn, s.syn_data):
+            return False
+        self.counts[V_REFUSED] += 1
+        if self.count_refusals:
+            self.refuse(s)
+        if self.answers.any:
+            self.answers.forget(slot)
+        s.flags = (s.flags & LENDER) | TOUCHED
+        s.phase = P_MIDSTREAM
+        s.before = 0
+        s.retransmissions = 0
+        return True
 
     def decide(self, s: Slot) -> None:
         """Count the opening in this slot, whose verdict cannot change any more."""

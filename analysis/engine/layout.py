@@ -288,6 +288,7 @@ SETTLED = 1 << 31  # an answer from elsewhere decided its verdict
 EARLY_FIN_A = MID_ITSELF  # a FIN of A after the early SYN-ACK: there are two ends
 EARLY_FIN_B = MID_COUNTED
 FINS = 0x0C  # FIN_A | FIN_B
+PLAIN = FIRST_IS_B | TOUCHED | WIRED | LENDER  # flags of an opening of which nothing is known but its SYN
 EARLIES = 0x0E00  # EARLY | EARLY_FROM_A | EARLY_ACKED
 
 #: Copies of a packet lie less than so many frames apart: so many packets are remembered, in so many words each ...
@@ -354,6 +355,7 @@ E_RST_FIRST = int(Event.RST_FIRST)
 E_RST_SECOND = int(Event.RST_SECOND)
 E_NOTHING = int(Event.NOTHING)
 EVENTS = len(Event)
+V_REFUSED = VERDICTS.index(Verdict.REFUSED)
 #: The bit of ``collect`` for openings without an answer.
 UNANSWERED = 1 << VERDICTS.index(Verdict.UNANSWERED)
 #: Phases in which the second end's own SYN is known (bits).
