@@ -1,6 +1,5 @@
 # The C structs of layout.py, and its numbers (numbers.pxi, which setup.py writes).
-from libc.string cimport memcpy
-from .octets cimport address, bytes_at, halves, has_alike, i64, load_u16, prefetch, u64
+from .octets cimport address, bytes_at, copy_header, halves, has_alike, i64, load_u16, prefetch, u64
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
@@ -150,7 +149,7 @@ cdef inline Py_ssize_t destination_octets() noexcept nogil:
     return sizeof(Destination)
 
 cdef inline void remember_header(Slot* s, bytes_at d, Py_ssize_t at, u64 size) noexcept nogil:
-    memcpy(s.header, d + at, size)
+    copy_header(s.header, d + at, size)
 
 # Note this segment as the first one of the opening in this slot.
 cdef inline void take_first(Slot* s, Segment* segment, bytes_at d) noexcept nogil:
@@ -164,7 +163,7 @@ cdef inline void take_first(Slot* s, Segment* segment, bytes_at d) noexcept nogi
     s.retransmissions = 0
     s.refused = 0
     s.since = 0
-    memcpy(s.header, d + segment.at, segment.size)
+    copy_header(s.header, d + segment.at, segment.size)
 
 cdef inline bytes header_of(Slot* s):
     return s.header[:s.size]

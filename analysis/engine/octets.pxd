@@ -38,6 +38,13 @@ cdef extern from * nogil:
     #define selfconn_u64(p, i) selfconn_64((p) + (i))
     #define selfconn_load16(p, i) ((unsigned long long) selfconn_16((p) + (i)))
     #define selfconn_load32(p, i) ((unsigned long long) selfconn_32((p) + (i)))
+    /* Copy a TCP header: 20 to 60 octets. Of memcpy() with a size that varies, GCC makes a slow string instruction. */
+    static inline void selfconn_copy_header(unsigned char *to, const unsigned char *from, uint64_t size) {
+        if (size < 20 || size > 60) { memcpy(to, from, size); return; }
+        memcpy(to, from, 16);
+        if (size > 32) { memcpy(to + 16, from + 16, 16); if (size > 48) memcpy(to + 32, from + 32, 16); }
+        memcpy(to + size - 16, from + size - 16, 16);
+    }
     #define selfconn_seldom(x) __builtin_expect(!!(x), 0)
     /* Whether any of eight entries equals this one in all but the low bits. */
     typedef uint32_t selfconn_four __attribute__((vector_size(16)));
@@ -65,6 +72,7 @@ cdef extern from * nogil:
     u64 folded "selfconn_folded"(u64 a, u64 b)
     void prefetch "__builtin_prefetch"(const void* p)
     void send_for "selfconn_send_for"(words w, u64 place)
+    void copy_header "selfconn_copy_header"(octets_at to, bytes_at start, u64 size)
     bint seldom "selfconn_seldom"(bint x)
     bint has_alike "selfconn_any_alike"(halves entries, u64 base, uint32_t entry, int bits)
     void send_for_half "selfconn_send_for"(halves w, u64 place)
