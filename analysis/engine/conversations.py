@@ -173,8 +173,6 @@ class Conversations:
         self.duplicates_seen.digest_batch(d, batch, count)
         self.index.look_up_batch(batch, count, self.slots)
         self.duplicates_seen.mark(d, batch, count)
-        if self.count_refusals:
-            self.answers.send_for_batch(batch, count)
         for place in range(count):
             self.meet(segment_at(batch, place), d)
 

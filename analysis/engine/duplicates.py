@@ -16,14 +16,14 @@ if not cython.compiled:
     from .interpreted import (
         any_alike,
         apart,
-        counters_in,
         folded,
         halves_in,
         load_u16,
         load_u32,
         load_u64,
-        seldom,
+        push,
         segment_at,
+        seldom,
         send_for_half,
         traces,
         words_in,
@@ -32,14 +32,12 @@ if not cython.compiled:
         ELSEWHERE,
         KEYS,
         LOW16,
-        LOW32,
         MILLISECOND,
         MIX1,
         MIX2,
         NEAR,
         SETS,
         WAYS,
-        WHERE,
         WORDS_OF_PACKET,
         Segment,
     )
@@ -51,12 +49,11 @@ if TYPE_CHECKING:
 class Duplicates:
     """Finds packets that were captured already, less than NEAR frames before.
 
-    The last NEAR packets are in a ring, three words for each: a key; the time; and the frame's number (32 bits), a hash
-    of where the packet was seen (16 bits), and one of what else the IP header and the TCP checksum say (16 bits). A key
-    is a hash of the addresses, the ports, the TCP header without its checksum, and the payload's length: 48 bits of it,
-    and the IPv4 identification. A packet's entry in the table is another part of that hash, and its place in the ring.
-    A set of the table has WAYS entries, half a line of the processor's cache; a new entry takes the place of the oldest
-    one (``turns`` says which that is).
+    The last NEAR packets are in a ring, four words for each: a hash of the addresses, the ports, the TCP header without
+    its checksum, and the payload's length; the time; the frame's number; and, in one word, a hash of where the packet
+    was seen (32 bits), its IPv4 identification (16 bits), and a hash of what else the IP header and the TCP checksum
+    say (16 bits). A packet's entry in the table is 21 bits of its first hash, and its place in the ring. A set of the
+    table has WAYS entries, half a line of the processor's cache, the newest one first.
     """
 
     def __init__(self) -> None:
@@ -65,8 +62,6 @@ class Duplicates:
         self.entries = halves_in(self.memory[0])
         self.ring = words_in(self.memory[1])
         self.taken = 0  # packets so far
-        self.turns_memory = bytearray(SETS)
-        self.turns = counters_in(self.turns_memory)
         self.keys_memory = memoryview(bytearray(os.urandom(8 * KEYS))).cast("Q")
         self.keys = words_in(self.keys_memory)
 
@@ -116,49 +111,49 @@ class Duplicates:
         A burst of duplicate ACKs might fill a set: nothing but the IPv4 identification tells them apart. So where two
         entries of a set have its hash, a packet is remembered in another set, which its identification tells.
         """
-        at = segment.digest & (SETS - 1)
-        base = at * WAYS
+        base = (segment.digest & (SETS - 1)) * WAYS
         entry = segment.digest >> 32 & ~(NEAR - 1)
-        key = (segment.digest & ~LOW16) | segment.identification
-        where = (segment.place & LOW16) << 16 | traces(d, segment)
+        number = segment.identification
+        seen = segment.place
+        seen = seen << 32 | number << 16 | traces(d, segment)
         if seldom(any_alike(self.entries, base, entry)):
-            other = ((segment.digest >> 16) + segment.identification * MIX1) & (SETS - 1)
-            near = self.count_alike(base, entry, key, where, segment)
-            if near > WAYS or self.count_alike(other * WAYS, entry, key, where, segment) > WAYS:
+            other = ((segment.digest >> 16) + number * MIX1 & SETS - 1) * WAYS
+            near = self.count_alike(base, entry, seen, segment)
+            if near > WAYS or self.count_alike(other, entry, seen, segment) > WAYS:
                 return True
             if near > 1:
-                at = other
-                base = at * WAYS
+                base = other
         i = self.taken & (NEAR - 1)
         self.taken += 1
-        way = self.turns[at]
-        self.turns[at] = (way + 1) & (WAYS - 1)
-        self.entries[base + way] = entry | i
+        push(self.entries, base, entry | i)
         i *= WORDS_OF_PACKET
-        self.ring[i] = key
+        self.ring[i] = segment.digest
         self.ring[i + 1] = segment.time
-        self.ring[i + 2] = (segment.frame & LOW32) << 32 | where
+        self.ring[i + 2] = segment.frame
+        self.ring[i + 3] = seen
         return False
 
-    def count_alike(self, base: int, entry: int, key: int, where: int, segment: Segment) -> int:
-        """Return how many entries of the set at *base* have the packet's hash; more than WAYS if it is a copy of one."""
+    def count_alike(self, base: int, entry: int, seen: int, segment: Segment) -> int:
+        """Return how many entries of the set at *base* have the packet's hash; more than WAYS where it is a copy."""
         count = 0
         for way in range(WAYS):
             differ = self.entries[base + way] ^ entry
             if differ < NEAR:
-                if self.is_copy(differ * WORDS_OF_PACKET, key, where, segment):
+                if self.is_copy(differ * WORDS_OF_PACKET, seen, segment):
                     return WAYS + 1
                 count += 1
         return count
 
-    def is_copy(self, i: int, key: int, where: int, segment: Segment) -> bool:
-        """Whether a packet is a copy of the one at *i* in the ring."""
-        differ = self.ring[i] ^ key
-        found = self.ring[i + 2]
-        if differ > LOW16 or not found or (segment.frame - (found >> 32)) & LOW32 >= NEAR:
+    def is_copy(self, i: int, seen: int, segment: Segment) -> bool:
+        """Whether a packet is a copy of the one at *i* in the ring; *seen* is what the ring's last word would be."""
+        frame = self.ring[i + 2]
+        if self.ring[i] != segment.digest or not frame or segment.frame - frame >= NEAR:
             return False
         then = self.ring[i + 1]
         distance = apart(segment.time, then)
-        if (found ^ where) & WHERE:
-            return distance <= ELSEWHERE and (not differ or not key & LOW16 or not (key ^ differ) & LOW16)
-        return distance <= MILLISECOND and not differ and not (found ^ where) & LOW16
+        found = self.ring[i + 3]
+        number = found >> 16 & LOW16
+        if (found ^ seen) >> 32:
+            alike = not segment.identification or not number or number == segment.identification
+            return distance <= ELSEWHERE and alike
+        return distance <= MILLISECOND and found == seen

@@ -152,7 +152,7 @@ def send_for(_words: Words, _place: int) -> None:
     """Do nothing: compiled, this brings a word into the processor's cache."""
 
 
-def seldom(condition: bool) -> bool:  # noqa: FBT001 - C's __builtin_expect
+def seldom(condition: bool) -> bool:
     """Return *condition*, which is seldom true."""
     return condition
 
@@ -160,6 +160,12 @@ def seldom(condition: bool) -> bool:  # noqa: FBT001 - C's __builtin_expect
 def any_alike(entries: Words, base: int, entry: int) -> bool:
     """Whether any of the entries at *base* has the same upper bits as this one."""
     return any((entries[base + way] ^ entry) >> NEAR_BITS == 0 for way in range(WAYS))
+
+
+def push(entries: Words, base: int, entry: int) -> None:
+    """Put an entry before the others at *base*, of which the last one goes."""
+    entries[base + 1 : base + WAYS] = entries[base : base + WAYS - 1]
+    entries[base] = entry
 
 
 def send_for_half(_words: Words, _place: int) -> None:
@@ -348,7 +354,7 @@ class Duplicates:
         ip, at, s = segment.ip, segment.at, segment
         ends = d[ip + 8 : ip + 40] if s.six else d[ip + 12 : ip + 20]
         key = b"".join((ends, d[at : at + 16], d[at + 18 : at + s.size], s.data.to_bytes(4, "big")))
-        return self.is_copy(key, (s.frame, s.time, s.place & LOW16, s.identification, traces(d, s)))
+        return self.is_copy(key, (s.frame, s.time, s.place, s.identification, traces(d, s)))
 
     def is_copy(self, key: bytes, packet: Packet) -> bool:
         """Whether a packet with this key was captured already; it is remembered if not."""

@@ -32,6 +32,7 @@ LONGEST_FILTER = 1024
 #: Seconds since the epoch: the year 2255. Times beyond it count as 0.
 LAST_SECOND = 9_000_000_000
 SECOND = 1_000_000_000
+MICROSECONDS = 1_000_000  # of a second
 MILLISECOND = 1_000_000
 #: The two sides of a translated connection send their SYNs within so many nanoseconds.
 SIDES = 20 * MILLISECOND
@@ -244,7 +245,6 @@ KEYS = 16
 LOW16 = 0xFFFF
 LOW32 = 0xFFFFFFFF
 HALF32 = 0x80000000
-WHERE = LOW16 << 16
 LOW48 = 0xFFFFFFFFFFFF
 LOW64 = 0xFFFFFFFFFFFFFFFF
 MIX1 = 0x9E3779B97F4A7C15
@@ -294,7 +294,7 @@ EARLIES = 0x0E00  # EARLY | EARLY_FROM_A | EARLY_ACKED
 #: Copies of a packet lie less than so many frames apart: so many packets are remembered, in so many words each ...
 NEAR_BITS = 11
 NEAR = 1 << NEAR_BITS
-WORDS_OF_PACKET = 3
+WORDS_OF_PACKET = 4
 #: ... and looked up in so many sets of entries. There are eight for each packet, so hardly any is lost.
 SETS = 2048
 WAYS = 8

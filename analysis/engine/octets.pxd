@@ -57,6 +57,15 @@ cdef extern from * nogil:
         memcpy(halves, &one, sizeof one);
         return (halves[0] | halves[1]) != 0;
     }
+    /* Put an entry before eight others, of which the last one goes. */
+    static inline void selfconn_push(uint32_t *entries, uint64_t base, uint32_t entry) {
+        selfconn_four one, two;
+        memcpy(&one, entries + base, sizeof one);
+        memcpy(&two, entries + base + 3, sizeof two);
+        memcpy(entries + base + 1, &one, sizeof one);
+        memcpy(entries + base + 4, &two, sizeof two);
+        entries[base] = entry;
+    }
     #define selfconn_send_for(p, i) __builtin_prefetch((p) + (i))
     #define selfconn_clear(p, count) memset((p), 0, (count) * sizeof *(p))
     #endif
@@ -75,6 +84,7 @@ cdef extern from * nogil:
     void copy_header "selfconn_copy_header"(octets_at to, bytes_at start, u64 size)
     bint seldom "selfconn_seldom"(bint x)
     bint has_alike "selfconn_any_alike"(halves entries, u64 base, uint32_t entry, int bits)
+    void push "selfconn_push"(halves entries, u64 base, uint32_t entry)
     void send_for_half "selfconn_send_for"(halves w, u64 place)
     void clear "selfconn_clear"(words w, u64 count)
 

@@ -36,8 +36,10 @@ cdef class Engine:
     cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link, i64 lengths)
     @cython.locals(d=bytes_at)
     cpdef pcap(self, object octets, Py_ssize_t i, Py_ssize_t end)
-    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t, header=Py_ssize_t, link=i64)
+    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t, header=Py_ssize_t, link=i64, passing=bint)
     cdef inline int records(self, bytes_at d, Py_ssize_t i, Py_ssize_t end, i64 lengths) except -1 nogil
+    @cython.locals(packets=u64, header=Py_ssize_t, big=bint, last=Py_ssize_t, p=Py_ssize_t, size=i64, ports=u64)
+    cdef Py_ssize_t pass_over(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) noexcept nogil
     cdef int read_records(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) except -1 nogil
     @cython.locals(d=bytes_at)
     cpdef pcapng(self, object octets, Py_ssize_t i, Py_ssize_t end)
@@ -48,7 +50,9 @@ cdef class Engine:
     @cython.locals(which=i64, size=i64, wire=i64, ticks=u64, time=i64)
     cdef bint block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
     cdef bint other_block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
-    @cython.locals(head=u64, size=u64, ports=u64)
+    @cython.locals(head=u64, size=u64)
+    cdef inline bint is_common(self, bytes_at d, Py_ssize_t p) noexcept nogil
+    @cython.locals(ports=u64)
     cdef inline int frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
     @cython.locals(
         one=SegmentAt, head=u64, ends=u64, ports=u64, numbers=u64, source=u64, target=u64, from_a=bint, low=u64, high=u64,

@@ -207,7 +207,12 @@ class Engine:
         header = self.record_header
         link = self.link
         self.need = header
-        while end - i >= header:
+        passing = self.equal_only and link == 1 and lengths == 0
+        while True:
+            if passing:
+                i = self.pass_over(d, i, end)
+            if end - i < header:
+                break
             if self.big:
                 seconds, ticks, size, wire = u32(d, i), u32(d, i + 4), u32(d, i + 8), u32(d, i + 12)
             else:
@@ -225,6 +230,29 @@ class Engine:
             i = p + size
             self.frame(d, p, i, p + wire, link, seconds * SECOND + ticks * self.scale)
         self.position = i
+
+    def pass_over(self, d: Octets, i: int, end: int) -> int:
+        """Pass over records whose segments have unequal ports; return where the first one begins that is none of them.
+
+        They are common frames (see frame()), whole and of no damage.
+        """
+        packets = 0
+        header = self.record_header
+        big = self.big
+        last = end - header - 54
+        while i <= last:
+            p = i + header
+            size = u32(d, i + 8) if big else l32(d, i + 8)
+            if size < 54 or size > MAX_RECORD or size > end - p or not self.is_common(d, p):
+                break
+            ports = u32(d, p + 34)
+            if ports >> 16 == ports & LOW16:
+                break
+            i = p + size
+            packets += 1
+        self.packets += packets
+        self.passed_over += packets
+        return i
 
     # -- pcapng --------------------------------------------------------------------------------------------------------
 
@@ -350,17 +378,25 @@ class Engine:
         The most common frame (whole Ethernet, IPv4 and TCP) is read without a search.
         """
         self.packets += 1
-        if link == 1 and end - p >= 54 and u32(d, p + 12) >> 8 == IPV4_OF_20_OCTETS:
-            head = u64_at(d, p + 16)  # total length, identification, fragment, TTL, protocol
-            size = d[p + 46] >> 4 << 2
-            if head & 0x1FFF00FF == 6 and size >= 20 and head >> 48 >= 20 + size:
-                if self.equal_only:
-                    ports = u32(d, p + 34)
-                    if ports >> 16 != ports & LOW16:
-                        self.passed_over += 1
-                        return 0
-                return self.common_frame(d, p, end, time)
+        if link == 1 and end - p >= 54 and self.is_common(d, p):
+            if self.equal_only:
+                ports = u32(d, p + 34)
+                if ports >> 16 != ports & LOW16:
+                    self.passed_over += 1
+                    return 0
+            return self.common_frame(d, p, end, time)
         return self.odd_frame(d, p, end, stop, link, time)
+
+    def is_common(self, d: Octets, p: int) -> bool:
+        """Whether the Ethernet frame at *p*, of 54 octets or more, holds TCP in IPv4 without options."""
+        head = u64_at(d, p + 16)  # total length, identification, fragment, TTL, protocol
+        size = d[p + 46] >> 4 << 2
+        return (
+            u32(d, p + 12) >> 8 == IPV4_OF_20_OCTETS
+            and head & 0x1FFF00FF == 6
+            and size >= 20
+            and head >> 48 >= 20 + size
+        )
 
     def common_frame(self, d: Octets, p: int, end: int, time: int) -> int:
         """Take a frame that is whole Ethernet, IPv4 and TCP."""
