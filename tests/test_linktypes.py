@@ -302,7 +302,8 @@ def test_a_packet_one_hop_further_is_a_copy_if_it_comes_soon(apart: int, copies:
     a, b = Endpoint.parse(CLIENT[4], 40_000), Endpoint.parse(SERVER[4], 80)
     syn = frames.tcp(a.port, b.port, Flag.SYN, 1000)
     hops = [
-        frames.ethernet(frames.ipv4(a.packed, b.packed, syn, ttl=ttl, identification=identification)) for ttl in (64, 63)
+        frames.ethernet(frames.ipv4(a.packed, b.packed, syn, ttl=ttl, identification=identification))
+        for ttl in (64, 63)
     ]
     result = analysed(writers.pcap([(EPOCH, hops[0]), (EPOCH + apart, hops[1])]))
     assert (result.duplicates, result.openings[0].syn_retransmissions) == (copies, 1 - copies)

@@ -8,6 +8,9 @@ from .layout cimport *
 from .octets cimport *
 from .resets cimport acknowledges_early, all_acknowledged, answered_early, begin_numbers, begin_tracking, note_unanswered, remember_early, reset_fits, track
 
+@cython.locals(one=u64, two=u64, phase=u64, seq=u64, ack=u64, control=u64)
+cdef u64 classify(Slot* s, Segment* segment, bint first) noexcept nogil
+
 cdef class Conversations:
     cdef u64 capacity, collect, most, keep_phases, oldest, equals
     cdef readonly u64 used
@@ -46,9 +49,6 @@ cdef class Conversations:
     cdef inline int step(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     cdef int decide(self, Slot* s) except -1 nogil
-    @cython.final
-    @cython.locals(one=u64, two=u64, phase=u64, seq=u64, ack=u64, control=u64)
-    cdef inline u64 classify(self, Slot* s, Segment* segment, bint first) noexcept nogil
     @cython.final
     @cython.locals(s=SlotAt, control=u64, lent=bint)
     cdef int stray(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil

@@ -124,6 +124,49 @@ if TYPE_CHECKING:
     from .destinations import Attempts
 
 
+def classify(s: Slot, segment: Segment, first: bool) -> int:
+    """Return which event a segment without RST is for the opening in this slot (see verdicts.Event)."""
+    one = s.isn
+    two = s.isn_second
+    phase = s.phase
+    seq, ack = segment.seq, segment.ack
+    control = segment.flags & CONTROL
+    if control == SYN | ACK:
+        if first:
+            if seq != one:
+                return E_NOTHING
+            if CROSSED_PHASES >> phase & 1:
+                return E_SYN_ACK_FIRST if acknowledges_syn(ack, two, s.syn_data_second) else E_NOTHING
+            if UNCROSSED_PHASES >> phase & 1 and not s.flags & OWN:
+                s.isn_second = (ack - 1) & LOW32
+                s.flags |= OWN
+                return E_SYN_ACK_FIRST
+            return E_NOTHING
+        if not acknowledges_syn(ack, one, s.syn_data):
+            return E_OTHER_SECOND
+        if CROSSED_PHASES >> phase & 1:
+            return E_SYN_ACK_SECOND if seq == two else E_OTHER_SECOND
+        if phase != P_SYN_ACKED:
+            s.isn_second = seq
+            s.reach = ((ack - one - 1) & LOW32) + max(segment.window, 1)
+        elif seq != two:
+            s.another = seq
+            s.flags |= ANOTHER
+        return E_SYN_ACK_SECOND
+    if first:
+        if (
+            phase == P_SYN_ACKED
+            and control & ACK
+            and (seq - one - 1) & LOW32 < s.reach
+            and (within(ack, two, s.next_second) or (s.flags & ANOTHER and ack == (s.another + 1) & LOW32))
+        ):
+            return E_ACK_FIRST
+        if s.flags & LENT and not s.flags & LENT_RST and control & ACK and ahead(ack, s.another):
+            s.flags |= LENT_ACKED
+        return E_NOTHING
+    return E_ACK_SECOND if control == ACK else E_OTHER_SECOND
+
+
 class Conversations:
     """Applies the verdict rules to the segments of one capture.
 
@@ -263,7 +306,7 @@ class Conversations:
                 event = E_NOTHING if first else E_OTHER_SECOND
                 self.lend(slot, segment, d)
         else:
-            event = self.classify(s, segment, first)
+            event = classify(s, segment, first)
             if TRACKED_PHASES >> phase & 1:
                 track(s, segment, first)
             elif event != E_SYN_ACK_SECOND:
@@ -329,48 +372,6 @@ class Conversations:
         s.flags |= COUNTED
         if s.phase == P_REFUSED and self.count_refusals:
             self.refuse(s)
-
-    def classify(self, s: Slot, segment: Segment, first: bool) -> int:
-        """Return which event a segment without RST is for the opening in this slot (see verdicts.Event)."""
-        one = s.isn
-        two = s.isn_second
-        phase = s.phase
-        seq, ack = segment.seq, segment.ack
-        control = segment.flags & CONTROL
-        if control == SYN | ACK:
-            if first:
-                if seq != one:
-                    return E_NOTHING
-                if CROSSED_PHASES >> phase & 1:
-                    return E_SYN_ACK_FIRST if acknowledges_syn(ack, two, s.syn_data_second) else E_NOTHING
-                if UNCROSSED_PHASES >> phase & 1 and not s.flags & OWN:
-                    s.isn_second = (ack - 1) & LOW32
-                    s.flags |= OWN
-                    return E_SYN_ACK_FIRST
-                return E_NOTHING
-            if not acknowledges_syn(ack, one, s.syn_data):
-                return E_OTHER_SECOND
-            if CROSSED_PHASES >> phase & 1:
-                return E_SYN_ACK_SECOND if seq == two else E_OTHER_SECOND
-            if phase != P_SYN_ACKED:
-                s.isn_second = seq
-                s.reach = ((ack - one - 1) & LOW32) + max(segment.window, 1)
-            elif seq != two:
-                s.another = seq
-                s.flags |= ANOTHER
-            return E_SYN_ACK_SECOND
-        if first:
-            if (
-                phase == P_SYN_ACKED
-                and control & ACK
-                and (seq - one - 1) & LOW32 < s.reach
-                and (within(ack, two, s.next_second) or (s.flags & ANOTHER and ack == (s.another + 1) & LOW32))
-            ):
-                return E_ACK_FIRST
-            if s.flags & LENT and not s.flags & LENT_RST and control & ACK and ahead(ack, s.another):
-                s.flags |= LENT_ACKED
-            return E_NOTHING
-        return E_ACK_SECOND if control == ACK else E_OTHER_SECOND
 
     def stray(self, slot: int, segment: Segment, d: Octets) -> None:
         """Handle a segment of a conversation without an opening under way: there was none yet, or it has ended."""

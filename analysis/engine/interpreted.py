@@ -164,7 +164,8 @@ def any_alike(entries: Words, base: int, entry: int) -> bool:
 
 def push(entries: Words, base: int, entry: int) -> None:
     """Put an entry before the others at *base*, of which the last one goes."""
-    entries[base + 1 : base + WAYS] = entries[base : base + WAYS - 1]
+    for way in range(WAYS - 1, 0, -1):
+        entries[base + way] = entries[base + way - 1]
     entries[base] = entry
 
 
