@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import cython
 
-from ..memory import mapping
+from ..memory import mapping, sparse
 
 if not cython.compiled:
     from .interpreted import (
@@ -30,6 +30,7 @@ if not cython.compiled:
     )
     from .layout import (
         ELSEWHERE,
+        FEW_SETS,
         KEYS,
         LOW16,
         MILLISECOND,
@@ -54,13 +55,19 @@ class Duplicates:
     was seen (32 bits), its IPv4 identification (16 bits), and a hash of what else the IP header and the TCP checksum
     say (16 bits). A packet's entry in the table is 21 bits of its first hash, and its place in the ring. A set of the
     table has WAYS entries, half a line of the processor's cache, the newest one first.
+
+    A capture of fewer than NEAR *frames* needs fewer sets: as many as it has frames, a power of two.
     """
 
-    def __init__(self) -> None:
-        self.memory = [memoryview(mapping(4 * WAYS * SETS)).cast("I"), memoryview(mapping(8 * WORDS_OF_PACKET * NEAR))]
-        self.memory[1] = self.memory[1].cast("Q")
-        self.entries = halves_in(self.memory[0])
-        self.ring = words_in(self.memory[1])
+    def __init__(self, frames: int) -> None:
+        sets = FEW_SETS
+        while sets < min(frames, SETS):
+            sets *= 2
+        self.mask = sets - 1
+        self.memory = memoryview(mapping(4 * WAYS * sets)).cast("I")
+        self.entries = halves_in(self.memory)
+        self.ring_memory = memoryview(sparse(8 * WORDS_OF_PACKET * NEAR)).cast("Q")
+        self.ring = words_in(self.ring_memory)
         self.taken = 0  # packets so far
         self.keys_memory = memoryview(bytearray(os.urandom(8 * KEYS))).cast("Q")
         self.keys = words_in(self.keys_memory)
@@ -97,7 +104,7 @@ class Duplicates:
         for place in range(count):
             segment = segment_at(batch, place)
             segment.digest = self.digest(d, segment)
-            send_for_half(self.entries, (segment.digest & (SETS - 1)) * WAYS)
+            send_for_half(self.entries, (segment.digest & self.mask) * WAYS)
 
     def mark(self, d: Octets, batch: list[Segment], count: int) -> None:
         """Mark those of a batch whose packets were captured already; remember the others."""
@@ -105,23 +112,23 @@ class Duplicates:
             segment = segment_at(batch, place)
             segment.duplicate = self.seen(d, segment)
 
-    def seen(self, d: Octets, segment: Segment) -> bool:
-        """Whether this packet was captured already; it is remembered if not.
+    def seen(self, d: Octets, segment: Segment) -> int:
+        """Return how many frames ago this packet was captured already; if it was not, 0, and it is remembered.
 
         A burst of duplicate ACKs might fill a set: nothing but the IPv4 identification tells them apart. So where two
         entries of a set have its hash, a packet is remembered in another set, which its identification tells.
         """
-        base = (segment.digest & (SETS - 1)) * WAYS
+        base = (segment.digest & self.mask) * WAYS
         entry = segment.digest >> 32 & ~(NEAR - 1)
         number = segment.identification
         seen = segment.place
         seen = seen << 32 | number << 16 | traces(d, segment)
         if seldom(any_alike(self.entries, base, entry)):
-            other = ((segment.digest >> 16) + number * MIX1 & SETS - 1) * WAYS
-            near = self.count_alike(base, entry, seen, segment)
-            if near > WAYS or self.count_alike(other, entry, seen, segment) > WAYS:
-                return True
-            if near > 1:
+            other = ((segment.digest >> 16) + number * MIX1 & self.mask) * WAYS
+            ago = self.find_copy(base, entry, seen, segment) or self.find_copy(other, entry, seen, segment)
+            if ago:
+                return ago
+            if self.count_alike(base, entry) > 1:
                 base = other
         i = self.taken & (NEAR - 1)
         self.taken += 1
@@ -131,29 +138,41 @@ class Duplicates:
         self.ring[i + 1] = segment.time
         self.ring[i + 2] = segment.frame
         self.ring[i + 3] = seen
-        return False
+        return 0
 
-    def count_alike(self, base: int, entry: int, seen: int, segment: Segment) -> int:
-        """Return how many entries of the set at *base* have the packet's hash; more than WAYS where it is a copy."""
+    def count_alike(self, base: int, entry: int) -> int:
+        """Return how many entries of the set at *base* have the same hash as *entry*."""
         count = 0
+        for way in range(WAYS):
+            count += (self.entries[base + way] ^ entry) < NEAR
+        return count
+
+    def find_copy(self, base: int, entry: int, seen: int, segment: Segment) -> int:
+        """Return how many frames ago a packet of the set at *base* came of which this one is a copy; 0 if none did."""
         for way in range(WAYS):
             differ = self.entries[base + way] ^ entry
             if differ < NEAR:
-                if self.is_copy(differ * WORDS_OF_PACKET, seen, segment):
-                    return WAYS + 1
-                count += 1
-        return count
+                ago = self.is_copy(differ * WORDS_OF_PACKET, seen, segment)
+                if ago:
+                    return ago
+        return 0
 
-    def is_copy(self, i: int, seen: int, segment: Segment) -> bool:
-        """Whether a packet is a copy of the one at *i* in the ring; *seen* is what the ring's last word would be."""
+    def is_copy(self, i: int, seen: int, segment: Segment) -> int:
+        """Return how many frames ago the packet at *i* in the ring came, if this one is a copy of it; else 0.
+
+        *seen* is what the ring's last word would be.
+        """
         frame = self.ring[i + 2]
         if self.ring[i] != segment.digest or not frame or segment.frame - frame >= NEAR:
-            return False
+            return 0
         then = self.ring[i + 1]
         distance = apart(segment.time, then)
         found = self.ring[i + 3]
-        number = found >> 16 & LOW16
         if (found ^ seen) >> 32:
-            alike = not segment.identification or not number or number == segment.identification
-            return distance <= ELSEWHERE and alike
-        return distance <= MILLISECOND and found == seen
+            number = found >> 16 & LOW16
+            same = distance <= ELSEWHERE and (
+                number == segment.identification or not number or not segment.identification
+            )
+        else:
+            same = distance <= MILLISECOND and found == seen
+        return segment.frame - frame if same else 0

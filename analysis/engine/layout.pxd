@@ -28,11 +28,11 @@ cdef struct Segment:
     uint32_t data
     uint32_t place
     uint16_t identification
+    uint16_t duplicate
     uint8_t size
     uint8_t from_a
     uint8_t equal
     uint8_t wired
-    uint8_t duplicate
 
 cdef struct Cursor:
     Py_ssize_t p

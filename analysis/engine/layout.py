@@ -297,9 +297,13 @@ NEAR = 1 << NEAR_BITS
 WORDS_OF_PACKET = 4
 #: ... and looked up in so many sets of entries. There are eight for each packet, so hardly any is lost.
 SETS = 2048
+FEW_SETS = 256  # the least
 WAYS = 8
 #: A packet that was seen at two places: within so many nanoseconds, at most.
 ELSEWHERE = 20 * MILLISECOND
+
+#: Where nobody knows how many frames are to come.
+MANY = 1 << 40
 
 #: Destinations whose refused attempts are counted ...
 DESTINATIONS = 1024
@@ -389,7 +393,7 @@ class Segment:
     ``from_a`` says whether A sent it, ``equal`` whether both endpoints are one, ``wired`` whether a segment with equal
     endpoints came in a frame with Ethernet addresses. An address is two 64-bit words; of IPv4 the first is zero, and
     ``six`` tells it from IPv6. ``ends`` and ``digest`` are hashes, of the 4-tuple and of the headers; ``slot`` is
-    where the conversation most probably is, ``duplicate`` whether the packet was captured before.
+    where the conversation most probably is, ``duplicate`` how many frames ago the packet was captured already, or 0.
 
     ``place`` is a 32-bit hash of where the packet was seen (interface, direction, link addresses, headers around it,
     TTL), ``identification`` the IPv4 identification, 0 where there is none.
@@ -420,7 +424,7 @@ class Segment:
     from_a: bool
     equal: bool
     wired: bool
-    duplicate: bool
+    duplicate: int
     ends: int
     digest: int
     slot: int
@@ -428,7 +432,8 @@ class Segment:
     identification: int
 
     def __init__(self) -> None:
-        self.ends = self.digest = self.place = self.identification = 0  # a dict makes its own hashes
+        for name in Segment.__slots__:  # an ICMP error's has no more than a 4-tuple, a number and a time
+            setattr(self, name, 0)
 
 
 class Cursor:

@@ -16,9 +16,10 @@ cdef class PartialConversations(AllConversations):
     cpdef begin(self, bint heads)
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 with gil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 with gil
+    cdef int log_copy(self, Segment* segment, bytes_at d) except -1 with gil
     @cython.locals(s=SlotAt, control=u64, side=u64, another=bint)
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 with gil
-    cdef int log_independent(self, i64 slot, i64 time, bint from_a, bint wired) except -1
+    cdef int log_independent(self, i64 slot, Segment* segment) except -1
     @cython.locals(s=SlotAt)
     cdef int flush(self, i64 slot) except -1
     cdef object entry(self, Segment* segment, bytes packet, i64 size)
@@ -41,6 +42,8 @@ cdef class PartialConversations(AllConversations):
     @cython.locals(segment=SegmentAt)
     cdef int read_header(self, bytes_at d, Py_ssize_t at, u64 size) except -1
     @cython.locals(segment=SegmentAt)
+    cdef int again_copy(self, object one, bytes_at d) except -1
+    @cython.locals(segment=SegmentAt)
     cdef int again_error(self, bytes packet) except -1
     @cython.locals(segment=SegmentAt, d=bytes_at)
     cdef int again_answer(self, object one, i64 slot) except -1
@@ -49,8 +52,8 @@ cdef class PartialConversations(AllConversations):
     cpdef again(self, object one, u64 base)
     @cython.locals(segment=SegmentAt, d=bytes_at, slot=i64, s=SlotAt)
     cdef int again_segment(self, object one, Py_ssize_t at) except -1
-    @cython.locals(s=SlotAt)
-    cdef int independent(self, i64 slot, i64 time, bint from_a, bint wired) except -1
+    @cython.locals(s=SlotAt, segment=SegmentAt)
+    cdef int independent(self, i64 slot, object one) except -1
     @cython.locals(s=SlotAt, phase=u64)
     cdef int left_out(self, i64 slot, u64 count) except -1
     @cython.locals(slot=i64, s=SlotAt)

@@ -76,10 +76,10 @@ class Logged(NamedTuple):
     A segment: its frame, time (nanoseconds), 4-tuple, ``data`` octets of payload and ``size`` octets of TCP header;
     ``packet`` ends with that header, and has the IP header before it where the packet may be a copy of an earlier one.
     ``refused_a`` and ``refused_b`` are how many attempts at its two ends the part had seen refused by then. With a
-    ``size`` of 0 it says that from here on the 4-tuple is independent; with -1 that ``data`` segments which cannot
-    change anything were left out; with -2 that a SYN-ACK or RST, whose header is in ``packet``, answers nothing in its
+    ``size`` of 0 it is a SYN from which on the 4-tuple is independent, with its number in ``packet``; with -1 it says
+    that ``data`` segments which cannot change anything were left out; with -2 that a SYN-ACK or RST, whose header is in ``packet``, answers nothing in its
     own 4-tuple; with -3 that an ICMP error quotes the SYN with the number and the sender in ``packet`` (see
-    miss_error).
+    miss_error). ``duplicate`` says that the part took it for one: 1, or 2 if it counted it as one.
     """
 
     frame: int
@@ -100,6 +100,7 @@ class Logged(NamedTuple):
     refused_b: int = 0
     place: int = 0
     identification: int = 0
+    duplicate: int = 0
 
 
 class SlotState(NamedTuple):
@@ -203,7 +204,14 @@ class PartialConversations(AllConversations):
 
     def log_possible_copy(self, segment: Segment, d: Octets) -> int:
         """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before."""
-        self.write_log(self.entry(segment, bytes(d[segment.ip : segment.at + segment.size]), segment.size))
+        packet = bytes(d[segment.ip : segment.at + segment.size])
+        self.write_log(self.entry(segment, packet, segment.size)._replace(duplicate=int(segment.duplicate > 0)))
+        return 0
+
+    def log_copy(self, segment: Segment, d: Octets) -> int:
+        """Log a copy of one of those: if that is a copy itself, this one may come too late after the first of them."""
+        packet = bytes(d[segment.ip : segment.at + segment.size])
+        self.write_log(self.entry(segment, packet, segment.size)._replace(duplicate=2))
         return 0
 
     def entry(self, segment: Segment, packet: bytes, size: int) -> Logged:
@@ -249,7 +257,7 @@ class PartialConversations(AllConversations):
             side = 0 if segment.from_a else FIRST_IS_B
             another = s.flags & MID and s.flags & FIRST_IS_B == side and s.isn != segment.seq
             if another or (s.flags & ENDED and not s.flags & EARLY):
-                self.log_independent(slot, segment.time, segment.from_a, segment.wired)
+                self.log_independent(slot, segment)
                 s.flags = (s.flags & EQUAL) | TOUCHED
                 s.phase = P_MIDSTREAM
                 return False
@@ -312,11 +320,10 @@ class PartialConversations(AllConversations):
             self.write_log(self.entry(quoted, packet, -3))
         return 0
 
-    def log_independent(self, slot: int, time: int, from_a: bool, wired: bool) -> None:
-        """Log that from here on the 4-tuple is independent."""
+    def log_independent(self, slot: int, segment: Segment) -> None:
+        """Log that from this SYN on the 4-tuple is independent."""
         self.flush(slot)
-        entry = self.log_of_slot(slot_at(self.slots, slot), time, 0, 0)
-        self.write_log(entry._replace(from_a=from_a, wired=wired))
+        self.write_log(self.entry(segment, int(segment.seq).to_bytes(4, "big"), 0))
 
     def flush(self, slot: int) -> None:
         """Log how many segments were left out of the log of *slot* since its last one."""
@@ -454,7 +461,7 @@ class PartialConversations(AllConversations):
             elif slot < 0:
                 self.unsure = True
             elif size == 0:
-                self.independent(slot, one.time, one.from_a, one.wired)
+                self.independent(slot, one)
             else:
                 self.left_out(slot, one.data)
         self.mark_a = self.mark_b = 0
@@ -464,18 +471,36 @@ class PartialConversations(AllConversations):
         segment = segment_at(self.again_batch, 0)
         d = octets_of(one.packet)
         self.read_header(d, at, one.size)
+        self.index.digest_batch(self.again_batch, 1)
+        slot = self.index.find(segment, self.slots)
+        if slot >= 0 and segment.flags & RST and slot_at(self.slots, slot).flags & LEFT_OUT:
+            self.unsure = True  # the segments that were left out might decide whether it ends the opening
+        if one.duplicate:
+            self.again_copy(one, d)
+            return 0
         if at:
             self.take_batch(d, self.again_batch, 1)
             return 0
-        self.index.digest_batch(self.again_batch, 1)
         self.segments += 1
-        slot = self.index.find(segment, self.slots)
         if slot < 0:
             slot = self.claim(segment)
-        s = slot_at(self.slots, slot)
-        if s.flags & LEFT_OUT and s.flags & KEPT and segment.flags & RST:
-            self.unsure = True  # the segments that were left out might decide whether it ends the opening
         self.step(slot, segment, d)
+        return 0
+
+    def again_copy(self, one: Logged, d: Octets) -> int:
+        """Handle a logged segment that the part took for a duplicate."""
+        segment = segment_at(self.again_batch, 0)
+        self.index.digest_batch(self.again_batch, 1)
+        self.duplicates_seen.digest_batch(d, self.again_batch, 1)
+        self.duplicates_seen.mark(d, self.again_batch, 1)
+        if not segment.duplicate:
+            self.unsure = True
+        elif segment.frame < self.zone:
+            self.log_possible_copy(segment, d)
+        else:
+            self.duplicates += one.duplicate == 1
+            if segment.frame - segment.duplicate < self.zone:
+                self.log_copy(segment, d)
         return 0
 
     def again_error(self, packet: bytes) -> int:
@@ -496,17 +521,21 @@ class PartialConversations(AllConversations):
             self.unsure = True
         return 0
 
-    def independent(self, slot: int, time: int, from_a: bool, wired: bool) -> None:
+    def independent(self, slot: int, one: Logged) -> None:
         """Handle the SYN with which the conversation in *slot* became independent in the part."""
         s = slot_at(self.slots, slot)
+        segment = segment_at(self.again_batch, 0)
+        segment.seq = int.from_bytes(one.packet, "big")
         if s.flags & HEAD:
-            self.log_independent(slot, time, from_a, wired)
+            self.log_independent(slot, segment)
         elif s.phase >= P_SYN:
             self.close(slot)
         s.flags = (s.flags & EQUAL) | TOUCHED
         s.phase = P_MIDSTREAM
         s.before = 0
         s.retransmissions = 0
+        if self.count_refusals and self.answers.enter(self.slots, slot, segment) >= 0:
+            self.unsure = True  # the opening that it begins is the other side of one that came before the part
 
     def left_out(self, slot: int, count: int) -> None:
         """Count segments without SYN, RST or FIN that the part did not log; become unsure where they could matter."""
