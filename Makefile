@@ -70,8 +70,8 @@ kernels: $(VENV)/ready ## this checkout on other Linux kernels, in QEMU: docs/ke
 	@$(VENV)/bin/python tools/kernels/table.py .cache/kernels/vm-*/log
 
 bench: $(VENV)/ready ## us and other programs on big captures, side by side (24 GB of disk)
-	@tools/packages tcpdump tshark tcptrace
-	@$(HAND_BACK); tools/venv $(VENV) bench; $(PYTHON_IN) bench/run.py
+	@tools/packages tcpdump tshark tcptrace gcc libc6-dev
+	@$(HAND_BACK); tools/venv $(VENV) bench; mkdir -p .cache/bench; cc -O3 -o .cache/bench/finding bench/finding.c; $(PYTHON_IN) bench/run.py
 
 reliability: $(VENV)/ready-dev ## what is lost, left behind or late, at length (an hour; needs root)
 	@$(HAND_BACK); $(PYTHON_IN) bench/reliability.py; $(PYTHON_IN) bench/watching.py
