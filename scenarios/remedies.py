@@ -42,7 +42,13 @@ class Tried(NamedTuple):
 
 
 def dial(
-    times: int = ATTEMPTS, *, port: int = PORT, host: str = HOST, bind: str = "", guard: bool = False, late: bool = False
+    times: int = ATTEMPTS,
+    *,
+    port: int = PORT,
+    host: str = HOST,
+    bind: str = "",
+    guard: bool = False,
+    late: bool = False,
 ) -> Tried:
     """Dial so many times. With a *guard*, a client that finds itself its own peer hangs up and has not connected.
 
