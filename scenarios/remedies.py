@@ -44,8 +44,7 @@ class Tried(NamedTuple):
 def dial(
     times: int = ATTEMPTS,
     *,
-    port: int = PORT,
-    host: str = HOST,
+    to: tuple[str, int] = (HOST, PORT),
     bind: str = "",
     guard: bool = False,
     late: bool = False,
@@ -62,7 +61,7 @@ def dial(
                 client.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             if bind:
                 client.bind((bind, 0))
-            if client.connect_ex((host, port)):
+            if client.connect_ex(to):
                 continue
             # Hang up with RST: a TIME-WAIT would keep the port for a second, and nothing would be tried meanwhile.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -132,10 +131,10 @@ def main() -> None:
     with held():
         row("a socket that does not listen is bound to it", dial())
     row("the client has a guard", dial(guard=True))
-    row("the port has the other parity", dial(port=PORT + 1))
-    row("... but the client binds to port 0 first", dial(port=PORT + 1, bind=HOST))
-    row("it dials 127.0.0.2", dial(host=ASIDE))
-    row("... but the client binds to that address", dial(host=ASIDE, bind=ASIDE, late=True))
+    row("the port has the other parity", dial(to=(HOST, PORT + 1)))
+    row("... but the client binds to port 0 first", dial(to=(HOST, PORT + 1), bind=HOST))
+    row("it dials 127.0.0.2", dial(to=(ASIDE, PORT)))
+    row("... but the client binds to that address", dial(to=(ASIDE, PORT), bind=ASIDE, late=True))
     stands, closed = serve_with_reuse()
     show(f"A server with SO_REUSEADDR: bind() while it stands {stands}, after it closed {closed}\n")
 
