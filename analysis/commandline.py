@@ -129,6 +129,28 @@ def colored(choice: str, stream: IO[str] | None) -> bool:
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
+# -- by which name the command was called -------------------------------------------------------------------------------
+
+#: The words with which a command was called by another name than its own (``./selfconn.pyz check``): selfconn's main().
+_called: dict[str, list[str]] = {}
+
+
+def call_it(program: str, words: list[str]) -> None:
+    """Say that *program* was called with these *words*: a file, and what its arguments begin with."""
+    _called[program] = words
+
+
+def words_for(program: str) -> list[str]:
+    """Return the words that call *program* again, as it was called this time, from any directory."""
+    file, *rest = _called.get(program, sys.argv[:1])
+    return [os.path.abspath(file), *rest]  # noqa: PTH100 - quicker than pathlib
+
+
+def name_of(program: str) -> str:
+    """Return *program* as a message names it for somebody who is to type it."""
+    return " ".join(words_for(program)) if program in _called else program
+
+
 # -- messages and exit status ----------------------------------------------------------------------------------------
 
 

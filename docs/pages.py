@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # the tables that the tests hold the code to
 import storeys  # noqa: E402 -- found by the line above
-
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 #: Each command's parser, and what it is good for in half a line (what ``apropos`` shows).
 COMMANDS = {
@@ -91,7 +88,7 @@ def page(name: str) -> str:
     parser.prog = name
     formatter = parser._get_formatter()
     lines = [
-        f'.TH {name.upper()} 1 "" "selfconn {PROJECT["version"]}" "User Commands"',
+        f'.TH {name.upper()} 1 "" "selfconn {analysis.VERSION}" "User Commands"',
         f".SH NAME\n{name} \\- {purpose}",
         f".SH SYNOPSIS\n.B {plain(usage(parser))}",
         f".SH DESCRIPTION\n{plain(parser.description or '')}",
