@@ -237,7 +237,8 @@ def _run(options: argparse.Namespace, *, gave_up: bool) -> int:
         for shortcoming in outcome.shortcomings:
             _say(shortcoming)
         if outcome.unread and gave_up:
-            _say(f"{PROGRAM} gives up root before it opens a file; to read one of root's: sudo cat FILE | {name_of(PROGRAM)} -")
+            again = name_of(PROGRAM)
+            _say(f"{PROGRAM} gives up root before it opens a file; to read one of root's: sudo cat FILE | {again} -")
         return outcome.status
 
 

@@ -129,7 +129,7 @@ def colored(choice: str, stream: IO[str] | None) -> bool:
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-# -- by which name the command was called -------------------------------------------------------------------------------
+# -- by which name the command was called ----------------------------------------------------------------------------
 
 #: The words with which a command was called by another name than its own (``./selfconn.pyz check``): selfconn's main().
 _called: dict[str, list[str]] = {}

@@ -122,7 +122,7 @@ def main(path: str) -> int:
         sys.path[0] = path
         sys.argv[0] = path
         sys.meta_path.insert(0, Bundle(path))
-        from selfconn.__main__ import main as run
+        from selfconn.__main__ import main as run  # noqa: PLC0415 - it can be found now
     except Exception as error:  # noqa: BLE001 - Python would end with 1, which is a result of the commands
         sys.stderr.write(f"{path} cannot start: {error!r}\n")
         return 70

@@ -1,7 +1,8 @@
 """Write the byte code of all modules below a directory for the Python that runs this.
 
-PYTHON -ISB tools/bundle/compile.py DIRECTORY FILE: FILE becomes a marshalled dict, path of the source to marshalled code.
-It imports nothing but Python's own library: another Python than that of the project's environment may run it.
+    PYTHON -ISB tools/bundle/compile.py DIRECTORY FILE
+
+FILE becomes a marshalled dict: the path of a source, and its code, marshalled as well. It imports nothing but Python's own library: another Python than that of the project's environment may run it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from pathlib import Path
 def main() -> None:
     """Write it."""
     top, target = Path(sys.argv[1]), Path(sys.argv[2])
-    code = {
-        (name := path.relative_to(top).as_posix()): marshal.dumps(compile(path.read_bytes(), name, "exec", dont_inherit=True))
-        for path in sorted(top.rglob("*.py"))
-    }
+    code = {}
+    for path in sorted(top.rglob("*.py")):
+        name = path.relative_to(top).as_posix()
+        code[name] = marshal.dumps(compile(path.read_bytes(), name, "exec", dont_inherit=True))
     target.write_bytes(marshal.dumps(code))
 
 

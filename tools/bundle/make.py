@@ -2,8 +2,9 @@
 
     PYTHON tools/bundle/make.py FILE WHEEL=PYTHON...
 
-PYTHON is that of the project's environment, whose tabulate, Jinja2 ... are put in. Of each wheel of selfconn (tools/wheel)
-the compiled engine is, for the Python that made it; the rest is the same in all. What is in the file: docs/bundle.md.
+PYTHON is that of the project's environment, whose tabulate, Jinja2 ... are put in. The compiled engine comes from each
+wheel of selfconn (tools/wheel), for the Python that made it; the rest is the same in all. docs/bundle.md says what is in
+the file, and why.
 """
 
 from __future__ import annotations
@@ -22,10 +23,9 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
-#: What the commands import of other projects, by its distribution, and where in it. Not scapy, pyshark, lxml, Cython's
-#: compiler, tqdm's windows and notebooks: no command needs these here (docs/dependencies.md).
+#: What the commands import of other projects, by its distribution, and where in it. Not scapy, pyshark and lxml, nor tqdm's windows
+#: and notebooks: no command needs these, or not here (docs/dependencies.md).
 NEEDED = {
-    "Cython": ("cython.py", "Cython/__init__.py", "Cython/Shadow.py"),
     "Jinja2": ("jinja2/*.py",),
     "MarkupSafe": ("markupsafe/*.py",),
     "tabulate": ("tabulate/*.py", "tabulate.py"),
@@ -76,6 +76,7 @@ def main() -> None:
                 shutil.copyfile(about / "licenses" / "LICENSE", top / "licenses" / "selfconn-LICENSE")
                 shutil.rmtree(about)
             others(top)
+            shutil.copyfile(HERE / "cython.py", top / "cython.py")
             for suffix, modules in compiled(top).items():
                 parts[f"compiled.{suffix}"] = marshal.dumps(modules)
             subprocess.run([python, "-ISB", HERE / "compile.py", top, code], check=True)  # noqa: S603
@@ -99,7 +100,8 @@ def write(target: Path, files: dict[str, bytes], parts: dict[str, bytes], moment
             for name, octets in {**files, **parts}.items():
                 entry = zipfile.ZipInfo(name, time.gmtime(moment)[:6])
                 entry.external_attr = (stat.S_IFREG | 0o644) << 16
-                entry.compress_type = zipfile.ZIP_STORED if name in parts or name in {"__main__.py", "bundled.py"} else zipfile.ZIP_DEFLATED
+                read_at_each_start = name in parts or name in {"__main__.py", "bundled.py"}
+                entry.compress_type = zipfile.ZIP_STORED if read_at_each_start else zipfile.ZIP_DEFLATED
                 archive.writestr(entry, octets)
     beside.chmod(0o755)
     beside.rename(target)
