@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import cython
 
-from ..memory import mapping
+from ..memory import growing
 from ..verdicts import VERDICTS, compiled_rules, compiled_verdicts
 from .layout import Finished
 
@@ -47,6 +47,7 @@ if not cython.compiled:
         ACKED_FIRST,
         ACKED_SECOND,
         ANOTHER,
+        CANDIDATE,
         CONTROL,
         COUNTED,
         CROSSED_PHASES,
@@ -80,6 +81,7 @@ if not cython.compiled:
         LENT_RST,
         LOW16,
         LOW32,
+        MANY,
         MAX_KEPT,
         MAX_RETRIED,
         MID,
@@ -130,9 +132,12 @@ class Conversations:
     place in VERDICTS) whose openings come back in ``finished``, the first *most* of each; *keep* a bit for each
     phase from which segments are kept for that. With *count_refusals* refused attempts are counted by destination,
     and answers from elsewhere are looked for: all segments are looked at then, not only those with equal endpoints.
+    No more than about *frames* frames are to come: the tables need not be larger.
     """
 
-    def __init__(self, capacity: int, collect: int, most: int, keep: int, count_refusals: bool) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a bound or a choice of its own
+        self, capacity: int, collect: int, most: int, keep: int, count_refusals: bool, frames: int = MANY
+    ) -> None:
         self.capacity = capacity
         self.collect = collect
         self.most = most
@@ -141,11 +146,11 @@ class Conversations:
         self.used = self.oldest = self.equals = 0
         self.heads = False
         self.zone = 0  # up to this frame, what is a duplicate depends on the part before
-        self.memory = memoryview(mapping(max(slot_octets() * capacity, 1)))
+        self.memory = memoryview(growing(max(slot_octets() * capacity, 1)))
         self.slots = slots_in(self.memory)
         self.index = Index(capacity)
-        self.duplicates_seen = Duplicates()
-        self.destinations = Destinations()
+        self.duplicates_seen = Duplicates(frames)
+        self.destinations = Destinations(frames)
         self.kept = KeptSegments()
         self.answers = Answers()
         self.tables = compiled_rules(), compiled_verdicts()
@@ -515,6 +520,15 @@ class Conversations:
         """End every opening: the capture is over. ``frame`` is its last frame."""
         for slot in range(self.used):
             self.close(slot)
+
+    def oldest_opening(self) -> int:
+        """Return the least frame in which an opening that is under way, or may turn out to be one, began."""
+        least = MANY
+        for slot in range(self.used):
+            s = slot_at(self.slots, slot)
+            if (s.phase >= P_SYN or (s.flags & EQUAL and s.flags & CANDIDATE)) and s.frame < least:
+                least = s.frame
+        return int(least)
 
     # -- slots ---------------------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ cdef class Duplicates:
     cdef object memory, keys_memory, turns_memory
     cdef words sets, keys
     cdef octets_at turns
-    cdef u64 seed
+    cdef u64 seed, mask
     @cython.locals(at=Py_ssize_t, end=Py_ssize_t, h=u64, i=u64, rest=u64, last=u64)
     cdef inline u64 digest(self, bytes_at d, Segment* segment) noexcept nogil
     @cython.locals(place=Py_ssize_t, segment=SegmentAt)

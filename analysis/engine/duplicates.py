@@ -16,6 +16,7 @@ if not cython.compiled:
     from .interpreted import apart, counters_in, folded, load_u32, load_u64, segment_at, send_for, traces, u16, words_in
     from .layout import (
         ELSEWHERE,
+        FEW_SETS,
         KEYS,
         LOW16,
         LOW32,
@@ -42,12 +43,18 @@ class Duplicates:
     ports, the TCP header without its checksum, and the payload's length: 48 bits of it, and the IPv4 identification.
     The words are the time; and the frame's number (32 bits), a hash of where the packet was seen (16 bits), and one of
     what else the IP header and the TCP checksum say (16 bits).
+
+    A capture of fewer than NEAR *frames* needs fewer sets: as many as it has frames, a power of two.
     """
 
-    def __init__(self) -> None:
-        self.memory = memoryview(mapping(8 * WORDS_OF_SET * SETS)).cast("Q")
+    def __init__(self, frames: int) -> None:
+        sets = FEW_SETS
+        while sets < min(frames, SETS):
+            sets *= 2
+        self.mask = sets - 1
+        self.memory = memoryview(mapping(8 * WORDS_OF_SET * sets)).cast("Q")
         self.keys_memory = memoryview(bytearray(os.urandom(8 * KEYS))).cast("Q")
-        self.turns_memory = bytearray(SETS)
+        self.turns_memory = bytearray(sets)
         self.sets = words_in(self.memory)
         self.turns = counters_in(self.turns_memory)
         self.keys = words_in(self.keys_memory)
@@ -82,7 +89,7 @@ class Duplicates:
         for place in range(count):
             segment = segment_at(batch, place)
             segment.digest = self.digest(d, segment)
-            send_for(self.sets, (segment.digest & (SETS - 1)) * WORDS_OF_SET)
+            send_for(self.sets, (segment.digest & self.mask) * WORDS_OF_SET)
 
     def mark(self, d: Octets, batch: list[Segment], count: int) -> None:
         """Mark those of a batch whose packets were captured already; remember the others."""
@@ -96,7 +103,7 @@ class Duplicates:
         A burst of duplicate ACKs might fill a set: nothing but the IPv4 identification tells them apart. So where two
         places of a set have its key, a packet is remembered in another set, which its identification tells.
         """
-        at = segment.digest & (SETS - 1)
+        at = segment.digest & self.mask
         base = at * WORDS_OF_SET
         key = (segment.digest & ~LOW16) | segment.identification
         where = (segment.place & LOW16) << 16 | traces(d, segment)
@@ -104,7 +111,7 @@ class Duplicates:
         for way in range(WAYS):  # all of them, without a branch: next to none is near
             near += (self.sets[base + way] ^ key) <= LOW16
         if near:
-            other = ((segment.digest >> 16) + segment.identification * MIX1) & (SETS - 1)
+            other = ((segment.digest >> 16) + segment.identification * MIX1) & self.mask
             ago = self.has_copy(base, key, where, segment) or self.has_copy(other * WORDS_OF_SET, key, where, segment)
             if ago:
                 return ago

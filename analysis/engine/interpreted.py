@@ -300,7 +300,7 @@ class Duplicates:
     the packets that had it; the older one goes when the other is full.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, _frames: int) -> None:
         self.recent: dict[bytes, tuple[Packet, ...]] = {}
         self.older: dict[bytes, tuple[Packet, ...]] = {}
 

@@ -291,12 +291,16 @@ EARLIES = 0x0E00  # EARLY | EARLY_FROM_A | EARLY_ACKED
 
 #: The search for duplicates: so many sets of eight packets each, a row of words for each thing that is remembered ...
 SETS = 2048
+FEW_SETS = 256  # the least
 WAYS = 8
 WORDS_OF_SET = 24
 #: ... which lie less than so many frames apart. There are eight places for each of them, so hardly any is lost.
 NEAR = 2048
 #: A packet that was seen at two places: within so many nanoseconds, at most.
 ELSEWHERE = 20 * MILLISECOND
+
+#: Where nobody knows how many frames are to come.
+MANY = 1 << 40
 
 #: Destinations whose refused attempts are counted ...
 DESTINATIONS = 1024

@@ -114,6 +114,8 @@ def kind_of(path: str) -> str | None:
     """Return how the file at *path* is compressed; None where it is not, or cannot be read."""
     with suppress(OSError), open(path, "rb") as file:  # noqa: PTH123 - pathlib takes longer to import
         head = file.read(_MAGIC)
+        if _skippable(head):
+            return "zstd or lz4"
         return next((kind for magic, (kind, *_) in _PACKED.items() if head.startswith(magic)), None)
     return None
 
