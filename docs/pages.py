@@ -1,8 +1,8 @@
-"""Write what the documents show of the program: manual pages, shell completion, and the pictures in the README.
+"""Write what the documents show of the program: manual pages, shell completion, and the text of the picture in docs/uses.md.
 
 ``make docs`` runs it; a test compares. The pages come from the very parsers that answer --help: description, groups
-of options, and the epilog, where an unindented line that ends in a colon starts a section of its own. Below the
-README's still (still.py) stands the golden text of the same capture.
+of options, and the epilog, where an unindented line that ends in a colon starts a section of its own. In
+docs/uses.md stands the golden text of the capture that the README's still (still.py) shows.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import still
 import analysis.cli
 import capture.check_cli
 import capture.cli
+import selfconn.__main__
 import tools
 
 if TYPE_CHECKING:
@@ -111,6 +112,20 @@ def page(name: str) -> str:
     return "\n".join(line for line in lines if line) + "\n"
 
 
+def page_of_all() -> str:
+    """Return the manual page of selfconn(1), which only names the three."""
+    about = "one command for selfconn-capture, selfconn-analyze and selfconn-check"
+    three = "".join(
+        f".TP\n.B selfconn {word}\n{plain(purpose)}; the same as\n.BR selfconn-{word} (1)\n"
+        for word, (_, purpose) in selfconn.__main__.COMMANDS.items()
+    )
+    return (
+        f'.TH SELFCONN 1 "" "selfconn {analysis.VERSION}" "User Commands"\n.SH NAME\nselfconn \\- {about}\n'
+        ".SH SYNOPSIS\n.B selfconn capture|analyze|check [OPTIONS] ...\n.SH DESCRIPTION\n"
+        f"{three}.SH EXIT STATUS\nThat of the command; 2 where the first word names none of them.\n"
+    )
+
+
 #: Options and operands that are names of files.
 FILES = {"annotate", "captures", "output", "write"}
 
@@ -165,17 +180,19 @@ def floors() -> str:
 def made() -> dict[Path, str]:
     """Return the text of every document that is made, by its path."""
     manual = {ROOT / "docs" / "man" / f"{name}.1": page(name) for name in COMMANDS}
+    manual[ROOT / "docs" / "man" / "selfconn.1"] = page_of_all()
     completions = {
         ROOT / "docs" / "completion" / shell / called.format(name): completion(name, shell)
         for shell, called in COMPLETED.items()
         for name in COMMANDS
     }
     stills = {ROOT / "docs" / f"still-{name}.svg": still.still(name) for name in still.THEMES}
-    readme = ROOT / "README.md"
-    shown = SAYINGS.sub(lambda _: tools.table(), PICTURE.sub(picture, readme.read_text()))
+    uses, others = ROOT / "docs" / "uses.md", ROOT / "docs" / "other-tools.md"
+    shown = PICTURE.sub(picture, uses.read_text())
+    said = SAYINGS.sub(lambda _: tools.table(), others.read_text())
     architecture = ROOT / "docs" / "architecture.md"
     drawn = STOREYS.sub(lambda _: floors(), ROOMS.sub(lambda _: rooms(), architecture.read_text()))
-    return manual | completions | stills | {readme: shown, architecture: drawn}
+    return manual | completions | stills | {uses: shown, others: said, architecture: drawn}
 
 
 def main() -> None:

@@ -2,7 +2,8 @@
 
     PYTHON -ISB tools/bundle/compile.py DIRECTORY FILE
 
-FILE becomes a marshalled dict: the path of a source, and its code, marshalled as well. It imports nothing but Python's own library: another Python than that of the project's environment may run it.
+FILE becomes a marshalled dict: the path of a source, and its code, marshalled as well. It imports nothing but Python's
+own library, for another Python than that of the project's environment may run it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stands in selfconn.pyz for Cython's module of this name, for the engine that runs as it is: two names are used of it."""
+"""Stands in selfconn.pyz for Cython's module of this name: the engine that is not compiled uses two names of it."""
 
 from contextlib import nullcontext
 

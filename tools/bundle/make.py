@@ -3,8 +3,8 @@
     PYTHON tools/bundle/make.py FILE WHEEL=PYTHON...
 
 PYTHON is that of the project's environment, whose tabulate, Jinja2 ... are put in. The compiled engine comes from each
-wheel of selfconn (tools/wheel), for the Python that made it; the rest is the same in all. docs/bundle.md says what is in
-the file, and why.
+wheel of selfconn (tools/wheel), for the Python that made it; the rest is the same in all. docs/bundle.md says what is
+in the file, and why.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 
-#: What the commands import of other projects, by its distribution, and where in it. Not scapy, pyshark and lxml, nor tqdm's windows
-#: and notebooks: no command needs these, or not here (docs/dependencies.md).
+#: What the commands import of other projects, by its distribution, and where in it. Not scapy, pyshark and
+#: lxml, nor tqdm's windows and notebooks: no command needs these, or not here (docs/dependencies.md).
 NEEDED = {
     "Jinja2": ("jinja2/*.py",),
     "MarkupSafe": ("markupsafe/*.py",),
