@@ -82,7 +82,11 @@ def test_source_archive_to_wheel_to_running_commands(source: Path, source_archiv
     with zipfile.ZipFile(wheel) as contents:
         names = contents.namelist()
     packaged = {name for name in names if ".dist-info/" not in name}
-    written = {str(path.relative_to(source)) for top in ("analysis", "capture", "selfconn") for path in (source / top).rglob("*.*")}
+    written = {
+        str(path.relative_to(source))
+        for top in ("analysis", "capture", "selfconn")
+        for path in (source / top).rglob("*.*")
+    }
     compiled = {name for name in packaged if name.startswith("analysis/engine/") and name.endswith(".so")}
     assert len(compiled) == 15
     assert packaged - compiled == {name for name in written if not name.endswith((".pxd", ".c", ".pxi"))}
