@@ -44,10 +44,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
     def short(self, action: argparse.Action) -> str:
         """An option or operand in one line: its names, and the first clause of its help."""
-        if action.nargs == 0:
-            value = ""
-        else:
-            value = str(action.metavar or action.dest.upper())
+        value = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
         names = " ".join(filter(None, (", ".join(action.option_strings), value)))
         if action.choices and not action.metavar:
             text = ", ".join(map(str, action.choices))

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 #: O_NONBLOCK: the open() of a FIFO without a reader fails instead of waiting for one.
 _FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-#: What may be done with a new file, as far as the umask lets it: a report is as other programs' files are; captures hold
-#: what people sent, and only the user may read them.
+#: Permissions of a new file, less the umask: a report has those of other programs' files; captures hold what people
+#: sent, and only the user may read them.
 _REPORT, CAPTURE = 0o666, 0o600
 #: As many symbolic links on the way as the kernel follows (path_resolution(7)).
 _LINKS = 40

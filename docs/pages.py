@@ -1,4 +1,4 @@
-"""Write what the documents show of the program: manual pages, shell completion, and the text of the picture in docs/uses.md.
+"""Write what the documents show of the program: manual pages, shell completion, the text of pictures.
 
 ``make docs`` runs it; a test compares. The pages come from the very parsers that answer --help: description, groups
 of options, and the epilog, where an unindented line that ends in a colon starts a section of its own. In
