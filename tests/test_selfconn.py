@@ -106,3 +106,31 @@ def test_a_commented_copy_is_for_those_who_may_read_the_capture(
     ended = run("analyze", "-q", "--annotate", tmp_path / "out.pcapng", tmp_path / "in.pcapng", umask=umask)
     assert ended.returncode == 0, ended.stderr
     assert stat.S_IMODE((tmp_path / "out.pcapng").stat().st_mode) == mode
+
+
+@pytest.mark.parametrize(
+    ("module", "words", "package"),
+    [
+        ("pyarrow", ("-o", "/dev/null/x.parquet"), "pyarrow"),
+        ("fsspec", ("https://localhost/a.pcap",), "'fsspec[http]'"),
+        ("fsspec", ("s3://there/a.pcap",), "s3fs"),
+        ("distributed", ("--cluster", "tls://localhost:1"), "distributed"),
+    ],
+)
+def test_what_is_missing_is_named_with_a_command_that_gets_it(
+    module: str, words: tuple[str, ...], package: str, tmp_path: Path
+) -> None:
+    """selfconn is not on the index: extras of its name get nothing there."""
+    words = tuple(word.replace("/dev/null", str(tmp_path)) for word in words)
+    capture = () if any("://" in word and "tls" not in word for word in words) else ("pcaps/self-connect-v4.pcapng",)
+    script = f"""
+import sys
+sys.modules[{module!r}] = None
+sys.argv = {["selfconn-analyze", *words, *capture]!r}
+from analysis.cli import main
+sys.exit(main())
+"""
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode in {2, 3}
+    assert f"{sys.executable} -m pip install {package}" in ended.stderr
