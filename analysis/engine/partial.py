@@ -488,6 +488,7 @@ class PartialConversations(AllConversations):
     def again_copy(self, one: Logged, d: Octets) -> int:
         """Handle a logged segment that the part took for a duplicate."""
         segment = segment_at(self.again_batch, 0)
+        self.index.digest_batch(self.again_batch, 1)
         self.duplicates_seen.digest_batch(d, self.again_batch, 1)
         self.duplicates_seen.mark(d, self.again_batch, 1)
         if not segment.duplicate:
@@ -665,6 +666,7 @@ class PartialConversations(AllConversations):
         self.put_in_hand(one, base)
         d = octets_of(one.packet)
         self.read_header(d, len(one.packet) - one.size, one.size)
+        self.index.digest_batch(self.again_batch, 1)
         self.duplicates_seen.digest_batch(d, self.again_batch, 1)
         self.duplicates_seen.mark(d, self.again_batch, 1)
         self.ring[(base + one.frame) % NEAR] = one._replace(frame=base + one.frame)
