@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import captures
+import growth
 
 if TYPE_CHECKING:
     import argparse
@@ -417,6 +418,9 @@ def main() -> None:
                     one.path.unlink()
     floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     lines = "\n".join(report(results, missing, load, floor, asked.scale))
+    if not asked.names:
+        say("many small captures, every opening, and growth")
+        lines += "\n" + "\n".join(growth.report(asked.dir, asked.rounds, asked.scale))
     sys.stdout.write(lines + "\n")
     if asked.scale == 1 and results.keys() == HEATS.keys():
         write(lines)

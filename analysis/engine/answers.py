@@ -132,15 +132,17 @@ class Answers:
     def miss(self, client: bytes, ack: int, answer: tuple[int, bytes, int, int]) -> int:
         """Remember a segment to *client* (a packed address) that acknowledges *ack*, and no SYN that was captured.
 
-        *answer* is its frame, the address and the port that it came from, and the port that it was sent to.
+        *answer* is its frame, the address and the port that it came from, and the port that it was sent to. Of several
+        the last is remembered: which was the first may depend on what came before a part of the capture.
         """
+        self.missed.pop((client, ack), None)
         if len(self.missed) == MAX_MISSED:
             del self.missed[next(iter(self.missed))]
-        self.missed.setdefault((client, ack), answer)
+        self.missed[(client, ack)] = answer
         return 0
 
     def misdirected(self, client: bytes, port: int, ack: int, frame: int) -> tuple[int, bytes, int, int] | None:
-        """Return the segment after *frame* that would have answered a SYN, but for the client's port."""
+        """Return the last segment after *frame* that would have answered a SYN, but for the client's port."""
         found = self.missed.get((client, ack))
         return found if found and found[0] > frame and found[3] != port else None
 

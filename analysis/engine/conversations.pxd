@@ -8,6 +8,7 @@ from .layout cimport *
 from .octets cimport *
 from .resets cimport acknowledges_early, all_acknowledged, answered_early, begin_numbers, begin_tracking, note_unanswered, remember_early, reset_fits, track
 
+cdef int take_ends(Slot* s, Segment* segment) noexcept nogil
 @cython.locals(one=u64, two=u64, phase=u64, seq=u64, ack=u64, control=u64)
 cdef u64 classify(Slot* s, Segment* segment, bint first) noexcept nogil
 
@@ -90,7 +91,6 @@ cdef class Conversations:
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 nogil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil
-    cdef int log_copy(self, Segment* segment, bytes_at d) except -1 nogil
 
     cdef int step_with_itself(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int lend(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil

@@ -127,6 +127,18 @@ if TYPE_CHECKING:
     from .destinations import Attempts
 
 
+def take_ends(s: Slot, segment: Segment) -> int:
+    """Note whose conversation is in this slot: the 4-tuple of this segment."""
+    s.a_high = segment.a_high
+    s.a_low = segment.a_low
+    s.b_high = segment.b_high
+    s.b_low = segment.b_low
+    s.a_port = segment.a_port
+    s.b_port = segment.b_port
+    s.six = segment.six
+    return 0
+
+
 def classify(s: Slot, segment: Segment, first: bool) -> int:
     """Return which event a segment without RST is for the opening in this slot (see verdicts.Event)."""
     one = s.isn
@@ -233,7 +245,7 @@ class Conversations:
         if segment.duplicate:
             self.duplicates += 1
             if segment.frame - segment.duplicate < self.zone:
-                self.log_copy(segment, d)
+                self.log_possible_copy(segment, d)
             return 0
         self.segments += 1
         slot = segment.slot
@@ -570,13 +582,7 @@ class Conversations:
         else:
             slot = self.make_room()
         s = slot_at(self.slots, slot)
-        s.a_high = segment.a_high
-        s.a_low = segment.a_low
-        s.b_high = segment.b_high
-        s.b_low = segment.b_low
-        s.a_port = segment.a_port
-        s.b_port = segment.b_port
-        s.six = segment.six
+        take_ends(s, segment)
         flags = 0
         s.phase = s.before = s.retransmissions = 0
         if self.heads:
@@ -659,8 +665,4 @@ class Conversations:
 
     def log_possible_copy(self, segment: Segment, d: Octets) -> int:
         """Do nothing: there is no part before, of which this segment might be a copy."""
-        return 0
-
-    def log_copy(self, segment: Segment, d: Octets) -> int:
-        """Do nothing: as above."""
         return 0
