@@ -284,8 +284,7 @@ class Conversations:
         first = segment.from_a != (flags & FIRST_IS_B)
         if phase == P_SYN and control == RST | ACK and self.refuse_plainly(s, slot, segment, first):
             return 0
-        answered = False
-        ends = False
+        answered = ends = False
         if control == SYN:
             event = E_NOTHING
             if phase >= P_SYN and not flags & ENDED:

@@ -488,7 +488,6 @@ class PartialConversations(AllConversations):
     def again_copy(self, one: Logged, d: Octets) -> int:
         """Handle a logged segment that the part took for a duplicate."""
         segment = segment_at(self.again_batch, 0)
-        self.index.digest_batch(self.again_batch, 1)
         self.duplicates_seen.digest_batch(d, self.again_batch, 1)
         self.duplicates_seen.mark(d, self.again_batch, 1)
         if not segment.duplicate:
