@@ -30,8 +30,8 @@ build-backend = "backend"
 backend-path = ["analysis"]
 """
 
-#: Makes the wheel of it. Its commands print VERSION of the environment; with FAILS they, or this, end with 1. Since 0.2.0
-#: there is the command selfconn.
+#: Makes the wheel of it. Its commands print VERSION of the environment; with FAILS they, or this, end with 1. From
+#: 0.2.0 on there is the command selfconn.
 BACKEND = """
 import os, zipfile
 
