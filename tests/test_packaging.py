@@ -26,7 +26,7 @@ BUILT_FROM = (
     *("analysis", "capture", "selfconn"),
 )
 
-pytestmark = pytest.mark.packaging
+pytestmark = [pytest.mark.packaging, pytest.mark.timeout(700)]
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
@@ -34,7 +34,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     unwanted = {"PYTHONPATH", "PYTHONWARNINGS", "SELFCONN_PURE"}  # what pip warns of is not ours
     inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
     answer = subprocess.run(
-        command, cwd=cwd, env=inherited | environment, capture_output=True, text=True, timeout=110, check=False
+        command, cwd=cwd, env=inherited | environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
