@@ -94,7 +94,7 @@ pcaps: $(VENV)/ready-dev ## make the captures in pcaps/ and their pages anew, on
 PYTHONS ?= $(PYTHON_IN)
 .PHONY: wheel bundle release-check
 wheel: $(VENV)/ready-quick ## the source archive and a wheel for each of PYTHONS="python3.11 ...", compiled, into dist/
-	@$(HAND_BACK); tools/venv $(VENV) release; tools/wheel dist $(PYTHONS)
+	@$(HAND_BACK); tools/wheel dist $(PYTHONS)
 
 bundle: $(VENV)/ready-quick ## dist/selfconn.pyz: the three commands in one file, for hosts with nothing but Python
 	@$(HAND_BACK); tools/bundle/build dist/selfconn.pyz $(PYTHON_IN) $(PYTHONS)
