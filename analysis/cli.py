@@ -11,7 +11,18 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from .commandline import Failing, Parser, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
+from .commandline import (
+    Failing,
+    Parser,
+    Stop,
+    add_color,
+    add_version,
+    colored,
+    ending_by_pipe,
+    name_of,
+    say,
+    whole,
+)
 from .errors import SelfconnError, UsageError
 from .formats.remote import shown
 from .model import MOST, Endpoint, Verdict
@@ -271,7 +282,8 @@ def _run(options: argparse.Namespace, *, gave_up: bool) -> int:
         for shortcoming in outcome.shortcomings:
             _say(shortcoming)
         if outcome.unread and gave_up:
-            _say(f"{PROGRAM} gives up root before it opens a file; to read one of root's: sudo cat FILE | {PROGRAM} -")
+            again = name_of(PROGRAM)
+            _say(f"{PROGRAM} gives up root before it opens a file; to read one of root's: sudo cat FILE | {again} -")
         return outcome.status
 
 

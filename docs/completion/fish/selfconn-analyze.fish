@@ -56,7 +56,8 @@ set -g _shtab_selfconn_analyze_opts_with_value --annotate --cluster --color --ex
 complete -c selfconn-analyze -e
 complete -c selfconn-analyze -f
 
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s h -l help -d 'show this help message and exit'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s h -l help -d 'show this in short, and exit'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l help-all -d 'show all of it, examples and exit statuses, too'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l all -d 'show every opening, not only the unusual ones, and of those the first 1,000 of a kind'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l only -xka "self-connect self-syn simultaneous-open one-sided-crossing split-handshake crossed-unanswered three-way half-open refused aborted unanswered odd" -d 'count and show only openings with this verdict; may be repeated'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l host -x -d 'only openings from or to this IP address'
