@@ -158,6 +158,18 @@ def test_a_lesson_is_typed_into_one_shell_and_other_documents_are_not(tmp_path: 
     assert checked(tmp_path, LESSON) == ["pwd; echo $seven; kill %1", "sleep 0.1; echo x >&3"]
 
 
+@pytest.mark.live
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
+def test_the_private_shell_through_sudo_has_the_readers_path(tmp_path: Path) -> None:
+    program("sudo", "sudo")
+    (tmp_path / "docs" / "lessons").mkdir(parents=True)
+    (shell,) = re.findall(r"`(sudo unshare .* bash)`", (ROOT / "docs" / "lessons" / "README.md").read_text())
+    found = "-c 'type -t selfconn-analyze; ip -br link'"
+    text = f"    $ {shell} {found}\n    file\n    lo {'':15} DOWN {'':10} 00:00:00:00:00:00 <LOOPBACK>\n"
+    assert checked(tmp_path / "docs" / "lessons", f"<!-- varies: -->\n\n{text}") == []
+
+
 def test_sudo_in_a_lesson_is_sudo(tmp_path: Path) -> None:
     (tmp_path / "docs" / "lessons").mkdir(parents=True)
     text = "    $ type -t sudo\n    file\n"
