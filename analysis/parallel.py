@@ -214,8 +214,12 @@ def _begin_worker(stopped: Event) -> None:
 
 def fitting(paths: Sequence[str]) -> int:
     """Return how many jobs these captures are worth: one, if they are read in a tenth of a second."""
-    large = any(map(is_remote, paths)) or sum(map(os.path.getsize, filter(os.path.isfile, paths))) >= LARGE
-    return cores() if large else 1
+    return cores() if is_large(paths) else 1
+
+
+def is_large(paths: Sequence[str]) -> bool:
+    """Whether these captures are large together, or may be."""
+    return any(map(is_remote, paths)) or sum(map(os.path.getsize, filter(os.path.isfile, paths))) >= LARGE
 
 
 def analyze_many(
@@ -507,9 +511,8 @@ def _put_together(  # noqa: C901, PLR0912 - each way in which it may fail has it
     if one_file:
         last = tasks[len(pieces) - 1][0]
         damage = pieces[-1].damage
-        result.name = last[0]
-        result.parts = ()
-        result.damage = damage and damage._replace(offset=damage.offset + max(last[1] - pcap.LENGTH, 0))
+        damage = damage and damage._replace(offset=damage.offset + max(last[1] - pcap.LENGTH, 0))
+        return result._replace(name=last[0], parts=(), damage=damage)
     return result
 
 

@@ -10,9 +10,9 @@ the state of the first. So merging is associative, and any way of cutting gives 
 
 The result is exact only within bounds. Where ``unsure`` is set in it, it may differ from that of the whole, and only
 reading in one go decides: a part or a merge had more conversations than ``--table`` holds, or more than 524,288
-segments to log, or of more than 64 segments in a row without SYN, FIN or RST at the head of a part (which logs 64 of
-them) one may have mattered. Not marked as ``unsure``: three copies of one packet on both sides of a cut, within 2 ms
-but 2,048 frames apart; more than 65,536 openings kept at one time.
+segments to log, of more than 64 segments in a row without SYN, FIN or RST at the head of a part (which logs 64 of
+them) one may have mattered, or a packet was captured three times, the last one 2,048 frames or more than a copy may be
+late after the first. Not marked as ``unsure``: more than 65,536 openings kept at one time.
 
 Parts can be pickled, do not depend on the form of the engine, and take some 150 octets for each 4-tuple and for each
 logged segment.

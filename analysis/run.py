@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import NotACapture
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from .commandline import Stop
+    from .expected import Count, Path, Ways
     from .inputs import Input
     from .model import CaptureResult, Damage
     from .parallel import Found
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 
-class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
+class Wanted(NamedTuple):
     """What a run is to do: the options of the command line, settled (see there)."""
 
     form: str  # one of views.FORMATS or ROWS
@@ -47,13 +47,15 @@ class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
     only: frozenset[Verdict] = frozenset()
     host: bytes = b""
     port: int = 0
-    expect: Verdict | None = None
+    expect: tuple[Count, ...] = ()
+    expect_states: tuple[Path, ...] = ()
     rotated: bool = False
     table: int | None = None
     jobs: int | None = None
     cluster: str | None = None
     live: bool = False  # some of the captures are read as they come
     follow: bool = False
+    streamed: bool = False  # each opening is written as its turn comes, and none is held
 
     @property
     def rows(self) -> bool:
@@ -62,13 +64,13 @@ class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
 
     @property
     def lines(self) -> bool:
-        """Whether a line is written for each opening when it is decided and when it has ended, and then the report."""
-        return self.live and self.form == "jsonl"
+        """Whether a line is written for each opening as it comes, and then the captures."""
+        return self.form == "jsonl" and (self.live or self.streamed)
 
     @property
     def collect(self) -> Collection[Verdict]:
         """The verdicts whose openings are wanted with their segments."""
-        if self.all or self.only or self.rows or self.annotate:
+        if self.all or self.only or self.rows or self.annotate or self.expect_states:
             return frozenset(Verdict)
         return () if self.quiet and self.form == "table" and not self.step else REMARKABLE
 
@@ -91,7 +93,8 @@ class Outcome(NamedTuple):
     """What became of a run.
 
     ``unread``: something was no capture or could not be read. ``shortcomings``: what was not seen of which capture, a
-    sentence each. ``matched``: whether something had the verdict that was expected, None where none was.
+    sentence each. ``matched``: whether all was as expected, None where nothing was expected, or where what was not seen
+    decides it.
     ``signalled``: the exit status after a signal, 0 without.
     """
 
@@ -105,9 +108,9 @@ class Outcome(NamedTuple):
         """The exit status. Where what was expected is there, what else was not seen does not matter."""
         if self.signalled or self.unread:
             return self.signalled or 3
-        if self.matched:
-            return 0
-        return 4 if self.shortcomings else 0 if self.matched is None else 1
+        if self.matched is not None:
+            return 0 if self.matched else 1
+        return 4 if self.shortcomings else 0
 
 
 class Refusal(NamedTuple):
@@ -125,9 +128,11 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
 
     A signal (*stop*) ends the reading early; what was read until then is shown.
     """
+    from .expected import Ways
     from .report import Report
     from .result_spill import ROOM, Shelf
 
+    wanted = wanted._replace(streamed=_streamed(wanted, captures))
     tshark = None
     if wanted.witness:
         from .wireshark import Tshark
@@ -136,6 +141,7 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
     unread = False
     shortcomings: list[str] = []
     whole: CaptureResult | None = None
+    ways = Ways(wanted.expect_states)
     with closing(Shelf(ROOM)) as shelf:
         made = Report(shelf)
         with _at_once(wanted, made) as each, suppress(KeyboardInterrupt):
@@ -147,6 +153,7 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
                 result, walks = found
                 if wanted.annotate:
                     whole = result
+                ways.look(result)
                 made.add(_shown(result, wanted), walks)  # what was added before a signal comes is kept
                 shortcomings += _shortcomings(result)
         if tshark:
@@ -154,10 +161,35 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
                 unread |= not _question(tshark, made, say)
         if shelf:
             _show(made, wanted, stop)
-        matched = None if wanted.expect is None else made.count(wanted.expect) > 0
     if whole and not stop:
         _annotate(whole, wanted, say)
-    return Outcome(signalled=stop.status) if stop else Outcome(unread, tuple(shortcomings), matched)
+    if stop:
+        return Outcome(signalled=stop.status)
+    shortcomings += ways.missed
+    return Outcome(unread, tuple(shortcomings), _as_expected(wanted, made, ways, complete=not shortcomings))
+
+
+def _as_expected(wanted: Wanted, made: Report, ways: Ways, *, complete: bool) -> bool | None:
+    """Whether everything expected holds; None where nothing is, or what was not seen decides it."""
+    from .expected import together
+
+    if not (wanted.expect or wanted.expect_states):
+        return None
+    counts = [count.holds(made.count(count.verdict), complete=complete) for count in wanted.expect]
+    return together([*counts, ways.holds(complete=complete)])
+
+
+def _streamed(wanted: Wanted, captures: Sequence[Input]) -> bool:
+    """Whether the lines of all openings are written as the captures are read: where there may be too many to hold.
+
+    By one process: of several captures, none of them large, several processes are quicker.
+    """
+    if wanted.form != "jsonl" or not wanted.all or wanted.witness or wanted.annotate or wanted.cluster:
+        return False
+    from .parallel import cores, is_large
+
+    one_process = len(captures) == 1 or wanted.rotated or (wanted.jobs or cores()) == 1
+    return one_process or any(is_large([one.name]) for one in captures)
 
 
 def _tell(refusal: Refusal, wanted: Wanted, say: Say) -> None:
@@ -329,20 +361,20 @@ def _written(stream: TextIO, wanted: Wanted, report: Report) -> Iterator[Each]:
 
         yield Rows(stream, at_once=wanted.live).add
         return
-    from .streaming import Lines
+    from .streaming import LinesInOrder, LiveLines
 
-    lines = Lines(stream, report)
+    lines = (LiveLines if wanted.live else LinesInOrder)(stream, report)
     yield lines
     lines.close()
 
 
 def _shown(result: CaptureResult, wanted: Wanted) -> CaptureResult:
-    """A capture as the report shows it: where packets are annotated, more openings are wanted than are shown."""
-    if not wanted.annotate or wanted.all or wanted.only:
+    """A capture as the report shows it: --annotate and --expect-states want more openings than are shown."""
+    if not (wanted.annotate or wanted.expect_states) or wanted.all or wanted.only:
         return result
     shown = [opening for opening in result.openings if opening.verdict in REMARKABLE]
     left_out = sum(times for verdict, times in result.verdicts.items() if verdict in REMARKABLE) - len(shown)
-    return replace(result, openings=shown, left_out=left_out)
+    return result._replace(openings=shown, left_out=left_out)
 
 
 def _show(report: Report, wanted: Wanted, stop: Stop) -> None:

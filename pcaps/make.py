@@ -417,7 +417,7 @@ def page(name: str) -> str:
     """The HTML page of a capture, with the openings of the golden text; without the version of the program."""
     collect = frozenset(Verdict) if CAPTURES[name].options == _ALL else REMARKABLE
     found = analyze(str(HERE / f"{name}.pcapng"), collect=collect)
-    found.name = f"{name}.pcapng"
+    found = found._replace(name=f"{name}.pcapng")
     return "".join(rendered(report([found]), "html")).replace(f"selfconn {VERSION}", "selfconn")
 
 

@@ -16,7 +16,18 @@ from conftest import ROOT, program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markup import Markup
-from segments import SELF, SELF6, START, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
+from segments import (
+    SELF,
+    SELF6,
+    START,
+    Talk,
+    any_openings,
+    counted,
+    refused,
+    self_connect,
+    simultaneous_open,
+    three_way,
+)
 
 from analysis import wireshark as witness
 from analysis.model import REMARKABLE, Attempts, CaptureResult, Damage, Opening, Verdict
@@ -65,9 +76,7 @@ def walked(attempts: int, *, step: int = 18) -> Attempts:
 def told(*openings: Opening, attempts: int = 0, **more: object) -> Report:
     tried = [walked(attempts)] if attempts else []
     result = CaptureResult(**{"name": "a.pcapng", "openings": list(openings), "attempts": tried, **more})
-    for opening in openings:
-        result.verdicts[opening.verdict] += 1
-    return report([result])
+    return report([counted(result)])
 
 
 def live(attempts: int = 9_000) -> Report:
@@ -144,9 +153,9 @@ def test_the_policy_allows_nothing_but_the_style_and_the_script_of_the_page() ->
 
 def foreign(text: str) -> Report:
     """A report with *text* wherever a capture, a file name or a run can bring along any."""
-    made = live()
-    made.captures[0].name, made.captures[0].damage = text, Damage(1, text)
-    made.captures[0].undecoded = {text: 1}
+    told = live()
+    made = report([told.captures[0]._replace(name=text, damage=Damage(1, text), undecoded={text: 1})])
+    made.live, made.kernel = told.live, told.kernel
     made.live = {name: text if isinstance(value, str) else value for name, value in (made.live or {}).items()}
     made.live["server"] = [{"when": text, "reuse": False, "error": text}]
     made.live["command"] = {"argv": [text], "user": text}
@@ -176,7 +185,7 @@ def test_any_name_is_shown_and_nothing_else(name: str) -> None:
 
 @given(any_openings, st.sampled_from(Verdict))
 def test_any_segments_give_a_page(opening: Opening, verdict: Verdict) -> None:
-    opening.verdict = verdict
+    opening = opening._replace(verdict=verdict)
     page = Markup(html(told(opening)))
     shown = page.all("li", data_event="")
     assert len([found for found in page.elements if "data-at" in found[1]]) == len(replay(opening).steps)
@@ -587,7 +596,7 @@ def contrast(one: str, other: str) -> float:
 
 def test_nothing_sticks_out_on_a_phone(browser: Browser, tmp_path: Path) -> None:
     captures = [analyze(str(path), collect=frozenset(Verdict)) for path in PCAPS]
-    captures[0].name = "a-rather-long-name-without-any-break/" * 4
+    captures[0] = captures[0]._replace(name="a-rather-long-name-without-any-break/" * 4)
     for text in (html(report(captures)), html(live())):
         for width in (390, 320):
             with Visit(browser, tmp_path / "page.html", text, width=width) as page:

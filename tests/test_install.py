@@ -116,7 +116,7 @@ def test_it_is_installed_again_and_removed(place: Place) -> None:
     names = {"selfconn-analyze", "selfconn-capture", "selfconn-check"}
     assert {path.name for path in (place.path / "opt/bin").iterdir() if not path.name.startswith("python")} == names
     for name in names:
-        assert (place.path / "opt/bin" / name).read_text().startswith(f"#!{place.path}/opt/bin/python -IB\n")
+        assert (place.path / "opt/bin" / name).read_text().startswith(f"#!{place.path}/opt/bin/python -ISB\n")
         # A process that reads captures for another begins like that.
         runpy.run_path(str(place.path / "opt/bin" / name), run_name="__mp_main__")
     files = place.files("share") | place.files("lib")

@@ -41,7 +41,7 @@ work=$here/work; rm -rf "$work"; mkdir -p "$work"
 cp -a --parents $(git ls-files) "$work"
 site=$("$python" -c 'import cython, os; print(os.path.dirname(os.path.realpath(cython.__file__)))'); cp -r "$site"/cython.py "$work"; mkdir "$work/Cython"; cp "$site"/Cython/{__init__,Shadow}.py "$work/Cython"
 rm -rf "$here/compiled"; mkdir "$here/compiled"
-if command -v "$compiler" >/dev/null && "$python" setup.py -q --version >/dev/null 2>&1; then  # on its way it writes the C
+if command -v "$compiler" >/dev/null && "$python" setup.py -q --version >"$here/cython.log" 2>&1; then  # on its way it writes the C
     for source in analysis/engine/*.c; do
         "$compiler" -shared -fPIC -O1 -g0 -w -I "$root/usr/include/python3.11" -I "$root/usr/include" -o "$here/compiled/$(basename "${source%.c}").so" "$source"
     done

@@ -15,6 +15,7 @@ from .layout import (
     HEAD,
     KEPT,
     LOW16,
+    MANY,
     MAX_RECORD,
     P_THREE_WAY,
     RST,
@@ -45,9 +46,17 @@ class Engine(EngineAsWritten):
     """Reads pcap records, and the common frame (Ethernet, IPv4, TCP) of a conversation that is known, more quickly."""
 
     def __init__(
-        self, capacity: int, collect: int, most: int, keep: int, equal_only: bool, port: int, host: bytes
+        self,
+        capacity: int,
+        collect: int,
+        most: int,
+        keep: int,
+        equal_only: bool,
+        port: int,
+        host: bytes,
+        frames: int = MANY,
     ) -> None:
-        super().__init__(capacity, collect, most, keep, equal_only, port, host)
+        super().__init__(capacity, collect, most, keep, equal_only, port, host, frames)
         self.places: dict[tuple[bytes, int, int], int] = {}
 
     def read_records(self, d: Octets, i: int, end: int) -> None:
@@ -108,7 +117,7 @@ class Engine(EngineAsWritten):
             place = self.places[seen] = place_of(d, p, self.where)
         key = b"".join((d[p + 26 : p + 50], d[p + 52 : p + 34 + size], data.to_bytes(4, "big")))
         trace = (0x4500 ^ traffic ^ check * 5 ^ (protocol >> 16) * 3 ^ ip_check * 7) & LOW16
-        if table.duplicates_seen.is_copy(key, (number, time, place & LOW16, number_of, trace)):
+        if table.duplicates_seen.is_copy(key, (number, time, place, number_of, trace)):
             table.duplicates += 1
             return 0
         slot = way >> 2

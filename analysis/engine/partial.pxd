@@ -16,7 +16,6 @@ cdef class PartialConversations(AllConversations):
     cpdef begin(self, bint heads)
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 with gil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 with gil
-    cdef int log_copy(self, Segment* segment, bytes_at d) except -1 with gil
     @cython.locals(s=SlotAt, control=u64, side=u64, another=bint)
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 with gil
     cdef int log_independent(self, i64 slot, Segment* segment) except -1

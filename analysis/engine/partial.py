@@ -77,9 +77,9 @@ class Logged(NamedTuple):
     ``packet`` ends with that header, and has the IP header before it where the packet may be a copy of an earlier one.
     ``refused_a`` and ``refused_b`` are how many attempts at its two ends the part had seen refused by then. With a
     ``size`` of 0 it is a SYN from which on the 4-tuple is independent, with its number in ``packet``; with -1 it says
-    that ``data`` segments which cannot change anything were left out; with -2 that a SYN-ACK or RST, whose header is in ``packet``, answers nothing in its
-    own 4-tuple; with -3 that an ICMP error quotes the SYN with the number and the sender in ``packet`` (see
-    miss_error). ``duplicate`` says that the part took it for one: 1, or 2 if it counted it as one.
+    that ``data`` segments which cannot change anything were left out; with -2 that a SYN-ACK or RST, whose header is in
+    ``packet``, answers nothing in its own 4-tuple; with -3 that an ICMP error quotes the SYN with the number and the
+    sender in ``packet`` (see miss_error). ``duplicate`` says that the part took it for one: 1, or 2 if it counted it.
     """
 
     frame: int
@@ -203,15 +203,13 @@ class PartialConversations(AllConversations):
         return 0
 
     def log_possible_copy(self, segment: Segment, d: Octets) -> int:
-        """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before."""
-        packet = bytes(d[segment.ip : segment.at + segment.size])
-        self.write_log(self.entry(segment, packet, segment.size)._replace(duplicate=int(segment.duplicate > 0)))
-        return 0
+        """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before.
 
-    def log_copy(self, segment: Segment, d: Octets) -> int:
-        """Log a copy of one of those: if that is a copy itself, this one may come too late after the first of them."""
+        Or a copy of one of those: if that is a copy itself, this one may come too late after the first of them.
+        """
         packet = bytes(d[segment.ip : segment.at + segment.size])
-        self.write_log(self.entry(segment, packet, segment.size)._replace(duplicate=2))
+        taken = 0 if not segment.duplicate else 1 if segment.frame < self.zone else 2
+        self.write_log(self.entry(segment, packet, segment.size)._replace(duplicate=taken))
         return 0
 
     def entry(self, segment: Segment, packet: bytes, size: int) -> Logged:
@@ -490,16 +488,15 @@ class PartialConversations(AllConversations):
     def again_copy(self, one: Logged, d: Octets) -> int:
         """Handle a logged segment that the part took for a duplicate."""
         segment = segment_at(self.again_batch, 0)
+        self.index.digest_batch(self.again_batch, 1)
         self.duplicates_seen.digest_batch(d, self.again_batch, 1)
         self.duplicates_seen.mark(d, self.again_batch, 1)
         if not segment.duplicate:
             self.unsure = True
-        elif segment.frame < self.zone:
-            self.log_possible_copy(segment, d)
-        else:
+        if segment.frame >= self.zone:
             self.duplicates += one.duplicate == 1
-            if segment.frame - segment.duplicate < self.zone:
-                self.log_copy(segment, d)
+        if segment.frame - segment.duplicate < self.zone:
+            self.log_possible_copy(segment, d)
         return 0
 
     def again_error(self, packet: bytes) -> int:
@@ -669,6 +666,7 @@ class PartialConversations(AllConversations):
         self.put_in_hand(one, base)
         d = octets_of(one.packet)
         self.read_header(d, len(one.packet) - one.size, one.size)
+        self.index.digest_batch(self.again_batch, 1)
         self.duplicates_seen.digest_batch(d, self.again_batch, 1)
         self.duplicates_seen.mark(d, self.again_batch, 1)
         self.ring[(base + one.frame) % NEAR] = one._replace(frame=base + one.frame)

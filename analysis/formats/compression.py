@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from ..errors import NotACapture
+from ..errors import NotACapture, get
 from ..memory import mapping
 from ..model import Octets
 
@@ -104,9 +104,10 @@ def _maker(name: str, kind: str, modules: tuple[str, ...], attribute: str, tool:
         except ImportError:
             continue
         return found
+    package = {"zstd": "backports.zstd", "lz4": "lz4"}.get(kind)  # the others are Python's own
     raise NotACapture(
         f"{name} is compressed with {kind}, which this Python cannot unpack: "
-        f"pip install 'selfconn[compression]', or {tool} FILE | selfconn-analyze -"
+        f"{f'{get(package)}, or ' if package else ''}{tool} FILE | selfconn-analyze -"
     )
 
 
@@ -114,6 +115,8 @@ def kind_of(path: str) -> str | None:
     """Return how the file at *path* is compressed; None where it is not, or cannot be read."""
     with suppress(OSError), open(path, "rb") as file:  # noqa: PTH123 - pathlib takes longer to import
         head = file.read(_MAGIC)
+        if _skippable(head):
+            return "zstd or lz4"
         return next((kind for magic, (kind, *_) in _PACKED.items() if head.startswith(magic)), None)
     return None
 

@@ -5,7 +5,6 @@ Nothing in here reads a capture or judges an opening: a view is given a report, 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -68,7 +67,7 @@ def preparing(
 
 def _written(result: CaptureResult, text: Callable[[CaptureResult], str]) -> Prepared:
     """Keep the *text* of the port walks instead of what they are found from."""
-    return Prepared(replace(result, attempts=[]), text(result))
+    return Prepared(result._replace(attempts=()), text(result))
 
 
 def _found(result: CaptureResult) -> Prepared:

@@ -130,7 +130,7 @@ def unseen(result: CaptureResult) -> Iterator[str]:
         missing = {name: frames for name, frames in result.undecoded.items() if name not in HIDING_NOTHING}
         yield (
             f"{result.unread:,} of {count(result.packets, 'frame')} could not be looked into "
-            f"({_counted(missing | result.unknown)})"
+            f"({_counted({**missing, **result.unknown})})"
         )
     if result.cut_to_itself:
         yield _cut_to_itself(result)

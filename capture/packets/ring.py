@@ -115,7 +115,7 @@ class Ring:
         self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ALL) if interface == ANY else 0)
         try:
             NOTHING.attach(self._socket)
-            if hardware == ARPHRD_LOOPBACK:
+            if hardware == ARPHRD_LOOPBACK or program.arriving:
                 self._spare_the_copy()
             self._socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
             # struct tpacket_req3; the kernel checks the frame size, but version 3 does not use it.
@@ -144,7 +144,7 @@ class Ring:
             raise
 
     def _spare_the_copy(self) -> None:
-        """Ask the kernel not even to filter what leaves through loopback (Linux 4.20); the filter rejects it anyway."""
+        """Ask the kernel not even to filter what leaves (Linux 4.20): the filter rejects it on loopback anyway."""
         try:
             self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         except OSError as error:
@@ -226,10 +226,13 @@ class Ring:
 
     def statistics(self) -> tuple[int, int]:
         """Count the packets that came in since the ring was armed, and those that had no room and were dropped."""
-        if self._socket.fileno() < 0:  # closed: as they were last
-            return self._counted, self._dropped
-        # Reading the counters resets them; the first one includes the second.
-        passed, dropped, _ = struct.unpack("=3I", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
+        try:
+            # Reading the counters resets them; the first one includes the second.
+            passed, dropped, _ = struct.unpack("=3I", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
+        except OSError:
+            if self._socket.fileno() >= 0:
+                raise
+            return self._counted, self._dropped  # closed, perhaps just now by another thread: as they were last
         self._counted += passed - dropped
         self._dropped += dropped
         return self._counted, self._dropped

@@ -13,7 +13,6 @@ import resource
 import socket
 import time
 from contextlib import ExitStack, closing
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from analysis import privilege
@@ -339,7 +338,7 @@ class Watch:
         kept = self._kept_for(one) if one.is_shown else None
         # None where its SYN was lost.
         opening = kept.analysis.opening(one.hit.endpoint, one.hit.isn) if kept and one.hit.isn is not None else None
-        whole = report([replace(kept.result, openings=[opening] if opening else [])] if kept else [])
+        whole = report([kept.result._replace(openings=[opening] if opening else [])] if kept else [])
         compared = comparisons(whole, [opening] if opening else [], self._kernel_states)
         whole.live = live = {
             "interface": self._options.interface,
