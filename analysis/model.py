@@ -321,20 +321,6 @@ class Attempts:
         return None if back or self.last < self.first else self.last - self.first
 
 
-@dataclass(slots=True)
-class Refusals:
-    """Refused attempts at one destination, while they are counted: how many, frame and time of the last refusal.
-
-    ``first`` has the first of them by frame, up to a limit: frame, time, source port. Times are nanoseconds since the
-    epoch.
-    """
-
-    count: int = 0
-    frame: int = -1
-    time: int = 0
-    first: list[tuple[int, int, int]] = field(default_factory=list)
-
-
 class Damage(NamedTuple):
     """Where a capture file stops making sense: the byte offset, and why."""
 

@@ -21,7 +21,7 @@ STOREYS = (
     ("engine.links",),
     ("engine.tunnels",),
     ("engine.answers", "engine.destinations", "engine.duplicates", "engine.index"),
-    ("engine.headers", "engine.interfaces"),
+    ("engine.headers", "engine.interfaces", "engine.refusals"),
     ("engine.kept", "engine.resets"),
     ("engine.conversations",),
     ("engine.self_connects",),
