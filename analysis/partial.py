@@ -177,6 +177,11 @@ def exported(analysis: Analysis, asked: Asked, pieces: list[Piece], last: bool =
     )
 
 
+def fits(analysis: Analysis, following: Part) -> bool:
+    """Whether *analysis* can continue with a part: it was sure, and none of its conversations began before it."""
+    return not following.unsure and table_of(analysis).fits(following.log)
+
+
 def absorb(analysis: Analysis, following: Part) -> None:
     """Let *analysis* continue with a part, as if it read the octets of that part."""
     engine, table = analysis.engine, table_of(analysis)
@@ -194,7 +199,7 @@ def absorb(analysis: Analysis, following: Part) -> None:
     table.take_ring(following.ring, base)
     table.refused.take(following.destinations, following.attempts, base)
     table.unsure = table.unsure or following.unsure or bool(table.refused.full)
-    engine.packets += following.packets
+    analysis.pass_over(following.packets)
     engine.passed_over += following.segments
     table.duplicates += following.duplicates
     table.answers.translated += following.translated

@@ -311,6 +311,9 @@ FULL = 64
 ALL = 512
 #: How many segments a part may log (100 MB): a file can be made of which every segment has to be logged.
 MAX_LOG = 1 << 19
+#: From so many entries on, a part takes a conversation that begins with a SYN for one that does not depend on the part
+#: before it. Merging shows whether that is so.
+SURE_LOG = 1 << 16
 #: How many refused attempts a part remembers one by one (100 MB), and how many destinations (75 MB).
 MAX_ATTEMPTS = 1 << 22
 MAX_REFUSED = 1 << 20
@@ -336,6 +339,7 @@ L_INDEPENDENT = 3  # ... the SYN with which a conversation became independent, .
 L_LEFT_OUT = 4  # ... segments that were left out, ...
 L_ANSWER = 5  # ... a SYN-ACK or RST that answers nothing in its own 4-tuple, or an ICMP error
 L_ERROR = 6
+L_FRESH = 7  # the SYN with which a conversation began in the part: it is independent, if that is true
 #: Where the TCP header begins in the octets of a log entry: before it are so many octets of the IP header.
 TCP_AT = 40
 #: Octets of a log entry, and of a slot, in a part.

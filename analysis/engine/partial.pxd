@@ -25,6 +25,7 @@ cdef class PartialConversations(AllConversations):
     cpdef remember_from(self, u64 frame)
     @cython.locals(one=EntryAt)
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 nogil
+    @cython.locals(slot=i64)
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil
     @cython.locals(one=EntryAt)
     cdef int log_segment(self, Segment* segment, bytes_at d, u64 kind, u64 size) except -1 nogil
@@ -36,6 +37,7 @@ cdef class PartialConversations(AllConversations):
     cdef int count_entry(self, Entry* one) except -1 nogil
     @cython.locals(s=SlotAt, control=u64, side=u64, another=bint)
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    cdef int begin_independent(self, Slot* s) except -1 nogil
     @cython.locals(twin=i64)
     cdef int doubt_answers(self, i64 slot, Segment* segment, u64 control) except -1 nogil
     cdef int link(self, i64 slot, i64 twin) except -1 with gil
@@ -72,6 +74,12 @@ cdef class PartialConversations(AllConversations):
     cdef int again_error(self, bytes_at d, Py_ssize_t size) except -1 with gil
     @cython.locals(segment=SegmentAt)
     cdef int again_answer(self, Entry* one, i64 slot) except -1 nogil
+    @cython.locals(d=bytes_at, place=i64, one=EntryAt, segment=SegmentAt, slot=i64)
+    cpdef bint fits(self, bytes log)
+    @cython.locals(s=SlotAt)
+    cdef bint concerns(self, i64 slot, Segment* segment) noexcept nogil
+    @cython.locals(segment=SegmentAt, s=SlotAt)
+    cdef int again_fresh(self, Entry* one, i64 slot) except -1 nogil
     @cython.locals(s=SlotAt)
     cdef int independent(self, i64 slot, Segment* segment) except -1 nogil
     @cython.locals(s=SlotAt, phase=u64)

@@ -48,6 +48,7 @@ if not cython.compiled:
         ACK,
         ALL,
         CONTROL,
+        CROSSED_PHASES,
         EARLY,
         ENDED,
         ENTRY_OCTETS,
@@ -63,6 +64,7 @@ if not cython.compiled:
         L_ANSWER,
         L_COPY,
         L_ERROR,
+        L_FRESH,
         L_INDEPENDENT,
         L_LEFT_OUT,
         L_SEGMENT,
@@ -80,9 +82,11 @@ if not cython.compiled:
         P_SYN_ACKED,
         RST,
         SLOT_OCTETS,
+        SURE_LOG,
         SYN,
         TCP_AT,
         TOUCHED,
+        UNCROSSED_PHASES,
         UNTRACKED,
         WALKS,
         Entry,
@@ -171,6 +175,10 @@ class PartialConversations(AllConversations):
     def log_possible_copy(self, segment: Segment, d: Octets) -> int:
         """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before."""
         self.log_segment(segment, d, L_COPY, segment.size)
+        slot = self.index.find(segment, self.slots)
+        if slot < 0:
+            slot = self.claim(segment)
+        slot_at(self.slots, slot).flags |= TOUCHED  # it does not begin with what follows
         return 0
 
     def log_segment(self, segment: Segment, d: Octets, kind: int, size: int) -> int:
@@ -229,24 +237,30 @@ class PartialConversations(AllConversations):
         or one right after another SYN of the same end with another ISN. (Right after: no SYN of the other end between,
         which might have crossed. In both cases no SYN-ACK, which might be early. An RST makes none independent, since
         it may end nothing.) Until then ``refused`` counts the segments without SYN, RST or FIN since the last one that
-        has one, and ``since`` those of them that are not logged.
+        has one, and ``since`` those of them that are not logged; TOUCHED says that there were any.
+
+        After SURE_LOG entries a 4-tuple that comes for the first time, with a bare SYN, counts as independent, too.
         """
         s = slot_at(self.slots, slot)
         control = segment.flags & CONTROL
+        if control == SYN and not s.flags & (TOUCHED | EQUAL) and self.logged >= SURE_LOG:
+            self.log_segment(segment, d, L_FRESH, 20)
+            self.begin_independent(s)
+            return False
+        s.flags |= TOUCHED
         self.doubt_answers(slot, segment, control)
         if control == SYN:
             side = 0 if segment.from_a else FIRST_IS_B
             another = s.flags & MID and s.flags & FIRST_IS_B == side and s.isn != segment.seq
             if another or (s.flags & ENDED and not s.flags & EARLY):
                 self.log_independent(slot, segment)
-                s.flags = s.flags & EQUAL  # from here on TOUCHED is what it is in the whole
-                s.phase = P_MIDSTREAM
+                self.begin_independent(s)
                 return False
-            s.flags = (s.flags & (EQUAL | HEAD)) | MID | side
+            s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED | MID | side
             s.isn = segment.seq
             s.time, s.identification = segment.time, segment.identification
         elif control == SYN | ACK:
-            s.flags = (s.flags & (EQUAL | HEAD)) | EARLY
+            s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED | EARLY
         else:
             # The SYN of a socket to itself may come after its FIN.
             if control & FIN and not control & RST and not s.flags & EQUAL:
@@ -266,6 +280,12 @@ class PartialConversations(AllConversations):
         self.flush(slot, segment)
         self.log_segment(segment, d, L_SEGMENT, segment.size)
         return True
+
+    def begin_independent(self, s: Slot) -> int:
+        """Let a conversation be independent from here on. TOUCHED becomes what it is in a whole capture."""
+        s.flags &= EQUAL
+        s.phase = P_MIDSTREAM
+        return 0
 
     def doubt_answers(self, slot: int, segment: Segment, control: int) -> int:
         """Become unsure if a logged segment may answer from elsewhere what this part decides, or be its other side."""
@@ -439,6 +459,8 @@ class PartialConversations(AllConversations):
             slot = self.index.find(segment, self.slots)
             if kind == L_ANSWER:
                 self.again_answer(one, slot)
+            elif kind == L_FRESH:
+                self.again_fresh(one, slot)
             elif slot < 0:
                 self.unsure = True
             elif kind == L_INDEPENDENT:
@@ -512,11 +534,61 @@ class PartialConversations(AllConversations):
             self.miss(slot, segment, octets_of_entry(one))
         return 0
 
+    def fits(self, log: bytes) -> bool:
+        """Whether the conversations that began in the part with this log are independent of what came before it."""
+        d = octets_of(log)
+        for place in range(len(log) // ENTRY_OCTETS):
+            one = entry_in(d, place)
+            if one.kind == L_FRESH:
+                self.put_in_hand(one, 0)
+                self.read_header(one)
+                self.index.digest_batch(self.again_batch, 1)
+                segment = segment_at(self.again_batch, 0)
+                slot = self.index.find(segment, self.slots)
+                if slot >= 0 and self.concerns(slot, segment):
+                    return False
+        return True
+
+    def concerns(self, slot: int, segment: Segment) -> bool:
+        """Whether a bare SYN concerns the opening in this slot, or may do so, rather than beginning another one."""
+        s = slot_at(self.slots, slot)
+        if s.flags & HEAD:
+            return False  # that remains to be seen
+        if s.flags & EARLY:
+            return True
+        if s.phase < P_SYN or s.flags & ENDED:
+            return False
+        if segment.from_a != ((s.flags & FIRST_IS_B) != 0):
+            return segment.seq == s.isn
+        if CROSSED_PHASES >> s.phase & 1:
+            return segment.seq == s.isn_second
+        return UNCROSSED_PHASES >> s.phase & 1 != 0
+
+    def again_fresh(self, one: Entry, slot: int) -> int:
+        """Handle the SYN with which a conversation began in the part."""
+        self.read_header(one)
+        segment = segment_at(self.again_batch, 0)
+        if slot < 0:
+            slot = self.claim(segment)
+        elif self.concerns(slot, segment):
+            self.unsure = True
+        s = slot_at(self.slots, slot)
+        if s.flags & HEAD:
+            self.flush(slot, segment)
+            self.log_segment(segment, octets_of_entry(one), L_FRESH, 20)
+            s.flags &= EQUAL
+            s.phase = 0
+        self.independent(slot, segment)
+        if self.count_refusals and self.answers.enter(self.slots, slot, segment) >= 0:
+            self.unsure = True  # it is the other side of a translated connection
+        return 0
+
     def independent(self, slot: int, segment: Segment) -> int:
         """Handle the SYN with which the conversation in *slot* became independent in the part."""
         s = slot_at(self.slots, slot)
         if s.flags & HEAD:
             self.log_independent(slot, segment)
+            s.flags &= ~TOUCHED
         elif s.phase >= P_SYN:
             self.close(slot)
         s.flags &= EQUAL | TOUCHED
