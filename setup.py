@@ -30,7 +30,13 @@ QUICKLY = ["-O1", "-g0"]
 
 #: What is compiled: what every packet passes, and then what few do, where compiling quickly is worth more.
 MODULES = {
-    **dict.fromkeys(("answers", "conversations", "destinations", "duplicates", "index", "partial", "refusals", "resets", "wire"), FAST),
+    **dict.fromkeys(
+        (
+            *("answers", "conversations", "destinations", "duplicates", "head_log"),
+            *("index", "partial", "refusals", "resets", "wire"),
+        ),
+        FAST,
+    ),
     **dict.fromkeys(
         (
             *("headers", "interfaces", "kept", "links"),

@@ -10,7 +10,7 @@ processes, or by threads where the compiled engine needs nothing of Python meanw
 Only the main thread of the process that the user started receives Ctrl-C (see deaf()); it tells the others to stop.
 """
 
-# ruff: noqa: PTH113, PTH123, PTH202 -- pathlib takes longer to import than a small capture to read
+# ruff: noqa: PTH113, PTH202 -- pathlib takes longer to import than a small capture to read
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing.context import ForkContext, SpawnContext
     from multiprocessing.synchronize import Event
+    from queue import SimpleQueue
     from threading import Thread
     from typing import Protocol, Unpack
 
@@ -352,7 +353,7 @@ def analyze_parts(
             return None
         with (_threads if COMPILED else _processes)(tasks[1:], asked) as others:
             return _put_together(tasks, others, progress, refused, asked)
-    except (OSError, MemoryError):  # reading in one go will show what is wrong, and what can be read
+    except (OSError, MemoryError, _Unfit):  # reading in one go will show what is wrong, and what can be read
         return None
 
 
@@ -361,7 +362,11 @@ class _Unwanted(BaseException):
 
 
 class _Unfit(BaseException):
-    """Ends a worker's task whose result would not do."""
+    """Ends a task whose result would not do."""
+
+
+#: What is found where something has to be read here.
+_UNFIT: _Findings = (None, [], False)
 
 
 @contextmanager
@@ -431,12 +436,16 @@ def _threads(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
     crew = [Thread(target=work, args=pair) for pair in zip(tasks, queues, strict=True)]
     try:
         _start(crew)
-        yield [_Ask(partial(ask, found), lambda found=found: not found.empty()) for found in queues]
+        yield [_Ask(partial(ask, found), partial(_is_filled, found)) for found in queues]
     finally:
         over = True
         for thread in crew:
             if thread.ident is not None:
                 thread.join()
+
+
+def _is_filled(found: SimpleQueue[_Findings | None]) -> bool:
+    return not found.empty()
 
 
 def _start(crew: Iterable[Thread]) -> None:
@@ -451,7 +460,7 @@ def _start(crew: Iterable[Thread]) -> None:
 
 def _findings(task: _Task, last: bool, asked: Asked, progress: Progress) -> _Findings:
     """Analyse what a task names as a part; end as soon as it is clear that it has to be read in one go."""
-    from .partial import Part, exported, table_of  # noqa: PLC0415 - few captures are read in parts
+    from .partial import exported, table_of  # noqa: PLC0415 - few captures are read in parts
 
     analysis = Analysis("", **asked)
     analysis.engine.begin_part(True)
@@ -466,18 +475,18 @@ def _findings(task: _Task, last: bool, asked: Asked, progress: Progress) -> _Fin
     try:
         pieces, errors, stopped = _read(analysis, task, last, watch)
     except _Unfit:
-        return Part(asked, unsure=True), [], False
+        return _UNFIT
     return exported(analysis, asked, pieces, last) if pieces else None, errors, stopped
 
 
-def _put_together(
+def _put_together(  # noqa: C901, PLR0912 - each way in which a task may fail has its line
     tasks: list[_Task],
     others: list[_Ask],
     progress: Progress | None,
     refused: Callable[[NotACapture, str], None] | None,
     asked: Asked,
 ) -> CaptureResult | None:
-    """Read what the first task says, and add what the others find: or read it here, where what they find will not do."""
+    """Read what the first task says, and add what the others find; or read that here, where what they find is unfit."""
     from .partial import absorb, fits, table_of  # noqa: PLC0415 - few captures are read in parts
 
     one_file = tasks[0][0].end is not None
@@ -491,25 +500,20 @@ def _put_together(
         if one_file and number and (not pieces or pieces[-1].damage):
             return None  # a guess where a record begins was wrong, or the file is damaged
         drops = analysis.engine.interfaces.recorded_drops
-        found = None
         try:
-            if number:
-                found, its_errors, stopped = others[number - 1].findings()
+            found, its_errors, stopped = others[number - 1].findings() if number else _UNFIT
         except EOFError:  # it died
-            found = its_errors = None
+            found, its_errors, stopped = _UNFIT
         except KeyboardInterrupt:
             stopped = True
             break
-        if found is not None and (stopped or fits(analysis, found)):
+        if found and (stopped or fits(analysis, found)):
             absorb(analysis, found)
             its_pieces = found.pieces
-        elif number and its_errors is not None and found is None and (stopped or not one_file):
-            its_pieces = []
+        elif stopped or (its_errors and not found):
+            its_pieces = []  # none of its files is a capture
         else:
-            try:
-                its_pieces, its_errors, stopped = _read(analysis, task, number == len(tasks) - 1, told.read)
-            except _Unfit:
-                return None
+            its_pieces, its_errors, stopped = _read(analysis, task, number == len(tasks) - 1, told.read)
         pieces += its_pieces
         errors += its_errors
         told.put_together(number)
@@ -558,7 +562,7 @@ class _Told:
 
 
 def _whole(analysis: Analysis, pieces: list[Piece], ranges: list[_Task], stopped: bool) -> CaptureResult:
-    """The report on what was put together; of one file, whose *ranges* the pieces are, it has the name and the damage."""
+    """The report on what was put together: of one file, whose *ranges* the pieces are, with its name and damage."""
     last = ranges[len(pieces) - 1][0] if ranges else None
     if stopped and not pieces[-1].damage:
         pieces[-1] = pieces[-1]._replace(damage=Damage((last.header + last.size) if last else 0, "interrupted"))

@@ -25,8 +25,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .engine import NEAR
+from .engine.head_log import destination
 from .engine.layout import ENTRY_OCTETS, MAX_FILTERS
-from .engine.partial import Held, PartialConversations, destination
+from .engine.partial import Held, PartialConversations
 from .reader import Analysis, read_file
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sequences import ALPHABETS, capture
 
-from analysis import engine, partial
+from analysis import engine, partial, ranges
 from analysis import parallel as parts
 from analysis.cli import main
 from analysis.formats import compression as unpack
@@ -206,7 +206,7 @@ def test_ctrl_c_while_others_are_waited_for(tmp_path, monkeypatch):
     path = tmp_path / "a.pcap"
     path.write_bytes(pcap(traffic(random.Random(7), 400)))
     first = threading.get_ident()
-    original = parts._octets
+    original = parts.octets
 
     def waiting(past: int) -> int:
         """The line, beyond *past*, at which the first thread waits in ask()."""
@@ -220,8 +220,8 @@ def test_ctrl_c_while_others_are_waited_for(tmp_path, monkeypatch):
             time.sleep(0.02)
         raise TimeoutError
 
-    def slow(name: str, start: int, end: int) -> Iterator[Octets]:
-        blocks = original(name, start, end)
+    def slow(one: ranges.Range) -> Iterator[Octets]:
+        blocks = original(one)
         if threading.get_ident() != first:
             for _ in range(4):
                 yield next(blocks)
@@ -233,7 +233,7 @@ def test_ctrl_c_while_others_are_waited_for(tmp_path, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parts, "_octets", slow)
+    monkeypatch.setattr(parts, "octets", slow)
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         found = parts.analyze_parts([str(path)], 2, **TO_ITSELF)
@@ -242,8 +242,7 @@ def test_ctrl_c_while_others_are_waited_for(tmp_path, monkeypatch):
     assert found
     assert found.damage
     assert found.damage.reason == "interrupted"
-    _, start, _ = parts._ranges(str(path), 2)[1][0]
-    assert start < found.damage.offset < path.stat().st_size
+    assert ranges.ranges(str(path), 2)[1].start < found.damage.offset < path.stat().st_size
     whole = reference([path.read_bytes()[: found.damage.offset]], TO_ITSELF)
     assert (found.packets, found.verdicts, found.openings) == (whole.packets, whole.verdicts, whole.openings)
 
@@ -255,18 +254,18 @@ def test_what_cannot_be_read_is_left_to_one_go(tmp_path, monkeypatch, capfd, thr
     monkeypatch.setattr(parts, "COMPILED", threads)
     path = tmp_path / "a.pcap"
     path.write_bytes(pcap(traffic(random.Random(7), 400)))
-    original = parts._octets
+    original = parts.octets
 
-    def failing(name: str, start: int, end: int) -> Iterator[Octets]:
-        yield next(original(name, start, end))
-        if (where == "second") == (start > 0):
+    def failing(one: ranges.Range) -> Iterator[Octets]:
+        yield next(original(one))
+        if (where == "second") == (one.start > one.header):
             raise OSError
-        yield from original(name, start, end)
+        yield from original(one)
 
     def closed(*_: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(parts, *(("_ranges", closed) if where == "beginnings" else ("_octets", failing)))
+    monkeypatch.setattr(parts, *(("ranges", closed) if where == "beginnings" else ("octets", failing)))
     assert parts.analyze_parts([str(path)], 2, **TO_ITSELF) is None
     if threads:  # a process that dies says so
         assert capfd.readouterr().err == ""
@@ -307,7 +306,7 @@ def test_a_false_beginning_is_noticed(tmp_path):
     inner = pcap([(10**18 + number, b"E" * 60) for number in range(800)])[24:]
     path = tmp_path / "a.pcap"
     path.write_bytes(pcap([(10**18, inner), (10**18, b"E" * 60)]))
-    assert len(parts._ranges(str(path), 2)) == 2
+    assert len(ranges.ranges(str(path), 2)) == 2
     assert parts.analyze_parts([str(path)], 2) is None
 
 

@@ -28,7 +28,8 @@ class Interfaces:
 
     ``recorded_drops`` is how many packets the recorder dropped, in all sections; -1 where no section says it.
     ``filters`` are the capture filters that the interfaces name: the first MAX_FILTERS of them in alphabetical order.
-    ``described`` is how many interfaces were described, in all sections and files. ``broken`` and ``claimed`` say what is wrong with the block that was read last (see DAMAGES).
+    ``described`` is how many interfaces were described, in all sections and files.
+    ``broken`` and ``claimed`` say what is wrong with the block that was read last (see DAMAGES).
     """
 
     def __init__(self) -> None:

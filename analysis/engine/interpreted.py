@@ -71,7 +71,7 @@ def octets_of(octets: Octets) -> bytes:
 
 # Tables: lists of rows.
 
-#: slot_at(slots, number), segment_at(batch, place), destination_at(table, place), entry_at(entries, place). They are called more often than
+#: slot_at(slots, number), segment_at(batch, place) and so on. They are called more often than
 #: anything else here; getitem is written in C, and takes half as long as a function in Python.
 slot_at = segment_at = destination_at = entry_at = getitem
 

@@ -319,8 +319,8 @@ MAX_ATTEMPTS = 1 << 22
 MAX_REFUSED = 1 << 20
 #: Words of an attempt (refusals.py): destination and source port, frame, time.
 WORDS_OF_ATTEMPT = 3
-#: Words of a destination: its key (see Key), how many attempts, frame and time of the last one and of the first one, and
-#: how many are remembered.
+#: Words of a destination: its key (see Key), how many attempts, frame and time of the last one and of the first one,
+#: and how many are remembered.
 W_HIGH = 0
 W_LOW = 1
 W_PORT = 2

@@ -1,7 +1,7 @@
-"""The conversation table of one part of a capture.
+"""The conversation table of one part of a capture, and how another one is merged into it.
 
-A part logs what depends on the part before it; the log is worked through when the parts are merged. analysis/partial.py
-says what a part is, and how parts are merged.
+A part logs what depends on the part before it (head_log.py); the log is worked through when the parts are merged.
+analysis/partial.py says what a part is.
 """
 
 from __future__ import annotations
@@ -10,27 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import cython
 
-from ..memory import mapping, sparse
-from ..verdicts import VERDICTS
-from .destinations import chosen
-from .refusals import RefusedAttempts
+from ..memory import mapping
+from .head_log import key_of
 
 if not cython.compiled:
-    from .destinations import packed
+    from .head_log import LoggedConversations
     from .interpreted import (
-        add_entry,
         copy_entry,
         copy_slot,
         counters_in,
-        entries_in,
         entry_at,
         entry_in,
-        entry_octets,
-        keyed,
-        note_conversation,
-        note_error,
-        note_octets,
-        note_segment,
         octets_of,
         octets_of_entries,
         octets_of_entry,
@@ -45,17 +35,12 @@ if not cython.compiled:
         u32,
     )
     from .layout import (
-        ACK,
         ALL,
-        CONTROL,
         CROSSED_PHASES,
         EARLY,
         ENDED,
         ENTRY_OCTETS,
         EQUAL,
-        FIN,
-        FIN_A,
-        FIN_B,
         FINS,
         FIRST_IS_B,
         FULL,
@@ -66,15 +51,11 @@ if not cython.compiled:
         L_ERROR,
         L_FRESH,
         L_INDEPENDENT,
-        L_LEFT_OUT,
         L_SEGMENT,
         LEFT_OUT,
-        LOW64,
         M_DOUBTFUL,
         M_INDEPENDENT,
         M_LOGGED,
-        MAX_LOG,
-        MID,
         NEAR,
         P_MIDSTREAM,
         P_SELF_CONNECT,
@@ -82,23 +63,18 @@ if not cython.compiled:
         P_SYN_ACKED,
         RST,
         SLOT_OCTETS,
-        SURE_LOG,
-        SYN,
         TCP_AT,
         TOUCHED,
         UNCROSSED_PHASES,
         UNTRACKED,
-        WALKS,
         Entry,
         Segment,
         Slot,
     )
-    from .translations import AllConversations
 
 if TYPE_CHECKING:
     from ..model import Octets
-    from .destinations import Attempts
-    from .layout import Finished, Kept, Key
+    from .layout import Kept
 
 
 class Held(NamedTuple):
@@ -112,282 +88,20 @@ class Held(NamedTuple):
     link: int = 0
 
 
-def key_of(high: int, low: int, port: int, six: int) -> Key:
-    """Return the key of a destination."""
-    return high, low, port | (six << 32 if six else 0)
-
-
-def destination(one: Finished) -> Key:
-    """Return the key of an opening's destination."""
-    number = int.from_bytes(one.two, "big")
-    return key_of(number >> 64, number & LOW64, one.two_port, int(len(one.two) == 16))
-
-
-class PartialConversations(AllConversations):
+class PartialConversations(LoggedConversations):
     """The table of one part, or (without *heads*) the table into which the parts are merged one after the other.
 
-    ``unsure`` says that the result may differ from that of the whole read in one go. ``ring`` has the last NEAR
-    packets, by frame: a copy of one may come in the next part. It has all from the frame ``ring_from`` on, and is
-    written to while ``remembers`` says so. ``marks`` say what is known of the TOUCHED flags while a part is merged
-    (layout.M_...), ``absorbing`` that one has been merged.
+    ``marks`` say what is known of the TOUCHED flags while a part is merged (layout.M_...), ``absorbing`` that one has
+    been merged.
     """
 
     def __init__(self, capacity: int, collect: int, most: int, keep: int, count_refusals: bool) -> None:
-        AllConversations.__init__(self, capacity, collect, most, keep, count_refusals)
-        self.unsure = self.remembers = self.absorbing = False
-        self.mark_a = self.mark_b = self.ring_from = 0
-        self.logged = 0
-        self.log_room = 1024
-        self.log_memory = memoryview(sparse(max(entry_octets() * self.log_room, 1)))
-        self.log = entries_in(self.log_memory)
-        self.ring_memory = memoryview(sparse(max(entry_octets() * NEAR, 1)))
-        self.ring = entries_in(self.ring_memory)
-        for _ in range(NEAR):
-            add_entry(self.ring)
-        self.refused = RefusedAttempts()
-        self.marks_memory = memoryview(sparse(max(capacity, 1)))
+        LoggedConversations.__init__(self, capacity, collect, most, keep, count_refusals)
+        self.absorbing = False
+        self.marks_memory = bytearray(capacity)
         self.marks = counters_in(self.marks_memory)
-        self.finished_at: list[int] = []
         self.again_memory = memoryview(mapping(max(segment_octets(), 1)))
         self.again_batch = segments_in(self.again_memory)
-
-    def begin(self, heads: bool) -> None:
-        """Say whether something comes before this part."""
-        self.heads = self.remembers = heads
-        self.refused.direct = not heads
-        self.zone = NEAR if heads else 0
-
-    def remember_from(self, frame: int) -> None:
-        """Begin to remember packets: *frame* is the next one."""
-        self.remembers = True
-        self.ring_from = frame
-
-    # -- what a part does otherwise than a whole -----------------------------------------------------------------------
-
-    def remember_packet(self, segment: Segment, d: Octets) -> int:
-        """Remember a packet: a copy of it may come in the next part."""
-        if self.remembers:
-            one = entry_at(self.ring, segment.frame % NEAR)
-            note_segment(one, segment, L_COPY)
-            note_octets(one, d, segment, segment.size)
-        return 0
-
-    def log_possible_copy(self, segment: Segment, d: Octets) -> int:
-        """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before."""
-        self.log_segment(segment, d, L_COPY, segment.size)
-        slot = self.index.find(segment, self.slots)
-        if slot < 0:
-            slot = self.claim(segment)
-        slot_at(self.slots, slot).flags |= TOUCHED  # it does not begin with what follows
-        return 0
-
-    def log_segment(self, segment: Segment, d: Octets, kind: int, size: int) -> int:
-        """Log a segment, with the first *size* octets of its TCP header."""
-        if self.has_room():
-            one = entry_at(self.log, self.logged)
-            note_segment(one, segment, kind)
-            note_octets(one, d, segment, size)
-            self.count_entry(one)
-        return 0
-
-    def log_conversation(self, slot: int, kind: int, segment: Segment, count: int) -> int:
-        """Log something about the 4-tuple of a slot that is no segment: time and direction are those of *segment*."""
-        if self.has_room():
-            one = entry_at(self.log, self.logged)
-            note_conversation(one, slot_at(self.slots, slot), kind)
-            one.frame = self.frame
-            one.data = count
-            if kind == L_INDEPENDENT:
-                one.time, one.from_a, one.wired = segment.time, segment.from_a, segment.wired
-            self.count_entry(one)
-        return 0
-
-    def has_room(self) -> bool:
-        """Whether the log has room for another entry, which is made then; become unsure if not."""
-        if self.logged >= MAX_LOG:
-            self.unsure = True
-            return False
-        if self.logged == self.log_room:
-            self.grow_log()
-        add_entry(self.log)
-        return True
-
-    def grow_log(self) -> int:
-        """Double the log."""
-        used = entry_octets() * self.log_room
-        if used:
-            grown = memoryview(sparse(2 * used))
-            grown[:used] = self.log_memory
-            self.log_memory = grown
-            self.log = entries_in(grown)
-        self.log_room *= 2
-        return 0
-
-    def count_entry(self, one: Entry) -> int:
-        """Add the entry that was written last, and note how many attempts were refused by then."""
-        one.refused_a = self.refused.count(one.a_high, one.a_low, keyed(one.a_port, one.six)) + self.mark_a
-        one.refused_b = self.refused.count(one.b_high, one.b_low, keyed(one.b_port, one.six)) + self.mark_b
-        self.logged += 1
-        return 0
-
-    def head(self, slot: int, segment: Segment, d: Octets) -> bool:
-        """Whether this segment depends on what came before the part; it is logged then, and steps nothing.
-
-        A 4-tuple becomes independent at a bare SYN that begins an opening in every state: one after FINs of both ends,
-        or one right after another SYN of the same end with another ISN. (Right after: no SYN of the other end between,
-        which might have crossed. In both cases no SYN-ACK, which might be early. An RST makes none independent, since
-        it may end nothing.) Until then ``refused`` counts the segments without SYN, RST or FIN since the last one that
-        has one, and ``since`` those of them that are not logged; TOUCHED says that there were any.
-
-        After SURE_LOG entries a 4-tuple that comes for the first time, with a bare SYN, counts as independent, too.
-        """
-        s = slot_at(self.slots, slot)
-        control = segment.flags & CONTROL
-        if control == SYN and not s.flags & (TOUCHED | EQUAL) and self.logged >= SURE_LOG:
-            self.log_segment(segment, d, L_FRESH, 20)
-            self.begin_independent(s)
-            return False
-        s.flags |= TOUCHED
-        self.doubt_answers(slot, segment, control)
-        if control == SYN:
-            side = 0 if segment.from_a else FIRST_IS_B
-            another = s.flags & MID and s.flags & FIRST_IS_B == side and s.isn != segment.seq
-            if another or (s.flags & ENDED and not s.flags & EARLY):
-                self.log_independent(slot, segment)
-                self.begin_independent(s)
-                return False
-            s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED | MID | side
-            s.isn = segment.seq
-            s.time, s.identification = segment.time, segment.identification
-        elif control == SYN | ACK:
-            s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED | EARLY
-        else:
-            # The SYN of a socket to itself may come after its FIN.
-            if control & FIN and not control & RST and not s.flags & EQUAL:
-                s.flags |= FIN_A if segment.from_a else FIN_B
-                if s.flags & FINS == FINS:
-                    s.flags |= ENDED
-            if control & ~FIN != ACK:
-                s.flags &= ~EARLY
-        self.segments -= 1
-        if control & (SYN | RST | FIN):
-            s.refused = 0
-        else:
-            s.refused += 1
-            if s.refused > FULL:
-                s.since += 1
-                return True
-        self.flush(slot, segment)
-        self.log_segment(segment, d, L_SEGMENT, segment.size)
-        return True
-
-    def begin_independent(self, s: Slot) -> int:
-        """Let a conversation be independent from here on. TOUCHED becomes what it is in a whole capture."""
-        s.flags &= EQUAL
-        s.phase = P_MIDSTREAM
-        return 0
-
-    def doubt_answers(self, slot: int, segment: Segment, control: int) -> int:
-        """Become unsure if a logged segment may answer from elsewhere what this part decides, or be its other side."""
-        if not self.count_refusals:
-            return 0
-        if control == SYN:
-            twin = self.answers.enter(self.slots, slot, segment)
-            if twin >= 0 and not slot_at(self.slots, twin).flags & HEAD:
-                self.unsure = True
-        elif control & ACK and control & (SYN | RST) and self.answers.find(self.slots, segment) >= 0:
-            self.unsure = True
-        return 0
-
-    def link(self, slot: int, twin: int) -> int:
-        """Note that the openings in these two slots are the two sides of one translated connection."""
-        if slot_at(self.slots, twin).flags & HEAD:
-            self.unsure = True
-            return 0
-        return AllConversations.link(self, slot, twin)
-
-    def miss(self, slot: int, segment: Segment, d: Octets) -> int:
-        """Log a SYN-ACK or RST that answers nothing here: it may answer a SYN in the part before."""
-        AllConversations.miss(self, slot, segment, d)
-        if self.heads:
-            self.log_segment(segment, d, L_ANSWER, 20)
-        return 0
-
-    def miss_error(self, quoted: Segment, sender: bytes, kind: int, code: int) -> int:
-        """Log an ICMP error: the SYN that it quotes may be in the part before."""
-        if self.heads and self.has_room():
-            one = entry_at(self.log, self.logged)
-            note_segment(one, quoted, L_ERROR)
-            note_error(one, int(quoted.seq).to_bytes(4, "big") + bytes((kind, code)) + sender)
-            self.count_entry(one)
-        return 0
-
-    def log_independent(self, slot: int, segment: Segment) -> int:
-        """Log that from here on the 4-tuple is independent."""
-        self.flush(slot, segment)
-        return self.log_conversation(slot, L_INDEPENDENT, segment, 0)
-
-    def flush(self, slot: int, segment: Segment) -> int:
-        """Log how many segments were left out of the log of *slot* since its last one."""
-        s = slot_at(self.slots, slot)
-        if s.flags & HEAD and s.since:
-            self.log_conversation(slot, L_LEFT_OUT, segment, s.since)
-            s.since = 0
-        return 0
-
-    def hand_on(self, slot: int, verdict: int) -> None:
-        """Put the opening in *slot* on the list of the finished, and remember when it ended."""
-        self.finished_at.append(self.frame)
-        AllConversations.hand_on(self, slot, verdict)
-
-    def recall(self, s: Slot) -> None:
-        """Note in this slot how many attempts at its destination were refused so far, and the current frame.
-
-        Those count, too, that the part being merged had by then.
-        """
-        if s.flags & FIRST_IS_B:
-            s.refused = self.refused.count(s.a_high, s.a_low, keyed(s.a_port, s.six)) + self.mark_a
-        else:
-            s.refused = self.refused.count(s.b_high, s.b_low, keyed(s.b_port, s.six)) + self.mark_b
-        s.since = self.frame
-
-    def refuse(self, s: Slot) -> None:
-        """Note the opening in this slot as a refused attempt."""
-        if s.flags & FIRST_IS_B:
-            self.refused.refuse(s.a_high, s.a_low, keyed(s.a_port, s.six), s.b_port, self.frame, s.time)
-        else:
-            self.refused.refuse(s.b_high, s.b_low, keyed(s.b_port, s.six), s.a_port, self.frame, s.time)
-        if self.refused.full:
-            self.unsure = True
-
-    def walks(self) -> list[Attempts]:
-        """Return the refused attempts by destination, of all parts."""
-        found = []
-        for key, _ in zip(self.chosen_destinations(), range(WALKS), strict=False):
-            found.append((packed(key[0], key[1], key[2] >> 32), key[2] & 0xFFFF, *self.refused.walk(key)))
-        return found
-
-    def chosen_destinations(self) -> list[Key]:
-        """Return the destinations that find a place, in the order of their first refusal."""
-        return chosen(self.refused.keys_in_order())
-
-    def finish(self) -> None:
-        """Sort the openings of all parts by when they ended, and note how many attempts were refused before each."""
-        AllConversations.finish(self)
-        order = sorted(range(len(self.finished)), key=self.finished_at.__getitem__)
-        with_place = set(self.chosen_destinations()) if order else set()
-        seen = [0] * len(VERDICTS)
-        found = []
-        for at in order:
-            one = self.finished[at]
-            seen[one.verdict] += 1
-            if seen[one.verdict] > self.most:
-                continue
-            key = destination(one)
-            count = one.refused if key in with_place else 0
-            since = self.refused.since(key) if count else 0
-            found.append(one._replace(refused=count, since=since))
-        self.finished = found
 
     # -- which conversation is put out ---------------------------------------------------------------------------------
 
@@ -397,7 +111,7 @@ class PartialConversations(AllConversations):
             self.unsure = True
         elif self.absorbing:
             self.find_oldest()
-        return AllConversations.make_room(self)
+        return LoggedConversations.make_room(self)
 
     def find_oldest(self) -> int:
         """Go on to the conversation that is to be put out; become unsure where the parts do not tell which one it is.
@@ -425,8 +139,7 @@ class PartialConversations(AllConversations):
 
     def mark(self, slot: int, what: int) -> int:
         """Note that the part being merged has a log entry about this slot."""
-        if self.marks[slot] < what:
-            self.marks[slot] = what
+        self.marks[slot] = max(self.marks[slot], what)
         return 0
 
     # -- merging -------------------------------------------------------------------------------------------------------
@@ -629,7 +342,7 @@ class PartialConversations(AllConversations):
 
     def tails(self) -> tuple[bytes, dict[int, Held]]:
         """Return the slot of each 4-tuple that is independent, and by their numbers in there what is held of some."""
-        found = []
+        found: list[bytes] = []
         held = {}
         kept, answers = self.kept, self.answers
         slots = {*kept.segments, *kept.early, *answers.lent, *answers.errors, *answers.links}

@@ -38,9 +38,10 @@ cdef class RefusedAttempts:
     cdef bint finds_place(self, u64 low, u64 port) except -1 with gil
     @cython.locals(row=i64)
     cdef u64 count(self, u64 high, u64 low, u64 port) noexcept nogil
-    @cython.locals(row=i64, w=words)
-    cdef int refuse(self, u64 high, u64 low, u64 port, u64 client, u64 frame, u64 time) except -1 nogil
-    cdef Py_ssize_t begin(self, u64 high, u64 low, u64 port) except -9 nogil
+    @cython.locals(w=words)
+    cdef int refuse(self, i64 row, u64 client, u64 frame, u64 time) except -1 nogil
+    @cython.locals(row=i64)
+    cdef Py_ssize_t place(self, u64 high, u64 low, u64 port) except -9 nogil
     @cython.locals(at=i64)
     cdef int remember(self, Rows rows, i64 row, u64 client, u64 frame, u64 time) except -1 nogil
     cpdef begin_merge(self)

@@ -167,13 +167,19 @@ class RefusedAttempts:
         row = self.find(high, low, port)
         return self.destinations.words[row + W_COUNT] if row >= 0 else 0
 
-    def refuse(self, high: int, low: int, port: int, client: int, frame: int, time: int) -> int:
-        """Count a refused attempt at a destination, from the port *client*."""
+    def place(self, high: int, low: int, port: int) -> int:
+        """Return the place of a destination's row, which may be new; -1 where it is not to be remembered."""
         row = self.find(high, low, port)
+        if row >= 0:
+            return row
+        if self.direct and not self.finds_place(low, port):
+            return -1
+        return self.claim(high, low, port)
+
+    def refuse(self, row: int, client: int, frame: int, time: int) -> int:
+        """Count a refused attempt at the destination in this row (see place()), from the port *client*."""
         if row < 0:
-            row = self.begin(high, low, port)
-            if row < 0:
-                return 0
+            return 0
         w = self.destinations.words
         if not w[row + W_COUNT]:
             w[row + W_FIRST_FRAME], w[row + W_FIRST] = frame, time
@@ -185,12 +191,6 @@ class RefusedAttempts:
             w[row + W_REMEMBERED] += 1
             self.remember(self.attempts, row, client, frame, time)
         return 0
-
-    def begin(self, high: int, low: int, port: int) -> int:
-        """Return the place of a new destination's row; -1 where it is not to be remembered."""
-        if self.direct and not self.finds_place(low, port):
-            return -1
-        return self.claim(high, low, port)
 
     def remember(self, rows: Rows, row: int, client: int, frame: int, time: int) -> int:
         """Remember one attempt."""
@@ -286,11 +286,9 @@ class RefusedAttempts:
     def keys_in_order(self) -> list[Key]:
         """Return the destinations, in the order of their first refusal."""
         memory = self.destinations.memory
-        found = []
-        for at in range(0, self.destinations.used * WORDS_OF_REFUSED, WORDS_OF_REFUSED):
-            found.append((memory[at + W_FIRST_FRAME], memory[at + W_HIGH], memory[at + W_LOW], memory[at + W_PORT]))
-        found.sort()
-        return [one[1:] for one in found]
+        rows = range(0, self.destinations.used * WORDS_OF_REFUSED, WORDS_OF_REFUSED)
+        found = [(memory[row + W_FIRST_FRAME], *memory[row + W_HIGH : row + W_COUNT]) for row in rows]
+        return [(high, low, port) for _, high, low, port in sorted(found)]
 
     def since(self, key: Key) -> int:
         """Return the time of the first refused attempt at a destination."""
