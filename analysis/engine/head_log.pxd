@@ -25,8 +25,6 @@ cdef class LoggedConversations(AllConversations):
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil
     @cython.locals(one=EntryAt)
     cdef int log_segment(self, Segment* segment, bytes_at d, u64 kind, u64 size) except -1 nogil
-    @cython.locals(one=EntryAt)
-    cdef int log_conversation(self, i64 slot, u64 kind, Segment* segment, u64 count) except -1 nogil
     cdef bint has_room(self) except -1 nogil
     @cython.locals(used=Py_ssize_t)
     cdef int grow_log(self) except -1 with gil
@@ -40,9 +38,9 @@ cdef class LoggedConversations(AllConversations):
     cdef int miss(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.locals(one=EntryAt)
     cdef int miss_error(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil
-    cdef int log_independent(self, i64 slot, Segment* segment) except -1 nogil
-    @cython.locals(s=SlotAt)
-    cdef int flush(self, i64 slot, Segment* segment) except -1 nogil
+    cdef int log_independent(self, i64 slot, Segment* segment, bytes_at d, u64 kind) except -1 nogil
+    @cython.locals(s=SlotAt, one=EntryAt)
+    cdef int flush(self, i64 slot) except -1 nogil
     cdef int hand_on(self, i64 slot, u64 verdict) except -1 with gil
     cdef int recall(self, Slot* s) except -1 nogil
     @cython.locals(row=i64)

@@ -144,18 +144,6 @@ class LoggedConversations(AllConversations):
             self.count_entry(one)
         return 0
 
-    def log_conversation(self, slot: int, kind: int, segment: Segment, count: int) -> int:
-        """Log something about the 4-tuple of a slot that is no segment: time and direction are those of *segment*."""
-        if self.has_room():
-            one = entry_at(self.log, self.logged)
-            note_conversation(one, slot_at(self.slots, slot), kind)
-            one.frame = self.frame
-            one.data = count
-            if kind == L_INDEPENDENT:
-                one.time, one.from_a, one.wired = segment.time, segment.from_a, segment.wired
-            self.count_entry(one)
-        return 0
-
     def has_room(self) -> bool:
         """Whether the log has room for another entry, which is made then; become unsure if not."""
         if self.logged >= MAX_LOG:
@@ -198,7 +186,7 @@ class LoggedConversations(AllConversations):
         s = slot_at(self.slots, slot)
         control = segment.flags & CONTROL
         if control == SYN and not s.flags & (TOUCHED | EQUAL) and self.logged >= SURE_LOG:
-            self.log_segment(segment, d, L_FRESH, 20)
+            self.log_independent(slot, segment, d, L_FRESH)
             self.begin_independent(s)
             return False
         s.flags |= TOUCHED
@@ -207,7 +195,7 @@ class LoggedConversations(AllConversations):
             side = 0 if segment.from_a else FIRST_IS_B
             another = s.flags & MID and s.flags & FIRST_IS_B == side and s.isn != segment.seq
             if another or (s.flags & ENDED and not s.flags & EARLY):
-                self.log_independent(slot, segment)
+                self.log_independent(slot, segment, d, L_INDEPENDENT)
                 self.begin_independent(s)
                 return False
             s.flags = (s.flags & (EQUAL | HEAD)) | TOUCHED | MID | side
@@ -231,7 +219,7 @@ class LoggedConversations(AllConversations):
             if s.refused > FULL:
                 s.since += 1
                 return True
-        self.flush(slot, segment)
+        self.flush(slot)
         self.log_segment(segment, d, L_SEGMENT, segment.size)
         return True
 
@@ -276,16 +264,21 @@ class LoggedConversations(AllConversations):
             self.count_entry(one)
         return 0
 
-    def log_independent(self, slot: int, segment: Segment) -> int:
-        """Log that from here on the 4-tuple is independent."""
-        self.flush(slot, segment)
-        return self.log_conversation(slot, L_INDEPENDENT, segment, 0)
+    def log_independent(self, slot: int, segment: Segment, d: Octets, kind: int) -> int:
+        """Log that from this SYN on the 4-tuple is independent; *kind* says why."""
+        self.flush(slot)
+        return self.log_segment(segment, d, kind, 20)
 
-    def flush(self, slot: int, segment: Segment) -> int:
+    def flush(self, slot: int) -> int:
         """Log how many segments were left out of the log of *slot* since its last one."""
         s = slot_at(self.slots, slot)
         if s.flags & HEAD and s.since:
-            self.log_conversation(slot, L_LEFT_OUT, segment, s.since)
+            if self.has_room():
+                one = entry_at(self.log, self.logged)
+                note_conversation(one, s, L_LEFT_OUT)
+                one.frame = self.frame
+                one.data = s.since
+                self.count_entry(one)
             s.since = 0
         return 0
 

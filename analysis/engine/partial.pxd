@@ -36,9 +36,7 @@ cdef class PartialConversations(LoggedConversations):
     @cython.locals(s=SlotAt)
     cdef bint concerns(self, i64 slot, Segment* segment) noexcept nogil
     @cython.locals(segment=SegmentAt, s=SlotAt)
-    cdef int again_fresh(self, Entry* one, i64 slot) except -1 nogil
-    @cython.locals(s=SlotAt)
-    cdef int independent(self, i64 slot, Segment* segment) except -1 nogil
+    cdef int independent(self, Entry* one, i64 slot) except -1 nogil
     @cython.locals(s=SlotAt, phase=u64)
     cdef int left_out(self, i64 slot, u64 count) except -1 nogil
     @cython.locals(kept=Py_ssize_t)

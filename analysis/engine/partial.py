@@ -50,7 +50,7 @@ if not cython.compiled:
         L_COPY,
         L_ERROR,
         L_FRESH,
-        L_INDEPENDENT,
+        L_LEFT_OUT,
         L_SEGMENT,
         LEFT_OUT,
         M_DOUBTFUL,
@@ -172,12 +172,10 @@ class PartialConversations(LoggedConversations):
             slot = self.index.find(segment, self.slots)
             if kind == L_ANSWER:
                 self.again_answer(one, slot)
-            elif kind == L_FRESH:
-                self.again_fresh(one, slot)
+            elif kind != L_LEFT_OUT:
+                self.independent(one, slot)
             elif slot < 0:
                 self.unsure = True
-            elif kind == L_INDEPENDENT:
-                self.independent(slot, segment)
             else:
                 self.left_out(slot, one.data)
         return 0
@@ -277,30 +275,18 @@ class PartialConversations(LoggedConversations):
             return segment.seq == s.isn_second
         return UNCROSSED_PHASES >> s.phase & 1 != 0
 
-    def again_fresh(self, one: Entry, slot: int) -> int:
-        """Handle the SYN with which a conversation began in the part."""
+    def independent(self, one: Entry, slot: int) -> int:
+        """Handle the SYN with which the conversation in *slot* became independent in the part, or began in it."""
         self.read_header(one)
         segment = segment_at(self.again_batch, 0)
         if slot < 0:
+            self.unsure = self.unsure or one.kind != L_FRESH
             slot = self.claim(segment)
-        elif self.concerns(slot, segment):
+        elif one.kind == L_FRESH and self.concerns(slot, segment):
             self.unsure = True
         s = slot_at(self.slots, slot)
         if s.flags & HEAD:
-            self.flush(slot, segment)
-            self.log_segment(segment, octets_of_entry(one), L_FRESH, 20)
-            s.flags &= EQUAL
-            s.phase = 0
-        self.independent(slot, segment)
-        if self.count_refusals and self.answers.enter(self.slots, slot, segment) >= 0:
-            self.unsure = True  # it is the other side of a translated connection
-        return 0
-
-    def independent(self, slot: int, segment: Segment) -> int:
-        """Handle the SYN with which the conversation in *slot* became independent in the part."""
-        s = slot_at(self.slots, slot)
-        if s.flags & HEAD:
-            self.log_independent(slot, segment)
+            self.log_independent(slot, segment, octets_of_entry(one), one.kind)
             s.flags &= ~TOUCHED
         elif s.phase >= P_SYN:
             self.close(slot)
@@ -309,6 +295,8 @@ class PartialConversations(LoggedConversations):
         s.before = 0
         s.retransmissions = 0
         self.mark(slot, M_INDEPENDENT)
+        if self.count_refusals and self.answers.enter(self.slots, slot, segment) >= 0:
+            self.unsure = True  # it is the other side of a translated connection
         return 0
 
     def left_out(self, slot: int, count: int) -> int:
@@ -348,7 +336,7 @@ class PartialConversations(LoggedConversations):
         slots = {*kept.segments, *kept.early, *answers.lent, *answers.errors, *answers.links}
         for slot in range(self.used):
             s = slot_at(self.slots, slot)
-            self.flush(slot, segment_at(self.again_batch, 0))
+            self.flush(slot)
             if not s.flags & HEAD:
                 if slot in slots:
                     held[len(found)] = Held(
