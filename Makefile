@@ -42,6 +42,7 @@ demo: $(VENV)/ready ## set up, then catch a socket connecting to itself and prin
 .PHONY: test-packages
 test-packages:
 	@tools/packages tshark tcpdump chromium gcc gccgo libc6-dev bash-completion zsh fish tcptrace argus-server argus-client libndpi-bin tcpflow telnet redis-server nutcracker sudo \
+	    systemd jq podman runc iproute2 \
 	    $$(case $$(tools/find-python) in /usr/bin/*) echo python3-dev ;; esac)
 
 quick: $(VENV)/ready-quick ## set up, then lint, strict types and the tests that need nothing else: two minutes
@@ -53,9 +54,11 @@ test: $(VENV)/ready-dev ## set up, then lint, strict types and every test
 test-versions: test-packages ## the tests under each newer Python that is here, and with the oldest dependencies
 	@$(HAND_BACK); tools/versions .cache
 
-fuzz: ## five minutes of damaged captures for the engine, compiled with sanitizers
+SEED ?= 1
+SECONDS ?= 300
+fuzz: $(VENV)/ready-dev ## every fuzzer in turn: make fuzz SEED=1 SECONDS=300; findings in .cache/fuzz/found
 	@tools/packages clang libclang-rt-14-dev
-	@$(HAND_BACK); tools/fuzz .cache/fuzz 300
+	@$(HAND_BACK); PYTHON="$(PYTHON_IN)" tools/fuzz .cache/fuzz "$(SEED)" "$(SECONDS)"
 
 KERNELS = oldest:5.10.0-[0-9]+-cloud-amd64-unsigned newest:5.10.0-[0-9]+-cloud-amd64-unsigned \
     newest:6.1.0-[0-9]+-cloud-amd64-unsigned newest:6.12.[0-9]+.deb12-cloud-amd64-unsigned \
@@ -71,7 +74,7 @@ bench: $(VENV)/ready ## us and other programs on big captures, side by side (24 
 	@$(HAND_BACK); tools/venv $(VENV) bench; $(PYTHON_IN) bench/run.py
 
 reliability: $(VENV)/ready-dev ## what is lost, left behind or late, at length (an hour; needs root)
-	@$(HAND_BACK); $(PYTHON_IN) bench/reliability.py
+	@$(HAND_BACK); $(PYTHON_IN) bench/reliability.py; $(PYTHON_IN) bench/watching.py
 
 docs: $(VENV)/ready-dev ## write anew what the documents show of the program (manual pages, completion, pictures)
 	@$(HAND_BACK); PYTHONPATH=. $(PYTHON_IN) docs/pages.py

@@ -3,6 +3,7 @@
 SELFCONN_PURE=1 leaves the compiling out. Everything else about the package is in pyproject.toml.
 """
 
+import compileall
 import os
 import sys
 from importlib.machinery import SourceFileLoader
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.editable_wheel import editable_wheel
 
 #: The engine checks lengths before it loads. SELFCONN_CHECKED=1 has every index checked besides (for fuzzing).
 CHECKED = os.environ.get("SELFCONN_CHECKED") == "1"
@@ -102,4 +104,14 @@ class AllOrNone(build_ext):
                 path.unlink(missing_ok=True)
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": AllOrNone})
+class Editable(editable_wheel):
+    """Compile the modules to byte code as well, which the commands never write (-B)."""
+
+    def run(self) -> None:
+        """Install, then compile."""
+        super().run()
+        for folder in ("analysis", "capture"):
+            compileall.compile_dir(folder, quiet=1)
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": AllOrNone, "editable_wheel": Editable})

@@ -310,12 +310,15 @@ def _check_output(output: str | None, captures: Sequence[Input]) -> None:
     """Raise UsageError early if *output* cannot be written, or is one of the captures."""
     if output is None:
         return
+    from .output import whose_rights
+
     if not os.path.exists(output):
         if not os.access(os.path.dirname(output) or ".", os.W_OK):
-            raise UsageError(f"cannot write {output}: there is no such directory, or it may not be written to")
+            why = f"there is no such directory, or it may not be written to{whose_rights()}"
+            raise UsageError(f"cannot write {output}: {why}")
         return
     if os.path.isdir(output) or not os.access(output, os.W_OK):
-        raise UsageError(f"cannot write {output}: it is a directory, or may not be written to")
+        raise UsageError(f"cannot write {output}: it is a directory, or may not be written to{whose_rights()}")
     from .inputs import STANDARD_INPUT
 
     for name, _ in captures:

@@ -4,18 +4,12 @@ Every other module may import this one. It imports none of ours, and knows no fi
 arithmetic of sequence numbers (RFC 9293 3.4).
 """
 
-from __future__ import annotations
-
+# Without "from __future__ import annotations": NamedTuple would compile each of the annotations, which takes 2 ms.
 import enum
-import socket
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from operator import sub
-from typing import TYPE_CHECKING, NamedTuple
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import NamedTuple
 
 #: Sequence numbers live in a space of this size (RFC 9293 3.4).
 SEQUENCE_SPACE = 1 << 32
@@ -36,8 +30,11 @@ class Endpoint(NamedTuple):
     @property
     def address(self) -> str:
         """The address as text, ``127.0.0.1`` or ``::1``."""
-        family = socket.AF_INET if len(self.packed) == 4 else socket.AF_INET6
-        return socket.inet_ntop(family, self.packed)
+        if len(self.packed) == 4:
+            return "{}.{}.{}.{}".format(*self.packed)
+        import socket  # noqa: PLC0415 - here and below: it takes longer to import than a small capture to read
+
+        return socket.inet_ntop(socket.AF_INET6, self.packed)
 
     @property
     def is_loopback(self) -> bool:
@@ -48,8 +45,10 @@ class Endpoint(NamedTuple):
         return f"{self.address}:{self.port}" if len(self.packed) == 4 else f"[{self.address}]:{self.port}"
 
     @classmethod
-    def parse(cls, address: str, port: int) -> Endpoint:
+    def parse(cls, address: str, port: int) -> "Endpoint":
         """An endpoint from text. Raises OSError where *address* is no IP address."""
+        import socket  # noqa: PLC0415
+
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         return cls(socket.inet_pton(family, address), port)
 
@@ -63,11 +62,11 @@ class SequenceNumber(int):
 
     __slots__ = ()
 
-    def __new__(cls, value: int) -> SequenceNumber:
+    def __new__(cls, value: int) -> "SequenceNumber":
         """Any whole number, brought into the space."""
         return super().__new__(cls, value % SEQUENCE_SPACE)
 
-    def __add__(self, octets: int) -> SequenceNumber:
+    def __add__(self, octets: int) -> "SequenceNumber":
         return SequenceNumber(int(self) + octets)
 
     def __sub__(self, other: int) -> int:
@@ -87,8 +86,11 @@ class SequenceNumber(int):
         return self - other >= 0
 
 
-class Flag(enum.IntFlag):
-    """The control bits of a segment (RFC 9293 3.1), with their places in the header's byte 13."""
+class Flag:
+    """The control bits of a segment (RFC 9293 3.1), with their places in the header's byte 13.
+
+    A set of them is an integer: enum's own arithmetic takes ten times as long.
+    """
 
     FIN = 0x01
     SYN = 0x02
@@ -98,6 +100,7 @@ class Flag(enum.IntFlag):
     URG = 0x20
     ECE = 0x40
     CWR = 0x80
+    ALL = 0xFF
 
 
 _SYN, _SYN_ACK, _CONTROL = 0x02, 0x12, 0x17
@@ -118,7 +121,7 @@ def spoken(flags: int) -> str:
     return "-".join(name for bit, name in _SPOKEN if flags & bit) or "none"
 
 
-class Options(NamedTuple):  # a frozen dataclass takes half a millisecond to make, at each start
+class Options(NamedTuple):
     """The TCP options of one segment (RFC 9293 3.2, 7323, 2018, 7413). Absent ones are None or empty.
 
     ``damage`` says why reading stopped early, where it did.
@@ -134,8 +137,7 @@ class Options(NamedTuple):  # a frozen dataclass takes half a millisecond to mak
     damage: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """One TCP segment as it was captured.
 
     ``frame`` counts from 1 over the whole capture, as Wireshark's does; ``time`` is in nanoseconds
@@ -148,10 +150,10 @@ class Segment:
     destination: Endpoint
     seq: SequenceNumber
     ack: SequenceNumber
-    flags: Flag
+    flags: int
     window: int
     payload: int = 0
-    options: Options = field(default_factory=Options)
+    options: Options = Options()
 
     @property
     def length(self) -> int:
@@ -159,19 +161,19 @@ class Segment:
         return self.payload + bool(self.flags & Flag.SYN) + bool(self.flags & Flag.FIN)
 
     @property
-    def end(self) -> SequenceNumber:
+    def end(self) -> "SequenceNumber":
         """The sequence number just after this segment."""
         return self.seq + self.length
 
     @property
     def bare_syn(self) -> bool:
         """Whether it opens a connection: SYN without ACK, RST or FIN."""
-        return int(self.flags) & _CONTROL == _SYN  # enum's own arithmetic takes ten times as long
+        return self.flags & _CONTROL == _SYN
 
     @property
     def syn_ack(self) -> bool:
         """Whether SYN and ACK are set, and neither RST nor FIN."""
-        return int(self.flags) & _CONTROL == _SYN_ACK
+        return self.flags & _CONTROL == _SYN_ACK
 
     @property
     def dsack(self) -> bool:
@@ -255,8 +257,7 @@ REMARKABLE = frozenset(
 )
 
 
-@dataclass(slots=True)
-class Opening:
+class Opening(NamedTuple):
     """One opening of a connection, from its bare SYN on.
 
     ``source`` sent the first SYN with sequence number ``isn`` in frame ``first_frame`` at ``time``
@@ -299,8 +300,7 @@ class Opening:
         return self.source == self.destination and self.answered_by is None
 
 
-@dataclass(frozen=True)  # without slots: they leave no room for what is remembered of ``took``
-class Attempts:
+class Attempts(NamedTuple):
     """The refused attempts at one destination.
 
     ``count`` of them, the first at ``first``, the last at ``last`` (nanoseconds since the epoch). ``ports`` and
@@ -308,13 +308,13 @@ class Attempts:
     """
 
     destination: Endpoint
-    count: int
+    count: int  # type: ignore[assignment] # tuple's method of that name counts fields, which nobody wants
     first: int
     last: int
     ports: Sequence[int]
     times: Sequence[int]
 
-    @cached_property
+    @property
     def took(self) -> int | None:
         """Nanoseconds from the first attempt to the last; None where the capture's clock went back meanwhile."""
         back = max(map(sub, self.times, islice(self.times, 1, None)), default=0) > NANOSECONDS
@@ -348,8 +348,7 @@ class Piece(NamedTuple):
     damage: Damage | None
 
 
-@dataclass(slots=True)
-class CaptureResult:
+class CaptureResult(NamedTuple):
     """What one capture held.
 
     ``segments`` counts TCP segments without the ``duplicates``; ``undecoded`` maps a reason to a number of frames.
@@ -361,25 +360,27 @@ class CaptureResult:
     packets: int = 0
     segments: int = 0
     duplicates: int = 0
-    undecoded: dict[str, int] = field(default_factory=dict)
+    undecoded: Mapping[str, int] = {}
     damage: Damage | None = None
-    verdicts: dict[Verdict, int] = field(default_factory=lambda: dict.fromkeys(Verdict, 0))
+    verdicts: Mapping[Verdict, int] = dict.fromkeys(Verdict, 0)
     midstream: int = 0
     #: Conversations with equal endpoints whose SYN is not in the capture: connected to themselves before it began.
     midstream_to_itself: int = 0
     #: Undecided openings that the bounded table had to forget; counted under the verdict that they had by then.
     evicted: int = 0
-    openings: list[Opening] = field(default_factory=list)
+    openings: Sequence[Opening] = ()
+    #: Endpoints connected to themselves, of openings that were handed on as they ended and are not among these.
+    hits: frozenset[Endpoint] = frozenset()
     #: Openings with the same verdicts as these that are only counted: there are more than were asked for.
     left_out: int = 0
     #: Refused attempts by destination, most attempts first.
-    attempts: list[Attempts] = field(default_factory=list)
+    attempts: Sequence[Attempts] = ()
     #: The files of a capture that was cut into several, in order.
     parts: tuple[Piece, ...] = ()
     #: Frames that carry no TCP, by the name of what they carry.
-    other: dict[str, int] = field(default_factory=dict)
+    other: Mapping[str, int] = {}
     #: Frames that selfconn cannot read, by name (link type, EtherType, IP protocol, tunnel); they may carry TCP.
-    unknown: dict[str, int] = field(default_factory=dict)
+    unknown: Mapping[str, int] = {}
     #: Packets that the recorder dropped, as the file itself says; None where it says nothing.
     recorded_drops: int | None = None
     #: The capture filters that the file names.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .model import NANOSECONDS, Evidence, Flag, Options, Verdict, spoken
-from .portwalk import duration
 from .replay import octets
 from .states import Event, State
+from .text import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

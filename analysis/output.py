@@ -32,10 +32,18 @@ _REASONS = {
     errno.EEXIST: "it exists, and must be new, or a regular file of yours without a second name; choose another",
 }
 
+#: Why a file may not be written that root might have written, and what to do.
+_NOT_AS_ROOT = (
+    "files are written with the rights of the user who called sudo, not with root's; choose another place, or have "
+    "root write what comes out: ... | sudo tee FILE >/dev/null"
+)
+_NO_CAPABILITY = (
+    "root writes without capabilities here, so only where the permissions of the directory let root; make it root's "
+    "(chown root DIRECTORY), or choose another place"
+)
+
 #: What the encoding of a stream cannot say is escaped.
 _ESCAPE = "backslashreplace"
-
-_STANDARD_OUTPUT = "standard output"
 
 
 @contextmanager
@@ -54,7 +62,7 @@ def streaming(path: str | None) -> Iterator[TextIO]:
     else:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors=_ESCAPE)
-        with writing(_STANDARD_OUTPUT):
+        with writing(sys.stdout):
             yield sys.stdout
             sys.stdout.flush()
 
@@ -66,15 +74,21 @@ def write(pieces: Iterable[str], path: str | None) -> None:
 
 
 @contextmanager
-def writing(name: str) -> Iterator[None]:
-    """Turn an OSError in here into Incomplete: *name* cannot be written."""
+def writing(to: str | TextIO) -> Iterator[None]:
+    """Turn an OSError in here into Incomplete: *to*, a file's name or a standard stream, cannot be written.
+
+    A BrokenPipeError of a standard stream stays what it is.
+    """
     try:
         yield
     except OSError as error:
-        if name == _STANDARD_OUTPUT and isinstance(error, BrokenPipeError):
+        if isinstance(to, str):
+            raise Incomplete(f"cannot write {to}: {error.strerror}") from error
+        if isinstance(error, BrokenPipeError):
             raise
-        if name == _STANDARD_OUTPUT:  # or Python would try again at exit, and complain in its own words
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Or Python would try again at exit, and complain in its own words.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), to.fileno())
+        name = "standard error" if to is sys.stderr else "standard output"
         raise Incomplete(f"cannot write {name}: {error.strerror}") from error
 
 
@@ -98,7 +112,7 @@ def opened(path: str, *, new: bool = False) -> int:
         finally:
             os.close(directory)
     except OSError as error:
-        raise OSError(error.errno, _REASONS.get(error.errno or 0, error.strerror)) from error
+        raise OSError(error.errno, _reason(error)) from error
 
 
 def put(path: str, data: bytes) -> None:
@@ -117,7 +131,30 @@ def put(path: str, data: bytes) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise OSError(error.errno, _REASONS.get(error.errno or 0, error.strerror)) from error
+        raise OSError(error.errno, _reason(error)) from error
+
+
+def _reason(error: OSError) -> str:
+    """Why the file cannot be written, and what would help, where something is known to."""
+    why = _REASONS.get(error.errno or 0, error.strerror or str(error))
+    return why + whose_rights() if error.errno in (errno.EACCES, errno.EPERM) else why
+
+
+def whose_rights() -> str:
+    """What to add where a file may not be written: with whose rights files are written, if that may surprise."""
+    user = os.geteuid()
+    if user == 0 and _without_capabilities():
+        return f": {_NO_CAPABILITY}"
+    return f": {_NOT_AS_ROOT}" if os.environ.get("SUDO_UID") == str(user) else ""
+
+
+def _without_capabilities() -> bool:
+    """Whether capabilities(7) were given up; False where the system has none."""
+    try:
+        with open("/proc/self/status", encoding="utf-8", errors="replace") as status:  # noqa: PTH123 - as above
+            return any(line.startswith("CapEff:") and not int(line.split()[1], 16) for line in status)
+    except OSError:
+        return False
 
 
 def _replace(name: str, directory: int, data: bytes) -> None:

@@ -213,8 +213,12 @@ def _begin_worker(stopped: Event) -> None:
 
 def fitting(paths: Sequence[str]) -> int:
     """Return how many jobs these captures are worth: one, if they are read in a tenth of a second."""
-    large = any(map(is_remote, paths)) or sum(map(os.path.getsize, filter(os.path.isfile, paths))) >= LARGE
-    return cores() if large else 1
+    return cores() if is_large(paths) else 1
+
+
+def is_large(paths: Sequence[str]) -> bool:
+    """Whether these captures are large together, or may be."""
+    return any(map(is_remote, paths)) or sum(map(os.path.getsize, filter(os.path.isfile, paths))) >= LARGE
 
 
 def analyze_many(
@@ -569,9 +573,8 @@ def _whole(analysis: Analysis, pieces: list[Piece], ranges: list[_Task], stopped
     result = analysis.whole(pieces)
     if last:
         damage = pieces[-1].damage
-        result.name = last.path
-        result.parts = ()
-        result.damage = damage and damage._replace(offset=last.offset(damage.offset))
+        damage = damage and damage._replace(offset=last.offset(damage.offset))
+        return result._replace(name=last.path, parts=(), damage=damage)
     return result
 
 

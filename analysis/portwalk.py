@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from .model import NANOSECONDS, Verdict
 from .odds import DOUBLE_HASH, LINUX_2_6, LINUX_5_12, LINUX_5_18, RANDOM, Algorithm, Odds, random_increments
-from .text import whole_percent
+from .text import duration, whole_percent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -72,17 +71,17 @@ class Guess(NamedTuple):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
-class Walk:
+class Walk(NamedTuple):
     """The refused attempts at one destination, taken as a walk through source ports.
 
     ``low`` and ``high`` are the lowest and the highest port seen. ``parity`` is 0 if they are even, 1 if odd, but for
     ``strangers`` of them, and None if they are both. ``steps`` is the histogram of steps, in ports round the range, the
     most frequent first. ``laps``: how often it came round. ``jumps``: places in ``attempts.ports`` where it went on
     from somewhere else, so many of them ``salted``: by a clock of 10 s. ``beside``: places of ports off the path, which
-    went on behind them. ``passed``: ports that it passed over in every lap, as held ones. ``odds`` are those of a
-    self-connect in the ephemeral ``range``: the ports seen, or Linux's own where the walk shows too little and does not
-    contradict (``assumed``).
+    went on behind them. ``passed``: ports that it passed over in every lap, as held ones. ``seconds`` lie between the
+    first attempt and the last, 0 where the capture's clock went back meanwhile. ``odds`` are those of a self-connect in
+    the ephemeral ``range``: the ports seen, or Linux's own where the walk shows too little and does not contradict
+    (``assumed``).
     """
 
     attempts: Attempts
@@ -97,6 +96,7 @@ class Walk:
     beside: tuple[int, ...]
     passed: tuple[int, ...]
     guess: Guess
+    seconds: float
     range: tuple[int, int]
     assumed: bool
     odds: Odds
@@ -105,11 +105,6 @@ class Walk:
     def destination(self) -> Endpoint:
         """Where nobody answered."""
         return self.attempts.destination
-
-    @property
-    def seconds(self) -> float:
-        """From the first attempt to the last; 0 where the capture's clock went back meanwhile."""
-        return (self.attempts.took or 0) / NANOSECONDS
 
     @property
     def rate(self) -> float | None:
@@ -179,24 +174,10 @@ def _figures(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 1000 else f"{rate:.4g}"
 
 
-def duration(seconds: float) -> str:
-    """A time as people say it: ``43 s``, ``3 h 55 min``."""
-    units = (("years", 31_557_600), ("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-    if seconds >= 1000 * units[0][1]:
-        return "over a thousand years"
-    if seconds < 10:
-        return f"{seconds:.2g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
-    for (unit, size), (smaller, part) in pairwise(units):
-        if seconds >= size:
-            whole, rest = divmod(round(seconds / part), size // part)
-            return f"{whole} {unit}" + (f" {rest} {smaller}" if rest and whole < 10 else "")
-    return f"{seconds:.0f} s"
-
-
 def look(result: CaptureResult) -> list[Walk]:
     """Find the walks of a capture. It takes some 2 us an attempt: do it once."""
     hits = {opening.source for opening in result.openings if opening.verdict is Verdict.SELF_CONNECT}
-    return list(walks(result.attempts, hits))
+    return list(walks(result.attempts, hits | result.hits))
 
 
 def walks(attempts: Sequence[Attempts], hits: Collection[Endpoint] = ()) -> Iterator[Walk]:
@@ -279,13 +260,13 @@ def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
     first = port if (port < low if hit else port == low - unit) else low
     last = port if (port > high if hit else port == high + unit) else high
     extent, assumed = _range(first, last, everywhere=bool(everywhere))
-    candidates = len([one for one in range(extent[0], extent[1] + 1) if parity in (None, one % 2)])
     held = tuple(low + unit * place for place in passed)
-    candidates -= len(held)
+    lowest = extent[0] if parity in (None, extent[0] % 2) else extent[0] + 1
+    candidates = len(range(lowest, extent[1] + 1, unit)) - len(held)
     odds = Odds(0.0)
+    seconds = (attempts.took or 0) / NANOSECONDS
     if extent[0] <= port <= extent[1] and parity in (None, port % 2) and port not in held:
-        every = (attempts.took or 0) / NANOSECONDS / (attempts.count - 1)
-        odds = (selection or RANDOM).odds({1: candidates}, every=every)
+        odds = (selection or RANDOM).odds({1: candidates}, every=seconds / (attempts.count - 1))
     return Walk(
         attempts=attempts,
         low=low,
@@ -299,6 +280,7 @@ def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
         beside=tuple(kept[n] for n in beside),
         passed=held,
         guess=guess,
+        seconds=seconds,
         range=extent,
         assumed=assumed,
         odds=odds,
@@ -342,11 +324,14 @@ def _guess(track: _Track) -> tuple[Guess, float]:
     pauses = [max(0.0, track.times[n + 1] - track.times[n]) for n in range(last)]
     ways = [*_WAYS, *_increments(plain, track.candidates)]
     scores: dict[tuple[Selection, float], float] = {}
+    counts: dict[tuple[bool, float], Counter[tuple[int, int]]] = {}
     for way, weight in ways:
-        widths = alone if way.shared else plain
-        # In hundredths, so that steps can be counted instead of looked at one by one.
-        salts = [math.ceil(min(1.0, pause / way.salted) * 100) for pause in pauses]
-        counted = Counter(zip(widths, salts, strict=True))
+        counted = counts.get((way.shared, way.salted))
+        if counted is None:
+            # In hundredths, so that steps can be counted instead of looked at one by one.
+            salts = [math.ceil(min(1.0, pause / way.salted) * 100) for pause in pauses]
+            counted = Counter(zip(alone if way.shared else plain, salts, strict=True))
+            counts[way.shared, way.salted] = counted
         for missed in _MISSED if 0 < len(way.steps) < _NARROW else (0.0,):
             fitted = (missed > 0) + (way.algorithm is Algorithm.RANDOM_INCREMENTS)
             score = _score(way, missed, counted, track.candidates)
@@ -371,13 +356,15 @@ def _increments(widths: Sequence[int], candidates: int) -> list[tuple[Selection,
 
 def _score(way: Selection, missed: float, counted: Counter[tuple[int, int]], candidates: int) -> float:
     """The logarithm of the chance of these steps (width, chance of a new salt in hundredths) if chosen that way."""
-    likely: defaultdict[int, float] = defaultdict(float)
-    for wide, chance in _sums(way.steps, missed).items():
-        likely[(wide - 1) % candidates + 1] += chance
+    likely = sums = _sums(way.steps, missed)
+    if max(sums, default=0) > candidates:  # round the range, and on
+        likely = defaultdict(float)
+        for wide, chance in sums.items():
+            likely[(wide - 1) % candidates + 1] += chance
     total = 0.0
     for (width, salt), count in counted.items():
         stray = 1 - (1 - _STRAY) * (1 - salt / 100) if way.steps else 1.0
-        total += count * math.log((1 - stray) * likely[width] + stray / candidates)
+        total += count * math.log((1 - stray) * likely.get(width, 0.0) + stray / candidates)
     return total
 
 

@@ -3,9 +3,10 @@
 Called once, by the only thread there is, when the sockets that need privilege are open and before anything is parsed,
 written or imported from elsewhere. Afterwards, in this process and whatever it starts:
 
-- it is the user who called sudo (SUDO_UID, SUDO_GID), with that user's groups; - no capability is left in any set, nor
-in the bounding set where the process may empty it (root may); - no-new-privileges is set: no program that it runs gets
-more, not as set-user-ID and not as root's; - no process but root's can look into it: see keep_to_itself().
+- it is the user who called sudo (SUDO_UID, SUDO_GID), with that user's groups;
+- no capability is left in any set, nor in the bounding set where the process may empty it (root may);
+- no-new-privileges is set: no program that it runs gets more, not as set-user-ID and not as root's;
+- no process but root's can look into it: see keep_to_itself().
 
 Root without sudo has no user to become. It stays user 0, without capabilities: it still owns root's files, but may do
 nothing that needs a capability. The same holds for user 0 of a user namespace, who is an ordinary user outside of it.
@@ -95,6 +96,16 @@ def keep_only(capabilities: Iterable[int]) -> None:
     _must(_libc.capset(ctypes.c_char_p(header), ctypes.c_char_p(struct.pack("=6I", low, low, 0, high, high, 0))))
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     keep_to_itself()
+
+
+def has_none() -> bool:
+    """Whether this process has no capability, in effect or to take. False where that cannot be seen."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+        kept = [line for line in status.splitlines() if line.startswith(("CapPrm:", "CapEff:"))]
+        return len(kept) == 2 and not any(int(line.split()[1], 16) for line in kept)
+    except (OSError, ValueError):
+        return False
 
 
 def keep_to_itself() -> None:

@@ -9,17 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypedDict
 
-from .engine import REASONS, Engine, Finished
+from .engine import MANY, REASONS, Engine, Finished
 from .errors import NotACapture
 from .formats import pcap, pcapng
-from .formats.compression import Cut, read, unpacked
+from .formats.compression import Cut, kind_of, read, unpacked
 from .formats.live import arriving
 from .formats.recognise import ENOUGH, not_a_capture, recognised
 from .formats.remote import blocks as remote_blocks
 from .formats.remote import is_remote, shown
+from .in_order import InOrder
 from .model import (
     EVIDENCE,
     REMARKABLE,
@@ -45,6 +46,12 @@ if TYPE_CHECKING:
 #: may hold. (Twice as many cost a sixth of the speed in a flood.)
 TABLE = 1 << 17
 
+#: Octets that a frame with a TCP segment takes in a file, at least: a record's header, one of IP and one of TCP.
+LEAST_FRAME = 54
+
+#: Endpoints connected to themselves that are remembered of openings that were handed on.
+_HITS = 1 << 16
+
 #: No limit.
 ALL = (1 << 64) - 1
 
@@ -60,7 +67,8 @@ class Asked(TypedDict, total=False):
     at one time; ``host`` (packed address) and ``port`` restrict the analysis to openings with such an end. With
     ``each`` the openings are not collected: as one ends, it is called with the capture's name and the opening (of an
     unremarkable one, no more than its SYN). Where it has a method ``decided``, that is called likewise before, when the
-    verdict of an opening has become certain, with the segments so far; then the segments of all are kept.
+    verdict of an opening has become certain, with the segments so far; then the segments of all are kept. So they are
+    where its attribute ``in_order`` is true: then it is called with the openings in the order of their first frames.
     """
 
     collect: Collection[Verdict]
@@ -80,6 +88,7 @@ def equal_ends(only: Collection[Verdict]) -> bool:
 class Analysis:
     """The analysis of one capture, fed with its octets in order and in any portions. What may be asked: see Asked.
 
+    Of how many *octets* the capture is, if that is known: the memory for few is smaller, and the result the same.
     Raises NotACapture from :meth:`feed` or :meth:`finish` where the octets are no capture.
     """
 
@@ -94,6 +103,7 @@ class Analysis:
         port: int = 0,
         host: bytes = b"",
         each: Each | None = None,
+        octets: int | None = None,
     ) -> None:
         self.name = name
         self.only = frozenset(only)
@@ -102,14 +112,19 @@ class Analysis:
         self._each = each
         self._decided: Each | None = getattr(each, "decided", None)
         self._gone = 0  # openings that it was called with
+        self._order = InOrder() if getattr(each, "in_order", False) else None
+        self._hits: set[Endpoint] = set()
+        # Twice as many as fit into the file: it may grow while it is read.
+        frames = MANY if octets is None else 2 * octets // LEAST_FRAME + 2
         self.engine = Engine(
-            max(table, 16),
+            max(min(table, frames), 16),
             sum(1 << VERDICTS.index(verdict) for verdict in wanted),
             most,
-            keep_from(wanted & REMARKABLE if each and not self._decided else wanted),
+            keep_from(wanted & REMARKABLE if each and not (self._decided or self._order) else wanted),
             equal_ends(only),
             port,
             host,
+            frames,
         )
         if self._decided:
             self.engine.table.announce = True
@@ -218,8 +233,16 @@ class Analysis:
         if self._each:
             finished = _taken(self.engine.table.finished)
             self._gone += len(finished)
-            for one in finished:
-                self._each(self.name, _opening(one))
+            turn = self._order.sorted(finished, self.engine.table.oldest_opening) if self._order else finished
+            self._hand_out(turn)
+
+    def _hand_out(self, turn: Iterable[Finished]) -> None:
+        assert self._each  # noqa: S101 - for the type checker
+        for one in turn:
+            opening = _opening(one)
+            if opening.verdict is Verdict.SELF_CONNECT and len(self._hits) < _HITS:
+                self._hits.add(opening.source)
+            self._each(self.name, opening)
 
     def _check_end(self) -> None:
         """Note damage if the file must not end here; raise NotACapture if it was no capture."""
@@ -234,18 +257,27 @@ class Analysis:
             what = "record" if self.format == "pcap" else "block"
             self._damage = Damage(self._offset, f"cut short: the last {what} lacks at least {missing} octets")
 
-    def finish(self) -> CaptureResult:
-        """End the capture: every opening gets its verdict. Return the result."""
+    def finish(self, *, opened: bool = True) -> CaptureResult:
+        """End the capture: every opening gets its verdict. Return the result.
+
+        *opened*: with the openings, which takes longer than all the rest where there are hundreds; else :meth:`opening`
+        returns one of them afterwards.
+        """
         self._check_end()
-        return self._result()
+        return self._result(opened=opened)
+
+    def opening(self, source: Endpoint, isn: int) -> Opening | None:
+        """Return the opening that began with this SYN, if it is one of those that were to be collected."""
+        for one in self.engine.table.finished:
+            if (one.isn, one.one_port, one.one) == (isn, source.port, source.packed):
+                return _opening(one)
+        return None
 
     def whole(self, pieces: Sequence[Piece]) -> CaptureResult:
         """End a capture of several files, after the last :meth:`next_file`; *pieces* are what that returned."""
         first, last = pieces[0].name, pieces[-1].name
         self.name = f"{first} ... {last} ({len(pieces)} files)" if len(pieces) > 1 else first
-        result = self._result()
-        result.parts = tuple(pieces)
-        return result
+        return self._result()._replace(parts=tuple(pieces))
 
     def forget_file(self) -> None:
         """Forget the file that was fed last: it was no capture. The next file follows those before."""
@@ -256,13 +288,15 @@ class Analysis:
         self.engine.packets += packets
         self._before = self.packets
 
-    def _result(self) -> CaptureResult:
+    def _result(self, *, opened: bool = True) -> CaptureResult:
         engine = self.engine
         engine.finish()
         table = engine.table
         self._hand_on()
+        if self._order:
+            self._hand_out(self._order.rest())
         undecoded = {reason: engine.reasons[place] for place, reason in enumerate(REASONS) if engine.reasons[place]}
-        openings = [_opening(finished) for finished in table.finished]
+        openings = [_opening(finished) for finished in table.finished] if opened else []
         openings.sort(key=lambda opening: opening.first_frame)
         return CaptureResult(
             name=self.name,
@@ -285,7 +319,8 @@ class Analysis:
             needed_snaplen=engine.needed_snaplen,
             unsure=bool(getattr(table, "unsure", False)),
             openings=openings,
-            left_out=sum(self.verdicts[verdict] for verdict in self._wanted) - len(openings) - self._gone,
+            hits=frozenset(self._hits),
+            left_out=sum(self.verdicts[verdict] for verdict in self._wanted) - len(table.finished) - self._gone,
             attempts=sorted(
                 (
                     Attempts(
@@ -343,13 +378,22 @@ def _opening(one: Finished) -> Opening:
     )
 
 
+def size_of(path: str) -> int | None:
+    """Return how many octets of a capture the file at *path* holds; None where only reading it tells."""
+    with contextlib.suppress(OSError, ValueError):
+        status = os.stat(path)  # noqa: PTH116 - pathlib takes longer to import than a small capture to read
+        if stat.S_ISREG(status.st_mode) and path != "-" and not is_remote(path) and not kind_of(path):
+            return status.st_size
+    return None
+
+
 def analyze(path: str, *, progress: Callable[[int], None] | None = None, **asked: Unpack[Asked]) -> CaptureResult:
     """Analyse the capture at *path* (``-`` is standard input), compressed or not.
 
     *progress* is called with the octets of the file as they are read. KeyboardInterrupt ends the reading and is noted
     as damage. Raises NotACapture where the file cannot be read or is no capture.
     """
-    analysis = Analysis(_shown(path), **asked)
+    analysis = Analysis(_shown(path), **asked, octets=size_of(path))
     read_file(analysis, path, progress)
     return analysis.finish()
 

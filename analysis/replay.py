@@ -17,8 +17,6 @@ and what the table itself marks so.
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -81,7 +79,6 @@ class Step(NamedTuple):
         return self.implied or self.event in (Event.PASSIVE_OPEN, Event.DELETE)
 
 
-@dataclass(slots=True)
 class Replay:
     """What is known of one opening.
 
@@ -91,13 +88,14 @@ class Replay:
     ``resets`` says for the frame of each RST whether it ends the opening.
     """
 
-    opening: Opening
-    segments: list[Segment]
-    sockets: tuple[Endpoint, ...]
-    steps: list[Step] = field(default_factory=list)
-    isn: dict[Endpoint, SequenceNumber] = field(default_factory=dict)
-    handshake: list[int] = field(default_factory=list)
-    resets: dict[int, Ruling] = field(default_factory=dict)
+    def __init__(self, opening: Opening, segments: list[Segment], sockets: tuple[Endpoint, ...]) -> None:
+        self.opening = opening
+        self.segments = segments
+        self.sockets = sockets
+        self.steps: list[Step] = []
+        self.isn: dict[Endpoint, SequenceNumber] = {}
+        self.handshake: list[int] = []
+        self.resets: dict[int, Ruling] = {}
 
     @property
     def transitions(self) -> list[Step]:
@@ -155,7 +153,7 @@ def replay(opening: Opening) -> Replay:
             plain.append(_between(segment, opening.source, server))
         elif segment.destination == opening.source and segment.source in theirs:
             plain.append(_between(segment, server, opening.source))
-    player = _Player(dataclasses.replace(opening, destination=server, answered_by=None, segments=plain))
+    player = _Player(opening._replace(destination=server, answered_by=None, segments=plain))
     if opening.answered_by and not any(one.source == server for one in plain):
         player.answer_elsewhere(opening.answered_by)
     account = player.play()
@@ -169,16 +167,12 @@ def replay(opening: Opening) -> Replay:
 def _between(segment: Segment, source: Endpoint, destination: Endpoint) -> Segment:
     if (segment.source, segment.destination) == (source, destination):
         return segment
-    return dataclasses.replace(segment, source=source, destination=destination)
+    return segment._replace(source=source, destination=destination)
 
 
-@dataclass(slots=True)
 class _Socket:
     """What a socket knows: the variables of RFC 9293 3.3.1 that tell one event from another."""
 
-    endpoint: Endpoint
-    state: State = State.CLOSED
-    passive: bool = False
     iss: SequenceNumber | None = None
     snd_nxt: SequenceNumber | None = None
     syn_acknowledged: bool = False
@@ -199,11 +193,17 @@ class _Socket:
     greeted: bool = False
     had_fin: bool = False
     #: Its SYN-ACKs with another sequence number than ``iss``: the other end takes one of them.
-    rivals: list[Seg] = field(default_factory=list)
+    rivals: list[Seg]
     #: The octets in the SYN that it received: not every receiver takes them.
     in_syn: int = 0
     #: The frame that made it CLOSED.
     closed_by: int | None = None
+
+    def __init__(self, endpoint: Endpoint, state: State = State.CLOSED, *, passive: bool = False) -> None:
+        self.endpoint = endpoint
+        self.state = state
+        self.passive = passive
+        self.rivals = []
 
     def sending(self, segment: Seg) -> Event:  # noqa: PLR0911 -- one return an event
         """Which event it is that *segment* leaves this socket."""
@@ -372,8 +372,7 @@ class _Player:
         syn = segments[place]
         third = next((one for one in segments[place + 1 :] if one.acks and not one.rst), None)
         flags = Flag.RST | Flag.ACK if opening.verdict is Verdict.REFUSED else Flag.SYN | Flag.ACK
-        answer = dataclasses.replace(
-            syn.whole,
+        answer = syn.whole._replace(
             source=syn.destination,
             destination=syn.source,
             seq=third.ack + -1 if third else SequenceNumber(0),
@@ -413,7 +412,7 @@ class _Player:
             self._imply(socket, first, "opened before", Row(State.ESTABLISHED, "", "", why))
             socket.stands(first)
         elif self.missing is Evidence.SYN_ACK and first.syn_ack:
-            syn = Seg(dataclasses.replace(first.whole, flags=Flag.SYN, ack=SequenceNumber(0), payload=0))
+            syn = Seg(first.whole._replace(flags=Flag.SYN, ack=SequenceNumber(0), payload=0))
             for event in (Event.SEND_SYN, Event.RECEIVE_SYN):
                 row = TABLE[socket.state, event]
                 why = "its SYN was not captured: the SYN-ACK implies it"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from .notes import notes
@@ -82,7 +81,6 @@ def entries(place: int, result: CaptureResult) -> list[Entry]:
     return [Entry(place, opening) for opening in result.openings]
 
 
-@dataclass(slots=True)
 class Report:
     """Everything that a run found.
 
@@ -91,14 +89,15 @@ class Report:
     frames, None where it was not asked. ``packets``, ``verdicts`` and ``other`` are those of all captures together.
     """
 
-    captures: Shelf = field(default_factory=Shelf)
-    live: dict[str, Json] | None = None
-    kernel: dict[str, Json] | None = None
-    witness: Evidence | None = None
-    packets: int = 0
-    verdicts: Counter[Verdict] = field(default_factory=Counter)
-    other: Counter[str] = field(default_factory=Counter)
-    _ends: list[int] = field(default_factory=list)
+    def __init__(self, captures: Shelf | None = None) -> None:
+        self.captures = Shelf() if captures is None else captures
+        self.live: dict[str, Json] | None = None
+        self.kernel: dict[str, Json] | None = None
+        self.witness: Evidence | None = None
+        self.packets = 0
+        self.verdicts: Counter[Verdict] = Counter()
+        self.other: Counter[str] = Counter()
+        self._ends: list[int] = []
 
     @property
     def entries(self) -> Entries:

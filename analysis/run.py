@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import NotACapture
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 
-class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
+class Wanted(NamedTuple):
     """What a run is to do: the options of the command line, settled (see there)."""
 
     form: str  # one of views.FORMATS or ROWS
@@ -54,6 +53,7 @@ class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
     cluster: str | None = None
     live: bool = False  # some of the captures are read as they come
     follow: bool = False
+    streamed: bool = False  # each opening is written as its turn comes, and none is held
 
     @property
     def rows(self) -> bool:
@@ -62,8 +62,8 @@ class Wanted(NamedTuple):  # a frozen dataclass takes two milliseconds to make
 
     @property
     def lines(self) -> bool:
-        """Whether a line is written for each opening when it is decided and when it has ended, and then the report."""
-        return self.live and self.form == "jsonl"
+        """Whether a line is written for each opening as it comes, and then the captures."""
+        return self.form == "jsonl" and (self.live or self.streamed)
 
     @property
     def collect(self) -> Collection[Verdict]:
@@ -128,6 +128,7 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
     from .report import Report
     from .result_spill import ROOM, Shelf
 
+    wanted = wanted._replace(streamed=_streamed(wanted, captures))
     tshark = None
     if wanted.witness:
         from .wireshark import Tshark
@@ -158,6 +159,19 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
     if whole and not stop:
         _annotate(whole, wanted, say)
     return Outcome(signalled=stop.status) if stop else Outcome(unread, tuple(shortcomings), matched)
+
+
+def _streamed(wanted: Wanted, captures: Sequence[Input]) -> bool:
+    """Whether the lines of all openings are written as the captures are read: where there may be too many to hold.
+
+    By one process: of several captures, none of them large, several processes are quicker.
+    """
+    if wanted.form != "jsonl" or not wanted.all or wanted.witness or wanted.annotate or wanted.cluster:
+        return False
+    from .parallel import cores, is_large
+
+    one_process = len(captures) == 1 or wanted.rotated or (wanted.jobs or cores()) == 1
+    return one_process or any(is_large([one.name]) for one in captures)
 
 
 def _tell(refusal: Refusal, wanted: Wanted, say: Say) -> None:
@@ -329,9 +343,9 @@ def _written(stream: TextIO, wanted: Wanted, report: Report) -> Iterator[Each]:
 
         yield Rows(stream, at_once=wanted.live).add
         return
-    from .streaming import Lines
+    from .streaming import LinesInOrder, LiveLines
 
-    lines = Lines(stream, report)
+    lines = (LiveLines if wanted.live else LinesInOrder)(stream, report)
     yield lines
     lines.close()
 
@@ -342,7 +356,7 @@ def _shown(result: CaptureResult, wanted: Wanted) -> CaptureResult:
         return result
     shown = [opening for opening in result.openings if opening.verdict in REMARKABLE]
     left_out = sum(times for verdict, times in result.verdicts.items() if verdict in REMARKABLE) - len(shown)
-    return replace(result, openings=shown, left_out=left_out)
+    return result._replace(openings=shown, left_out=left_out)
 
 
 def _show(report: Report, wanted: Wanted, stop: Stop) -> None:

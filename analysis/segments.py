@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .model import Endpoint, Flag, Options, Segment, SequenceNumber
+from .model import Endpoint, Options, Segment, SequenceNumber
 
 
 def decode(frame: int, time: int, source: Endpoint, destination: Endpoint, header: bytes, payload: int) -> Segment:
@@ -17,7 +17,7 @@ def decode(frame: int, time: int, source: Endpoint, destination: Endpoint, heade
         destination=destination,
         seq=SequenceNumber(int.from_bytes(header[4:8], "big")),
         ack=SequenceNumber(int.from_bytes(header[8:12], "big")),
-        flags=Flag(header[13]),
+        flags=header[13],
         window=int.from_bytes(header[14:16], "big"),
         payload=payload,
         options=_whole(options(header[20:]), (header[12] >> 4) * 4 - len(header)),

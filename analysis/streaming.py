@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Lines:
-    """A JSON line for each opening when it is decided, and one when it has ended, at once; see reader.Asked.
+    """A JSON line for each opening, and then for each capture.
 
     *report* is the one that the captures are added to as they end: how many it has is the place of the one under way.
     """
@@ -30,6 +30,26 @@ class Lines:
     def __init__(self, stream: TextIO, report: Report) -> None:
         self._stream = stream
         self._report = report
+
+    def close(self) -> None:
+        """Write what comes last: the captures."""
+        self._stream.writelines(json.render_lines(self._report))
+
+
+class LinesInOrder(Lines):
+    """A JSON line for each opening of captures that are complete, in the order of their first frames."""
+
+    #: See reader.Asked.
+    in_order = True
+
+    def __call__(self, _name: str, opening: Opening) -> None:
+        """Write an opening. Raises OSError where it cannot be written."""
+        entry = Entry(len(self._report.captures), opening)
+        self._stream.write(json.line("opening", json.entry_as_json(entry)))
+
+
+class LiveLines(Lines):
+    """A JSON line for each opening when it is decided, and one when it has ended, at once; see reader.Asked."""
 
     def __call__(self, _name: str, opening: Opening) -> None:
         """Write an opening that has ended. Raises OSError where it cannot be written."""
@@ -43,10 +63,6 @@ class Lines:
         entry = json.entry_as_json(Entry(len(self._report.captures), opening))
         self._stream.write(json.line("opening", {"final": final} | entry))
         self._stream.flush()
-
-    def close(self) -> None:
-        """Write what comes last: the captures."""
-        self._stream.writelines(json.render_lines(self._report))
 
 
 def follow(path: str, asked: Asked, progress: Callable[[int], None] | None, finish: Finish) -> Found:

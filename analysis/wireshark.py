@@ -142,7 +142,7 @@ _HEADER: tuple[tuple[str, Callable[[Segment], object], Callable[[_Layer], object
     ("ports", lambda ours: (ours.source.port, ours.destination.port), _Layer.ports),
     ("seq", lambda ours: int(ours.seq), lambda theirs: theirs.number("tcp.seq_raw")),
     ("ack", lambda ours: int(ours.ack), lambda theirs: theirs.number("tcp.ack_raw")),
-    ("flags", lambda ours: int(ours.flags), lambda theirs: (theirs.number("tcp.flags") or 0) & sum(Flag)),
+    ("flags", lambda ours: ours.flags, lambda theirs: (theirs.number("tcp.flags") or 0) & Flag.ALL),
     ("window", lambda ours: ours.window, lambda theirs: theirs.number("tcp.window_size_value")),
     ("payload", lambda ours: ours.payload, lambda theirs: theirs.number("tcp.len")),
 )

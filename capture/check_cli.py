@@ -6,11 +6,12 @@ import argparse
 import os
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from analysis.commandline import Failing, Parser, add_color, add_version, colored, ended_at_once, positive, say, whole
 from analysis.errors import CannotCapture, Incomplete, SelfconnError
 from analysis.output import put
+from analysis.text import Style, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from .kernel.namespaces import Inside, Refused
 
 PROGRAM = "selfconn-check"
+#: Columns of a page.
+_NARROWEST, _WIDEST = 40, 100
 
 _DESCRIPTION = """\
 Look at this host: which TCP sockets are connected to themselves now, and which processes hold them; to which ports
@@ -136,13 +139,14 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
     """Look at what is asked for; privilege is given up before anything is interpreted."""
     from analysis import privilege  # noqa: PLC0415 - --help needs none of it
 
-    from .check.findings import Survey, look  # noqa: PLC0415
-    from .kernel import namespaces, port_choice, sockets  # noqa: PLC0415
-    from .kernel.measured_rule import measured_rule  # noqa: PLC0415
+    from .check.findings import Seen, Survey, look, to_ask  # noqa: PLC0415
+    from .kernel import namespaces, port_choice, socket_options, sockets  # noqa: PLC0415
 
     # Only root sees which processes hold the sockets of other users, and enters network namespaces.
     held: dict[int, str] = {}
-    owners = sockets.owners(None, held)
+    descriptors: dict[int, str] = {}
+    owners = sockets.owners(None, held, descriptors)
+    ports = options.port or ()
     everything = namespaces.may_enter_all()
     which = options.netns or ("all" if everything else "self")
     try:
@@ -155,20 +159,30 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
         insides, refused = namespaces.look_inside(scan, namespaces.chosen(scan, which))
         for one in insides:
             opened.callback(one.close)
-        rule = measured_rule(port_choice.kernel().rule) if options.measure_rule else None
+        tables = [sockets.table(ports, one) for one in insides]
+        asked = {inode for one in tables for inode in to_ask(one, ports)}
+        set_there = socket_options.options(asked, descriptors)
+        rule = None
+        if options.measure_rule:
+            from .kernel.measured_rule import measured_rule  # noqa: PLC0415
+
+            rule = measured_rule(port_choice.kernel().rule)
         contained = namespaces.in_a_container()
         privilege.give_up_root()
         _check(which, insides, refused)
         every = options.every or 1 / (options.rate or 1.0)
         each = [
-            look(options.port or (), every, measured=pace, owners=owners, of=one._replace(rule=rule)) for one in insides
+            look(ports, every, measured=pace, of=one._replace(rule=rule), seen=Seen(owners, table, set_there))
+            for one, table in zip(insides, tables, strict=True)
         ]
     missing = []
     if which == "self" and not options.netns:
-        missing.append(f"other network namespaces than this one, as containers have; sudo {PROGRAM} looks into all")
+        inside = f"what is outside of this container; sudo {PROGRAM} on the host looks at that, too"
+        outside = f"other network namespaces than this one, as containers have; sudo {PROGRAM} looks into all"
+        missing.append(inside if contained else outside)
     if which == "all":
         missing += _unseen(refused, scan.unread, contained=contained)
-    whole = which != "all" or not scan.unread
+    whole = which != "all" or not (scan.unread or contained)
     return Survey(each, refused, missing, whole, everywhere=which == "all")
 
 
@@ -183,14 +197,16 @@ def _check(which: str, insides: Sequence[Inside], refused: Sequence[Refused]) ->
 
 def _unseen(refused: Sequence[Refused], unread: int, *, contained: bool) -> Iterator[str]:
     """Say which network namespaces were not looked into, and what would."""
-    for one, why in refused:
+    from .check.remedies import quoted  # noqa: PLC0415 - --help needs none of it
+
+    for one, why, forbidden in refused:
         of = f" of {one.name}" if one.name != one.path else ""
-        yield (
-            f"the network namespace{of} ({one.inode}) could not be entered ({why}): "
-            f"nsenter --net={one.path} {PROGRAM} --netns self, as root of the host, would"
-        )
+        # A container chooses where it mounts what: the path is pasted into root's shell.
+        would = f": nsenter --net={quoted(one.path)} {PROGRAM} --netns self, as root of the host, would"
+        yield f"the network namespace{of} ({one.inode}) could not be entered ({why}){would if forbidden else ''}"
     if unread:
-        yield f"the network namespaces of {unread:,} processes, which may not be looked into; root of the host may"
+        of = count(unread, "process")
+        yield f"the network namespaces of {of}, which may not be looked into; root of the host may"
     if contained:
         yield f"what runs outside of this PID namespace: sudo {PROGRAM} on the host looks at that, too"
 
@@ -200,20 +216,24 @@ def _say(text: str) -> None:
 
 
 def _rendered(survey: Survey, options: argparse.Namespace) -> Iterator[str]:
-    from .check import views  # noqa: PLC0415 - --help needs none of it
+    if options.format != "table":
+        from .check import views  # noqa: PLC0415 - each brings what it needs
 
-    if options.format == "json":
-        return views.as_json(survey)
-    if options.format == "prometheus":
-        return views.prometheus(survey)
-    from analysis.views.table import Style  # noqa: PLC0415
+        return views.as_json(survey) if options.format == "json" else views.prometheus(survey)
+    from .check import page  # noqa: PLC0415
 
-    return views.table(
-        survey,
-        Style(
-            colored(options.color, None if options.output else sys.stdout), verbose=options.verbose, quiet=options.quiet
-        ),
-    )
+    out = None if options.output else sys.stdout
+    style = Style(colored(options.color, out), verbose=options.verbose, quiet=options.quiet)
+    return page.table(survey, style, _columns(out))
+
+
+def _columns(out: TextIO | None) -> int:
+    """How wide a page may be: as the terminal, but no wider than is good to read, nor so narrow that it is not."""
+    try:
+        columns = os.get_terminal_size(out.fileno()).columns if out else _WIDEST
+    except (OSError, ValueError):  # no terminal
+        columns = _WIDEST
+    return max(_NARROWEST, min(_WIDEST, columns or _WIDEST))
 
 
 def _write(text: str, path: str | None) -> None:

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 _DESCRIPTION = """\
 Make a TCP socket connect to itself, capture it, and show from the packets how it could: segment by segment, with the
 state of the socket before and after. Nobody may serve the port; a client that keeps connecting to it is then given,
-sooner or later, the very same port as its source. So it dials as fast as it can, up to 30,000 times a second; --watch
-dials nothing.
+sooner or later, the very same port as its source.
+
+Without options it dials 127.0.0.1:50000 of this host as fast as it can, tens of thousands of times a second, until a
+socket has connected to itself. --private does that in a network of its own. --watch dials nothing: it looks on, and
+tells of the sockets of others.
 """
 
 _EPILOG = """\
@@ -89,7 +92,8 @@ def parser() -> Parser:
         "--watch",
         action="store_true",
         help="watch this host, for days if need be: print a line of JSON and save a capture for every socket that "
-        "connects to itself (-w names the directory of the captures, -c ends the watch after so many)",
+        "connects to itself (-w names the directory of the captures, -c ends the watch after so many; --format table "
+        "is a line for people)",
     )
     add(
         "--before",

@@ -19,6 +19,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -162,6 +163,22 @@ def need_ipv6() -> None:
     """IPv6 in this kernel."""
     if not Path("/proc/net/if_inet6").exists():
         missing("IPv6 in the kernel")
+
+
+@pytest.fixture(scope="session")
+def installed(need_root: None) -> Iterator[Path]:  # noqa: ARG001
+    """Where `make install` put the commands: a place that every user of the machine may enter."""
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHON"}  # make's, in this clone
+    find = [ROOT / "tools" / "find-python", "--shared"]
+    if subprocess.run(find, env=ours, capture_output=True, check=False).returncode:
+        missing("a Python that every user may run, and that makes environments", package="python3-venv")
+    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+        place = Path(directory)
+        place.chmod(0o755)
+        command = [ROOT / "tools" / "install", place / "opt", place / "bin", place / "share" / "man" / "man1"]
+        made = subprocess.run(command, cwd=ROOT, env=ours, capture_output=True, text=True, timeout=500, check=False)
+        assert made.returncode == 0, made.stderr
+        yield place
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -50,7 +50,7 @@ FLAGS = {
     "U": Flag.URG,
     "E": Flag.ECE,
     "W": Flag.CWR,
-    "-": Flag(0),
+    "-": 0,
 }
 
 _ENDPOINT = re.compile(r"(?P<name>\w+)\s+(?P<address>[0-9a-f.:\[\]]+):(?P<port>\d+)(\s+isn\s+(?P<isn>\d+))?$")

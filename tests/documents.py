@@ -17,6 +17,7 @@ ephemeral range is the kernel's default. Lines are 100 columns wide. ``sudo`` ne
 HTML comments right before a block, one a line, say what is special about it:
 
     <!-- not run: REASON -->    it is not run, and why
+    <!-- in: TEST -->           it is run by that file, which makes what it needs (blocks_in())
     <!-- first: COMMANDS -->    what a reader has done before; must succeed, its output is not looked at
     <!-- needs: PROGRAM... -->  programs that a system package brings: NAME, or NAME:PACKAGE where these differ
     <!-- varies: REGEX -->      its output is new each time. It is then compared word by word, so that neither the
@@ -56,7 +57,7 @@ VOLATILE = (
     r"\binode \d+",
     r"\b(?:as|user) [\w-]+(?=[ ,;.)]|$)",
 )
-_COMMENT = re.compile(r"<!-- (not run|first|needs|varies|file): ?(.*?) ?-->")
+_COMMENT = re.compile(r"<!-- (not run|in|first|needs|varies|file): ?(.*?) ?-->")
 _SECONDS = 60  # that a block may take
 
 
@@ -77,7 +78,7 @@ class Block:
     @property
     def runs(self) -> bool:
         """Whether its commands are run."""
-        return not self.said("not run") and not self.said("file")
+        return not (self.said("not run") or self.said("file") or self.said("in"))
 
     @property
     def needs(self) -> list[tuple[str, str]]:
@@ -126,11 +127,16 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+def blocks_in(test: str, page: Path) -> list[Block]:
+    """The blocks of a document that the file *test* runs."""
+    return [block for block in blocks(page) if test in block.said("in")]
+
+
 def _understand(block: Block) -> None:
     while not block.lines[-1]:
         block.lines.pop()
     block.shows = any(line.startswith("$ ") for line in block.lines)
-    if block.runs:
+    if block.runs or block.said("in"):
         block.commands = _commands(block)
 
 

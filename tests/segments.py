@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import frames
 from hypothesis import strategies as st
 
-from analysis.model import Endpoint, Flag, Opening, Options, Segment, SequenceNumber, Verdict
+from analysis.model import CaptureResult, Endpoint, Flag, Opening, Options, Segment, SequenceNumber, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +28,14 @@ SELF6 = Endpoint.parse("::1", 50000)
 
 START = 1_795_343_822_661_830_000
 LETTERS = {"S": Flag.SYN, "F": Flag.FIN, "R": Flag.RST, "P": Flag.PSH, ".": Flag.ACK}
+
+
+def counted(result: CaptureResult) -> CaptureResult:
+    """The result with its openings counted, too."""
+    verdicts = dict(result.verdicts)
+    for opening in result.openings:
+        verdicts[opening.verdict] = verdicts.get(opening.verdict, 0) + 1
+    return result._replace(verdicts=verdicts)
 
 
 class Talk:
@@ -71,7 +79,7 @@ class Talk:
                 self.ends[1 - end],
                 SequenceNumber(self.isn[end] + seq),
                 SequenceNumber(0 if ack is None else self.isn[1 - end] + ack),
-                Flag(sum(LETTERS[letter] for letter in flags)),
+                sum(LETTERS[letter] for letter in flags),
                 65495,
                 payload,
                 Options(**options),
@@ -165,7 +173,7 @@ def _opening(drawn: list[tuple[bool, int, SequenceNumber, SequenceNumber, int, b
     for frame, (forth, flags, seq, ack, payload, sacked) in enumerate(drawn, 2):
         way = ends if forth else ends[::-1]
         options = Options(sack=((int(ack + -1), int(ack)),) if sacked else ())
-        rest.append(Segment(frame, START + frame, *way, seq, ack, Flag(flags), 1000, payload, options))
+        rest.append(Segment(frame, START + frame, *way, seq, ack, flags, 1000, payload, options))
     return Opening(Verdict.ODD, *ends, int(first.seq), 1, START, [first, *rest])
 
 

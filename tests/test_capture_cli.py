@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from alone import alone
 
 from analysis.errors import CannotCapture
 from capture import cli
@@ -195,6 +196,21 @@ def test_an_ordinary_user_gets_a_namespace_and_is_told(tmp_path: Path) -> None:
     assert json.loads(ended.stdout)["live"]["namespace"] == "private"
 
 
+WALK = ("--repro", "walk", "--attempts", "1", "-w", os.devnull)
+
+
+def first_line(*options: str) -> str:
+    return capture(*WALK, *options, cwd=ROOT).stderr.splitlines()[0]
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace", "need_root")
+def test_the_first_line_says_what_a_walk_does_to_the_host() -> None:
+    said = alone(first_line)
+    assert said.startswith("This dials 127.0.0.1:50000 in the network of this host as fast as it can, tens of ")
+    assert alone(first_line, "--private").startswith("127.0.0.1:50000 to itself: connect() again and again")
+
+
 # -- where it goes ---------------------------------------------------------------------------------------------------
 
 
@@ -284,3 +300,16 @@ class TestOutput:
             cwd=tmp_path, env=ENVIRONMENT, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
         assert (read.returncode, read.stderr) == (0, b"")
+
+    @pytest.mark.parametrize("write", ["/dev/null", "-"])
+    def test_a_report_that_nobody_keeps_is_no_error_of_the_program(self, write: str, tmp_path: Path) -> None:
+        """The report goes to standard output, with -w - to standard error; the disk is full."""
+        command = shlex.join([sys.executable, "-m", "capture.cli", "-q", "--private", "-w", write])
+        streams = ">/dev/full" if write != "-" else ">/dev/null 2>/dev/full"
+        ended = subprocess.run(
+            ["bash", "-c", f"{command} {streams}"],
+            cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert ended.returncode == 4
+        full = "selfconn-capture: cannot write standard output: No space left on device\n"
+        assert ended.stderr == (full if write != "-" else "")

@@ -452,9 +452,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "xz": lzm
 def test_compressed(data: bytes, packer: str, tmp_path: Path) -> None:
     path = tmp_path / "capture"
     path.write_bytes(PACKERS[packer](data))
-    result = opened(path)
-    result.name = "frames"
-    assert result == analysed(data)
+    assert opened(path)._replace(name="frames") == analysed(data)
 
 
 @pytest.mark.parametrize("packer", PACKERS)

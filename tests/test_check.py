@@ -27,10 +27,11 @@ from analysis import privilege
 from analysis.errors import CannotCapture
 from analysis.model import Endpoint
 from analysis.odds import Odds
-from analysis.views.table import Style
+from analysis.text import Style
 from capture import check_cli
-from capture.check import findings, views
+from capture.check import findings, page
 from capture.check.findings import Risk, Survey
+from capture.check.grid import grid
 from capture.kernel import measured_rule, namespaces, netlink, netns, number_lists, port_choice, sockets
 from capture.kernel.port_choice import Kernel
 from capture.kernel.port_rules import BOUND_LISTED, RULES, Rule
@@ -152,11 +153,12 @@ def test_a_page_for_people() -> None:
     assert "127.0.0.1:50020 was connected to itself and is in TIME-WAIT" in page
     for port, (risk, _) in EXPECTED.items():
         who = "nobody listens" if port in (50000, 50010, 50011, 61000) else rf"\\x1b\[2Jproxy \({process}\)"
-        assert re.search(rf"^ +{port}  {who} +{risk}  ", page, re.MULTILINE), port
+        assert re.search(rf"^ *{port}  {who} +{risk}  ", page, re.MULTILINE), port
     if port_choice.kernel().has(BOUND_LISTED):
         told = re.sub(r"\s+", " ", page)
         assert rf"50008 nobody listens safe only until \x1b[2Jproxy ({process}) closes that socket" in told
     assert "sysctl -w net.ipv4.ip_local_reserved_ports=8080,50000,50002,50004,50010\n" in page
+    assert "Who has the port\n- Port 50008 is bound at 127.0.0.1:50008 by a socket of \\x1b[2Jproxy (" in page
     assert "ss -tK src 127.0.0.1:50000 dst 127.0.0.1:50000\n" in page
     assert page.index("sysctl -w") < page.index("ss -tK")
     assert "if getsockname(fd) == getpeername(fd):" in page
@@ -390,6 +392,64 @@ def test_ports_as_the_kernel_takes_them(ports: tuple[int, ...], text: str) -> No
     assert number_lists.parsed(text) == frozenset(ports)
 
 
+def reserved_by_command() -> tuple[set[int], set[int]]:
+    """Very many ports, and those that are reserved when the command has run that reserves them."""
+    ports = set(random.Random(5).sample(range(1024, 61000), 3000))
+    text = number_lists.spans(ports, number_lists.LONGEST)
+    subprocess.run(["sysctl", "-qw", f"net.ipv4.ip_local_reserved_ports={text}"], check=True)
+    return ports, set(port_choice.kernel().reserved)
+
+
+@live
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
+def test_a_setting_is_no_longer_than_the_kernel_takes_at_once() -> None:
+    ports, reserved = alone(reserved_by_command)
+    assert ports <= reserved
+    assert len(number_lists.spans(ports)) > 4096
+
+
+SERVER_OF_MANY = """
+import random, resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 1000))
+held = [socket.create_server(("127.0.0.1", port)) for port in random.Random(3).sample(range(1100, 61000), 400)]
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def pages_of_many() -> tuple[list[str], str, list[int]]:
+    """A page on a terminal of 60, 80 and 100 columns, the whole of it, and the ports at risk; what it says was done."""
+    command = [sys.executable, "-c", SERVER_OF_MANY]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        survey = Survey.of_one(findings.look())
+        pages = ["".join(page.table(survey, Style(), columns)) for columns in (60, 80, 100)]
+        whole = "".join(page.table(survey, Style(verbose=True)))
+    shell = re.findall(r"^    ((?:sudo )?sysctl(?:.*\\\n)*.*)", pages[0], re.MULTILINE)[0].removeprefix("sudo ")
+    subprocess.run(["sh", "-c", shell], check=True, capture_output=True)
+    return pages, whole, sorted({one.port for one in survey.each[0].ports if one.risk is Risk.AT_RISK})
+
+
+def many_reserved() -> tuple[list[str], str, list[int], list[int]]:
+    pages, whole, at_risk = pages_of_many()
+    return pages, whole, at_risk, sorted(port_choice.kernel().reserved)
+
+
+@live
+@pytest.mark.root
+@pytest.mark.usefixtures("need_root")
+def test_a_node_of_400_servers_has_a_page_that_can_be_read() -> None:
+    pages, whole, at_risk, reserved = alone(many_reserved)
+    for columns, text in zip((60, 80, 100), pages, strict=True):
+        assert max(map(len, text.splitlines())) <= columns
+        assert len(text.splitlines()) < 150
+        assert text.count("source ports come from") <= 3  # one reason, told once, and the title
+    assert pages[2].index("at risk") < pages[2].index("safe only until") < pages[2].index("  safe  ")
+    assert reserved == at_risk
+    assert len(re.findall(r"^ *\d+  127\.0\.0\.1:\d+ python", whole, re.MULTILINE)) == 400
+
+
 def odd_range() -> findings.Port:
     setting("ip_local_port_range", "50000 50004")
     return findings.look([50004]).ports[0]
@@ -441,9 +501,9 @@ def measured(count: int) -> tuple[findings.Findings, str]:
     dialling.join()
     quiet = findings.look([50000], 7.0, measured=findings.measured(0.1))
     assert (quiet.every, quiet.measured) == (7.0, findings.Measured(0.1, 0))
-    told = "".join(views.table(Survey.of_one(quiet), Style()))
+    told = "".join(page.table(Survey.of_one(quiet), Style()))
     assert "the pace is an assumption" in " ".join(told.split())
-    return found, "".join(views.table(Survey.of_one(found), Style()))
+    return found, "".join(page.table(Survey.of_one(found), Style()))
 
 
 @live
@@ -451,6 +511,17 @@ def test_the_pace_is_measured() -> None:
     found, told = alone(measured, 150)
     assert (found.measured, found.every) == (findings.Measured(2, 150), 2 / 150)
     assert "Measured: 150 attempts to connect failed in 2" in " ".join(told.split())
+
+
+@pytest.mark.parametrize("width", [1, 9, 20, 40, 100])
+def test_a_grid_keeps_to_its_width(width: int) -> None:
+    rows = [("a" * 30, "one two three four", "x"), ("", "b\nc", "yy")]
+    drawn = grid(("first", "second", "third"), rows, width, right={2}, painted=lambda _column, _cell, text: text)
+    assert all(len(line) <= max(width, 3 + 4) for line in drawn.splitlines())
+    assert drawn.count("a") == 30
+    if width == 100:
+        assert drawn.splitlines()[2] == f"{'a' * 30}  one two three four      x"
+        assert drawn.splitlines()[3:] == [f"{'':30}  b                      yy", f"{'':30}  c"]
 
 
 def test_help_and_version() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 from analysis.commandline import FAILED, TRACEBACK, Failing
 
@@ -55,3 +59,28 @@ def test_what_ends_programs_passes() -> None:
     for kind in (KeyboardInterrupt, SystemExit):
         with pytest.raises(kind), Failing("selfconn-analyze"):
             raise kind
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (("analysis.cli", "no such file"), 3),
+        (("capture.cli", "--watch", "--private"), 2),
+        (("capture.check_cli", "--netns", "no such one"), 2),
+        (("capture.check_cli", "--netns", "self", "-o", "no/such/place"), 3),
+    ],
+)
+def test_a_message_that_nobody_keeps_does_not_change_the_status(words: tuple[str, ...], status: int) -> None:
+    """Standard error in a file on a full disk, as that of a job that runs by itself."""
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", *words], cwd=ROOT, stdout=full, stderr=full, timeout=60, check=False
+        )
+    assert ended.returncode == status
+
+
+@pytest.mark.parametrize("module", COMMANDS)
+@pytest.mark.parametrize("words", ["-V", "-h"])
+def test_it_says_its_version_to_nobody(module: str, words: str) -> None:
+    command = f"{sys.executable} -m {module} {words} <&- >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command], cwd=ROOT, timeout=60, check=False).returncode == 0

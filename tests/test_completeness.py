@@ -5,12 +5,11 @@ from __future__ import annotations
 import html
 import json
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from pyarrow import parquet
-from segments import SELF, SELF6, START, Talk, refused, self_connect, three_way
+from segments import SELF, SELF6, START, Talk, counted, refused, self_connect, three_way
 
 from analysis.engine import REASONS
 from analysis.model import (
@@ -68,9 +67,7 @@ BARE = "No opening of a TCP connection."
 
 def made(*openings: Opening, name: str = "a.pcapng", **more: object) -> CaptureResult:
     result = CaptureResult(name, "pcapng", packets=100, segments=40, openings=list(openings), **more)
-    for opening in openings:
-        result.verdicts[opening.verdict] += 1
-    return result
+    return counted(result)
 
 
 def shown(form: str, *results: CaptureResult, **how: bool) -> str:
@@ -218,22 +215,20 @@ def standing(end: Endpoint = SELF) -> Opening:
     opening = (
         Talk(end, frame=5).a("P.", 10, 9, 3).a(".", 13, 10).a(".", 13, 13).a(".", 13, 13).opening(Verdict.SELF_CONNECT)
     )
-    opening.isn, opening.evidence = None, Evidence.STANDING
-    return opening
+    return opening._replace(isn=None, evidence=Evidence.STANDING)
 
 
 def by_icmp() -> Opening:
-    opening = Talk().a("S").opening(Verdict.REFUSED)
-    opening.refused_by = Unreachable(2, START + 5_000, bytes([10, 0, 0, 1]), 3, 13)
-    return opening
+    error = Unreachable(2, START + 5_000, bytes([10, 0, 0, 1]), 3, 13)
+    return Talk().a("S").opening(Verdict.REFUSED)._replace(refused_by=error)
 
 
 def translated(talk: Talk | None = None) -> Opening:
     """Refused by an endpoint to which nobody sent anything."""
     opening = (talk or Talk().a("S").b("R.", 0, 1)).opening(Verdict.REFUSED)
-    opening.answered_by, opening.translated_with = Endpoint.parse("10.0.0.5", 15001), 44
-    opening.segments[1] = replace(opening.segments[1], source=opening.answered_by)
-    return opening
+    server = Endpoint.parse("10.0.0.5", 15001)
+    opening.segments[1] = opening.segments[1]._replace(source=server)
+    return opening._replace(answered_by=server, translated_with=44)
 
 
 def looks_like_self() -> Opening:
@@ -286,7 +281,7 @@ def test_lines_of_openings_that_stand() -> None:
 
 def test_a_keepalive_proves_as_well_as_data() -> None:
     opening = Talk(SELF, frame=3).a(".", 8, 9).a(".", 9, 9).a(".", 8, 9).opening(Verdict.SELF_CONNECT)
-    opening.evidence = Evidence.STANDING
+    opening = opening._replace(evidence=Evidence.STANDING)
     assert proof(opening) == (3, 4)
     opening.segments[1:2] = []
     assert proof(opening) == (3,)
@@ -331,8 +326,7 @@ def test_one_frame_of_two_openings_has_one_comment() -> None:
 
 
 def test_an_error_before_its_syn_is_commented_in_order() -> None:
-    opening = Talk(frame=9).a("S").opening(Verdict.REFUSED)
-    opening.refused_by = Unreachable(2, START, bytes(16), 1, 0)
+    opening = Talk(frame=9).a("S").opening(Verdict.REFUSED)._replace(refused_by=Unreachable(2, START, bytes(16), 1, 0))
     assert [frame for frame, _ in comments([Entry(0, opening), Entry(0, self_connect(frame=3))])] == [2, 3, 4, 5, 9]
 
 

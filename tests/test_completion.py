@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import select
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -10,6 +13,7 @@ from conftest import ROOT, program
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 COMPLETION = ROOT / "docs" / "completion"
 
@@ -81,3 +85,58 @@ def test_it_completes(shell: Callable[[str, str], str], line: str, words: list[s
     for word in words:
         assert word in answer
     assert "--host" not in answer
+
+
+#: Names in which a shell that does not quote them runs something.
+NAMES = (
+    "a$(touch x)",
+    "a`touch x`",
+    "a;touch x;",
+    "a'$(touch x)'",
+    "a\n$(touch x)",
+    "a[$(touch x)]",
+    "a|touch x",
+    "a>x",
+)
+
+
+@pytest.mark.parametrize("line", ["selfconn-analyze a", "selfconn-analyze -o a", "selfconn-capture -w a"])
+def test_a_file_that_bash_completes_is_not_run(line: str, tmp_path: Path) -> None:
+    """At a terminal: what Tab makes of the only file there is run as a command."""
+    command = line.split(maxsplit=1)[0]
+    setup = (
+        f". /usr/share/bash-completion/bash_completion; . {COMPLETION}/bash/{command}; {command}() {{ echo GO''T; }}"
+    )
+    for number, name in enumerate(NAMES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / name).touch()
+        pid, terminal = pty.fork()
+        if not pid:
+            os.chdir(folder)
+            os.execvp(program("bash", "bash"), ["bash", "--norc", "-i"])
+        os.write(terminal, f"{setup}; echo REA''DY\n".encode())
+        shown(terminal, b"READY")
+        os.write(terminal, f"{line}\t\n".encode())
+        shown(terminal, b"GOT")
+        os.write(terminal, b"exit\n")
+        shown(terminal, None)
+        os.close(terminal)
+        os.waitpid(pid, 0)
+        assert [path.name for path in folder.iterdir()] == [name]
+
+
+def shown(terminal: int, until: bytes | None) -> None:
+    """Read what a terminal shows, until these octets come; None: to its end."""
+    seen = b""
+    while until is None or until not in seen:
+        ready, _, _ = select.select([terminal], [], [], 30)
+        assert ready, seen
+        try:
+            octets = os.read(terminal, 4096)
+        except OSError:  # EIO: the shell has ended
+            octets = b""
+        if not octets:
+            assert until is None, seen
+            return
+        seen += octets

@@ -138,3 +138,14 @@ def test_every_field_of_an_analysis_is_documented() -> None:
 @pytest.mark.usefixtures("need_private_namespace")
 def test_every_field_of_a_live_capture_is_documented(tmp_path: Path) -> None:
     assert not report("capture.cli", "--private", "--format", "json", "-w", tmp_path / "it.pcapng") - documented()
+
+
+def test_no_example_takes_a_failure_for_a_result() -> None:
+    """What acts on "not 0" acts when the program failed, too: examples compare with the exit status that they mean."""
+    files = [*PAGES, *ROOT.glob("docs/man/*.1"), *ROOT.glob("docs/*.service"), *ROOT.glob("*/cli.py")]
+    files += ROOT.glob("*/check_cli.py")
+    acts = re.compile(r"selfconn-(?:check|analyze|capture)\b[^|;&\n`]*(?:\|\|)|(?:if|while) ! *(?:sudo )?selfconn-")
+    found = {path.name: acts.findall(path.read_text(encoding="utf-8")) for path in files}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+    assert all(acts.search(line) for line in ("selfconn-check -q || page", "if ! sudo selfconn-check; then"))
+    assert "-q; [ $? -ne 1 ] || " in capture.check_cli.parser().format_help().replace("\n", "")

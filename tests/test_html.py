@@ -7,7 +7,6 @@ import hashlib
 import re
 import sys
 from collections import Counter
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +15,19 @@ from browser import running
 from conftest import ROOT, program
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from segments import SELF, SELF6, START, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
+from markup import Markup
+from segments import (
+    SELF,
+    SELF6,
+    START,
+    Talk,
+    any_openings,
+    counted,
+    refused,
+    self_connect,
+    simultaneous_open,
+    three_way,
+)
 
 from analysis import wireshark as witness
 from analysis.model import REMARKABLE, Attempts, CaptureResult, Damage, Opening, Verdict
@@ -47,8 +58,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 PCAPS = sorted((ROOT / "pcaps").glob("*.pcapng"))
-#: Elements without an end.
-VOID = {"meta", "input", "br", "link"}
 #: Attributes that make a browser ask somebody for something.
 FETCHING = {"src", "srcset", "data", "poster", "action", "background", "manifest", "ping", "xlink:href"}
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}\x1b[2J\u202e.pcapng"
@@ -67,9 +76,7 @@ def walked(attempts: int, *, step: int = 18) -> Attempts:
 def told(*openings: Opening, attempts: int = 0, **more: object) -> Report:
     tried = [walked(attempts)] if attempts else []
     result = CaptureResult(**{"name": "a.pcapng", "openings": list(openings), "attempts": tried, **more})
-    for opening in openings:
-        result.verdicts[opening.verdict] += 1
-    return report([result])
+    return report([counted(result)])
 
 
 def live(attempts: int = 9_000) -> Report:
@@ -112,42 +119,6 @@ def html(made: Report, **how: bool) -> str:
     return "".join(render(made, **how))
 
 
-class Markup(HTMLParser):
-    """Reads a page: its elements, in order; every element is closed in turn."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.texts: list[str] = []
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] not in (["style"], ["script"]):
-            self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.texts).split())
-
-    def all(self, tag: str, **attributes: str) -> list[dict[str, str]]:
-        wanted = {name.replace("_", "-"): value for name, value in attributes.items()}.items()
-        return [found for name, found in self.elements if name == tag and wanted <= found.items()]
-
-
 # -- what is on the page --------------------------------------------------------------------------------------------
 
 
@@ -182,9 +153,9 @@ def test_the_policy_allows_nothing_but_the_style_and_the_script_of_the_page() ->
 
 def foreign(text: str) -> Report:
     """A report with *text* wherever a capture, a file name or a run can bring along any."""
-    made = live()
-    made.captures[0].name, made.captures[0].damage = text, Damage(1, text)
-    made.captures[0].undecoded = {text: 1}
+    told = live()
+    made = report([told.captures[0]._replace(name=text, damage=Damage(1, text), undecoded={text: 1})])
+    made.live, made.kernel = told.live, told.kernel
     made.live = {name: text if isinstance(value, str) else value for name, value in (made.live or {}).items()}
     made.live["server"] = [{"when": text, "reuse": False, "error": text}]
     made.live["command"] = {"argv": [text], "user": text}
@@ -214,7 +185,7 @@ def test_any_name_is_shown_and_nothing_else(name: str) -> None:
 
 @given(any_openings, st.sampled_from(Verdict))
 def test_any_segments_give_a_page(opening: Opening, verdict: Verdict) -> None:
-    opening.verdict = verdict
+    opening = opening._replace(verdict=verdict)
     page = Markup(html(told(opening)))
     shown = page.all("li", data_event="")
     assert len([found for found in page.elements if "data-at" in found[1]]) == len(replay(opening).steps)
@@ -625,7 +596,7 @@ def contrast(one: str, other: str) -> float:
 
 def test_nothing_sticks_out_on_a_phone(browser: Browser, tmp_path: Path) -> None:
     captures = [analyze(str(path), collect=frozenset(Verdict)) for path in PCAPS]
-    captures[0].name = "a-rather-long-name-without-any-break/" * 4
+    captures[0] = captures[0]._replace(name="a-rather-long-name-without-any-break/" * 4)
     for text in (html(report(captures)), html(live())):
         for width in (390, 320):
             with Visit(browser, tmp_path / "page.html", text, width=width) as page:

@@ -7,9 +7,11 @@ this one.
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +21,7 @@ from conftest import ROOT, ordinary_user
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.usefixtures("need_root")]
+pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.usefixtures("need_root"), pytest.mark.timeout(600)]
 
 PYPROJECT = """
 [build-system]
@@ -41,7 +43,8 @@ def build_wheel(directory, *_):
     scripts = "selfconn-analyze = analysis.cli:main\\nselfconn-capture = capture.cli:main\\n"
     about = "selfconn-1.dist-info"
     files[f"{about}/entry_points.txt"] = f"[console_scripts]\\n{scripts}selfconn-check = capture.check_cli:main\\n"
-    files[f"{about}/METADATA"] = "Metadata-Version: 2.1\\nName: selfconn\\nVersion: 1\\n"
+    needs = "".join(f"Requires-Dist: {name}\\n" for name in os.environ.get("NEEDS", "").split())
+    files[f"{about}/METADATA"] = f"Metadata-Version: 2.1\\nName: selfconn\\nVersion: 1\\n{needs}"
     files[f"{about}/WHEEL"] = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n"
     files[f"{about}/RECORD"] = "".join(f"{path},,\\n" for path in files)
     name = "selfconn-1-py3-none-any.whl"
@@ -50,6 +53,10 @@ def build_wheel(directory, *_):
             wheel.writestr(path, text)
     return name
 """
+
+
+#: What is for systemd.
+UNITS = sorted(path.name for kind in ("service", "timer") for path in (ROOT / "docs").glob(f"*.{kind}"))
 
 
 class Place:
@@ -66,15 +73,18 @@ class Place:
         (self.clone / "analysis" / "backend.py").write_text(BACKEND)
         for name in ("tools", "docs/man", "docs/completion"):
             shutil.copytree(ROOT / name, self.clone / name)
-        shutil.copy(ROOT / "docs" / "selfconn-watch.service", self.clone / "docs")
+        for name in (*UNITS, "selfconn-alerts.yml"):
+            shutil.copy(ROOT / "docs" / name, self.clone / "docs")
 
-    def make(self, what: str, *places: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run tools/install or tools/uninstall; places are below ``path`` unless they are absolute."""
+    def make(
+        self, what: str, *places: str, before: tuple[str, ...] = (), **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run tools/install or tools/uninstall, behind the words *before*; places are below ``path``."""
         given = [f"{self.path}/{place}" for place in places or ("opt", "bin", "share/man/man1")]
         ours = {name: value for name, value in os.environ.items() if name != "PYTHON"}
         return subprocess.run(
-            [self.clone / "tools" / what, *given], cwd=self.clone, env=ours | {"VERSION": "1"} | environment,
-            capture_output=True, text=True, timeout=110, check=False,
+            [*before, self.clone / "tools" / what, *given], cwd=self.clone, env=ours | {"VERSION": "1"} | environment,
+            capture_output=True, text=True, timeout=280, check=False,
         )  # fmt: skip
 
     def version(self) -> str:
@@ -106,13 +116,19 @@ def test_it_is_installed_again_and_removed(place: Place) -> None:
     names = {"selfconn-analyze", "selfconn-capture", "selfconn-check"}
     assert {path.name for path in (place.path / "opt/bin").iterdir() if not path.name.startswith("python")} == names
     for name in names:
-        assert (place.path / "opt/bin" / name).read_text().startswith(f"#!{place.path}/opt/bin/python -IB\n")
+        assert (place.path / "opt/bin" / name).read_text().startswith(f"#!{place.path}/opt/bin/python -ISB\n")
+        # A process that reads captures for another begins like that.
+        runpy.run_path(str(place.path / "opt/bin" / name), run_name="__mp_main__")
     files = place.files("share") | place.files("lib")
-    assert (
-        f"ExecStart={place.path}/bin/selfconn-capture --watch -q\n"
-        in files["lib/systemd/system/selfconn-watch.service"]
-    )
-    assert {"share/man/man1/selfconn-check.1", "share/zsh/site-functions/_selfconn-check"} <= files.keys()
+    units = {name.removeprefix("lib/systemd/system/"): text for name, text in files.items() if name.startswith("lib/")}
+    assert sorted(units) == UNITS
+    started = [line for text in units.values() for line in text.splitlines() if line.startswith("ExecStart=")]
+    assert len(started) == 3
+    assert all(line.startswith(f"ExecStart={place.path}/bin/selfconn-") for line in started)
+    assert f"ExecStart={place.path}/bin/selfconn-capture --watch -q\n" in units["selfconn-watch.service"]
+    assert "share/selfconn/selfconn-alerts.yml" in files
+    shells = ("bash-completion/completions/{}", "zsh/site-functions/_{}", "fish/vendor_completions.d/{}.fish")
+    assert {f"share/{path.format(name)}" for name in names for path in ("man/man1/{}.1", *shells)} <= files.keys()
     (place.path / "bin" / "other").touch()
     assert place.make("uninstall").returncode == 0
     assert place.files() == {"bin/other": ""}
@@ -134,11 +150,12 @@ def test_a_package_is_made_in_a_directory_of_its_own(place: Place) -> None:
         command = [place.clone / "tools" / what, "/opt/of-a-test", "/usr/bin", "/usr/share/man/man1"]
         environment = os.environ | {"VERSION": "1", "DESTDIR": str(target)}
         environment.pop("PYTHON", None)  # tools/check has one, of another directory
-        ended = subprocess.run(command, cwd=place.clone, env=environment, capture_output=True, text=True, timeout=110)  # noqa: PLW1510
+        ended = subprocess.run(command, cwd=place.clone, env=environment, capture_output=True, text=True, timeout=280)  # noqa: PLW1510
         assert ended.returncode == 0, ended.stderr
         assert os.path.lexists(target / "usr/bin/selfconn-check") is there
         assert (target / "opt/of-a-test/bin/selfconn-check").exists() is there
-        assert (target / "usr/lib/systemd/system/selfconn-watch.service").exists() is there
+        units = target / "usr/lib/systemd/system"
+        assert sorted(path.name for path in units.iterdir()) == (UNITS if there else [])
     assert not os.path.lexists("/opt/of-a-test")
     assert not place.files()
 
@@ -159,6 +176,30 @@ def test_one_that_fails_leaves_what_was_there(place: Place) -> None:
     (place.path / "aside").rename(place.path / "share/zsh")
     assert place.files() == before
     assert place.version() == "1\n"
+
+
+def test_without_a_network_it_installs_from_a_folder_of_wheels(place: Place) -> None:
+    """What is needed comes out of the folder, and nothing is fetched; a folder that lacks something is no harm."""
+    wheels = place.path / "wheels"
+    wheels.mkdir()
+    offline = ("unshare", "--net")
+    ended = place.make("install", before=offline, NEEDS="of-a-test", WHEELS=str(wheels))
+    assert ended.returncode != 0
+    assert "No matching distribution found for of-a-test" in ended.stderr
+    assert not place.files()
+    files = {
+        "of_a_test.py": "",
+        "of_a_test-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: of-a-test\nVersion: 1\n",
+        "of_a_test-1.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "of_a_test-1.dist-info/RECORD": "",
+    }
+    with zipfile.ZipFile(wheels / "of_a_test-1-py3-none-any.whl", "w") as wheel:
+        for name, text in files.items():
+            wheel.writestr(name, text)
+    ended = place.make("install", before=offline, NEEDS="of-a-test", WHEELS=str(wheels))
+    assert ended.returncode == 0, ended.stderr
+    assert place.version() == "1\n"
+    assert list(place.path.glob("opt/lib/python*/site-packages/of_a_test.py"))
 
 
 def test_what_is_somebody_elses_stays(place: Place) -> None:
@@ -195,6 +236,27 @@ def test_what_a_user_can_change_is_refused(place: Place, places: tuple[str, ...]
     assert ended.returncode == 1
     assert "is not to be trusted" in ended.stderr
     assert place.files().keys() == {"link"}
+
+
+@pytest.mark.parametrize("held", ["lib/systemd", "share/zsh", "share/bash-completion/completions"])
+def test_so_are_places_for_what_comes_with_the_commands(place: Place, held: str) -> None:
+    """Root's systemd and shell run what is there."""
+    (place.path / held).mkdir(parents=True)
+    os.chown(place.path / held, ordinary_user().pw_uid, 0)
+    ended = place.make("install")
+    assert ended.returncode == 1
+    assert f"{place.path / held}" in ended.stderr
+    assert "is not to be trusted" in ended.stderr
+    assert not place.files()
+
+
+def test_a_command_that_cannot_start_has_no_result(place: Place) -> None:
+    """Python itself would end with 1: "something is connected to itself"."""
+    assert place.make("install").returncode == 0
+    [module] = (place.path / "opt").glob("lib/python*/site-packages/capture/check_cli.py")
+    module.write_text("raise OSError('no file')")
+    ended = subprocess.run([place.path / "bin/selfconn-check"], capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (70, "selfconn-check cannot start: no file\n")
 
 
 @pytest.mark.parametrize("way", ["python", "link/python", "python-link"])

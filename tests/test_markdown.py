@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from segments import START, Endpoint, Talk, refused, self_connect, three_way
+from segments import START, Endpoint, Talk, counted, refused, self_connect, three_way
 
 from analysis.cli import main
 from analysis.model import CaptureResult, Damage, Opening, Verdict
@@ -63,9 +63,7 @@ A is `127.0.0.1:50000`, one socket: both ends of the connection are the same. Ha
 
 def markdown(*openings: Opening, verbose: bool = False, **more: object) -> str:
     result = CaptureResult(**{"name": "a.pcap", "packets": 7, "segments": 7, "openings": list(openings), **more})
-    for opening in openings:
-        result.verdicts[opening.verdict] += 1
-    return "".join(render(report([result]), verbose=verbose))
+    return "".join(render(report([counted(result)]), verbose=verbose))
 
 
 def shown(*texts: str) -> list[dict[str, Any]]:

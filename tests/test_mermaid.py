@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from segments import SELF, SELF6, Talk, any_openings, self_connect, simultaneous_open, three_way
+from segments import SELF, SELF6, Talk, any_openings, counted, self_connect, simultaneous_open, three_way
 
 from analysis.cli import main
 from analysis.model import CaptureResult, Endpoint, Opening, Verdict
@@ -54,9 +54,7 @@ NAMES = (
 
 def diagram(*openings: Opening, name: str = "a.pcap", verbose: bool = False) -> str:
     result = CaptureResult(name, openings=list(openings))
-    for opening in openings:
-        result.verdicts[opening.verdict] += 1
-    return "".join(render(report([result]), verbose=verbose))
+    return "".join(render(report([counted(result)]), verbose=verbose))
 
 
 def test_mermaid_reads_the_diagram_of_every_capture(capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +147,6 @@ def test_few_openings_unless_more_are_asked_for() -> None:
 
 
 def test_without_openings_it_says_so() -> None:
-    result = CaptureResult("a.pcap")
-    result.verdicts[Verdict.THREE_WAY] = 3
+    result = CaptureResult("a.pcap", verdicts={Verdict.THREE_WAY: 3})
     text = "".join(render(report([result])))
     assert text.endswith("Note over S1: 3 three-way. --all shows ordinary openings\n")

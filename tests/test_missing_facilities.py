@@ -48,7 +48,13 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     [
         (errno.ENODEV, "this kernel has no tracefs"),
         (errno.ENOSYS, "this kernel has no tracefs"),
-        (errno.EPERM, "only root can read socket states from the kernel (Operation not permitted)"),
+        (
+            errno.EPERM,
+            (
+                "this process may neither mount the kernel's tracing files (CAP_SYS_ADMIN) nor read those in {}; root "
+                "of the host can, unless the kernel is locked down"
+            ),
+        ),
         (errno.EIO, "the kernel refused tracefs (Input/output error)"),
     ],
 )
@@ -56,7 +62,7 @@ def test_without_tracefs(code: int, said: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(tracepoint, "_MOUNTED", tmp_path)  # where nothing is mounted
     monkeypatch.setattr(tracepoint, "_call", refusing(tracepoint._FSOPEN, code))
     with KernelStates(50000) as states:
-        assert (states.missing, states.lost) == (said, None)
+        assert (states.missing, states.lost) == (said.format(tmp_path), None)
 
 
 def test_without_the_tracepoint(mounted: Path) -> None:
@@ -69,8 +75,12 @@ def test_without_the_tracepoint(mounted: Path) -> None:
     ("code", "paranoid", "said"),
     [
         (errno.ENOSYS, 2, "this kernel has no perf_event_open"),
-        (errno.EACCES, 2, "only root can read socket states from the kernel"),
-        (errno.EACCES, 3, "kernel.perf_event_paranoid=3, as Debian has it, only CAP_SYS_ADMIN may, not CAP_PERFMON"),
+        (errno.EACCES, 2, "reading socket states takes CAP_PERFMON; root of the host has it"),
+        (
+            errno.EACCES,
+            3,
+            "=3, as Debian has it, reading socket states takes CAP_SYS_ADMIN, and CAP_PERFMON is not enough",
+        ),
         (errno.EINVAL, 3, "the kernel refused perf_event_open (Invalid argument)"),
     ],
 )

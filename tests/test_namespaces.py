@@ -19,8 +19,10 @@ import pytest
 from conftest import ROOT
 
 from analysis.errors import UsageError
+from capture import check_cli
 from capture.kernel import namespaces
-from capture.kernel.namespaces import Scan
+from capture.kernel.containers import Home
+from capture.kernel.namespaces import Namespace, Refused, Scan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +81,11 @@ def found(*arguments: str) -> dict[str, Any]:
     return answer
 
 
+def pasted(page: str) -> str:
+    """A page as a shell reads it: a line that ends in a backslash goes on in the next one."""
+    return re.sub(r"\\\n *", "", page)
+
+
 def of(document: dict[str, Any], inode: int) -> dict[str, Any]:
     [one] = [one for one in document["namespaces"] if one["inode"] == inode]
     return one
@@ -133,16 +140,18 @@ subprocess.run(["mount", "-t", "tmpfs", "none", "/run"], check=True)
 subprocess.run(["ip", "netns", "add", "blue"], check=True)
 subprocess.run(["ip", "-n", "blue", "link", "set", "lo", "up"], check=True)
 print(os.stat("/run/netns/blue").st_ino, flush=True)
-said = subprocess.run([sys.executable, "-m", "capture.check_cli", *sys.argv[1:]], capture_output=True, text=True)
+said = subprocess.run([sys.executable, "-m", *sys.argv[1:]], capture_output=True, text=True)
 print(said.stdout, end="", flush=True)
-sys.exit(said.returncode)
+sys.exit(said.returncode not in (0, 1))  # other namespaces of the machine are not ours
 """
 
 
-def netns(*arguments: str) -> tuple[int, str]:
-    """The number of a namespace that ip-netns(8) made, and what selfconn-check says beside it."""
-    command = ["unshare", "--mount", sys.executable, "-c", MOUNTED, *arguments]
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+def netns(*arguments: str, program: str = "capture.check_cli", cwd: Path = ROOT) -> tuple[int, str]:
+    """The number of a namespace that ip-netns(8) made, and what a command (selfconn-check) says beside it."""
+    command = ["unshare", "--mount", sys.executable, "-c", MOUNTED, program, *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert said.returncode in (0, 1), said.stderr  # 1: something else of this host is connected to itself just now
     inode, _, text = said.stdout.partition("\n")
     return int(inode), text
 
@@ -193,6 +202,91 @@ def test_namespaces_that_end_meanwhile_are_no_failure() -> None:
     assert Path("/proc/self/ns/net").readlink() == before
 
 
+#: An ordinary user's: a network namespace that is mounted in a mount namespace, where another mount hides it; in the
+#: network namespace a process that is connected to itself, or nobody.
+COVERED = """
+import ctypes, os, socket, sys
+libc = ctypes.CDLL(None)
+keeps, place = sys.argv[1] == "process", sys.argv[2].encode()
+def mount(source, target, kind, flags): assert libc.mount(source, target, kind, flags, None) == 0
+mount(b"none", b"/", None, 1 << 18 | 1 << 14)  # MS_PRIVATE, MS_REC
+mount(b"a", place, b"tmpfs", 0)
+os.mkdir(place + b"/$(touch x)")
+open(place + b"/$(touch x)/net", "w").close()
+os.system("ip link set lo up")
+one = socket.socket()
+one.bind(("127.0.0.1", 40000))
+one.connect(("127.0.0.1", 40000))
+mount(b"/proc/self/ns/net", place + b"/$(touch x)/net", None, 4096)  # MS_BIND
+mount(b"b", place, b"tmpfs", 0)
+inode = os.stat("/proc/self/ns/net").st_ino
+pid = os.fork() if keeps else 1
+if pid:
+    assert libc.unshare(0x40000000) == 0
+    one.close()
+    print(inode, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("keeps", ["process", "mount"])
+def test_nothing_is_hidden_by_a_mount_over_a_mount(keeps: str, tmp_path: Path) -> None:
+    command = ["unshare", "-r", "-n", "-m", sys.executable, "-c", COVERED, keeps, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        inode = Room(process).inode
+        said = check("--format", "json")
+        process.stdin.close()
+    document = json.loads(said.stdout)
+    space = of(document, inode)
+    assert space["entered"] == (keeps == "process")
+    if keeps == "process":
+        assert space["name"] in {one["namespace"] for one in document["self_connected"]}
+    else:
+        assert said.returncode in (1, 4)
+        [words] = [words for words in document["missing"] if str(inode) in words]
+        assert words.endswith("could not be entered (none of the places tried leads to it)")
+
+
+def test_what_a_container_mounts_is_quoted_where_it_is_to_be_pasted() -> None:
+    path = "/proc/7/root/$(touch x)/net"
+    refused = Refused(Namespace(9, path=path, name="a"), "forbidden", forbidden=True)
+    [words] = check_cli._unseen([refused], 0, contained=False)
+    command = words.partition("): ")[2].partition(",")[0]
+    assert shlex.split(command) == ["nsenter", f"--net={path}", "selfconn-check", "--netns", "self"]
+
+
+def test_two_containers_of_one_name_are_not_mixed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One can have itself called what another is: a command for the one would run in the other."""
+    number = "ab" * 32
+    monkeypatch.setattr(
+        namespaces, "home_of", lambda pid: None if pid == "self" else Home("docker", number, number[:12])
+    )
+    with room() as one, room() as other:
+        scan = Scan().processes()
+        for name in (number, number[:12]):
+            with pytest.raises(UsageError, match=f"{one.inode}"):
+                namespaces.chosen(scan, name)
+        [space] = namespaces.chosen(scan, str(other.inode))
+        assert space.pids == [other.pid]
+
+
+def test_threads_do_not_make_it_look_through_all_processes() -> None:
+    """A user may have thousands of both."""
+
+    class Unsearched(list[int]):
+        def __contains__(self, one: object) -> bool:
+            raise AssertionError
+
+    with subprocess.Popen(
+        [sys.executable, "-c", THREADED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        inode = Room(process).inode
+        scan = Scan()
+        scan.found[inode] = Namespace(inode, pids=Unsearched())
+        assert scan.processes().found[inode].pids == [process.pid]
+        process.stdin.close()
+
+
 # -- the check -------------------------------------------------------------------------------------------------------
 
 
@@ -232,12 +326,24 @@ def test_the_remedy_works_where_it_is_pasted_and_nowhere_else() -> None:
     assert Path("/proc/sys/net/ipv4/ip_local_reserved_ports").read_text() == mine
 
 
+def test_many_sockets_are_freed_by_one_command_as_it_stands() -> None:
+    """The command takes several lines of the page, and is pasted with the line ends in it."""
+    with room(*range(50000, 50016, 2)) as one:
+        page = check("--netns", str(one.pid)).stdout
+        [command] = re.findall(r"^    (nsenter .* ss -tK (?:.*\\\n)+.*)$", page, re.MULTILINE)
+        assert "\\\n" in command
+        subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+        assert check("--netns", str(one.pid)).returncode == 0
+
+
 def test_alike_ones_are_told_together() -> None:
     with ExitStack() as stack:
         pids = [stack.enter_context(room(50000)).pid for _ in range(4)]
         page = check().stdout
-    [loop] = re.findall(r"for p in ([\d ]+); do nsenter -n -t \$p -- sysctl -w \S+=50000; done", page)
-    assert set(pids) <= set(map(int, loop.split()))
+    page = pasted(page)
+    for command in (r"sysctl -w \S+=50000", r"ss -tK src 127\.0\.0\.1:50000 dst 127\.0\.0\.1:50000"):
+        [loop] = re.findall(rf"for p in ([\d ]+); do nsenter -n -t \$p -- {command}; done", page)
+        assert set(pids) <= set(map(int, loop.split()))
     assert page.count("Ports, where source ports come from 32768-60999") == 1
 
 
@@ -285,7 +391,9 @@ def test_who_has_the_port(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reuse", [False, True])
-def test_what_is_said_of_a_servers_bind_is_true(reuse: bool) -> None:
+@pytest.mark.parametrize("seen", [False, True])
+def test_what_is_said_of_a_servers_bind_is_true(seen: bool, reuse: bool) -> None:
+    """As root it is known what the other socket has set; else it is said as a condition."""
     with socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -300,8 +408,17 @@ def test_what_is_said_of_a_servers_bind_is_true(reuse: bool) -> None:
                 assert not reuse
             else:
                 assert reuse
-        page = " ".join(check("--netns", "self", "-q").stdout.split())
-    assert f"No server can have port {port} meanwhile, unless both sockets set SO_REUSEADDR" in page
+        blind = () if seen else ("setpriv", "--bounding-set=-sys_ptrace,-sys_admin,-dac_read_search,-dac_override")
+        others = () if seen else ("--reuid=65534", "--clear-groups")
+        said = subprocess.run(
+            [*blind, *others, sys.executable, "-m", "capture.check_cli", "--netns", "self", "-q"],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    page = " ".join(said.stdout.split())
+    assert f"bind() to port {port} (at 127.0.0.1, or to all IPv4 addresses) fails with EADDRINUSE" in page, said.stderr
+    known = "unless it sets SO_REUSEADDR (as the other" if reuse else "also with SO_REUSEADDR or SO_REUSEPORT."
+    assert ("unless both sockets set SO_REUSEADDR or both set SO_REUSEPORT and are of one user." in page) is not seen
+    assert (known in page) is seen
 
 
 def test_many_namespaces_take_no_time() -> None:
@@ -346,23 +463,40 @@ def test_a_capture_in_a_namespace(tmp_path: Path) -> None:
     assert made["openings"][-1]["verdict"] == "self-connect"
 
 
+@pytest.mark.parametrize("which", ["blue", "/run/netns/blue"])
+def test_a_capture_in_a_namespace_of_ip_netns(which: str, tmp_path: Path) -> None:
+    options = ("--netns", which, "--repro", "bind", "--format", "json", "-q", "-w", "a.pcapng")
+    _, text = netns(*options, program="capture.cli", cwd=tmp_path)
+    made = json.loads(text)
+    assert (made["live"]["namespace"], made["live"]["outcome"]) == ("blue", "hit")
+    assert made["kernel"]["agrees"]
+
+
+#: Says in which namespaces it is, who it is, and what it was given besides the standard streams; connects to itself.
 CLIENT = """
-import os, socket
-print(os.stat("/proc/self/ns/net").st_ino, os.stat("/proc/self/ns/mnt").st_ino, sorted(os.listdir("/proc/self/fd")))
-print([one for one in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{one}")
-       and os.readlink(f"/proc/self/fd/{one}").startswith("net:")])
+import json, os, socket
+kinds = ("net", "mnt", "pid", "user", "ipc", "uts", "cgroup")
+spaces = {name: os.stat(f"/proc/self/ns/{name}").st_ino for name in kinds}
+given = [fd for fd in range(3, 1024) if os.path.lexists(f"/proc/self/fd/{fd}")]
+print(json.dumps([spaces, os.getresuid(), given]))
 s = socket.socket(); s.bind(("127.0.0.1", 50000)); s.connect(("127.0.0.1", 50000))
 """
 
 
 def test_a_command_in_a_namespace_has_its_network_and_nothing_else(tmp_path: Path) -> None:
+    """No descriptor reaches it, so none of another namespace's; and of its namespaces it is the network's alone."""
     with room() as one:
         client = [sys.executable, "-c", CLIENT]
-        said = capture("--netns", str(one.pid), "-q", "-w", "a.pcapng", "--", *client, cwd=tmp_path)
+        said = capture("--netns", str(one.pid), "--format", "json", "-q", "-w", "a.pcapng", "--", *client, cwd=tmp_path)
     assert said.returncode == 0, said.stderr
-    first, second = said.stdout.splitlines()[:2]
-    assert first.startswith(f"{one.inode} {Path('/proc/self/ns/mnt').stat().st_ino} ")
-    assert second == "[]"
+    spaces, users, given = json.loads(said.stderr.splitlines()[0])
+    assert spaces.pop("net") == one.inode
+    assert spaces == {name: Path(f"/proc/self/ns/{name}").stat().st_ino for name in spaces}
+    assert users == list(os.getresuid())
+    assert given == []
+    made = json.loads(said.stdout)
+    assert [line["process"] for line in made["kernel"]["sockets"]] == [Path(sys.executable).name[:15]]
+    assert made["kernel"]["agrees"]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 from alone import alone
 
+from analysis import privilege
 from analysis.errors import CannotCapture
 from analysis.model import Endpoint
 from capture.kernel import netns
@@ -121,6 +122,33 @@ def test_what_forbids_a_namespace_is_named(
     with pytest.raises(CannotCapture) as error:
         netns.enter(Endpoint.parse("127.0.0.1", 50000), (50000, 50007))
     assert str(error.value) == f"cannot make a private network namespace: {said}"
+
+
+def limited(setting: str, *, capable: bool) -> str:
+    """What is said in a user namespace that allows none of a kind, to its root or to somebody without capabilities."""
+    uid, gid = os.geteuid(), os.getegid()
+    netns._leave(netns._CLONE_NEWUSER)
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        Path("/proc/self", name).write_text(text)
+    Path("/proc/sys", setting).write_text("0")
+    if not capable:
+        privilege._clear_capabilities()
+    try:
+        netns.enter(Endpoint.parse("127.0.0.1", 50000), (50000, 50007))
+    except CannotCapture as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace")
+@pytest.mark.parametrize(
+    ("setting", "capable"), [("user/max_user_namespaces", False), ("user/max_net_namespaces", True)]
+)
+def test_where_the_kernel_allows_none_the_setting_is_named(setting: str, capable: bool) -> None:
+    said = alone(limited, setting, capable=capable)
+    why = f"there are as many namespaces as this system allows ({setting.replace('/', '.')}=0)"
+    assert said == f"cannot make a private network namespace: {why}"
 
 
 def without_ipv6() -> str:

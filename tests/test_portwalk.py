@@ -18,8 +18,9 @@ from segments import Talk
 
 from analysis.model import Attempts, CaptureResult, Endpoint, Verdict
 from analysis.odds import Algorithm
-from analysis.portwalk import LEAST, Walk, duration, look, walks
+from analysis.portwalk import LEAST, Walk, look, walks
 from analysis.report import report
+from analysis.text import duration
 from analysis.views import json as json_view
 from analysis.views import table
 from capture.kernel import port_choice

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import random
 import re
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -296,3 +299,67 @@ def test_a_store_cannot_send_more_than_is_asked_for(encoding: str, url: str) -> 
     assert ended.returncode in {3, 4}, ended.stderr
     assert sum(sent) < 100
     assert int(ended.stderr.split()[-1]) < 300 << 10  # KB
+
+
+class Pages(Server):
+    """Pages of links, by their addresses: some lead nowhere, some to a connection that breaks; deep ones go on."""
+
+    pages: ClassVar[dict[str, tuple[str, ...]]] = {
+        "/": ("a/x/", "b/x/", "?C=N;O=D", "nothing/"),
+        "/a/x/": ("one.pcap",),
+        "/b/x/": ("two.pcap.gz",),
+        "/part/": ("/part/broken/", "/part/one.pcap"),
+    }
+
+    def do_GET(self) -> None:
+        if self.path == "/part/broken/":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+            return
+        page = ("on/",) if self.path.startswith("/deep/") else self.pages.get(self.path)
+        if page is None:
+            self.path = "/" + self.path.rpartition("/")[2]
+            super().do_GET()
+            return
+        octets = "".join(f'<a href="{link}">x</a>' for link in page).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(octets)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(octets)
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def handle(self) -> None:
+        with suppress(OSError, ValueError):  # of the connection that was closed
+            super().handle()
+
+    def finish(self) -> None:
+        with suppress(OSError, ValueError):
+            super().finish()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "names", "words"),
+    [
+        ("", 0, ["a/x/one.pcap", "b/x/two.pcap.gz"], ""),
+        ("*/x/*", 0, ["a/x/one.pcap", "b/x/two.pcap.gz"], ""),
+        ("part/", 3, [], "cannot read"),
+        ("deep/", 3, [], "go on and on"),
+    ],
+)
+def test_lists_of_a_server_are_read_whole_or_not_at_all(
+    folder: Path, path: str, status: int, names: list[str], words: str
+) -> None:
+    handler = partial(type("Handler", (Pages,), {}), directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        ended = run("--format", "json", url + path)
+        server.shutdown()
+    assert ended.returncode == status, ended.stderr
+    assert words in ended.stderr
+    captures = json.loads(ended.stdout)["captures"] if status == 0 else []
+    assert [one["name"] for one in captures] == [url + name for name in names]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 import tomllib
 
 import pytest
 from conftest import ROOT
-from segments import SELF, START, A, B, Talk, refused, self_connect, simultaneous_open, three_way
+from segments import SELF, START, A, B, Talk, counted, refused, self_connect, simultaneous_open, three_way
 
 from analysis import VERSION
 from analysis.model import CaptureResult, Damage, Endpoint, Evidence, Flag, Opening, Unreachable, Verdict
@@ -20,9 +19,7 @@ from analysis.views.phrases import before
 
 def made(*openings: Opening, **more: object) -> CaptureResult:
     result = CaptureResult("a.pcap", packets=9, segments=8, openings=list(openings), **more)
-    for opening in openings:
-        result.verdicts[opening.verdict] += 1
-    return result
+    return counted(result)
 
 
 def notes(opening: Opening) -> str:
@@ -42,8 +39,7 @@ def test_version_is_that_of_the_project():
 
 def test_the_whole_shape():
     result = made(self_connect(refused_before=2, refused_since=START - 5), duplicates=3, midstream=4)
-    result.undecoded["TCP header cut short"] = 5
-    result.damage = Damage(1234, "cut")
+    result = result._replace(undecoded={"TCP header cut short": 5}, damage=Damage(1234, "cut"))
     told = as_json(result)
     (opening,), (capture,) = told.pop("openings"), told.pop("captures")
     assert told == {"schema": "selfconn/1", "version": VERSION}
@@ -119,8 +115,7 @@ def test_json_lines_have_openings_first_then_captures():
 
 
 def test_json_is_plain_ascii_whatever_the_name():
-    result = made()
-    result.name = "\x1b[31m\u202e\udcff"
+    result = made()._replace(name="\x1b[31m\u202e\udcff")
     text = "".join(views.render(report([result])))
     assert text.isascii()
     assert text.replace("\n", "").isprintable()
@@ -178,7 +173,7 @@ def test_note_on_the_third_packet(third, sack, sign):
 def test_a_third_packet_that_tells_nothing_of_the_kernel(more):
     talk = Talk(SELF).a("S", 0, None, more.get("payload", 0), sack_permitted=True)
     if more.get("ecn"):
-        talk.segments[0] = dataclasses.replace(talk.segments[0], flags=Flag.SYN | Flag.ECE | Flag.CWR)
+        talk.segments[0] = talk.segments[0]._replace(flags=Flag.SYN | Flag.ECE | Flag.CWR)
     said = notes(talk.a("S.", 0, 1, sack_permitted=True).a(".", 1, 1).opening(Verdict.SELF_CONNECT))
     assert "so this tells nothing about the kernel" in said
     assert "Linux" not in said

@@ -25,7 +25,9 @@ MODULE_LINES = 800
 EXEMPTIONS = 5
 
 #: What is larger all the same, and why: "FILE NAME: what is counted", or "FILE: lines" of a module.
-EXCEPTIONS: dict[str, str] = {}
+EXCEPTIONS: dict[str, str] = {
+    "analysis/reader.py Analysis.__init__: parameters": "all that may be asked, and how many octets",
+}
 
 FILES = sorted(path for top in ("analysis", "capture") for path in (ROOT / top).rglob("*.py"))
 ENGINE = [path for path in FILES if str(path.relative_to(ROOT)).startswith(("analysis/engine.", "analysis/engine/"))]

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from conftest import ROOT, missing, ordinary_user, program
-from test_privilege import fields, held
+from conftest import ROOT, ordinary_user, program
+from test_namespaces import room
+from test_privilege import SETS, fields, held
 
 from analysis.output import opened
 
@@ -66,25 +67,9 @@ class Desk(NamedTuple):
         return [path for path in self.home.rglob("*") if path.lstat().st_uid == 0]
 
 
-@pytest.fixture(scope="session")
-def installed(need_root: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:  # noqa: ARG001
-    """Where `make install` put the commands: a place that every user of the machine may enter."""
-    program("sudo", "sudo")
-    ours = {name: value for name, value in os.environ.items() if name != "PYTHON"}  # make's, in this clone
-    find = [ROOT / "tools" / "find-python", "--shared"]
-    if subprocess.run(find, env=ours, capture_output=True, check=False).returncode:
-        missing("a Python that every user may run, and that makes environments", package="python3-venv")
-    with tempfile.TemporaryDirectory(dir="/tmp") as directory:
-        place = Path(directory)
-        place.chmod(0o755)
-        command = [ROOT / "tools" / "install", place / "opt", place / "bin", place / "share" / "man" / "man1"]
-        made = subprocess.run(command, cwd=ROOT, env=ours, capture_output=True, text=True, timeout=500, check=False)
-        assert made.returncode == 0, made.stderr
-        yield place
-
-
 @pytest.fixture
 def desk(installed: Path) -> Iterator[Desk]:
+    program("sudo", "sudo")
     with tempfile.TemporaryDirectory(dir="/tmp") as directory:
         made = Desk(ordinary_user(), Path(directory), installed)
         made.give(made.home)
@@ -109,13 +94,16 @@ def marked(mark: str) -> dict[int, dict[str, list[str]]]:
     [
         ((*ENDLESS, "-w", "made.pcapng"), {"selfconn-captur"}),
         (("--private", "-q", "-w", "made.pcapng", "--", "sh", "-c", "sleep 1000; true"), {"sh", "sleep"}),
+        (("--netns", "ROOM", "-q", "-w", "made.pcapng", "--", "sh", "-c", "sleep 1000; true"), {"sh", "sleep"}),
         (("--watch", "--netns", "self", "-q", "-w", os.devnull, "--port", "60001"), set()),
     ],
-    ids=["repro", "command", "watch"],
+    ids=["repro", "command", "command in a namespace", "watch"],
 )
 def test_every_process_is_the_user_with_nothing_left(desk: Desk, words: tuple[str, ...], processes: set[str]) -> None:
     mark = f"SELFCONN_TEST_{os.getpid()}_{time.monotonic_ns()}"
     ours = {"selfconn-captur"} | processes
+    opened = contextlib.ExitStack()
+    words = tuple(str(opened.enter_context(room()).pid) if word == "ROOM" else word for word in words)
     running = subprocess.Popen(
         desk.sudo("selfconn-capture", *words, **{mark: "1"}),
         cwd=desk.home, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -141,8 +129,60 @@ def test_every_process_is_the_user_with_nothing_left(desk: Desk, words: tuple[st
             if one["Name"][0] == "selfconn-captur" and f"{one['PPid'][0]}" not in map(str, marked(mark)):
                 os.kill(pid, signal.SIGTERM)
         running.communicate(timeout=30)
+        opened.close()
     assert not marked(mark)
     assert desk.roots() == []
+
+
+def test_of_a_watch_over_the_host_one_process_stays_privileged(desk: Desk) -> None:
+    """It is root's, with four capabilities and no way to more; the other one is the user's."""
+    mark = f"SELFCONN_TEST_{os.getpid()}_{time.monotonic_ns()}"
+    running = subprocess.Popen(
+        desk.sudo("selfconn-capture", "--watch", "-w", os.devnull, "--port", "60001", **{mark: "1"}),
+        cwd=desk.home, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert running.stderr is not None
+        said = ""
+        while "Not watched:" not in said:  # the rings are open, and privilege is given up
+            said = running.stderr.readline()
+            assert said
+        found = {pid: one for pid, one in marked(mark).items() if one["Name"][0] != "sudo"}
+        watch, opener = sorted(found.values(), key=lambda one: int(one["CapEff"][0], 16))
+        assert (watch["Uid"], held(watch)) == ([str(desk.user.pw_uid)] * 4, [])
+        assert sorted(map(int, watch["Groups"])) == sorted(os.getgrouplist(desk.user.pw_name, desk.user.pw_gid))
+        four = 1 << 2 | 1 << 13 | 1 << 19 | 1 << 21  # DAC_READ_SEARCH, NET_RAW, SYS_PTRACE, SYS_ADMIN
+        assert opener["Uid"] == ["0"] * 4
+        assert [int(opener[name][0], 16) for name in SETS] == [0, four, four, four, 0]
+        assert watch["NoNewPrivs"] == opener["NoNewPrivs"] == ["1"]
+        assert opener["PPid"] == watch["Pid"]
+        for pid in found:  # neither has a namespace open, or a file of the user's
+            links = [str(path.readlink()) for path in Path(f"/proc/{pid}/fd").iterdir()]
+            assert not [link for link in links if link.startswith(("net:", str(desk.home)))]
+    finally:
+        for pid, one in marked(mark).items():
+            if one["Name"][0] == "selfconn-captur" and one["Uid"][0] != "0":
+                os.kill(pid, signal.SIGTERM)
+        running.communicate(timeout=30)
+    assert not marked(mark)
+
+
+def test_a_look_at_the_host_is_judged_by_the_user(desk: Desk) -> None:
+    """Of selfconn-check there is one process, and what it says is written with nothing left of root."""
+    mark = f"SELFCONN_TEST_{os.getpid()}_{time.monotonic_ns()}"
+    command = desk.sudo("selfconn-check", "--measure", "3", "-o", "report", **{mark: "1"})
+    with subprocess.Popen(command, cwd=desk.home, stderr=subprocess.PIPE, text=True) as running:
+        names: set[str] = set()
+        most = 0
+        while running.poll() is None:
+            found = [one for one in marked(mark).values() if one["Name"][0] != "sudo"]
+            names |= {one["Name"][0] for one in found if one["NoNewPrivs"] == ["1"]}
+            most = max(most, len(found))
+            time.sleep(0.01)
+        assert running.returncode in (0, 1, 4), running.communicate()
+    assert most == 1
+    assert names <= {"selfconn-check"}
+    assert (desk.home / "report").stat().st_uid == desk.user.pw_uid
 
 
 WHO = """
@@ -357,6 +397,42 @@ def test_nobodys_file_is_touched(desk: Desk, door: tuple[str, ...]) -> None:
     for path, was in before.items():
         now = after[path]
         assert (now.st_ino, now.st_mtime_ns, now.st_size) == (was.st_ino, was.st_mtime_ns, was.st_size), path
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        ("selfconn-capture", "--private", "-q", "--repro", "bind", "-w", os.devnull, "-o"),
+        ("selfconn-capture", "--private", "-q", "--repro", "bind", "-w"),
+        ("selfconn-analyze", str(CAPTURE), "-o"),
+        ("selfconn-check", "--netns", "self", "-o"),
+    ],
+)
+def test_what_is_roots_is_not_written_and_it_is_said_what_would(desk: Desk, door: tuple[str, ...]) -> None:
+    """Under sudo the user's rights count; a job of root's own writes where root may without capabilities."""
+    desk.home.chmod(0o755)
+    roots, theirs = desk.home / "roots", desk.home / "theirs"
+    for directory in (roots, theirs):
+        directory.mkdir()
+    os.chown(theirs, 12345, 12345)
+    shown = shutil.copy(CAPTURE, desk.home / "shown.pcapng")
+    words = [str(shown) if word == str(CAPTURE) else word for word in door]
+    said = desk.run(*words, f"{roots}/report")
+    assert said.returncode in (2, 3, 4)
+    assert "with the rights of the user who called sudo, not with root's" in said.stderr
+    assert said.stderr.rstrip().endswith("| sudo tee FILE >/dev/null")
+    command = [str(desk.installed / "bin" / words[0]), *words[1:]]
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("SUDO_")}
+    kept = door[0] == "selfconn-analyze"  # without sudo it has nobody to become, and gives nothing up
+    for directory, status in ((roots, {0, 1}), (theirs, {0} if kept else {3, 4})):
+        ended = subprocess.run(
+            [*command, f"{directory}/report"], env=ours, cwd=desk.home, capture_output=True, text=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+        assert ended.returncode in status, ended.stderr
+        fails = directory == theirs and not kept
+        assert (directory / "report").exists() != fails
+        assert ("chown root DIRECTORY" in ended.stderr) == fails
 
 
 def test_a_directory_that_is_swapped_all_the_while(tmp_path: Path) -> None:

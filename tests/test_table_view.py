@@ -7,19 +7,28 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from segments import SELF6, START, Endpoint, Talk, any_openings, refused, self_connect, simultaneous_open, three_way
+from segments import (
+    SELF6,
+    START,
+    Endpoint,
+    Talk,
+    any_openings,
+    counted,
+    refused,
+    self_connect,
+    simultaneous_open,
+    three_way,
+)
 
 from analysis.model import CaptureResult, Damage, Opening, Verdict
 from analysis.report import report
-from analysis.text import printable
-from analysis.views.table import WIDTH, Style, render
+from analysis.text import Style, printable
+from analysis.views.table import WIDTH, render
 
 
 def table(*openings: Opening, style: Style | None = None, **more: object) -> str:
     result = CaptureResult(**{"name": "a.pcap", "packets": 7, "segments": 7, "openings": list(openings), **more})
-    for opening in openings:
-        result.verdicts[opening.verdict] += 1
-    return "".join(render(report([result]), style or Style()))
+    return "".join(render(report([counted(result)]), style or Style()))
 
 
 LONG = Talk(Endpoint.parse("2001:db8:1111:2222:3333:4444:5555:6666", 50000), Endpoint.parse("2001:db8::1", 60000))
@@ -180,7 +189,7 @@ def test_no_opening_of_the_verdicts_asked_for():
 
 @given(any_openings, st.sampled_from(Verdict))
 def test_any_segments_give_a_page(opening, verdict):
-    opening.verdict = verdict
+    opening = opening._replace(verdict=verdict)
     text = table(opening)
     assert max(map(len, text.splitlines())) <= WIDTH
     assert all(line.isprintable() for line in text.splitlines())

@@ -29,10 +29,9 @@ from segments import SELF, Talk, packets, self_connect, simultaneous_open
 
 from analysis.model import CaptureResult, Damage, Verdict
 from analysis.report import report
-from analysis.text import printable
+from analysis.text import Style, printable
 from analysis.views import rendered
-from analysis.views.table import Style
-from capture.check import findings, views
+from capture.check import findings, page, views
 from capture.check.findings import Survey
 from capture.kernel import sockets
 from capture.kernel.namespaces import Namespace, Refused
@@ -322,15 +321,15 @@ def test_a_process_by_that_name(own: socket.socket, text: str, monkeypatch: pyte
 
     def looked(name: str) -> Survey:
         process = sockets.Process(os.getpid(), name, f"user {name}", 1.0)
-        found = findings.look(owners=({os.fstat(own.fileno()).st_ino: [process]}, 0))
-        space = Namespace(1, path=name, netns=name, name=name, runtime=name, id=name)
+        found = findings.look(seen=findings.Seen(({os.fstat(own.fileno()).st_ino: [process]}, 0), table_now, {}))
+        space = Namespace(1, path=name, netns=name, name=name, runtime=name, id=name, container=name)
         other = replace(found, namespace=replace(space, name=f"{name} 2"))
         return Survey([replace(found, namespace=space), other], [Refused(space, name)], [name], whole=True)
 
     odd, plain = looked(text), looked(PLAIN)
-    table = "".join(views.table(odd, Style(verbose=True)))
+    table = "".join(page.table(odd, Style(verbose=True)))
     clean(table)
-    assert table.count("\n") >= "".join(views.table(plain, Style(verbose=True))).count("\n")
+    assert table.count("\n") >= "".join(page.table(plain, Style(verbose=True))).count("\n")
     told = "".join(views.as_json(odd))
     clean(told)
     assert text in {process["name"] for one in json.loads(told)["self_connected"] for process in one["processes"]}

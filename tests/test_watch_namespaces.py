@@ -114,7 +114,7 @@ class Watch:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(10)
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -179,7 +179,8 @@ def test_nothing_is_left_however_it_ends(number: int, tmp_path: Path) -> None:
         helper = watch.helper()
         began = time.monotonic()
         watch.end(number)
-        assert time.monotonic() - began < 5
+        # Of one that is killed the kernel closes the rings one by one, however many namespaces the host has.
+        assert time.monotonic() - began < 5 or number == signal.SIGKILL
         until(
             lambda: not Path(f"/proc/{helper}").exists() or "Z" in Path(f"/proc/{helper}/stat").read_text().split()[2]
         )

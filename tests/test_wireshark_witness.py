@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,8 +90,8 @@ def test_a_difference_is_found_and_told(tshark: Tshark) -> None:
     result = analyze(str(SELF_CONNECT))
     opening = result.openings[0]
     first, second, third, *rest = opening.segments
-    ours = [replace(first, window=1), replace(second, seq=second.seq + 1), third, *rest]
-    ours[2] = replace(third, options=third.options._replace(sack=(), mss=536))
+    ours = [first._replace(window=1), second._replace(seq=second.seq + 1), third, *rest]
+    ours[2] = third._replace(options=third.options._replace(sack=(), mss=536))
     said = tshark.ask(str(SELF_CONNECT), ours)
     assert said[1].differences == (Difference("window", "1", str(first.window)),)
     assert [difference.field for difference in said[2].differences] == ["seq"]

@@ -14,7 +14,7 @@ Nothing in here opens a file, decides what a report shows, or names a verdict.
 
 from __future__ import annotations
 
-from .layout import DAMAGES, NEAR, REASONS, WALK, Finished, Kept, Key
+from .layout import DAMAGES, MANY, NEAR, REASONS, WALK, Finished, Kept, Key
 from .wire import COMPILED
 
 if COMPILED:
@@ -22,4 +22,4 @@ if COMPILED:
 else:
     from .interpreted_engine import Engine
 
-__all__ = ["COMPILED", "DAMAGES", "NEAR", "REASONS", "WALK", "Engine", "Finished", "Kept", "Key"]
+__all__ = ["COMPILED", "DAMAGES", "MANY", "NEAR", "REASONS", "WALK", "Engine", "Finished", "Kept", "Key"]

@@ -72,6 +72,8 @@ cdef class Conversations:
     cdef int keep(self, i64 slot, Segment* segment, bytes_at d, bint first) except -1 nogil
     @cython.locals(slot=u64)
     cpdef finish(self)
+    @cython.locals(slot=i64, s=SlotAt, least=u64)
+    cpdef oldest_opening(self)
     @cython.final
     @cython.locals(slot=i64, s=SlotAt, flags=u64)
     cdef i64 claim(self, Segment* segment) except -9 nogil
@@ -84,6 +86,7 @@ cdef class Conversations:
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 nogil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil
+    cdef int log_copy(self, Segment* segment, bytes_at d) except -1 nogil
 
     cdef int step_with_itself(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int lend(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil

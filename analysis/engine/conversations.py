@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import cython
 
-from ..memory import mapping
+from ..memory import growing
 from ..verdicts import VERDICTS, compiled_rules, compiled_verdicts
 from .layout import Finished
 
@@ -47,6 +47,7 @@ if not cython.compiled:
         ACKED_FIRST,
         ACKED_SECOND,
         ANOTHER,
+        CANDIDATE,
         CONTROL,
         COUNTED,
         CROSSED_PHASES,
@@ -78,7 +79,9 @@ if not cython.compiled:
         LENT,
         LENT_ACKED,
         LENT_RST,
+        LOW16,
         LOW32,
+        MANY,
         MAX_KEPT,
         MAX_RETRIED,
         MID,
@@ -129,9 +132,12 @@ class Conversations:
     place in VERDICTS) whose openings come back in ``finished``, the first *most* of each; *keep* a bit for each
     phase from which segments are kept for that. With *count_refusals* refused attempts are counted by destination,
     and answers from elsewhere are looked for: all segments are looked at then, not only those with equal endpoints.
+    No more than about *frames* frames are to come: the tables need not be larger.
     """
 
-    def __init__(self, capacity: int, collect: int, most: int, keep: int, count_refusals: bool) -> None:
+    def __init__(  # noqa: PLR0913, PLR0917 - each is a bound or a choice of its own
+        self, capacity: int, collect: int, most: int, keep: int, count_refusals: bool, frames: int = MANY
+    ) -> None:
         self.capacity = capacity
         self.collect = collect
         self.most = most
@@ -140,11 +146,11 @@ class Conversations:
         self.used = self.oldest = self.equals = 0
         self.heads = False
         self.zone = 0  # up to this frame, what is a duplicate depends on the part before
-        self.memory = memoryview(mapping(max(slot_octets() * capacity, 1)))
+        self.memory = memoryview(growing(max(slot_octets() * capacity, 1)))
         self.slots = slots_in(self.memory)
         self.index = Index(capacity)
-        self.duplicates_seen = Duplicates()
-        self.destinations = Destinations()
+        self.duplicates_seen = Duplicates(frames)
+        self.destinations = Destinations(frames)
         self.kept = KeptSegments()
         self.answers = Answers()
         self.tables = compiled_rules(), compiled_verdicts()
@@ -182,6 +188,8 @@ class Conversations:
                 self.log_possible_copy(segment, d)
             else:
                 self.duplicates += 1
+                if segment.frame - segment.duplicate < self.zone:
+                    self.log_copy(segment, d)
             return 0
         if self.heads:
             self.remember_packet(segment, d)
@@ -235,14 +243,15 @@ class Conversations:
             # The first end may have acknowledged this SYN before it was captured.
             answered = flags & OWN != 0 and (s.isn_second - segment.seq) & LOW32 <= segment.data
             s.isn_second = segment.seq
-            s.syn_data_second = segment.data & 0xFFFF
+            s.syn_data_second = min(segment.data, LOW16)
             begin_tracking(s, segment, d)
             flags = s.flags
         elif phase < P_SYN or flags & ENDED:
             self.stray(slot, segment, d)
             return 0
         elif phase == P_THREE_WAY and not control & (SYN | RST | FIN) and not flags & (KEPT | EARLY):
-            s.flags = flags | TOUCHED | UNTRACKED  # the bulk of all traffic
+            s.flags = flags | TOUCHED  # the bulk of all traffic
+            track(s, segment, first)
             return 0
         elif control & RST:
             ends = reset_fits(s, segment, first)
@@ -512,6 +521,15 @@ class Conversations:
         for slot in range(self.used):
             self.close(slot)
 
+    def oldest_opening(self) -> int:
+        """Return the least frame in which an opening that is under way, or may turn out to be one, began."""
+        least = MANY
+        for slot in range(self.used):
+            s = slot_at(self.slots, slot)
+            if (s.phase >= P_SYN or (s.flags & EQUAL and s.flags & CANDIDATE)) and s.frame < least:
+                least = s.frame
+        return int(least)
+
     # -- slots ---------------------------------------------------------------------------------------------------------
 
     def claim(self, segment: Segment) -> int:
@@ -612,4 +630,8 @@ class Conversations:
 
     def log_possible_copy(self, segment: Segment, d: Octets) -> int:
         """Do nothing: there is no part before, of which this segment might be a copy."""
+        return 0
+
+    def log_copy(self, segment: Segment, d: Octets) -> int:
+        """Do nothing: as above."""
         return 0

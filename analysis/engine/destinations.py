@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import cython
 
-from ..memory import mapping
+from ..memory import growing, mapping
 
 if not cython.compiled:
     from .interpreted import destination_at, destination_octets, destinations_in, ports_in, words_in
@@ -59,11 +59,17 @@ def split(attempts: Words, count: int, ports: Words, times: Words) -> None:
 
 
 class Destinations:
-    """A table of at most DESTINATIONS; the first WALKS of them have a list of their attempts."""
+    """A table of at most DESTINATIONS; the first WALKS of them have a list of their attempts, the first WALK of these.
 
-    def __init__(self) -> None:
+    No more than *frames* attempts are to come.
+    """
+
+    def __init__(self, frames: int) -> None:
+        self.walk = min(WALK, frames)
         self.memory = memoryview(mapping(destination_octets() * DESTINATIONS))
-        self.attempts_memory = memoryview(mapping(8 * WALKS * WALK)).cast("Q")
+        self.attempts_memory = memoryview(growing(8 * WALKS * self.walk)).cast("Q")
+        self.places_memory = memoryview(bytearray(8 * WALKS)).cast("Q")
+        self.places = words_in(self.places_memory)  # of those with a list
         self.table = destinations_in(self.memory)
         self.attempts = words_in(self.attempts_memory)
         self.walks = 0
@@ -102,14 +108,15 @@ class Destinations:
         if count == 0:
             one.first = s.time
             if self.walks < WALKS:
+                self.places[self.walks] = at
                 self.walks += 1
                 one.walk = self.walks
         one.count = count + 1
         one.last = s.time
-        if one.walk and count < WALK:
+        if one.walk and count < self.walk:
             port = s.b_port if s.flags & FIRST_IS_B else s.a_port
             # The attempt's time is kept as the distance from the first, in 48 bits: three days.
-            self.attempts[(one.walk - 1) * WALK + count] = ((s.time - one.first) & LOW48) << 16 | port
+            self.attempts[(one.walk - 1) * self.walk + count] = ((s.time - one.first) & LOW48) << 16 | port
 
     def recall(self, s: Slot) -> None:
         """Note in this slot how many attempts at its destination were refused so far."""
@@ -122,17 +129,13 @@ class Destinations:
     def listed(self) -> list[Attempts]:
         """Return the destinations whose attempts are remembered one by one."""
         found = []
-        for at in range(DESTINATIONS):
-            one = destination_at(self.table, at)
-            if one.walk:
-                start = (one.walk - 1) * WALK
-                count = min(one.count, WALK)
-                ports = array("H", bytes(2 * count))
-                times = array("Q", bytes(8 * count))
-                if count:
-                    split(
-                        words_in(self.attempts_memory[start : start + count]), count, ports_in(ports), words_in(times)
-                    )
-                address = packed(one.high, one.low, one.six)
-                found.append((address, int(one.port), int(one.count), int(one.first), int(one.last), ports, times))
+        for place in range(self.walks):
+            one = destination_at(self.table, self.places[place])
+            start = (one.walk - 1) * self.walk
+            count = min(one.count, self.walk)
+            ports = array("H", bytes(2 * count))
+            times = array("Q", bytes(8 * count))
+            split(words_in(self.attempts_memory[start : start + count]), count, ports_in(ports), words_in(times))
+            address = packed(one.high, one.low, one.six)
+            found.append((address, int(one.port), int(one.count), int(one.first), int(one.last), ports, times))
         return found

@@ -16,6 +16,7 @@ if not cython.compiled:
     from .interpreted import apart, counters_in, folded, load_u32, load_u64, segment_at, send_for, traces, u16, words_in
     from .layout import (
         ELSEWHERE,
+        FEW_SETS,
         KEYS,
         LOW16,
         LOW32,
@@ -42,12 +43,18 @@ class Duplicates:
     ports, the TCP header without its checksum, and the payload's length: 48 bits of it, and the IPv4 identification.
     The words are the time; and the frame's number (32 bits), a hash of where the packet was seen (16 bits), and one of
     what else the IP header and the TCP checksum say (16 bits).
+
+    A capture of fewer than NEAR *frames* needs fewer sets: as many as it has frames, a power of two.
     """
 
-    def __init__(self) -> None:
-        self.memory = memoryview(mapping(8 * WORDS_OF_SET * SETS)).cast("Q")
+    def __init__(self, frames: int) -> None:
+        sets = FEW_SETS
+        while sets < min(frames, SETS):
+            sets *= 2
+        self.mask = sets - 1
+        self.memory = memoryview(mapping(8 * WORDS_OF_SET * sets)).cast("Q")
         self.keys_memory = memoryview(bytearray(os.urandom(8 * KEYS))).cast("Q")
-        self.turns_memory = bytearray(SETS)
+        self.turns_memory = bytearray(sets)
         self.sets = words_in(self.memory)
         self.turns = counters_in(self.turns_memory)
         self.keys = words_in(self.keys_memory)
@@ -82,7 +89,7 @@ class Duplicates:
         for place in range(count):
             segment = segment_at(batch, place)
             segment.digest = self.digest(d, segment)
-            send_for(self.sets, (segment.digest & (SETS - 1)) * WORDS_OF_SET)
+            send_for(self.sets, (segment.digest & self.mask) * WORDS_OF_SET)
 
     def mark(self, d: Octets, batch: list[Segment], count: int) -> None:
         """Mark those of a batch whose packets were captured already; remember the others."""
@@ -90,13 +97,13 @@ class Duplicates:
             segment = segment_at(batch, place)
             segment.duplicate = self.seen(d, segment)
 
-    def seen(self, d: Octets, segment: Segment) -> bool:
-        """Whether this packet was captured already; it is remembered if not.
+    def seen(self, d: Octets, segment: Segment) -> int:
+        """Return how many frames ago this packet was captured already; if it was not, 0, and it is remembered.
 
         A burst of duplicate ACKs might fill a set: nothing but the IPv4 identification tells them apart. So where two
         places of a set have its key, a packet is remembered in another set, which its identification tells.
         """
-        at = segment.digest & (SETS - 1)
+        at = segment.digest & self.mask
         base = at * WORDS_OF_SET
         key = (segment.digest & ~LOW16) | segment.identification
         where = (segment.place & LOW16) << 16 | traces(d, segment)
@@ -104,9 +111,10 @@ class Duplicates:
         for way in range(WAYS):  # all of them, without a branch: next to none is near
             near += (self.sets[base + way] ^ key) <= LOW16
         if near:
-            other = ((segment.digest >> 16) + segment.identification * MIX1) & (SETS - 1)
-            if self.has_copy(base, key, where, segment) or self.has_copy(other * WORDS_OF_SET, key, where, segment):
-                return True
+            other = ((segment.digest >> 16) + segment.identification * MIX1) & self.mask
+            ago = self.has_copy(base, key, where, segment) or self.has_copy(other * WORDS_OF_SET, key, where, segment)
+            if ago:
+                return ago
             if near > 1:
                 at = other
                 base = at * WORDS_OF_SET
@@ -115,23 +123,31 @@ class Duplicates:
         self.sets[base + way] = key
         self.sets[base + WAYS + 2 * way] = segment.time
         self.sets[base + WAYS + 2 * way + 1] = (segment.frame & LOW32) << 32 | where
-        return False
+        return 0
 
-    def has_copy(self, base: int, key: int, where: int, segment: Segment) -> bool:
-        """Whether a packet is a copy of one in the set at *base*."""
+    def has_copy(self, base: int, key: int, where: int, segment: Segment) -> int:
+        """Return how many frames before a packet one came of which it is a copy, if the set at *base* has one; else 0."""
         for way in range(WAYS):
             differ = self.sets[base + way] ^ key
-            if differ <= LOW16 and self.is_copy(base + WAYS + 2 * way, key, differ, where, segment):
-                return True
-        return False
+            if differ <= LOW16:
+                ago = self.is_copy(base + WAYS + 2 * way, key, differ, where, segment)
+                if ago:
+                    return ago
+        return 0
 
-    def is_copy(self, i: int, key: int, differ: int, where: int, segment: Segment) -> bool:
-        """Whether a packet is a copy of the one of which the words at *i* tell; *differ* is by what their keys do."""
+    def is_copy(self, i: int, key: int, differ: int, where: int, segment: Segment) -> int:
+        """Return how many frames ago the packet came of which the words at *i* tell, if this one is a copy of it; else 0.
+
+        *differ* is by what their keys do.
+        """
         found = self.sets[i + 1]
-        if not found or (segment.frame - (found >> 32)) & LOW32 >= NEAR:
-            return False
+        ago = (segment.frame - (found >> 32)) & LOW32
+        if not found or ago >= NEAR:
+            return 0
         then = self.sets[i]
         distance = apart(segment.time, then)
         if (found ^ where) & WHERE:
-            return distance <= ELSEWHERE and (not differ or not key & LOW16 or not (key ^ differ) & LOW16)
-        return distance <= MILLISECOND and not differ and not (found ^ where) & LOW16
+            same = distance <= ELSEWHERE and (not differ or not key & LOW16 or not (key ^ differ) & LOW16)
+        else:
+            same = distance <= MILLISECOND and not differ and not (found ^ where) & LOW16
+        return ago if same else 0

@@ -9,7 +9,7 @@ import os
 
 import cython
 
-from ..memory import mapping
+from ..memory import growing
 
 if not cython.compiled:
     from .interpreted import clear, fetch, folded, is_of, segment_at, send_for, slot_at, words_in
@@ -26,8 +26,7 @@ class Index:
         self.mask = min(size, LEAST) - 1
         self.used = 0
         self.capacity = capacity
-        # Anonymous mappings are zero, and cost memory only where they are touched.
-        self.memory = [memoryview(mapping(8 * size)).cast("Q"), memoryview(mapping(8 * capacity)).cast("Q")]
+        self.memory = [memoryview(growing(8 * size)).cast("Q"), memoryview(growing(8 * capacity)).cast("Q")]
         self.entries = words_in(self.memory[0])
         self.tags = words_in(self.memory[1])  # of each slot
         self.keys_memory = memoryview(bytearray(os.urandom(8 * 6))).cast("Q")

@@ -323,7 +323,7 @@ def note_segment(e: Entry, segment: Segment, kind: int) -> None:
     e.a_port, e.b_port, e.six = segment.a_port, segment.b_port, segment.six
     e.time, e.frame, e.data, e.place = segment.time, segment.frame, segment.data, segment.place
     e.identification, e.from_a, e.wired = segment.identification, segment.from_a, segment.wired
-    e.refused_a = e.refused_b = e.size = 0
+    e.refused_a = e.refused_b = e.size = e.duplicate = 0
     e.octets = b""
     e.kind = kind
 
@@ -332,7 +332,8 @@ def note_conversation(e: Entry, s: Slot, kind: int) -> None:
     """Note in an entry the conversation of a slot."""
     e.a_high, e.a_low, e.b_high, e.b_low = s.a_high, s.a_low, s.b_high, s.b_low
     e.a_port, e.b_port, e.six = s.a_port, s.b_port, s.six
-    e.time = e.frame = e.data = e.place = e.identification = e.refused_a = e.refused_b = e.size = 0
+    e.time = e.frame = e.data = e.place = e.identification = e.refused_a = e.refused_b = 0
+    e.size = e.duplicate = 0
     e.from_a = e.wired = False
     e.octets = b""
     e.kind = kind
@@ -413,7 +414,7 @@ class Duplicates:
     the packets that had it; the older one goes when the other is full.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, _frames: int) -> None:
         self.recent: dict[bytes, tuple[Packet, ...]] = {}
         self.older: dict[bytes, tuple[Packet, ...]] = {}
 
@@ -425,15 +426,15 @@ class Duplicates:
         for segment in batch[:count]:
             segment.duplicate = self.seen(d, segment)
 
-    def seen(self, d: Octets, segment: Segment) -> bool:
-        """Whether this packet was captured already; it is remembered if not."""
+    def seen(self, d: Octets, segment: Segment) -> int:
+        """Return how many frames ago this packet was captured already; if it was not, 0, and it is remembered."""
         ip, at, s = segment.ip, segment.at, segment
         ends = d[ip + 8 : ip + 40] if s.six else d[ip + 12 : ip + 20]
         key = b"".join((ends, d[at : at + 16], d[at + 18 : at + s.size], s.data.to_bytes(4, "big")))
         return self.is_copy(key, (s.frame, s.time, s.place & LOW16, s.identification, traces(d, s)))
 
-    def is_copy(self, key: bytes, packet: Packet) -> bool:
-        """Whether a packet with this key was captured already; it is remembered if not."""
+    def is_copy(self, key: bytes, packet: Packet) -> int:
+        """The same of a packet with this key."""
         before = self.recent.get(key) or self.older.get(key, ())
         if before:
             frame, time, place, identification, trace = packet
@@ -442,11 +443,11 @@ class Duplicates:
                     continue
                 if where != place:
                     if abs(time - when) <= ELSEWHERE and (number == identification or not number or not identification):
-                        return True
+                        return frame - then
                 elif abs(time - when) <= MILLISECOND and number == identification and rest == trace:
-                    return True
+                    return frame - then
             before = tuple(one for one in before if frame - one[0] < NEAR)
         self.recent[key] = (packet, *before)
         if len(self.recent) == NEAR:
             self.older, self.recent = self.recent, {}
-        return False
+        return 0

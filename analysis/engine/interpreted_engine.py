@@ -11,17 +11,19 @@ from .layout import (
     EARLY,
     ENDED,
     FIN,
+    FIRST_IS_B,
     HEAD,
     KEPT,
     LOW16,
+    MANY,
     MAX_RECORD,
     P_THREE_WAY,
     RST,
     SECOND,
     SYN,
     TOUCHED,
-    UNTRACKED,
 )
+from .resets import track
 from .wire import Engine as EngineAsWritten
 from .wire import place_of
 
@@ -44,9 +46,17 @@ class Engine(EngineAsWritten):
     """Reads pcap records, and the common frame (Ethernet, IPv4, TCP) of a conversation that is known, more quickly."""
 
     def __init__(
-        self, capacity: int, collect: int, most: int, keep: int, equal_only: bool, port: int, host: bytes
+        self,
+        capacity: int,
+        collect: int,
+        most: int,
+        keep: int,
+        equal_only: bool,
+        port: int,
+        host: bytes,
+        frames: int = MANY,
     ) -> None:
-        super().__init__(capacity, collect, most, keep, equal_only, port, host)
+        super().__init__(capacity, collect, most, keep, equal_only, port, host, frames)
         self.places: dict[tuple[bytes, int, int], int] = {}
 
     def read_records(self, d: Octets, i: int, end: int) -> None:
@@ -92,7 +102,7 @@ class Engine(EngineAsWritten):
             odd = to_itself or self.equal_only or self.port or self.host_set
         else:
             odd = way & EQUAL_ENDS
-        if odd or number < table.zone:
+        if odd or number < 2 * table.zone:  # what may be a copy of a packet in the part before, or of such a one
             if self.equal_only and there[8:10] != there[10:]:
                 self.passed_over += 1
             else:
@@ -114,7 +124,10 @@ class Engine(EngineAsWritten):
         if way != NEW and not flags & (SYN | RST | FIN) and not table.heads:
             s = table.slots[slot]
             if s.phase == P_THREE_WAY and not s.flags & (KEPT | EARLY | ENDED | HEAD):
-                s.flags |= TOUCHED | UNTRACKED  # the bulk of all traffic: what step() does with it
+                s.flags |= TOUCHED  # the bulk of all traffic: what step() does with it
+                one = self.batch[0]
+                one.seq, one.ack, one.flags, one.window, one.data = seq, ack, flags, window, data
+                track(s, one, (way & 1 != 0) != (s.flags & FIRST_IS_B != 0))
                 table.segments += 1
                 return 0
         one = self.batch[0]

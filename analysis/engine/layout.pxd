@@ -27,7 +27,7 @@ cdef struct Segment:
     bint from_a
     bint equal
     bint wired
-    bint duplicate
+    uint32_t duplicate
     u64 tag
     u64 digest
     i64 slot
@@ -114,7 +114,7 @@ cdef struct Entry:
     uint8_t wired
     uint8_t kind
     uint8_t size
-    uint8_t unused
+    uint8_t duplicate
     uint8_t octets[104]
 
 cdef struct Destination:

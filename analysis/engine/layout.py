@@ -292,12 +292,16 @@ EARLIES = 0x0E00  # EARLY | EARLY_FROM_A | EARLY_ACKED
 
 #: The search for duplicates: so many sets of eight packets each, a row of words for each thing that is remembered ...
 SETS = 2048
+FEW_SETS = 256  # the least
 WAYS = 8
 WORDS_OF_SET = 24
 #: ... which lie less than so many frames apart. There are eight places for each of them, so hardly any is lost.
 NEAR = 2048
 #: A packet that was seen at two places: within so many nanoseconds, at most.
 ELSEWHERE = 20 * MILLISECOND
+
+#: Where nobody knows how many frames are to come.
+MANY = 1 << 40
 
 #: Destinations whose refused attempts are counted ...
 DESTINATIONS = 1024
@@ -425,7 +429,7 @@ class Segment:
     ``from_a`` says whether A sent it, ``equal`` whether both endpoints are one, ``wired`` whether a segment with equal
     endpoints came in a frame with Ethernet addresses. An address is two 64-bit words; of IPv4 the first is zero, and
     ``six`` tells it from IPv6. ``tag`` and ``digest`` are hashes, of the 4-tuple and of the headers; ``slot`` is
-    where the conversation most probably is, ``duplicate`` whether the packet was captured before.
+    where the conversation most probably is, ``duplicate`` how many frames ago the packet was captured already, or 0.
 
     ``place`` is a 32-bit hash of where the packet was seen (interface, direction, link addresses, headers around it,
     TTL), ``identification`` the IPv4 identification, 0 where there is none.
@@ -456,7 +460,7 @@ class Segment:
     from_a: bool
     equal: bool
     wired: bool
-    duplicate: bool
+    duplicate: int
     tag: int
     digest: int
     slot: int
@@ -464,7 +468,8 @@ class Segment:
     identification: int
 
     def __init__(self) -> None:
-        self.tag = self.digest = self.place = self.identification = 0  # a dict makes its own hashes
+        for name in Segment.__slots__:  # an ICMP error's has no more than a 4-tuple, a number and a time
+            setattr(self, name, 0)
 
 
 class Cursor:
@@ -592,11 +597,24 @@ class Entry:
     ``kind`` (L_...) says what it is about: a segment, with the fields of a Segment and ``octets`` (its IP header, TCP
     header at TCP_AT), or only the 4-tuple. ``data`` is how many segments were left out where it is about those.
     ``refused_a`` and ``refused_b`` are how many attempts at its two ends the part had seen refused by then.
+    ``duplicate`` says that the part took a segment for one: 1, or 2 if it counted it as one.
     """
 
     __slots__ = (
         *("a_high", "a_low", "b_high", "b_low", "time", "frame", "data", "refused_a", "refused_b"),
-        *("place", "identification", "a_port", "b_port", "six", "from_a", "wired", "kind", "size", "octets"),
+        *(
+            "place",
+            "identification",
+            "a_port",
+            "b_port",
+            "six",
+            "from_a",
+            "wired",
+            "kind",
+            "size",
+            "duplicate",
+            "octets",
+        ),
     )
     a_high: int
     a_low: int
@@ -616,6 +634,7 @@ class Entry:
     wired: bool
     kind: int
     size: int
+    duplicate: int
     octets: bytes
 
     def __init__(self) -> None:
@@ -624,7 +643,7 @@ class Entry:
 
 
 #: The fields of an Entry as the C struct has them.
-ENTRY = struct.Struct("=4Qq4QI3H5Bx104s")
+ENTRY = struct.Struct("=4Qq4QI3H6B104s")
 
 
 class Destination:

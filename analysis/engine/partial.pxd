@@ -23,9 +23,13 @@ cdef class PartialConversations(LoggedConversations):
     cdef int put_in_hand(self, Entry* one, u64 base) except -1 nogil
     @cython.locals(segment=SegmentAt, d=bytes_at)
     cdef int read_header(self, Entry* one) except -1 nogil
-    @cython.locals(slot=i64)
+    @cython.locals(segment=SegmentAt, slot=i64, d=bytes_at)
     cdef int again_copy(self, Entry* one) except -1 nogil
-    @cython.locals(segment=SegmentAt, slot=i64, s=SlotAt)
+    @cython.locals(segment=SegmentAt, slot=i64)
+    cdef Py_ssize_t find_conversation(self, Entry* one) except -9 nogil
+    @cython.locals(segment=SegmentAt, d=bytes_at)
+    cdef int again_duplicate(self, Entry* one) except -1 nogil
+    @cython.locals(segment=SegmentAt, slot=i64)
     cdef int again_segment(self, Entry* one) except -1 nogil
     @cython.locals(segment=SegmentAt)
     cdef int again_error(self, bytes_at d, Py_ssize_t size) except -1 with gil

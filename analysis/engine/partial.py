@@ -205,25 +205,51 @@ class PartialConversations(LoggedConversations):
 
     def again_copy(self, one: Entry) -> int:
         """Step with a logged segment, if it is no copy of an earlier one."""
-        self.read_header(one)
-        self.take_batch(octets_of_entry(one), self.again_batch, 1)
-        slot = self.index.find(segment_at(self.again_batch, 0), self.slots)
+        segment = segment_at(self.again_batch, 0)
+        self.find_conversation(one)
+        d = octets_of_entry(one)
+        if not one.duplicate:
+            self.take_batch(d, self.again_batch, 1)
+        else:
+            self.again_duplicate(one)
+        slot = self.index.find(segment, self.slots)
         if slot >= 0:
             self.mark(slot, M_LOGGED)
+        return 0
+
+    def find_conversation(self, one: Entry) -> int:
+        """Return the slot of a logged segment's 4-tuple, -1 where it has none; become unsure where an RST is in doubt."""
+        self.read_header(one)
+        self.index.digest_batch(self.again_batch, 1)
+        segment = segment_at(self.again_batch, 0)
+        slot = self.index.find(segment, self.slots)
+        if slot >= 0 and segment.flags & RST and slot_at(self.slots, slot).flags & LEFT_OUT:
+            self.unsure = True  # the segments that were left out might decide whether it ends the opening
+        return slot
+
+    def again_duplicate(self, one: Entry) -> int:
+        """Handle a logged segment that the part took for a duplicate."""
+        segment = segment_at(self.again_batch, 0)
+        d = octets_of_entry(one)
+        self.duplicates_seen.digest_batch(d, self.again_batch, 1)
+        self.duplicates_seen.mark(d, self.again_batch, 1)
+        if not segment.duplicate:
+            self.unsure = True
+        elif segment.frame < self.zone:
+            self.log_possible_copy(segment, d)
+        else:
+            self.duplicates += one.duplicate == 1
+            if segment.frame - segment.duplicate < self.zone:
+                self.log_copy(segment, d)
         return 0
 
     def again_segment(self, one: Entry) -> int:
         """Step with a logged segment."""
         segment = segment_at(self.again_batch, 0)
-        self.read_header(one)
-        self.index.digest_batch(self.again_batch, 1)
+        slot = self.find_conversation(one)
         self.segments += 1
-        slot = self.index.find(segment, self.slots)
         if slot < 0:
             slot = self.claim(segment)
-        s = slot_at(self.slots, slot)
-        if s.flags & LEFT_OUT and s.flags & KEPT and segment.flags & RST:
-            self.unsure = True  # the segments that were left out might decide whether it ends the opening
         self.step(slot, segment, octets_of_entry(one))
         self.mark(slot, M_LOGGED)
         return 0

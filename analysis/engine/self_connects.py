@@ -50,6 +50,7 @@ if not cython.compiled:
         LENT,
         LENT_ACKED,
         LENT_RST,
+        LOW16,
         LOW32,
         MID_COUNTED,
         P_SELF_CONNECT,
@@ -178,7 +179,7 @@ class SelfConnects(Conversations):
         """Add the SYN to an opening that began with its SYN-ACK, because that was captured first."""
         s = slot_at(self.slots, slot)
         s.time, s.frame, s.size = segment.time, segment.frame, segment.size
-        s.syn_data = segment.data & 0xFFFF
+        s.syn_data = min(segment.data, LOW16)
         s.flags &= ~EVIDENCES
         if segment.wired:
             s.flags |= WIRED

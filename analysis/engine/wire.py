@@ -49,6 +49,7 @@ if not cython.compiled:
         KINDS,
         LOW32,
         LOW64,
+        MANY,
         MAX_BLOCK,
         MAX_INTERFACES,
         MAX_RECORD,
@@ -81,15 +82,24 @@ def place_of(d: Octets, p: int, where: int) -> int:
 class Engine:
     """Reads the octets of one capture, and steps the conversation table with its segments.
 
-    *capacity*, *collect*, *most* and *keep* are those of Conversations. With *equal_only* it passes over all segments
-    but those whose two endpoints are equal; with *port* and *host* (a packed address) all but those from or to there.
+    *capacity*, *collect*, *most*, *keep* and *frames* are those of Conversations. With *equal_only* it passes over all
+    segments but those whose two endpoints are equal; with *port* and *host* (a packed address) all but those from or to
+    there.
     """
 
     def __init__(
-        self, capacity: int, collect: int, most: int, keep: int, equal_only: bool, port: int, host: bytes
+        self,
+        capacity: int,
+        collect: int,
+        most: int,
+        keep: int,
+        equal_only: bool,
+        port: int,
+        host: bytes,
+        frames: int = MANY,
     ) -> None:
         self.of_table = (capacity, collect, most, keep, not equal_only)
-        self.table = AllConversations(*self.of_table)
+        self.table = AllConversations(*self.of_table, frames)
         self.equal_only = equal_only
         self.port = port
         self.host_set = len(host) > 0

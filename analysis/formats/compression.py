@@ -114,6 +114,8 @@ def kind_of(path: str) -> str | None:
     """Return how the file at *path* is compressed; None where it is not, or cannot be read."""
     with suppress(OSError), open(path, "rb") as file:  # noqa: PTH123 - pathlib takes longer to import
         head = file.read(_MAGIC)
+        if _skippable(head):
+            return "zstd or lz4"
         return next((kind for magic, (kind, *_) in _PACKED.items() if head.startswith(magic)), None)
     return None
 
@@ -217,14 +219,14 @@ def _stream(  # noqa: PLR0913, PLR0917 - a row of _PACKED, and where it is
     make = _maker(name, kind, modules, attribute, tool)
     decompressor, data, first = make(), packed.more(), True
     while not decompressor.eof:
-        before = decompressor.copy() if isinstance(decompressor, _Gzip) else make() if first else None
-        first = False
+        before = decompressor.copy() if isinstance(decompressor, _Gzip) else None
         try:
-            out = decompressor.decompress(data, BLOCK if before else STEP)
+            out = decompressor.decompress(data, BLOCK if before or first else STEP)
         except _errors() as error:
-            yield from _up_to_damage(before, data)
+            # To make one takes longer than to read a short stream, and a file may have very many of these.
+            yield from _up_to_damage(before or (make() if first else None), data)
             raise Cut(f"the {kind} stream is damaged ({error})") from error
-        data = b""
+        data, first = b"", False
         if out:
             total += len(out)
             if total > FREE and total > RATIO * packed.octets:

@@ -13,13 +13,14 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NotACapture
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncIterator, Generator, Iterator
     from typing import Protocol
 
     class _Stream(Protocol):
@@ -37,6 +38,10 @@ BLOCK = 4 << 20
 
 #: How many octets a page may have that lists what a server has.
 PAGE = 16 << 20
+
+#: How many pages are read for the captures of a server that fit one URL, how many names they may have, and how many
+#: pages may lead one to the next.
+PAGES, NAMES, DEPTH = 10_000, 200_000, 50
 
 #: How often in a row reading may fail; the first pause between two tries in seconds, which doubles each time.
 TRIES, PAUSE = 6, 0.1
@@ -71,6 +76,7 @@ def expanded(url: str) -> list[str]:
     if not (url.endswith("/") or any(letter in url.partition("://")[2] for letter in "*[")):
         return [url]
     store, path = _store(url)
+    _leave_out_nothing(store)
     try:
         found = store.find(path) if url.endswith("/") else store.glob(path)
     except Exception as error:
@@ -78,6 +84,39 @@ def expanded(url: str) -> list[str]:
     if not found:
         raise NotACapture(f"no capture in {shown(url)}: nothing is there")
     return sorted(store.unstrip_protocol(one) for one in found)
+
+
+class _Unread(Exception):  # noqa: N818 - it names what happened
+    """A folder cannot be listed. It is no OSError: of those fsspec says nothing, and leaves the folder out."""
+
+
+def _leave_out_nothing(store: Any) -> None:  # noqa: ANN401 - fsspec has no types
+    """Have a folder of *store* that cannot be listed raise _Unread; one that is not there any more is left out."""
+    name = "_ls" if store.async_impl else "ls"
+    plain = getattr(store, name)
+    if getattr(plain, "leaves_out_nothing", False):  # stores are made once for all URLs of a host
+        return
+
+    @contextlib.contextmanager
+    def strict() -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _Unread(_said(error)) from error
+
+    async def waited(*words: Any, **how: Any) -> Any:  # noqa: ANN401 - whatever each store takes
+        with strict():
+            return await plain(*words, **how)
+
+    def listed(*words: Any, **how: Any) -> Any:  # noqa: ANN401 - as above
+        with strict():
+            return plain(*words, **how)
+
+    made: Any = waited if store.async_impl else listed
+    made.leaves_out_nothing = True
+    setattr(store, name, made)
 
 
 def blocks(url: str) -> Generator[bytes, None, None]:
@@ -127,13 +166,53 @@ def _store(url: str) -> tuple[Any, str]:
         from fsspec import get_filesystem_class  # noqa: PLC0415 - only for URLs
 
         kind = get_filesystem_class(protocol)
-        how = _http() if protocol in {"http", "https"} else {}
+        how = {}
+        if protocol in {"http", "https"}:
+            kind, how = _server(), _http()
         return kind(**kind._get_kwargs_from_urls(url), **how), kind._strip_protocol(url)  # noqa: SLF001 - as url_to_fs()
     except ImportError as error:
         why = f"{_said(error)}; pip install 'selfconn[remote]', or [s3]"
         raise NotACapture(f"cannot read {shown(url)}: {why}") from error
     except Exception as error:
         raise NotACapture(f"cannot read {shown(url)}: {_said(error)}") from error
+
+
+@cache
+def _server() -> Any:  # noqa: ANN401 - fsspec has no types
+    """Return fsspec's class for servers, but for how it goes from page to page.
+
+    fsspec follows links without end, and of two links that end in the same name it forgets one.
+    """
+    from fsspec.implementations.http import HTTPFileSystem  # noqa: PLC0415 - only for URLs
+
+    class Server(HTTPFileSystem):  # type: ignore[misc]
+        async def _walk(
+            self,
+            path: str,
+            maxdepth: int | None = None,
+            **_: object,
+        ) -> AsyncIterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+            """Yield each page, breadth first: its address, the folders and the files that it lists, by their URLs."""
+            ahead, known = deque([(path, 1)]), {path}
+            pages = names = 0
+            while ahead:
+                page, depth = ahead.popleft()
+                found = []
+                with contextlib.suppress(FileNotFoundError):  # a page's links to itself, sorted otherwise, are none
+                    found = [one for one in await self._ls(page, detail=True) if "/?" not in one["name"]]
+                pages, names = pages + 1, names + len(found)
+                if pages > PAGES or names > NAMES or depth > DEPTH:
+                    raise _Unread(
+                        f"its lists go on and on: {pages:,} pages, {names:,} names so far, {depth} folders deep"
+                    )
+                folders = {one["name"]: one for one in found if one["type"] == "directory"}
+                yield page, folders, {one["name"]: one for one in found if one["type"] != "directory"}
+                if maxdepth is None or depth < maxdepth:
+                    new = folders.keys() - known
+                    known |= new
+                    ahead += [(one, depth + 1) for one in sorted(new)]
+
+    return Server
 
 
 @cache

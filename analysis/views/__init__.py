@@ -5,9 +5,10 @@ Nothing in here reads a capture or judges an opening: a view is given a report, 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
+
+from ..text import Style
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +57,7 @@ def preparing(
         case "table" if not quiet:
             from . import table  # noqa: PLC0415
 
-            return partial(_written, text=partial(table.walks, style=table.Style(color, verbose)))
+            return partial(_written, text=partial(table.walks, style=Style(color, verbose)))
         case "html":
             return _found
         case "table" | "csv" | "parquet":  # they show none
@@ -66,7 +67,7 @@ def preparing(
 
 def _written(result: CaptureResult, text: Callable[[CaptureResult], str]) -> Prepared:
     """Keep the *text* of the port walks instead of what they are found from."""
-    return Prepared(replace(result, attempts=[]), text(result))
+    return Prepared(result._replace(attempts=()), text(result))
 
 
 def _found(result: CaptureResult) -> Prepared:
@@ -104,4 +105,4 @@ def rendered(
         case _:
             from . import table  # noqa: PLC0415
 
-            return table.render(report, table.Style(color, verbose, quiet))
+            return table.render(report, Style(color, verbose, quiet))

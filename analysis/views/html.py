@@ -25,7 +25,7 @@ from ..odds import Odds
 from ..portwalk import look
 from ..report import entries
 from ..states import State
-from ..text import printable
+from ..text import count, printable
 from .page import ladder as ladders
 from .page import machine, walk
 from .page.ladder import ladder
@@ -36,7 +36,6 @@ from .phrases import (
     agreement,
     before,
     close,
-    count,
     damage,
     everything_seen,
     facts,

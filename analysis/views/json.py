@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import TYPE_CHECKING
 
 from .. import VERSION
@@ -66,7 +67,12 @@ def render_lines(report: Report) -> Iterator[str]:
 def line(kind: str, fields: dict[str, Json] | str) -> str:
     """Return a line: what every line begins with, and then *fields* (an object, or the text of one)."""
     written = fields if isinstance(fields, str) else json.dumps(fields)
-    return f"{json.dumps({'schema': SCHEMA, 'version': VERSION, 'type': kind})[:-1]}, {written[1:]}\n"
+    return f"{_beginning(kind)}, {written[1:]}\n"
+
+
+@cache
+def _beginning(kind: str) -> str:
+    return json.dumps({"schema": SCHEMA, "version": VERSION, "type": kind})[:-1]
 
 
 # -- the schema -----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ..report import entries
-from ..text import printable
+from ..text import count, printable
 from . import mermaid
 from .phrases import (
     LEGEND,
@@ -19,7 +19,6 @@ from .phrases import (
     agreement,
     before,
     close,
-    count,
     damage,
     facts,
     incomplete,

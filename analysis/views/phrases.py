@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..model import HIDING_NOTHING, Evidence, Flag, SequenceNumber, Verdict, spoken
 from ..replay import octets
 from ..states import State
-from ..text import printable
+from ..text import count, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,11 +28,6 @@ TIMELINES = 8
 
 #: Said once, under the first timeline.
 LEGEND = "(3.10.7.3): a section of RFC 9293. *: inferred, it follows from the rules but no packet proves it."
-
-
-def count(number: int, what: str) -> str:
-    """So many of *what*: ``1 packet``, ``2,000 packets``."""
-    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def span(nanoseconds: int) -> str:
@@ -135,7 +130,7 @@ def unseen(result: CaptureResult) -> Iterator[str]:
         missing = {name: frames for name, frames in result.undecoded.items() if name not in HIDING_NOTHING}
         yield (
             f"{result.unread:,} of {count(result.packets, 'frame')} could not be looked into "
-            f"({_counted(missing | result.unknown)})"
+            f"({_counted({**missing, **result.unknown})})"
         )
     if result.cut_to_itself:
         yield _cut_to_itself(result)

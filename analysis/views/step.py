@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..commandline import status_after, waking
 from ..errors import UsageError
 from ..states import State
-from ..text import printable
-from .phrases import before, close, count, everything_seen, kind, names, segment_lines, span, why
+from ..text import count, printable
+from .phrases import before, close, everything_seen, kind, names, segment_lines, span, why
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,11 +9,11 @@ import sys
 import textwrap
 from contextlib import contextmanager
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..model import Verdict
 from ..report import entries
-from ..text import printable
+from ..text import Style, count, printable
 from .phrases import (
     LEGEND,
     TIMELINES,
@@ -22,7 +22,6 @@ from .phrases import (
     agreement,
     before,
     close,
-    count,
     damage,
     facts,
     incomplete,
@@ -48,40 +47,31 @@ if TYPE_CHECKING:
 WIDTH = 100
 
 
+#: What tabulate imports, takes half of a short run, and is needed for nothing that is printed here: its own version,
+#: rows that are dataclasses, HTML. What it would have of them.
+_UNNEEDED: dict[str, dict[str, object]] = {
+    "importlib.metadata": {"version": lambda _: "unknown", "PackageNotFoundError": ImportError},
+    "dataclasses": {"is_dataclass": lambda _: False},
+    "html": {"escape": None},
+}
+
+
 @contextmanager
-def _without_metadata() -> Iterator[None]:
-    """Keep importlib.metadata out: tabulate asks it for its own version, and that takes a third of a short run."""
-    name = "importlib.metadata"
-    if name in sys.modules:
-        yield
-        return
-    stub = ModuleType(name)
-    vars(stub).update(version=lambda _: "unknown", PackageNotFoundError=ImportError)
-    sys.modules[name] = stub
+def _without_unneeded() -> Iterator[None]:
+    """Keep these modules out, unless they are there already."""
+    stubs = {name: ModuleType(name) for name in _UNNEEDED if name not in sys.modules}
+    for name, stub in stubs.items():
+        vars(stub).update(_UNNEEDED[name])
+    sys.modules.update(stubs)
     try:
         yield
     finally:
-        del sys.modules[name]
+        for name in stubs:
+            del sys.modules[name]
 
 
-with _without_metadata():
+with _without_unneeded():
     from tabulate import tabulate
-
-#: Bold, dim, green, yellow, red: what they mark.
-_STYLES = {"title": "1", "dim": "2", "change": "32", "inferred": "33", "finding": "31"}
-
-
-class Style(NamedTuple):
-    """How to print: with colour or without, every timeline or the first few, counts only."""
-
-    color: bool = False
-    verbose: bool = False
-    quiet: bool = False
-
-    def paint(self, style: str, text: str) -> str:
-        """*text* in a colour of _STYLES, if there is colour."""
-        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if self.color and style and text else text
-
 
 #: No colour, the first few timelines.
 DEFAULT = Style()

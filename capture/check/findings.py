@@ -7,29 +7,34 @@ no packet is sent, no setting is written.
 from __future__ import annotations
 
 import enum
-import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from analysis.odds import Odds
 from analysis.states import State
+from analysis.text import count
 
 from ..kernel import addresses, port_choice, sockets
-from ..kernel.number_lists import spans
+from ..kernel.number_lists import LONGEST, spans
+from ..kernel.socket_options import FREE, bind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from analysis.model import Endpoint
 
     from ..kernel.namespaces import Inside, Namespace, Refused
     from ..kernel.port_choice import Kernel
+    from ..kernel.socket_options import Bind, Options
     from ..kernel.socket_table import TcpSocket
-    from ..kernel.sockets import Process
+    from ..kernel.sockets import Process, Table
 
 #: For each of these times (in seconds), the chance is calculated that it has happened by then.
 HORIZONS = (60, 3_600, 86_400, 604_800)
+
+#: Sockets of a port whose options are asked, and that are listed for programs.
+MOST_HOLDERS = 100
 
 
 class Risk(enum.StrEnum):
@@ -44,12 +49,14 @@ class Held(NamedTuple):
     """A socket and the processes that hold it; none where they cannot be seen, see ``Findings.missing``.
 
     ``idle``: the seconds since it last sent data or received an acknowledgment; it is at least that old. None where
-    the kernel does not say, or was not asked.
+    the kernel does not say, or was not asked. ``options`` are its SO_REUSEADDR and SO_REUSEPORT; None where that could
+    not be seen, or was not asked.
     """
 
     socket: TcpSocket
     processes: list[Process]
     idle: float | None = None
+    options: Options | None = None
 
     @property
     def user(self) -> str:
@@ -66,9 +73,10 @@ class Port(NamedTuple):
     """Whether a client can be given a port as its source, and why (``reason``).
 
     ``until`` says what ends its safety, if it is safe only until then. ``asked``: whether the user named it.
-    ``listening``: the sockets that serve it; ``others`` are those that have it otherwise, and ``itself`` says whether
-    one is connected to itself there. ``odds`` are those of a client that tries again at the asked pace while
-    nobody serves the port; their chance is 0 where it is safe.
+    ``listening``: the sockets that serve it; ``others`` are those that have it otherwise: as a connection's own port,
+    in TIME-WAIT, connected to themselves, or bound and no more (CLOSED). ``bind`` is what bind() to all addresses of
+    their families gets meanwhile. ``odds`` are those of a client that tries again at the asked pace while nobody
+    serves the port; their chance is 0 where it is safe.
     """
 
     port: int
@@ -78,12 +86,20 @@ class Port(NamedTuple):
     reason: str
     until: str | None
     odds: Odds
-    itself: bool = False
     others: Sequence[Held] = ()
+    bind: Bind = FREE
 
 
 #: Which processes hold which sockets, by inode, and how many processes could not be looked into.
 Owners = tuple[dict[int, list["Process"]], int]
+
+
+class Seen(NamedTuple):
+    """What was asked of a network namespace before privilege was given up; ``options`` are by the socket's inode."""
+
+    owners: Owners
+    table: Table
+    options: Mapping[int, Options]
 
 
 class Measured(NamedTuple):
@@ -137,7 +153,7 @@ class Findings:
     def _reserve(self, *risks: Risk) -> str | None:
         low, high = self.kernel.low, self.kernel.high
         ports = {one.port for one in self.ports if one.risk in risks and low <= one.port <= high}
-        return f"net.ipv4.ip_local_reserved_ports={spans(ports | self.kernel.reserved)}" if ports else None
+        return f"net.ipv4.ip_local_reserved_ports={spans(ports | self.kernel.reserved, LONGEST)}" if ports else None
 
 
 def measured(seconds: float) -> Measured:
@@ -155,51 +171,85 @@ def look(
     every: float = 1.0,
     *,
     measured: Measured | None = None,
-    owners: Owners | None = None,
     of: Inside | None = None,
+    seen: Seen | None = None,
 ) -> Findings:
     """Look at a network namespace, at what listens and at these *ports*; a client tries again *every* so many seconds.
 
-    If *measured* has a failed attempt, its pace counts and not *every*. *owners* is what sockets.owners() returned
-    before privilege was given up; *of* is the namespace, ours if None. Raises CannotCapture where this is not Linux.
+    If *measured* has a failed attempt, its pace counts and not *every*. *of* is the namespace, ours if None; *seen* is
+    what was asked before privilege was given up, if it was. Raises CannotCapture where this is not Linux.
     """
     if measured and measured.failed:
         every = measured.seconds / measured.failed
     kernel = port_choice.kernel(of.settings, of.rule) if of else port_choice.kernel()
-    table = sockets.table(ports, of)
-    to_itself = [one for one in table.sockets if one.to_itself]
-    selves = [one for one in to_itself if one.state is not State.TIME_WAIT]
-    listening = [one for one in table.sockets if one.state is State.LISTEN]
-    wanted = {*ports, *(one.local.port for one in (*selves, *listening))}
-    held = [one for one in table.bound if one.local.port in wanted]
-    others = [
-        one for one in table.sockets if one.local.port in wanted and not one.to_itself and one.state is not State.LISTEN
-    ]
-    by, closed = owners or sockets.owners({one.inode for one in (*selves, *listening, *held, *others)})
+    table = seen.table if seen else sockets.table(ports, of)
+    use = _Use(table, ports)
+    by, closed = seen.owners if seen else sockets.owners({one.inode for one in use.all()})
+    options = seen.options if seen else {}
     # A socket without an inode has no process any more.
-    unknown = sum(one.inode != 0 and one.inode not in by for one in (*selves, *listening, *held))
-    bound = [Held(one, by.get(one.inode, [])) for one in (*listening, *table.bound)]
+    unknown = sum(one.inode != 0 and one.inode not in by for one in (*use.selves, *use.listening, *use.bound))
+
+    def held(one: TcpSocket) -> Held:
+        return Held(one, by.get(one.inode, []), options=options.get(one.inode))
+
+    bound = [held(one) for one in (*use.listening, *table.bound)]
     dialled = of.routes.dialled_from_itself if of and of.routes else addresses.dialled_from_itself
-    found = [_port(kernel, port, bound, every, dialled) for port in sorted(wanted)]
+    others: dict[int, list[Held]] = {}
+    for one in (*use.selves, *use.left, *use.bound, *use.others):
+        others.setdefault(one.local.port, []).append(held(one))
     return Findings(
         kernel=kernel,
         every=every,
         measured=measured,
-        selves=[Held(one, by.get(one.inode, []), sockets.idle(one, of)) for one in selves],
-        left=[one for one in to_itself if one.state is State.TIME_WAIT],
+        selves=[held(one)._replace(idle=sockets.idle(one, of)) for one in use.selves],
+        left=use.left,
         ports=[
-            _used(
-                one,
-                asked=one.port in ports,
-                itself=any(two.local.port == one.port for two in selves),
-                others=[Held(two, by.get(two.inode, [])) for two in others if two.local.port == one.port],
-            )
-            for one in found
+            _used(_port(kernel, port, bound, every, dialled), others.get(port, []), asked=port in ports)
+            for port in sorted(use.ports)
         ],
         missing=[*table.missing, *_unseen(unknown, closed)],
         whole=table.whole,
         namespace=of.namespace if of else None,
     )
+
+
+class _Use:
+    """Who uses which of the ports that are of interest: those of *ports*, of servers, and of self-connects."""
+
+    def __init__(self, table: Table, ports: Collection[int]) -> None:
+        to_itself = [one for one in table.sockets if one.to_itself]
+        self.selves = sorted(
+            (one for one in to_itself if one.state is not State.TIME_WAIT), key=lambda one: one.local.port
+        )
+        self.left = [one for one in to_itself if one.state is State.TIME_WAIT]
+        self.listening = [one for one in table.sockets if one.state is State.LISTEN]
+        self.ports = {*ports, *(one.local.port for one in (*self.selves, *self.listening))}
+        self.bound = [one for one in table.bound if one.local.port in self.ports]
+        self.others = [
+            one
+            for one in table.sockets
+            if one.local.port in self.ports and not one.to_itself and one.state is not State.LISTEN
+        ]
+
+    def all(self) -> Iterator[TcpSocket]:
+        """Return those that have a process, or may have one."""
+        yield from (*self.selves, *self.listening, *self.bound, *self.others)
+
+
+def to_ask(table: Table, ports: Collection[int]) -> set[int]:
+    """The inodes of the sockets whose options tell what bind() gets of a port: some of each, where there are many."""
+    use = _Use(table, ports)
+    served = {one.local.port for one in use.listening}
+    asked: dict[int, int] = {}
+    wanted = set()
+    for one in use.all():
+        port = one.local.port
+        # While somebody listens on it nobody asks, but whom the user sends.
+        if one.inode and (port in ports or port not in served or one.to_itself):
+            asked[port] = asked.get(port, 0) + 1
+            if asked[port] <= MOST_HOLDERS:
+                wanted.add(one.inode)
+    return wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,23 +293,24 @@ def _unseen(unknown: int, closed: int) -> list[str]:
     """Say that *unknown* sockets have no known owner, because *closed* processes could not be read."""
     if not unknown:
         return []
-    why = "no visible process holds them; their processes may be in another PID namespace"
+    why = "no visible process does; they are the kernel's own, or those of processes in another PID namespace"
     if closed:
-        why = f"{closed:,} processes of other users cannot be read; run it as root"
+        why = f"{count(closed, 'process')} of other users cannot be read; run it as root"
     return [f"who holds {unknown:,} of the sockets: {why}"]
 
 
-def _used(port: Port, *, asked: bool, itself: bool, others: list[Held]) -> Port:
+def _used(port: Port, others: list[Held], *, asked: bool) -> Port:
     """Add who uses the port; it is not safe where a socket is connected to itself on it."""
-    if itself and port.risk is not Risk.AT_RISK:
+    sockets = [one.socket for one in others if one.socket.state is not State.CLOSED]
+    if port.risk is not Risk.AT_RISK and any(one.to_itself and one.state is not State.TIME_WAIT for one in sockets):
         until = "a client calls bind() with the port that it dials, as one did: it meets itself, whatever the port"
         port = port._replace(risk=Risk.UNTIL, until=until)
-    if others and port.risk is Risk.AT_RISK:
-        one, *more = [held.socket for held in others]
-        state = f"{one.state}" + (f" for {math.ceil(one.seconds)} s more" if one.state is State.TIME_WAIT else "")
-        those = f"{one.local} ({state})" + (f" and {len(more):,} more sockets have" if more else " has")
-        port = port._replace(reason=f"{port.reason}; {those} it, too: if by bind(), connect() passes it over meanwhile")
-    return port._replace(asked=asked, itself=itself, others=others)
+    elsewhere = [one for one in sockets if not one.to_itself]
+    if elsewhere and port.risk is Risk.AT_RISK:
+        has = "another socket has" if len(elsewhere) == 1 else f"{len(elsewhere):,} other sockets have"
+        port = port._replace(reason=f"{port.reason}; {has} it, too: if by bind(), connect() passes it over meanwhile")
+    holders = [(one.socket.state, one.options) for one in (*port.listening, *others)]
+    return port._replace(asked=asked, others=others, bind=bind(holders))
 
 
 class _Verdict(NamedTuple):
@@ -283,18 +334,18 @@ def _port(kernel: Kernel, port: int, bound: Sequence[Held], every: float, dialle
     if odds.catch:
         verdict = _held(holding, listening, dialled) or _free(kernel, windows, odds, listening)
     else:
-        verdict = _never(kernel, port, other=kernel.windows(bound_first=True, taken=taken))
+        verdict = _never(kernel, port, taken)
     return Port(port, False, listening, *verdict, odds if verdict.risk is Risk.AT_RISK else Odds(0.0))
 
 
-def _never(kernel: Kernel, port: int, other: Collection[int]) -> _Verdict:
-    """Why connect() alone never takes the port; *other* are those that it takes after bind() to port 0."""
+def _never(kernel: Kernel, port: int, taken: frozenset[int]) -> _Verdict:
+    """Why connect() alone never takes the port, where others are *taken*."""
     span = f"{kernel.low}-{kernel.high}"
     if not kernel.low <= port <= kernel.high:
         return _Verdict(Risk.SAFE, f"source ports come from {span} (ip_local_port_range)")
     if port in kernel.reserved:
         return _Verdict(Risk.SAFE, "reserved: nobody is given it as a source port (ip_local_reserved_ports)")
-    if port not in other:
+    if port not in kernel.windows(bound_first=True, taken=taken):
         return _Verdict(Risk.SAFE, f"{span} is an odd number of ports, of which the last is left out")
     own, its = _KINDS[kernel.low % 2], _KINDS[port % 2]
     reason = f"{its}, and connect() takes {own} ones of {span}, like the first"

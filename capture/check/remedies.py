@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.text import printable
 
+from ..kernel.namespaces import in_a_container
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ..kernel.namespaces import Namespace
     from .findings import Findings, Survey
 
-#: Ends of a filter for ss(8) in one command: a line of its own for each 20 sockets.
+_NAME = "net.ipv4.ip_local_reserved_ports"
+#: Sockets in one filter for ss(8).
 _ENDS = 20
 #: Namespaces that get a command each for the same setting; more of them are one command.
 _SEPARATE = 2
@@ -41,6 +44,9 @@ LASTING = {
     "containerd": "For a container it lasts if it is started with it: nerdctl run --sysctl '{}'.",
     "lxc": "For a container it lasts if it stands in its configuration: lxc.sysctl.net.ipv4.ip_local_reserved_ports.",
     "systemd": "For a unit with a network of its own it lasts if ExecStartPre= sets it.",
+    "self": "For this container it lasts if it is started with it: docker run --sysctl '{}', or a pod's "
+    "securityContext.sysctls. What it may not do itself (its settings are read-only, or it lacks CAP_NET_ADMIN) can be "
+    "done from the host: sudo selfconn-check there has the commands.",
     "": "In a network namespace it lasts as long as that: set it wherever it is made.",
 }
 
@@ -51,6 +57,7 @@ def advice(survey: Survey) -> Iterator[Advice]:
     yield from _reserve(survey, lambda one: one.remedy, "Reserve the ports at risk, {}:")
     if any(one.remedy for one in survey.each):
         yield from _lasting(survey)
+    yield from _free(survey)
     those = "With those that are" if any(one.remedy for one in survey.each) else "Reserve those that are"
     yield from _reserve(survey, lambda one: one.thorough, f"{those} safe only for now:")
     if kernels:
@@ -59,20 +66,25 @@ def advice(survey: Survey) -> Iterator[Advice]:
             f"Or move the server to a port outside of {spans}, or keep its port bound by a socket that does not "
             "listen. SO_REUSEADDR does not help."
         )
+
+
+def _free(survey: Survey) -> Iterator[Advice]:
+    """Close the sockets that are connected to themselves, in each namespace; those of many in one command."""
+    filters: dict[str, list[Findings]] = {}
+    ports = set()
     for one in survey.each:
         ends = list(dict.fromkeys(str(held.socket.local) for held in one.selves))
-        if not ends:
-            continue
-        which = f"port {one.selves[0].socket.local.port}" if len(ends) == 1 else f"these {len(ends):,} ports"
-        filters = (" or ".join(f"( src {end} dst {end} )" for end in ends[at : at + _ENDS]) for at in _steps(ends))
+        ports |= {(one.name, held.socket.local.port) for held in one.selves}
+        for at in range(0, len(ends), _ENDS):
+            some = [f"src {end} dst {end}" for end in ends[at : at + _ENDS]]
+            text = f'"{" or ".join(f"( {pair} )" for pair in some)}"' if len(some) > 1 else quoted_words(some[0])
+            filters.setdefault(text, []).append(one)
+    if ports:
+        which = f"port {next(iter(ports))[1]}" if len(ports) == 1 else f"these {len(ports):,} ports"
         yield Advice(
-            f"Free {which} at once; the process sees ECONNABORTED, and nothing stays in TIME-WAIT:",
-            tuple(
-                _line(one.namespace, f"ss -tK src {shlex.quote(ends[0])} dst {shlex.quote(ends[0])}")
-                if len(ends) == 1
-                else _line(one.namespace, f"ss -tK {shlex.quote(text)}")
-                for text in filters
-            ),
+            f"{'Then free' if any(one.remedy for one in survey.each) else 'Free'} {which}; the process sees "
+            "ECONNABORTED, and nothing stays in TIME-WAIT:",
+            tuple(line for text, some in filters.items() for line in _in_each(some, f"ss -tK {text}")),
         )
 
 
@@ -81,8 +93,9 @@ def command(one: Findings, setting: str | None) -> str | None:
     return _line(one.namespace, f"sysctl -w {setting}") if setting else None
 
 
-def _steps(ends: list[str]) -> Iterable[int]:
-    return range(0, len(ends), _ENDS)
+def quoted_words(text: str) -> str:
+    """Quote each word for the shell."""
+    return " ".join(map(shlex.quote, text.split()))
 
 
 def _reserve(survey: Survey, setting: Callable[[Findings], str | None], text: str) -> Iterator[Advice]:
@@ -93,15 +106,7 @@ def _reserve(survey: Survey, setting: Callable[[Findings], str | None], text: st
             alike.setdefault(value, []).append(one)
     if not alike:
         return
-    commands = []
-    for value, some in alike.items():
-        pids = {one.name: one.namespace.pids[0] for one in some if one.namespace and _by_process(one.namespace)}
-        if len(pids) > _SEPARATE:
-            words = " ".join(map(str, pids.values()))
-            commands.append(f"for p in {words}; do {_sudo()}nsenter -n -t $p -- sysctl -w {value}; done")
-        commands += [
-            _line(one.namespace, f"sysctl -w {value}") for one in some if len(pids) <= _SEPARATE or one.name not in pids
-        ]
+    commands = [line for value, some in alike.items() for line in _in_each(some, f"sysctl -w {value}")]
     kept = any(one.kernel.reserved for some in alike.values() for one in some)
     yield Advice(
         text.format("with what is reserved already" if kept else "in the network namespace of the clients"),
@@ -109,20 +114,30 @@ def _reserve(survey: Survey, setting: Callable[[Findings], str | None], text: st
     )
 
 
+def _in_each(some: Iterable[Findings], words: str) -> Iterator[str]:
+    """The command in each of these namespaces: one loop over those that are entered by a process, if they are many."""
+    each = list(some)
+    pids = {one.name: one.namespace.pids[0] for one in each if one.namespace and _by_process(one.namespace)}
+    if len(pids) > _SEPARATE:
+        yield f"for p in {' '.join(map(str, pids.values()))}; do {_sudo()}nsenter -n -t $p -- {words}; done"
+        each = [one for one in each if one.name not in pids]
+    yield from (_line(one.namespace, words) for one in each)
+
+
 def _by_process(space: Namespace) -> bool:
     return bool(space.pids) and space.prefix[:1] == ["nsenter"]
 
 
 def _lasting(survey: Survey) -> Iterator[Advice]:
-    said: dict[str, str] = {}
+    said: dict[str, set[str]] = {}
     for one in survey.each:
         if one.remedy:
             space = one.namespace
-            kind = "host" if space is None or space.host or (space.own and not space.runtime) else ""
-            kind = kind or ("pod" if space and space.pod else (space and space.runtime) or "")
-            said.setdefault(LASTING.get(kind, LASTING[""]), one.remedy)
-    for text, setting in said.items():
-        yield Advice(text.format(setting))
+            kind = "host" if space is None or space.host else "pod" if space.pod else space.runtime or ""
+            kind = kind or ("self" if space and space.own and in_a_container() else "")
+            said.setdefault(LASTING.get(kind, LASTING[""]), set()).add(one.remedy)
+    for text, settings in said.items():
+        yield Advice(text.format(next(iter(settings)) if len(settings) == 1 else f"{_NAME}=..."))
 
 
 def _line(space: Namespace | None, words: str) -> str:

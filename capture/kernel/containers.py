@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-#: Octets of an ID that people see: ``docker ps``, ``podman ps`` and ``crictl ps`` show so many.
+#: Digits of an ID that people see: ``docker ps`` and ``podman ps`` show the first so many, ``crictl ps`` the second.
 _SHORT, _SHORT_CRI = 12, 13
 
 
@@ -26,7 +26,7 @@ class Home(NamedTuple):
 
 
 class Path(NamedTuple):
-    """One way of writing it. *pattern* has a group ``id``; ``unit`` where it is a name and not a hash."""
+    """One way of writing it. *pattern* has a group ``id``, of which *length* digits are shown; None: it is a name."""
 
     runtime: str
     pattern: re.Pattern[str]

@@ -27,20 +27,32 @@ if TYPE_CHECKING:
 
 #: Changes that are remembered: a self-connect makes six.
 _MEMORY = 6000
-#: Self-connects that wait for connected().
-_CONNECTED = 1000
+#: Self-connects that wait for connected(): what the kernel's buffers hold, however many processors there are.
+_CONNECTED = 50_000
 #: Nanoseconds that the SYN and the kernel's step to SYN-RECEIVED may lie apart.
 _APART = NANOSECONDS
-#: Nanoseconds that the clocks of packets and of events may differ by: of one is made the other, see tracepoint.py.
+#: Nanoseconds that the times of packets and of events may differ by: events come with another clock's time, which is
+#: converted (tracepoint.py).
 _CLOCKS = 500
 _RESETS = frozenset({Event.SEND_RST, Event.ANSWER_RST})
+
+
+class Connected(NamedTuple):
+    """The kernel's word that a socket connected to itself: when, which endpoint, and the process that called connect().
+
+    ``process`` is None where the kernel did not report it.
+    """
+
+    time: int
+    endpoint: Endpoint
+    process: int | None
 
 
 class KernelStates:
     """Collects the state changes of the sockets that connect from *port* (None: from any port) to themselves.
 
-    Opening it needs root. Without root nothing is collected, and ``missing`` says why. Call read() now and then, and
-    once more at the end.
+    Opening it takes what the tracepoint takes (tracepoint.py), which root has. Without that nothing is collected, and
+    ``missing`` says why. Call read() now and then, and once more at the end.
 
     ``lost`` counts the events that the kernel dropped up to the last read(), because its buffer was full; it is None
     where nothing is collected.
@@ -52,28 +64,33 @@ class KernelStates:
         self.lost: int | None = None
         self._last_loss: int | None = None  # when read() last found that more were lost, nanoseconds since the epoch
         self._changes: deque[StateChange] = deque(maxlen=_MEMORY)
-        self._connected: deque[StateChange] = deque(maxlen=_CONNECTED)
-        self._lives: list[list[StateChange]] | None = None  # what was heard, sorted by life(); None: not yet
+        self._connected: deque[Connected] = deque(maxlen=_CONNECTED)
         try:
             self._trace = StateTrace.simultaneous() if port is None else StateTrace.to_itself(port)
             self.lost = 0
         except CannotCapture as error:
             self.missing = str(error)
 
-    def read(self, *, end: bool = False) -> None:
-        """Read the state changes since the last call. *end*: also the later ones of sockets that were read before."""
-        if self._trace:
-            changes = self._trace.read(whole=end)
-            self._changes += changes
-            self._connected += [
-                one for one in changes if one.new is State.SYN_RECEIVED and one.source == one.destination
-            ]
-            self._lives = None
-            if self._trace.lost != self.lost:
-                self.lost, self._last_loss = self._trace.lost, time.time_ns()
+    def read(self, *, end: bool = False, of: tuple[Endpoint, int] | None = None) -> None:
+        """Read the state changes since the last call. *end*: also the later ones of sockets that were read before.
 
-    def connected(self) -> list[StateChange]:
-        """Return the steps by which sockets of any network namespace connected to themselves, since the last call."""
+        *of*: of these alone the socket that connected from this endpoint to itself at this moment.
+        """
+        if self._trace is None:
+            return
+        changes = self._trace.read(whole=end, of={one.socket for one in self._met(*of)} if of else None)
+        self._changes += changes
+        began: dict[int, int] = {}  # who called connect() for a socket, or for the last one of its number
+        for one in changes:
+            if one.old is State.CLOSED:
+                began[one.socket] = one.process
+            elif one.new is State.SYN_RECEIVED and one.source == one.destination:
+                self._connected.append(Connected(one.time, one.source, began.pop(one.socket, 0) or None))
+        if self._trace.lost != self.lost:
+            self.lost, self._last_loss = self._trace.lost, time.time_ns()
+
+    def connected(self) -> list[Connected]:
+        """Return the sockets of any network namespace that connected to themselves, since the last call."""
         found = list(self._connected)
         self._connected.clear()
         return found
@@ -89,11 +106,10 @@ class KernelStates:
         reported nothing. The first changes are missing where the kernel's buffer had been overwritten, the last ones
         where the socket is still open, and any where events were lost.
         """
-        if self._lives is None:
-            self._lives = list(_lives(self._changes))
+        sockets = {change.socket for change in self._met(endpoint, moment)}
         found = [
             (abs(change.time - moment), life)
-            for life in self._lives
+            for life in _lives(change for change in self._changes if change.socket in sockets)
             for change in life
             if change.new is State.SYN_RECEIVED and change.source == change.destination == endpoint
         ]
@@ -101,6 +117,13 @@ class KernelStates:
         if apart >= _APART or (self.lost_since(moment) and not life[0].time <= moment <= life[-1].time):
             return []  # the nearest one may be another's that came just before or after, if its own was lost
         return life
+
+    def _met(self, endpoint: Endpoint, moment: int) -> Iterator[StateChange]:
+        """Find the steps by which sockets connected from *endpoint* to itself at about that moment."""
+        for one in self._changes:
+            met = one.new is State.SYN_RECEIVED and one.source == one.destination == endpoint
+            if met and abs(one.time - moment) < _APART:
+                yield one
 
     def caller(self, endpoint: Endpoint, moment: int) -> int | None:
         """Find the process that called connect() for that socket; None where the kernel did not report it."""

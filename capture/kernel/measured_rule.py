@@ -26,7 +26,7 @@ _RANGE = (32768, 60999)
 
 
 def measured_rule(assumed: Rule) -> Rule:
-    """Measure it, within a second. What that cannot show (the salt of 10 s) is as in *assumed*, if the rest is.
+    """Measure it, within a second. The salt of 10 s does not show so soon: where the rest is as *assumed*, so is it.
 
     The process must have one thread. Raises CannotCapture where there can be no namespace, or the walk is none that we
     know.

@@ -4,7 +4,7 @@ A namespace is found by the links of processes and threads (/proc/PID/ns/net), b
 and what runtimes mount), and by descriptors that processes have open. What nothing but a socket keeps, or a descriptor
 on its way in a message, has no name in /proc and is not found: ``NOT_FOUND``.
 
-find() and look_inside() need privilege and run before it is given up; with the standard library alone. Nothing is
+Scan and look_inside() need privilege and run before it is given up; with the standard library alone. Nothing is
 interpreted meanwhile but names of files and the kernel's own lines of mounts. Containers are strangers: whatever path
 they name is opened as a place (O_PATH) first, and again for real only if it is the namespace that was looked for.
 namespaces(7), network_namespaces(7), setns(2), proc(5).
@@ -18,17 +18,18 @@ import os
 import re
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.errors import CannotCapture, UsageError
 
-from . import port_choice
+from . import container_names, port_choice
 from .containers import Home, home
 from .netlink import LISTEN, Routes, SockDiag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from .port_rules import Rule
 
@@ -44,6 +45,9 @@ _LINK = re.compile(r"net:\[(\d+)\]")
 _HELD = re.compile(r"/proc/(\d+)/fd/\d+")
 _ESCAPED = re.compile(r"\\([0-7]{3})")
 
+#: How many mounts and descriptors are remembered of a namespace.
+_PLACES = 8
+
 #: Kinds that are not found.
 NOT_FOUND = (
     "network namespaces that nothing but an open socket keeps: without process, mount or descriptor they are not found"
@@ -56,13 +60,17 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Namespace:
     """A network namespace.
 
-    ``path`` is where it can be opened; ``pids`` are its processes, the oldest first; ``netns`` is its name for
-    ip-netns(8). ``name`` is what a person calls it; ``runtime``, ``id`` and ``pod`` are those of the container, if its
-    processes run in one. ``own``: this process is in it; ``host``: process 1 is.
+    ``path`` is where it can be opened. ``places`` are where else: mounts and descriptors, at most ``_PLACES`` of them;
+    ``mounted`` is a process that sees it mounted. ``pids`` are its processes, the oldest first; ``netns`` is its name
+    for ip-netns(8). ``name`` is what a person calls it; ``runtime``, ``id`` and ``pod`` are those of the container, if
+    its processes run in one, ``container`` is how its owner named that (a pod's namespace and name, where it is one's).
+    ``own``: this process is in it; ``host``: it is the first one, that of the machine.
     """
 
     inode: int
     path: str = ""
+    places: list[str] = field(default_factory=list)
+    mounted: str | None = None
     pids: list[int] = field(default_factory=list)
     netns: str | None = None
     own: bool = False
@@ -71,6 +79,7 @@ class Namespace:
     runtime: str | None = None
     id: str | None = None
     pod: str | None = None
+    container: str | None = None
 
     @property
     def prefix(self) -> list[str]:
@@ -112,62 +121,74 @@ class Inside(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A namespace that could not be entered, and why."""
+    """A namespace that could not be entered, and why; ``forbidden``: somebody with more rights could."""
 
     namespace: Namespace
     why: str
+    forbidden: bool = False
 
 
 # -- finding ---------------------------------------------------------------------------------------------------------
 
 
 class Scan:
-    """Which network namespaces there are. ``unread`` counts the processes whose namespace could not be read."""
+    """Which network namespaces there are, and the ``pids`` of the processes that were looked at.
+
+    ``unread`` counts the processes whose namespace could not be read.
+    """
 
     def __init__(self) -> None:
         self.found: dict[int, Namespace] = {}
+        self.pids: set[str] = set()
         self.unread = 0
         self._mounts: set[str] = set()
         # Kernel threads are in the first network namespace; an init may not be looked into, by root either.
-        self._first = "1" if in_a_container() else "2"
+        self._first = "" if in_a_container() else "2"
         own = (_PROC / "self/ns/net").stat()
         self._device = own.st_dev
         one = self._add(own.st_ino, "/proc/self/ns/net")
         one.own = True
-        with suppress(OSError):
-            one.host = (_PROC / self._first / "ns/net").stat().st_ino == own.st_ino
+        one.host = _in_the_first()
 
-    def processes(self) -> Scan:
-        """Go through the processes and their threads, and the mounts of each mount namespace."""
+    def processes(self, seen: Container[str] = ()) -> Scan:
+        """Go through the processes and their threads, and the mounts of each mount namespace.
+
+        Of those that were *seen* before (their PIDs) the process alone, which is a quarter of the work.
+        """
         try:
             self._mounted("self")
         except OSError:
             self.unread += 1
         for entry in os.listdir(_PROC):  # noqa: PTH208 - for every process of the machine
             if entry.isdecimal():
+                self.pids.add(entry)
                 with suppress(OSError):  # it has ended
-                    self._process(entry)
+                    self._process(entry, seen=entry in seen)
         return self
 
-    def _process(self, pid: str) -> None:
-        directory = f"{_PROC}/{pid}"
+    def _process(self, pid: str, *, seen: bool) -> None:
+        directory = f"/proc/{pid}"
         try:
             inode = _number(os.readlink(f"{directory}/ns/net"))  # noqa: PTH115 - see above; so below
         except PermissionError:
-            self.unread += pid != "1" or self._first == "1"
+            self.unread += pid != "1" or not self._first
             return
         if inode:
             one = self._add(inode, f"{directory}/ns/net")
             one.pids.append(int(pid))
             one.host |= pid == self._first
+        if seen:
+            return
         # A directory's links are itself, its name, and one for each that lies in it.
         if os.stat(f"{directory}/task").st_nlink > 3:  # noqa: PTH116
             for thread in os.listdir(f"{directory}/task"):  # noqa: PTH208
                 path = f"{directory}/task/{thread}/ns/net"
                 with suppress(OSError):
                     other = _number(os.readlink(path))  # noqa: PTH115
-                    if other and other != inode and int(pid) not in (one := self._add(other, path)).pids:
-                        one.pids.append(int(pid))
+                    if other and other != inode:
+                        one = self._add(other, path)
+                        if one.pids[-1:] != [int(pid)]:  # processes come one after the other
+                            one.pids.append(int(pid))
         with suppress(OSError):  # EINVAL of one that is about to end
             self._mounted(pid)
 
@@ -177,32 +198,59 @@ class Scan:
         if space in self._mounts:
             return
         self._mounts.add(space)
-        for line in (_PROC / pid / "mountinfo").read_bytes().splitlines():
-            if b" - nsfs " not in line:
-                continue
-            words = line.decode(errors="surrogateescape").split(" ")
-            point = _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), words[4])
-            if inode := _number(words[3]):
-                root = "" if pid == "self" else f"{_PROC}/{pid}/root"
-                one = self._add(inode, root + point)
-                top, slash, name = point.rpartition("/")
-                if not root and top + slash in _IP_NETNS:
-                    one.netns = one.netns or name
+        for inode, point in _mounts(pid):
+            root = "" if pid == "self" else f"{_PROC}/{pid}/root"
+            one = self._add(inode, root + point, kept=True)
+            one.mounted = one.mounted or pid
+            top, slash, name = point.rpartition("/")
+            if not root and top + slash in _IP_NETNS:
+                one.netns = one.netns or name
 
     def descriptors(self, held: dict[int, str]) -> Scan:
         """Add those that processes have open: the path of a descriptor for each number."""
         for inode, path in held.items():
-            self._add(inode, path)
+            self._add(inode, path, kept=True)
         return self
 
-    def _add(self, inode: int, path: str) -> Namespace:
+    def _add(self, inode: int, path: str, *, kept: bool = False) -> Namespace:
+        """Note it; *kept*: by something else than a process in it, of which ``pids`` tells."""
         one = self.found.setdefault(inode, Namespace(inode))
         one.path = one.path or path
+        if kept and len(one.places) < _PLACES:
+            one.places.append(path)
         return one
 
     def open(self, one: Namespace) -> int:
-        """Open a namespace that was found, whatever a stranger has put in its place meanwhile. Raises OSError."""
-        return _opened(one.path, self._device, one.inode)
+        """Open a namespace that was found, wherever it can be, whatever a stranger has put in its place meanwhile.
+
+        Raises FileNotFoundError where it has ended, another OSError where it has not.
+        """
+        why = None
+        for path in chain([one.path], (f"{_PROC}/{pid}/ns/net" for pid in one.pids), one.places):
+            try:
+                return _opened(path, self._device, one.inode)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                why = why or error
+        with suppress(OSError):
+            if not why and one.mounted and any(inode == one.inode for inode, _ in _mounts(one.mounted)):
+                why = OSError(errno.EBUSY, "none of the places tried leads to it")
+        raise why or FileNotFoundError(errno.ENOENT, "it is gone")
+
+
+def _mounts(pid: str) -> Iterator[tuple[int, str]]:
+    """Yield the network namespaces that a process sees mounted, and where. Raises OSError.
+
+    Line by line: anybody may have a hundred thousand mounts (of user namespaces), each with a path of 4,096 octets.
+    """
+    with (_PROC / pid / "mountinfo").open("rb") as lines:
+        for line in lines:
+            if b" - nsfs " not in line:
+                continue
+            words = line.decode(errors="surrogateescape").split(" ")
+            if inode := _number(words[3]):
+                yield inode, _ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), words[4])
 
 
 def _opened(path: str, device: int, inode: int | None = None) -> int:
@@ -255,6 +303,11 @@ def may_enter_all() -> bool:
         return False
 
 
+def _in_the_first() -> bool:
+    """Whether we are in the first network namespace: this setting is nowhere else (net_core_table)."""
+    return (_PROC / "sys/net/core/dev_weight").exists()
+
+
 def in_a_container() -> bool:
     """Whether processes may exist that are not seen from here: this is not the first PID namespace."""
     try:
@@ -270,9 +323,16 @@ def named(found: Iterable[Namespace]) -> list[Namespace]:
     """Name them all, ours first, then the host's, then by name; no two have the same name."""
     ours = home_of("self")
     spaces = list(found)
+    lives: dict[int, Home] = {}
     for one in spaces:
         one.pids.sort(key=_age)
-        _name(one, ours)
+        # What we run in ourselves does not tell one namespace from another.
+        homes = (home_of(pid) for pid in one.pids[:3])
+        if home := next((home for home in homes if home and home != ours), None):
+            lives[one.inode] = home
+    known = container_names.names([lives[one.inode] for one in spaces if one.inode in lives and not one.host])
+    for one in spaces:
+        _name(one, lives.get(one.inode), known)
     seen: dict[str, int] = {}
     for one in spaces:
         seen[one.name] = seen.get(one.name, 0) + 1
@@ -282,24 +342,23 @@ def named(found: Iterable[Namespace]) -> list[Namespace]:
     return sorted(spaces, key=lambda one: (not one.own, not one.host, one.name))
 
 
-def _name(one: Namespace, ours: Home | None) -> None:
-    homes = (home_of(pid) for pid in one.pids[:3])
-    # What we run in ourselves does not tell one namespace from another.
-    lives = next((home for home in homes if home and home != ours), None)
+def _name(one: Namespace, lives: Home | None, known: Mapping[str, str]) -> None:
+    """Name it by what its processes live in, the containers as they are *known*."""
+    if lives and not one.host:
+        one.runtime, one.id, one.pod, one.container = lives.runtime, lives.id, lives.pod, known.get(lives.id)
     if one.host or (one.own and not one.pids):
         one.name = "host" if one.host else "self"
     elif one.netns and not (lives and _NAMED_BY_PROGRAMS.match(one.netns)):
         one.name = one.netns
     elif lives:
         one.name = f"{lives.runtime} {lives.name}" if lives.runtime != "systemd" else lives.name
+        one.name += f" ({one.container})" if one.container else ""
     elif one.pids and (command := _command(one.pids[0])):
         one.name = f"{command} ({one.pids[0]})"
     elif held := _HELD.fullmatch(one.path):
         one.name = f"held by {_command(int(held[1]))} ({held[1]})"
     else:
         one.name = f"net:[{one.inode}]" if one.pids else one.path
-    if lives and not one.host:
-        one.runtime, one.id, one.pod = lives.runtime, lives.id, lives.pod
 
 
 def home_of(pid: int | str) -> Home | None:
@@ -328,16 +387,20 @@ def chosen(scan: Scan, what: str) -> list[Namespace]:
     if what == "self":
         return [one for one in everything if one.own]
     inode = _asked(scan, what)
-    for one in everything:
-        if one.inode == inode or (inode is None and what in _called(one)):
-            return [one]
+    meant = [one for one in everything if one.inode == inode or (inode is None and what in _called(one))]
+    if len(meant) > 1:  # a container can have itself called what another is
+        which = ", ".join(f"{one.name} ({one.inode})" for one in meant[:8])
+        raise UsageError(f"{len(meant):,} network namespaces are called {what!r}; give the number of one: {which}")
+    if meant:
+        return meant
     names = ", ".join(one.name for one in everything[:8])
     raise UsageError(f"no network namespace is called {what!r}; give a PID, a path, or a name such as {names}")
 
 
 def _called(one: Namespace) -> set[str | None]:
-    short = {one.name.partition(" ")[2]} if one.runtime else set()
-    return {one.name, one.netns, one.id, *short, str(one.inode)} - {None, ""}
+    plain = one.name.removesuffix(f" ({one.container})")
+    short = {plain, plain.partition(" ")[2]} if one.runtime else set()
+    return {one.name, one.netns, one.id, one.container, *short, str(one.inode)} - {None, ""}
 
 
 def _asked(scan: Scan, what: str) -> int | None:
@@ -360,8 +423,8 @@ def _asked(scan: Scan, what: str) -> int | None:
     return None
 
 
-def go_into(what: str) -> str:
-    """Move this process into the network namespace that *what* means, for good; return what that is called.
+def go_into(what: str) -> Namespace:
+    """Move this process into the network namespace that *what* means, for good; return what was found of that.
 
     There must be one thread. Users, mounts and processes stay those of before. Raises UsageError where there is no
     such namespace, CannotCapture where it may not be entered.
@@ -382,7 +445,7 @@ def go_into(what: str) -> str:
         except OSError as error:
             why = error.strerror or str(error)
             raise CannotCapture(f"cannot enter the network namespace of {what!r}: {why}") from error
-    return one.name
+    return one
 
 
 # -- entering --------------------------------------------------------------------------------------------------------
@@ -426,7 +489,7 @@ def look_inside(scan: Scan, spaces: Iterable[Namespace]) -> tuple[list[Inside], 
         except FileNotFoundError:  # gone meanwhile, as containers do
             continue
         except OSError as error:
-            refused.append(Refused(one, error.strerror or str(error)))
+            refused.append(Refused(one, error.strerror or str(error), isinstance(error, PermissionError)))
     return seen, refused
 
 

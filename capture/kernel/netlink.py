@@ -150,24 +150,35 @@ class SockDiag(_Netlink):
 
         The kernel is asked for this one, which takes as long however many there are. Raises OSError.
         """
-        rows = map(_tcp_socket, self._exactly(endpoint, endpoint, 0))
         # Else it is one that listens on that port.
+        rows = map(_tcp_socket, self._exactly(endpoint, endpoint, 0))
         return next((one for one in rows if one.to_itself and one.local == endpoint), None)
 
-    def _exactly(self, local: Endpoint, remote: Endpoint, wanted: int) -> list[bytes]:
-        """Ask for the socket with this 4-tuple: bound to no device, or to loopback. Raises OSError."""
+    def _exactly(self, local: Endpoint, remote: Endpoint, wanted: int) -> Iterator[bytes]:
+        """Ask for the sockets with this 4-tuple: bound to no device, then to loopback. Raises OSError."""
         family = socket.AF_INET if len(local.packed) == 4 else socket.AF_INET6
         extensions = 1 << wanted - 1 if wanted else 0
         ends = local.port.to_bytes(2, "big"), remote.port.to_bytes(2, "big"), local.packed, remote.packed
-        found: list[bytes] = []
         for device in (0, 1):
             body = _ASK.pack(family, socket.IPPROTO_TCP, extensions, ALL, *ends, device, b"\xff" * 8)
             try:
-                found += self.ask(_SOCK_DIAG_BY_FAMILY, body, dump=False)
+                yield from self.ask(_SOCK_DIAG_BY_FAMILY, body, dump=False)
             except OSError as error:
                 if error.errno != errno.ENOENT:
                     raise
-        return found
+
+
+def own_diag() -> SockDiag | None:
+    """Open what asks in our own network namespace; None where the kernel does not answer: to_itself() does then."""
+    diag = None
+    try:
+        diag = SockDiag()
+        diag.to_itself(Endpoint(b"\x7f\0\0\1", 1))
+    except OSError:
+        if diag:
+            diag.close()
+        return None
+    return diag
 
 
 def to_itself(endpoint: Endpoint) -> TcpSocket | None:

@@ -31,7 +31,8 @@ PORTS = 8
 
 _SETTINGS = Path("/proc/sys/net/ipv4")
 
-#: Settings, and with which value nobody, or nobody but root, may make a namespace (Debian's and Ubuntu's among them).
+#: Settings, each with the value with which nobody, or nobody but root, may make a namespace (two are Debian's and
+#: Ubuntu's own), or with which lo gets no IPv6 address.
 _FORBIDDING = {
     "user/max_user_namespaces": "0",
     "user/max_net_namespaces": "0",

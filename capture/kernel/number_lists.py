@@ -14,12 +14,25 @@ def parsed(text: str) -> frozenset[int]:
     return frozenset(number for first, *last in ranges for number in range(first, (last or [first])[0] + 1))
 
 
-def spans(numbers: Iterable[int]) -> str:
-    """The list of these numbers, as ip_local_reserved_ports takes it."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1][1:] = [number]
-        else:
-            runs.append([number])
-    return ",".join("-".join(map(str, run)) for run in runs)
+#: Octets of a setting that the kernel takes at once (proc_do_large_bitmap()): of a longer one sysctl(8) sets a part.
+LONGEST = 4000
+
+
+def spans(numbers: Iterable[int], longest: int | None = None) -> str:
+    """The list of these numbers, as ip_local_reserved_ports takes it.
+
+    Where that has more than *longest* octets, the numbers between those that lie closest are in it, too.
+    """
+    known = sorted(set(numbers))
+    apart = 1
+    while True:
+        runs: list[list[int]] = []
+        for number in known:
+            if runs and runs[-1][-1] >= number - apart:
+                runs[-1][1:] = [number]
+            else:
+                runs.append([number])
+        text = ",".join("-".join(map(str, run)) for run in runs)
+        if longest is None or len(text) <= longest:
+            return text
+        apart += 1

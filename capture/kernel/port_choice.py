@@ -85,7 +85,11 @@ class Kernel:
         return (own, free) if free else (other, self._free(other, taken))
 
     def _free(self, ports: range, taken: frozenset[int]) -> list[int]:
-        return [port for port in ports if port not in self.reserved and port not in taken]
+        blocked = self._blocked(ports, taken)
+        return [port for port in ports if port not in blocked] if blocked else list(ports)
+
+    def _blocked(self, ports: range, taken: frozenset[int]) -> set[int]:
+        return {port for some in (self.reserved, taken) for port in some if port in ports}
 
     def windows(self, *, bound_first: bool = False, taken: frozenset[int] = frozenset()) -> dict[int, int]:
         """The ports that an attempt can end with, each with the number of ports to start at that lead there.
@@ -94,11 +98,18 @@ class Kernel:
         a reserved block gets what starts in the block, too; with ip_local_port_step_width that spreads evenly.
         """
         ports, free = self.candidates(bound_first=bound_first, taken=taken)
+        found = dict.fromkeys(free, 1)
         if self.step_width or not free:
-            return dict.fromkeys(free, 1)
-        positions = [ports.index(port) for port in free]
-        before = [positions[-1] - len(ports), *positions]
-        return {port: position - last for port, position, last in zip(free, positions, before, strict=False)}
+            return found
+        before, row = None, 0
+        for port in sorted(self._blocked(ports, taken)):
+            row = row + 1 if before == port - ports.step else 1
+            before = port
+            if port + ports.step in found:
+                found[port + ports.step] += row
+        if before == ports[-1]:  # the search goes on at the first
+            found[free[0]] += row
+        return found
 
     def share(self, port: int, *, bound_first: bool = False, taken: frozenset[int] = frozenset()) -> float:
         """The chance that an attempt gets *port* as its source, if it may start anywhere."""
@@ -130,6 +141,11 @@ _SETTINGS = {
 def settings() -> dict[str, str]:
     """Read the settings of the network namespace that the process is in, as they stand; kernel() reads them."""
     return {name: _setting(name, default) for name, default in _SETTINGS.items()}
+
+
+def identity() -> Identity:
+    """Say which Linux is running."""
+    return identified(os.uname().release, f"{os.uname().version} {_signature()}")
 
 
 def kernel(read: Mapping[str, str] | None = None, measured: Rule | None = None) -> Kernel:
@@ -182,7 +198,7 @@ def failed_attempts() -> int:
 def _setting(name: str, default: str) -> str:
     """One of net.ipv4. *default* where this kernel does not have it."""
     try:
-        setting = os.open(_PROC / "sys/net/ipv4" / name, os.O_RDONLY | os.O_CLOEXEC)
+        setting = os.open(f"{_PROC}/sys/net/ipv4/{name}", os.O_RDONLY | os.O_CLOEXEC)
         try:
             # In one read: the kernel cuts a long list (of reserved ports) to the room there is, and says no more.
             return os.read(setting, 1 << 20).decode("ascii").strip()

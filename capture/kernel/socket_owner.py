@@ -9,6 +9,8 @@ from analysis.states import State
 from . import netlink, sockets
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from analysis.model import Endpoint
 
     from .kernel_states import KernelStates
@@ -20,7 +22,7 @@ class SocketOwner(NamedTuple):
     """A socket that has connected to itself, and whose it is. None is what could not be seen, or not any more.
 
     ``time`` is when it happened, in nanoseconds since the epoch. ``process`` is its name for itself: anything at all,
-    escape it before showing it.
+    escape it before showing it. ``inode`` is 0 of an orphan: no process has the socket any more.
     """
 
     time: int
@@ -33,31 +35,49 @@ class SocketOwner(NamedTuple):
     process: str | None = None
 
 
-def find_owner(
-    endpoint: Endpoint, moment: int, kernel_states: KernelStates, diag: SockDiag | None = None
-) -> SocketOwner:
+def find_owner(endpoint: Endpoint, moment: int, kernel_states: KernelStates) -> SocketOwner:
     """Look for the socket that connected from *endpoint* to itself at this *moment* (nanoseconds since the epoch).
 
-    It is looked for in the kernel's table, its process by the tracepoint's word as well. *diag* asks in the network
-    namespace of the socket; None: it is ours.
+    It is looked for in the kernel's table of our network namespace, its process by the tracepoint's word as well.
 
     The table shows only its own user's processes to a process without privilege; what the tracepoint reported does not
     depend on that.
     """
-    found = SocketOwner(moment, endpoint)
-    line = _line(endpoint, diag)
-    processes = []
-    if line:
-        found = found._replace(state=line.state)
-    if line and line.inode:  # a socket: TIME-WAIT is none, and nobody's
-        found = found._replace(inode=line.inode, uid=line.uid, user=sockets.user(line.uid))
-        processes = sockets.owners([line.inode])[0].get(line.inode, [])
-    if not processes and (pid := kernel_states.caller(endpoint, moment)):
-        found = found._replace(pid=pid)
-        processes = [process for process in [sockets.process(pid)] if process]
-    if processes:
-        found = found._replace(pid=processes[0].pid, process=processes[0].name, user=found.user or processes[0].user)
+    found = with_line(SocketOwner(moment, endpoint))
+    if found.inode:
+        found = with_process(found, sockets.owners([found.inode])[0])
+    if not found.process and (pid := kernel_states.caller(endpoint, moment)):
+        found = of_process(found, pid, sockets.process(pid))
     return found
+
+
+def with_line(found: SocketOwner, diag: SockDiag | None = None) -> SocketOwner:
+    """Add what the kernel's table has of the socket. *diag* asks in its network namespace; None: it is ours.
+
+    TIME-WAIT is no socket, and nobody's: the table has neither inode nor user of it. An inode of 0 in another state:
+    no process has it any more.
+    """
+    line = _line(found.endpoint, diag)
+    if line is None:
+        return found
+    if line.state is State.TIME_WAIT:
+        return found._replace(state=line.state)
+    if not line.inode:  # the table says 0 for the user, too
+        return found._replace(state=line.state, inode=0)
+    return found._replace(state=line.state, inode=line.inode, uid=line.uid, user=sockets.user(line.uid))
+
+
+def with_process(found: SocketOwner, holders: Mapping[int, Sequence[sockets.Process]]) -> SocketOwner:
+    """Add the process, if it is one of the *holders*, by inode."""
+    processes = holders.get(found.inode or 0)
+    return of_process(found, processes[0].pid, processes[0]) if processes else found
+
+
+def of_process(found: SocketOwner, pid: int, process: sockets.Process | None) -> SocketOwner:
+    """Add the process; None: it has ended."""
+    if process is None:
+        return found._replace(pid=pid)
+    return found._replace(pid=pid, process=process.name, user=found.user or process.user)
 
 
 def _line(endpoint: Endpoint, diag: SockDiag | None) -> TcpSocket | None:

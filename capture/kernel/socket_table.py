@@ -1,6 +1,6 @@
-"""The TCP sockets of a network namespace, as /proc/net/tcp has them: that of the process.
+"""The TCP sockets of the network namespace that this process is in, as /proc/net/tcp lists them.
 
-The standard library alone, and cheap however many sockets there are. Who holds them says sockets.py.
+The standard library alone. Who holds them says sockets.py.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .namespaces import Inside
 
 _PROC = Path("/proc")
-
+_EFFECTIVE = re.compile(rb"^Uid:\t\d+\t(\d+)", re.MULTILINE)
 
 #: What netlink alone knows.
 _UNSEEN_BOUND = "ports that are bound though nobody listens, so that no client is given them"
@@ -71,7 +72,7 @@ def table(ports: Collection[int] = (), of: Inside | None = None) -> Table:
         missing.append(f"{_UNSEEN_BOUND}: {error.strerror}")
     else:
         bound = [one for one in found if one.state is State.CLOSED]
-        if not bound and not port_choice.kernel().has(BOUND_LISTED):
+        if not bound and not BOUND_LISTED.is_in(port_choice.identity().release):
             missing.append(f"{_UNSEEN_BOUND}: Linux does not tell before 6.8, and this is {os.uname().release}")
         return Table([one for one in found if one.state is not State.CLOSED], bound, missing, whole=True)
     try:
@@ -102,11 +103,14 @@ def _netlink(*, ports: Collection[int]) -> list[TcpSocket]:
 
 
 def owners(
-    inodes: Collection[int] | None = None, namespaces: dict[int, str] | None = None
+    inodes: Collection[int] | None = None,
+    namespaces: dict[int, str] | None = None,
+    descriptors: dict[int, str] | None = None,
 ) -> tuple[dict[int, list[Process]], int]:
-    """Which processes hold the sockets with these inodes (all, if None), and how many could not be looked into.
+    """Which processes hold the sockets with these inodes (all, if None); how many processes may not be looked into.
 
-    Descriptors of network namespaces are added to *namespaces* on the way: a path for each number.
+    Descriptors of network namespaces are added to *namespaces* on the way, and those of sockets to *descriptors*: a
+    path (/proc/PID/fd/N) for each number.
     """
     found: dict[int, list[Process]] = defaultdict(list)
     wanted = None if inodes is None else {inode for inode in inodes if inode}
@@ -115,14 +119,16 @@ def owners(
         if not directory.name.isdigit():
             continue
         try:
-            with os.scandir(directory / "fd") as descriptors:
-                held = {inode for one in descriptors if (inode := _inode(one.path, namespaces))}
+            with os.scandir(directory / "fd") as opened:
+                paths = {inode: one.path for one in opened if (inode := _inode(one.path, namespaces))}
         except PermissionError:
             closed += 1
             continue
         except (FileNotFoundError, ProcessLookupError):  # it has ended
             continue
-        held = held if wanted is None else held & wanted
+        held = paths.keys() if wanted is None else paths.keys() & wanted
+        if descriptors is not None:
+            descriptors.update(paths)
         if held and (process := _process(directory)):
             for inode in held:
                 found[inode].append(process)
@@ -157,7 +163,8 @@ def _process(directory: Path) -> Process | None:
         name = (directory / "comm").read_bytes().removesuffix(b"\n").decode(errors="backslashreplace")
         # proc_pid_stat(5): the name stands in parentheses, and may have some of its own; starttime is field 22.
         started = int((directory / "stat").read_bytes().rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-        owner = directory.stat().st_uid
+        # Whom the directory belongs to is no answer: it is root's where the process lets nobody look into it.
+        owner = int(_EFFECTIVE.search((directory / "status").read_bytes())[1])  # type: ignore[index]
     except (FileNotFoundError, ProcessLookupError):
         return None
     return Process(int(directory.name), name, user(owner), started)

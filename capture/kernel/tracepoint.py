@@ -2,7 +2,7 @@
 
 The events are read through perf_event_open(2): a ring buffer per processor in memory that is ours, so
 nothing is left behind whatever becomes of us, and the rings stay readable after privilege is given up.
-The witness sees the sockets of all network namespaces. Opening it needs root: CAP_PERFMON for the event, and for its
+It sees the sockets of all network namespaces. Opening it needs root: CAP_PERFMON for the event, and for its
 description in tracefs either CAP_SYS_ADMIN or the right to read it where it is mounted.
 
 What the kernel does not say the RFC's way:
@@ -28,6 +28,7 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -38,7 +39,7 @@ from analysis.states import State
 from .number_lists import parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 #: What the kernel calls the states (include/net/tcp_states.h), and what RFC 9293 3.3.2 calls them.
 #: NEW_SYN_RECV is the request object of a passive open, in SYN-RECEIVED before there is a socket.
@@ -62,7 +63,7 @@ RFC_NAMES = {
 KERNEL_SHOWS = {State.TIME_WAIT: State.CLOSED}
 
 #: A filter that passes nothing but simultaneous opens: SYN_SENT (2) to SYN_RECV (3). With it the whole machine
-#: can be watched for self-connects at no cost.
+#: can be watched for self-connects: the kernel drops every other event itself.
 SIMULTANEOUS_OPEN = "oldstate == 2 && newstate == 3"
 
 #: Every step but what SYN_SENT leads to: that is SIMULTANEOUS_OPEN, or of no interest (refused, or an ordinary open).
@@ -87,7 +88,7 @@ _ATTRIBUTES = struct.Struct("=IIQQQQQIIQQQQIi")  # perf_event_attr up to clockid
 _TYPE_TRACEPOINT, _FLAG_FD_CLOEXEC = 2, 1 << 3
 _SAMPLE_TID, _SAMPLE_TIME, _SAMPLE_RAW = 1 << 1, 1 << 2, 1 << 10
 _DISABLED, _USE_CLOCKID, _WRITE_BACKWARD = 0, 25, 27  # of the bit fields, which begin at the other end on big-endian
-_ENABLE, _PAUSE_OUTPUT, _SET_FILTER = 0x2400, 0x40042409, 0x40082406
+_ENABLE, _SET_FILTER = 0x2400, 0x40082406
 _LOCKED = "memory for event rings"  # what mmap(2) of a perf event takes, of RLIMIT_MEMLOCK
 _PARANOID = 2  # the highest kernel.perf_event_paranoid of the kernel's own; Debian's patch has 3
 _RECORD = struct.Struct("=IHH")  # type, misc, size of the whole record
@@ -95,6 +96,8 @@ _RECORD_SAMPLE = 9
 _SAMPLE = struct.Struct("=IIQI")  # process, thread, time, size of the event's data
 _DATA_HEAD, _DATA_TAIL = 1024 // 8, 1032 // 8  # in 64-bit words from the start of the mapping
 _PAGES = 32  # of data in a ring; pages of 4 KiB hold about 1,200 events
+_NEAR = 1 << 16  # octets of a flight recorder that are looked through at least
+_MANY = 4  # sockets that are looked for one by one
 _OPEN = 1000  # sockets that are followed to their end, where that takes the flight recorder
 _FLIGHT_PAGES = 2048  # in all flight recorders together, as far as that gives each _PAGES to _FLIGHT_MOST ...
 _FLIGHT_MOST = 512  # ... which are the last 20,000 steps of a processor, most of a second of a retry storm
@@ -154,6 +157,7 @@ class StateTrace:
             }
             # The kernel's address of a socket -> our number for it: addresses are not for showing.
             self._sockets: dict[bytes, int] = {}
+            self._numbers = count(1)
             self._last: dict[int, StateChange] = {}  # the last change of each socket that is still open
             self._opened = opened.pop_all()
 
@@ -182,38 +186,46 @@ class StateTrace:
         """How many wanted events the kernel dropped up to the last read(), because a ring was full."""
         return sum(ring.lost for ring in self._rings)
 
-    def read(self, *, whole: bool = False) -> list[StateChange]:
+    def read(self, *, whole: bool = False, of: Collection[int] | None = None) -> list[StateChange]:
         """Return the changes since the last call, in order of time. Never waits.
 
-        *whole*: also those of the flight recorder, of sockets that earlier calls returned and that are still open.
+        *whole*: also those of the flight recorder, of sockets that earlier calls returned and that are still open;
+        *of* these alone, by their numbers (None: of all, which takes a millisecond or two for each).
         """
         changes = self._changes(self._rings)
         if self._flight:
-            shown = {change.socket: [change] for change in self._last.values()} if whole else {}
+            before = [one for one in self._last if of is None or one in of] if whole else []
+            shown = {one: [self._last[one]] for one in before}
             for change in changes:
                 shown.setdefault(change.socket, []).append(change)
             if shown:
-                changes = list(self._around(shown))
+                changes = list(self._around(shown, far=bool(before)))
             for change in changes:
                 self._last[change.socket] = change
                 if change.new is State.CLOSED or len(self._last) > _OPEN:
-                    del self._last[change.socket if change.new is State.CLOSED else next(iter(self._last))]
+                    self._last.pop(change.socket if change.new is State.CLOSED else next(iter(self._last)), None)
+            if len(self._sockets) > 2 * _OPEN:
+                self._sockets = {address: one for address, one in self._sockets.items() if one in self._last}
         # One event is of one time as long as that is the kernel's own: the difference to ours is measured each time.
         epoch = _epoch() if changes else 0
         return [replace(change, time=epoch + change.time) for change in sorted(changes, key=_time)]
 
-    def _around(self, shown: dict[int, list[StateChange]]) -> Iterator[StateChange]:
-        """Add to the changes *shown* those of the same sockets in the flight recorder that no call has returned."""
-        offset = self._fields["skaddr"].start
+    def _around(self, shown: dict[int, list[StateChange]], *, far: bool) -> Iterator[StateChange]:
+        """Add to the changes *shown* those of the same sockets in the flight recorder that no call has returned.
+
+        Those come just before what is shown, so only what is new is looked through, unless they may lie *far* back.
+        """
+        address = self._fields["skaddr"]
         addresses = {number: address for address, number in self._sockets.items() if number in shown}
-        recorded = [ring.snapshot() for ring in self._flight]
+        recorded = [_Recorded(ring.snapshot(far=far), address, many=len(shown) > _MANY) for ring in self._flight]
         for number, changes in shown.items():
             last = self._last.get(number)
             steps = {*changes, *([last] if last else [])}
+            known = {id(change) for change in changes}  # of equal ones the first stays in the set
             first, newest = min(change.time for change in steps), max(change.time for change in steps)
             end = sys.maxsize
-            for data in recorded:
-                for sample in _search(data, addresses[number], offset):
+            for one in recorded:
+                for sample in one.of(addresses[number]):
                     begins = self._states[self._number(sample, "oldstate")] is State.CLOSED
                     if begins and sample.time > newest:
                         end = min(end, sample.time)  # by then it was another's; a retry storm has thousands of those
@@ -224,7 +236,7 @@ class StateTrace:
             for life in _lives({change for change in steps if change.old is not change.new and change.time < end}):
                 if last in life:
                     yield from life[life.index(last) + 1 :]
-                elif any(change in changes for change in life):
+                elif any(id(change) in known for change in life):
                     yield from life
 
     def _changes(self, rings: list[_Ring]) -> list[StateChange]:
@@ -241,13 +253,19 @@ class StateTrace:
 
         return StateChange(
             time=sample.time,
-            socket=self._sockets.setdefault(data[self._fields["skaddr"]], len(self._sockets) + 1),
+            socket=self._socket(data[self._fields["skaddr"]]),
             process=sample.process,
             source=endpoint("saddr", "sport"),
             destination=endpoint("daddr", "dport"),
             old=self._states[self._number(sample, "oldstate")],
             new=self._states[self._number(sample, "newstate")],
         )
+
+    def _socket(self, address: bytes) -> int:
+        number = self._sockets.get(address)
+        if number is None:
+            number = self._sockets[address] = next(self._numbers)
+        return number
 
     def _number(self, sample: _Sample, field: str) -> int:
         return int.from_bytes(sample.data[self._fields[field]], sys.byteorder)
@@ -293,12 +311,15 @@ class _Ring:
             self._memory = opened.enter_context(mmap.mmap(self._fd, mmap.PAGESIZE + self._size, prot=access))
         self._words = opened.enter_context(memoryview(self._memory).cast("Q"))
         self._taken = self.lost = 0
+        self._copied = (1 << 64) + self._size, (1 << 64) + self._size  # where the last two copies began
         full = f"protocol == 6 && ({expression})" if expression else "protocol == 6"
         fcntl.ioctl(self._fd, _SET_FILTER, full.encode() + b"\0")
         fcntl.ioctl(self._fd, _ENABLE)
 
     def read(self) -> list[_Sample]:
         """Take out the new events."""
+        if self._words[_DATA_HEAD] == self._words[_DATA_TAIL]:  # none: the other processors are not asked
+            return []
         happened = int.from_bytes(os.read(self._fd, 8), sys.byteorder)
         head, tail = self._words[_DATA_HEAD], self._words[_DATA_TAIL]
         data, at, samples = self._data(tail, head - tail), 0, []
@@ -311,11 +332,18 @@ class _Ring:
         self.lost = max(self.lost, happened - self._taken)
         return samples
 
-    def snapshot(self) -> bytes:
-        """Copy what a flight recorder holds, the newest event first."""
-        fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 1)
-        data = self._data(self._words[_DATA_HEAD], self._size)
-        fcntl.ioctl(self._fd, _PAUSE_OUTPUT, 0)
+    def snapshot(self, *, far: bool) -> bytes:
+        """Copy what a flight recorder holds, the newest event first; if not *far*, what the last copy but one had not.
+
+        What happened while the last one was made lies on both sides of its end. The kernel is not held up meanwhile:
+        it would throw away what happens.
+        """
+        head = self._words[_DATA_HEAD]  # the kernel counts backwards, and writes before it what comes meanwhile
+        length = self._size if far else min(self._size, max(_NEAR, self._copied[0] - head))
+        data = self._data(head, length)
+        # It has overwritten the oldest, and may be about to go on with that.
+        data = data[: max(0, self._size - mmap.PAGESIZE - (head - self._words[_DATA_HEAD]) % (1 << 64))]
+        self._copied = self._copied[1], head + (0 if head else 1 << 64)
         return data
 
     def _data(self, start: int, length: int) -> bytes:
@@ -326,12 +354,31 @@ class _Ring:
             return b"".join((ring[at : at + length], ring[:beyond]))
 
 
-def _search(data: bytes, octets: bytes, offset: int) -> Iterator[_Sample]:
-    """Find in a flight recorder's *data* the events that have *octets* at *offset* of theirs, the newest first."""
-    found = data.find(octets)
-    while found >= 0:
-        yield from _sample(data, found - offset - _SAMPLE.size - _RECORD.size)
-        found = data.find(octets, found + 1)
+class _Recorded:
+    """A copy of a flight recorder, in which the events of sockets are looked for: of one, or of *many*."""
+
+    def __init__(self, data: bytes, address: slice, *, many: bool) -> None:
+        self._data, self._at = data, _RECORD.size + _SAMPLE.size + address.start
+        self._index: dict[bytes, list[int]] | None = None
+        if many and data:
+            # All of them are of one event, so of one size: one pass is for all sockets.
+            self._index = {}
+            octets = address.stop - address.start
+            size = max(_RECORD.unpack_from(data)[2], self._at + octets)
+            record = struct.Struct(f"={self._at}x{octets}s{size - self._at - octets}x")
+            for place, (where,) in enumerate(record.iter_unpack(data[: len(data) // size * size])):
+                self._index.setdefault(where, []).append(place * size)
+
+    def of(self, address: bytes) -> Iterator[_Sample]:
+        """Find the events of the socket at this *address* of the kernel's, the newest first."""
+        for place in self._places(address) if self._index is None else self._index.get(address, ()):
+            yield from _sample(self._data, place)
+
+    def _places(self, address: bytes) -> Iterator[int]:
+        found = self._data.find(address)
+        while found >= 0:
+            yield found - self._at
+            found = self._data.find(address, found + 1)
 
 
 def _sample(data: bytes, at: int) -> list[_Sample]:
@@ -390,12 +437,15 @@ def _reason(error: OSError) -> str:
         return f"the kernel refused {part} ({error.strerror})"
     if part == _LOCKED:
         return "its event rings are locked memory: CAP_IPC_LOCK helps, or a higher limit (ulimit -l, LimitMEMLOCK=)"
-    if part == "perf_event_open" and (paranoid := _paranoid()) > _PARANOID:
+    if part != "perf_event_open":
+        takes = f"may neither mount the kernel's tracing files (CAP_SYS_ADMIN) nor read those in {_MOUNTED}"
+        return f"this process {takes}; root of the host can, unless the kernel is locked down"
+    if (paranoid := _paranoid()) > _PARANOID:
         return (
-            f"with kernel.perf_event_paranoid={paranoid}, as Debian has it, only CAP_SYS_ADMIN may, not CAP_PERFMON "
-            f"(kernel.perf_event_paranoid={_PARANOID} helps)"
+            f"with kernel.perf_event_paranoid={paranoid}, as Debian has it, reading socket states takes CAP_SYS_ADMIN, "
+            f"and CAP_PERFMON is not enough (it is with kernel.perf_event_paranoid={_PARANOID})"
         )
-    return f"only root can read socket states from the kernel ({error.strerror})"
+    return "reading socket states takes CAP_PERFMON; root of the host has it, unless the kernel is locked down"
 
 
 def _paranoid() -> int:

@@ -124,10 +124,14 @@ _ENDS: tuple[Instruction | str, ...] = ("accept", (RET, SNAPLEN), "reject", (RET
 
 
 class Program(NamedTuple):
-    """A filter: the same thing said in libpcap's language, and as instructions for the kernel."""
+    """A filter: the same thing said in libpcap's language, and as instructions for the kernel.
+
+    ``arriving``: nothing that leaves passes it, on any interface.
+    """
 
     text: str
     code: bytes
+    arriving: bool = False
 
     def attach(self, packet_socket: socket.socket, header: int = 0) -> None:
         """Let only what passes reach *packet_socket* from now on. Needs no privilege. Raises OSError.
@@ -203,7 +207,7 @@ def answer(port: int | None = None, *, loopback: bool = False) -> Program:
     flags: list[Instruction | str] = [(LD_B_X, NET + 13), (AND, _OPENING), (JEQ, _SYN_ACK, "accept", "reject")]
     look = (*_LOOPBACK, *_LOOK) if loopback else _LOOK
     lines = [*look, "same", (LDX_MEM, HEADER), *_of_port(port), *flags, "different", (RET, 0), *_ENDS]
-    return Program(f"{_same_text(port)} and {_ANSWER_TEXT}", assemble(lines))
+    return Program(f"{_same_text(port)} and {_ANSWER_TEXT}", assemble(lines), arriving=loopback)
 
 
 def before(port: int | None = None, *, loopback: bool = False) -> Program:
@@ -218,7 +222,7 @@ def before(port: int | None = None, *, loopback: bool = False) -> Program:
     text = (
         f"({_context_text(port, ends_only=True)} and not {EQUAL_ENDS}) or ({_same_text(port)} and not {_ANSWER_TEXT})"
     )
-    return Program(text, assemble([*lines, *_ENDS]))
+    return Program(text, assemble([*lines, *_ENDS]), arriving=loopback)
 
 
 def watch_text(port: int | None) -> str:

@@ -1,8 +1,9 @@
 """One packet socket and the ring that the kernel fills for it (AF_PACKET, TPACKET_V3).
 
 The ring is memory shared with the kernel, cut into blocks. The kernel fills one block after the other and hands each
-over when it is full or RETIRE milliseconds old; read() takes the packets out and gives the blocks back. No system
-call and no copy by the kernel stands between a packet and us, so Python keeps up with a loopback at full speed.
+over when it is full or RETIRE milliseconds old; read() takes the packets out and gives the blocks back. The kernel
+copies each packet once, into the ring, and reading takes no system call: so Python keeps up with a loopback at full
+speed.
 
 Layout of the blocks and headers, and the options: linux/if_packet.h, Documentation/networking/packet_mmap.rst.
 """
@@ -114,7 +115,7 @@ class Ring:
         self._socket = socket.socket(socket.AF_PACKET, kind, socket.htons(ETH_P_ALL) if interface == ANY else 0)
         try:
             NOTHING.attach(self._socket)
-            if hardware == ARPHRD_LOOPBACK:
+            if hardware == ARPHRD_LOOPBACK or program.arriving:
                 self._spare_the_copy()
             self._socket.setsockopt(SOL_PACKET, PACKET_VERSION, TPACKET_V3)
             # struct tpacket_req3; the kernel checks the frame size, but version 3 does not use it.
@@ -143,7 +144,7 @@ class Ring:
             raise
 
     def _spare_the_copy(self) -> None:
-        """Ask the kernel not even to filter what leaves through loopback (Linux 4.20); the filter rejects it anyway."""
+        """Ask the kernel not even to filter what leaves (Linux 4.20): the filter rejects it on loopback anyway."""
         try:
             self._socket.setsockopt(SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
         except OSError as error:
@@ -225,6 +226,8 @@ class Ring:
 
     def statistics(self) -> tuple[int, int]:
         """Count the packets that came in since the ring was armed, and those that had no room and were dropped."""
+        if self._socket.fileno() < 0:  # closed: as they were last
+            return self._counted, self._dropped
         # Reading the counters resets them; the first one includes the second.
         passed, dropped, _ = struct.unpack("=3I", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
         self._counted += passed - dropped
@@ -307,9 +310,9 @@ class FlightRecorder(Ring):
         return bool(self._words[self._filling() * self._block_words + _BLOCK_STATUS] & _FROM_KERNEL)
 
     def pending(self) -> int | None:
-        """As a ring's: what last() has yet to return."""
+        """As a ring's: what last() has yet to return. A full ring has nothing more than that."""
         self._count()
-        return super().pending()
+        return None if self._kept == self._blocks else super().pending()
 
     def last(self, until: int) -> list[Packet]:
         """Return the last packets that the kernel has handed over, up to a time (nanoseconds since the epoch)."""

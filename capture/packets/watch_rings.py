@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 from analysis.formats import pcapng
 
 from . import filters, recorder
-from .ring import ANY, FlightRecorder, Ring
+from .ring import ANY, RETIRE, FlightRecorder, Ring
 from .self_connect import SelfConnect, self_connect
 
 if TYPE_CHECKING:
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     from .ring import Packet
 
-#: The same, and octets of the flight recorder, in each network namespace but the first; and the most that it keeps.
-_SMALL_OCTETS, _SMALL_BEFORE, _SMALL_PACKETS, _SMALL_ANSWERS = 1 << 15, 1 << 18, 1000, 100
 #: Octets of the ring for the SYN-ACKs by which self-connects are recognised, and how many of them are remembered.
-_OCTETS, _ANSWERS = 1 << 19, 1000
+_OCTETS, _ANSWERS = 1 << 21, 1000
+#: Both in each network namespace but the first; there the octets of the flight recorder, and the most packets it keeps.
+_SMALL_OCTETS, _SMALL_ANSWERS, _SMALL_BEFORE, _SMALL_PACKETS = 1 << 16, 100, 1 << 18, 1000
+#: Milliseconds after which the kernel hands over a block of the first there: sixteen last for more than half a second.
+_SMALL_RETIRE = 40
 
 
 class WatchRings:
@@ -51,9 +53,11 @@ class WatchRings:
         self.passes = filters.watch_text(port)
         where = ANY if small else interface
         octets, most = (_SMALL_OCTETS, min(packets, _SMALL_PACKETS)) if small else (_OCTETS, packets)
+        retire = _SMALL_RETIRE if small else RETIRE
         answers, before = given or (None, None)
         answer = filters.answer(port, loopback=small)
-        self._answers = Ring(where, answer, octets=octets, block=1 << 14, given=answers)
+        # Small blocks: where little passes, the kernel hands one over for a packet or two.
+        self._answers = Ring(where, answer, octets=octets, block=1 << 12, retire=retire, given=answers)
         try:
             self._before = FlightRecorder(
                 where,
@@ -109,6 +113,17 @@ class WatchRings:
         since = packets[0][0] if packets else 0
         return sorted([*packets, *(one for one in self._seen if since <= one[0] <= until)], key=itemgetter(0))
 
+    def settled(self) -> int:
+        """Return a moment (nanoseconds since the epoch): the kernel has handed over all that passed before it."""
+        now = time.time_ns()
+        pending = self._before.pending()
+        return now if pending is None else pending
+
+    @property
+    def missed(self) -> int:
+        """How many SYN-ACKs of sockets to themselves the kernel has dropped so far because a ring was full."""
+        return self._answers.statistics()[1]
+
     @property
     def dropped(self) -> int:
         """How many packets the kernel has dropped so far because a ring was full."""
@@ -119,8 +134,10 @@ class WatchRings:
         return self._answers.trouble() or self._before.trouble()
 
     def pcapng(self, packets: list[Packet]) -> bytes:
-        """Make a file of *packets*."""
-        counts = pcapng.statistics(time.time_ns(), began=packets[0][0], received=len(packets), dropped=self.dropped)
+        """Make a file of *packets*, of which a flood may have left none."""
+        now = time.time_ns()
+        began = packets[0][0] if packets else now
+        counts = pcapng.statistics(now, began=began, received=len(packets), dropped=self.dropped)
         first = recorder.head(self.interface, self._answers.linktype, self.passes)
         return b"".join([*first, *(pcapng.packet(*packet[:2], packet[2]) for packet in packets), counts])
 

@@ -6,18 +6,21 @@ output the report, too, goes to standard error.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import textwrap
 import time
 from typing import TYPE_CHECKING
 
-from analysis.commandline import colored, say
+from analysis.commandline import colored, say, to_standard_error
+from analysis.output import writing
 from analysis.report import report
 from analysis.views import rendered
 
 from .messages import agreement, intended, kernel_gaps, results, shortcomings, side_by_side, to_run
 from .output import Sink
 from .report_sections import comparisons, kernel, live
+from .watch_line import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -63,7 +66,8 @@ class Console:
         """Say on the way what is not a part of the report."""
         if not self._options.quiet:
             for line in sentences:
-                _say("\n".join(textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)))
+                lines = textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+                to_standard_error("\n".join(lines) + "\n")
 
     def show_progress(self, progress: Progress | None) -> None:
         """Show how far the walk has come; None: it is over."""
@@ -124,20 +128,23 @@ class Console:
     def _stream(self) -> TextIO:
         return sys.stderr if self._options.write == "-" else sys.stdout
 
+    def write_columns(self, words: list[str]) -> None:
+        """Write a line of a watch, on a terminal no wider than that."""
+        stream = self._stream()
+        width = shutil.get_terminal_size().columns if self._file is None and stream.isatty() else None
+        self.write(fitted(words, width) + "\n")
+
     def write(self, text: str) -> None:
-        """Write a piece of the report."""
+        """Write a piece of the report. Raises Incomplete where that fails."""
         encoded = text.encode("utf-8", "backslashreplace")
         if self._file:
             self._file.write(encoded)
-        else:
-            self._stream().flush()
-            self._stream().buffer.write(encoded)
-            self._stream().flush()
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+            return
+        stream = self._stream()
+        with writing(stream):
+            stream.flush()
+            stream.buffer.write(encoded)
+            stream.flush()
 
 
 def _title(text: str, *, color: bool) -> str:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from analysis.model import Endpoint
 from analysis.states import State
-from analysis.text import printable
-from analysis.views.phrases import count, span
+from analysis.text import count, printable
+from analysis.views.phrases import span
 
 from ..kernel import sockets
 from ..kernel.kernel_states import misplaced
@@ -157,7 +157,9 @@ def whose_socket(one: SocketOwner) -> str:
         who = f"Process {one.pid}, which has ended since,"
     else:
         who = f"A process that could not be seen{f' (user {one.user})' if one.user else ''}"
-    if one.state is None:
+    if one.inode == 0:
+        line = f"the socket is an orphan in {one.state}: no process has it any more"
+    elif one.state is None:
         line = "nothing was left of the socket when it was looked for"
     elif one.inode:
         line = f"the kernel had one line for both ends, {one.endpoint} {one.endpoint} {one.state}, inode {one.inode}"
@@ -200,7 +202,7 @@ def agreement(one: Comparison) -> Iterator[str]:
 def kernel_gaps(compared: Sequence[Comparison], kernel_states: KernelStates) -> Iterator[str]:
     """Say why the kernel's states of a self-connect are missing or incomplete."""
     if kernel_states.missing and compared:
-        yield f"The kernel was not asked for its own states: {kernel_states.missing}."
+        yield f"The kernel's own account of the states is missing: {kernel_states.missing}."
     elif silent := sum(not one.changes for one in compared):
         yield f"The kernel reported nothing about {count(silent, 'self-connect')}."
     for line in lost_events(kernel_states):

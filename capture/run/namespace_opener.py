@@ -1,9 +1,8 @@
-"""The one process of a watch that stays privileged: it opens rings in network namespaces, those that appear later, too.
+"""The process of a watch that stays privileged as long as that: it opens rings in network namespaces, later ones, too.
 
 It takes no input but "look again", and hands over sockets: of each network namespace that it has not shown yet the
-two packet sockets of its rings and one to ask for its sockets (netlink.py). It parses nothing that passes a network,
-writes no file, and starts no program; of the capabilities it keeps those that this takes (``_CAPABILITIES``). It ends
-when the watch does, however that ends: the kernel kills it then.
+two packet sockets of its rings and one to ask for its sockets (netlink.py). It parses nothing that passes a network;
+of the capabilities it keeps those that this takes (``_CAPABILITIES``). For the rest see privileged_process.py.
 
 Namespaces are opened as namespaces.py has it. A packet socket keeps its namespace alive, so each answer ends with the
 list of those that live without us: the watch lets go of the others.
@@ -14,26 +13,32 @@ from __future__ import annotations
 import array
 import json
 import os
-import signal
+import re
+import resource
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
-from analysis import privilege
 from analysis.errors import CannotCapture
 
 from ..kernel.namespaces import Namespace, Scan, inside, open_descriptors
 from ..kernel.netlink import SockDiag
 from ..packets.watch_rings import WatchRings
-from .command import die_with
+from .privileged_process import LARGEST, PrivilegedProcess
 
 #: CAP_NET_RAW (rings), CAP_SYS_ADMIN (setns), CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (links of others in /proc).
 _CAPABILITIES = (13, 21, 19, 2)
-_LOOK, _LARGEST = b"?", 1 << 20
-#: Looks from one through all open descriptors of the host to the next.
-_SELDOM = 20
+_LOOK = b"?"
+#: Seconds from one look at all threads, mounts and open descriptors of the host to the next, and how much longer than
+#: such a look that is at least. Those between are at processes, and at all of a process that is new.
+_SELDOM, _REST = 8.0, 100
+_OF_A_PROCESS = re.compile(r"/proc/\w+/ns/net")
+#: Namespaces that have rings at the same time: a user who makes more and more of them fills no memory. Descriptors
+#: for each, and for all else.
+_MOST, _EACH, _ELSE = 1000, 4, 100
 #: Namespaces that are opened at the same time: the kernel takes some milliseconds for each, however many there are.
 _AT_ONCE = 16
 
@@ -48,34 +53,22 @@ class Shown(NamedTuple):
 
 
 class Alive(NamedTuple):
-    """The end of an answer: the numbers of the network namespaces that there are."""
+    """The end of an answer: the numbers of the network namespaces that there are, and for how many there is no room."""
 
     inodes: frozenset[int]
+    too_many: int
 
 
-class NamespaceOpener:
+class NamespaceOpener(PrivilegedProcess):
     """The process, from the side of the watch. There must be one thread. Raises OSError."""
 
     def __init__(self, port: int | None, *, packets: int) -> None:
         self._port, self._packets = port, packets
         self.waiting = False  # for the end of an answer
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for one in (self._socket, theirs):
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _LARGEST)
-        parent = os.getpid()
-        self._pid = os.fork()
-        if not self._pid:
-            status = 1
-            with suppress(BaseException):
-                self._socket.close()
-                _serve(theirs, parent, port, packets)
-                status = 0
-            os._exit(status)
-        theirs.close()
-
-    def fileno(self) -> int:
-        """Return the descriptor that becomes readable when there is something to receive."""
-        return self._socket.fileno()
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        most = _MOST if hard == resource.RLIM_INFINITY else min(_MOST, (hard - _ELSE) // _EACH)
+        super().__init__(partial(_serve, port=port, packets=packets, most=most), _CAPABILITIES)
 
     def ask(self) -> None:
         """Have it look again, unless it is about to."""
@@ -87,7 +80,7 @@ class NamespaceOpener:
     def receive(self) -> Shown | Alive | None:
         """Take one message. Waits for it; None: the process has ended."""
         try:
-            data, descriptors, _, _ = socket.recv_fds(self._socket, _LARGEST, 3)
+            data, descriptors, _, _ = socket.recv_fds(self._socket, LARGEST, 3)
         except OSError:
             data, descriptors = b"", []
         if not data:
@@ -95,7 +88,7 @@ class NamespaceOpener:
         said: dict[str, Any] = json.loads(data)
         if "alive" in said:
             self.waiting = False
-            return Alive(frozenset(said["alive"]))
+            return Alive(frozenset(said["alive"]), said["too_many"])
         space = Namespace(said["inode"], path=said["path"], pids=said["pids"], netns=said["netns"], host=said["host"])
         if not descriptors:
             return Shown(space, None, None, said["why"])
@@ -103,45 +96,37 @@ class NamespaceOpener:
         rings = WatchRings("lo", self._port, packets=self._packets, small=True, given=(answers, before))
         return Shown(space, rings, SockDiag(socket.socket(fileno=descriptors[2])))
 
-    def close(self) -> None:
-        """End the process: it does so when nobody listens, and may not be killed by whom we have become."""
-        self._socket.close()
-        with suppress(ChildProcessError):
-            os.waitpid(self._pid, 0)
-
 
 # -- from here on: in the process ------------------------------------------------------------------------------------
 
 
-def _serve(theirs: socket.socket, parent: int, port: int | None, packets: int) -> None:
-    """Look as often as it is asked to."""
-    die_with(parent, signal.SIGKILL)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in range(3):  # a pipe of the user's is not held open
-        os.dup2(nothing, stream)
-    os.close(nothing)
-    privilege.keep_only(_CAPABILITIES)
-    die_with(parent, signal.SIGKILL)  # other rights make the kernel forget it (prctl(2))
+def _serve(theirs: socket.socket, *, port: int | None, packets: int, most: int) -> None:
+    """Look as often as it is asked to, and have rings in *most* namespaces at a time."""
     shown: set[int] = set()
-    opened: dict[int, str] = {}
-    looks = 0
+    rare: dict[int, str] = {}
+    seen: set[str] = set()
+    next_whole = 0.0
     pool = ThreadPoolExecutor(_AT_ONCE)
     while theirs.recv(1) == _LOOK:
-        if looks % _SELDOM == 0:
-            opened = open_descriptors()
-        looks += 1
-        scan = Scan().processes().descriptors(opened)
+        began = time.monotonic()
+        if began > next_whole:
+            scan = Scan().processes().descriptors(open_descriptors())
+            next_whole = began + max(_SELDOM, _REST * (time.monotonic() - began))
+            rare = {one.inode: one.path for one in scan.found.values() if not _OF_A_PROCESS.fullmatch(one.path)}
+        else:
+            scan = Scan().processes(seen).descriptors(rare)
+        seen = scan.pids
         shown &= scan.found.keys()
         new = [one for one in scan.found.values() if not one.own and one.inode not in shown]
+        room = max(0, most - len(shown))
+        new, left = new[:room], new[room:]
         for at in range(0, len(new), _AT_ONCE):
             some = new[at : at + _AT_ONCE]
             for one, opened_there in zip(some, pool.map(partial(_open, scan, port, packets), some), strict=True):
                 if opened_there:
                     shown.add(one.inode)
                     _show(theirs, one, opened_there)
-        theirs.send(json.dumps({"alive": list(scan.found)}).encode())
+        theirs.send(json.dumps({"alive": list(scan.found), "too_many": len(left)}).encode())
 
 
 def _open(scan: Scan, port: int | None, packets: int, one: Namespace) -> tuple[WatchRings, SockDiag] | str | None:

@@ -1,4 +1,4 @@
-"""Where the recorded stream goes: a file opened so that nobody else's is touched, or standard output.
+"""Where the recorded stream goes: to a file, and never into one of another user's, or to standard output.
 
 Open it after privilege was given up (see analysis.privilege): then the kernel's own checks are those of the user.
 """

@@ -77,9 +77,9 @@ def live(outcome: Outcome) -> dict[str, Json]:
         "packets": outcome.packets,
         "dropped": outcome.context.recorder.dropped,
         "file": outcome.sink.name,
-        "target": outcome.plan and _endpoint(outcome.plan.outlook.target),
+        "target": outcome.plan and endpoint_as_json(outcome.plan.outlook.target),
         "outcome": progress["outcome"],
-        **{end: _endpoint(Endpoint.parse(*progress[end])) for end in _ENDS if end in progress},
+        **{end: endpoint_as_json(Endpoint.parse(*progress[end])) for end in _ENDS if end in progress},
         **{key: progress[key] for key in _REPRO_FIELDS if key in progress},
     }
     if outcome.command:
@@ -104,7 +104,7 @@ def kernel(outcome: Outcome, compared: Sequence[Comparison]) -> dict[str, Json]:
     if outcome.plan:
         outlook = outcome.plan.outlook
         if line := outcome.progress.get("socket"):
-            end = _endpoint(outlook.target)
+            end = endpoint_as_json(outlook.target)
             section["sockets"] = [{"local": end, "peer": end, **line}]
         section["bound_first"] = outlook.bound_first
         section["chance"] = outlook.odds.chance
@@ -120,7 +120,7 @@ def of_kernel(
         "release": asked.release,
         "range": [asked.low, asked.high],
         "reserved": sorted(asked.reserved),
-        "sockets": [_socket(one) for one in owners],
+        "sockets": [socket_as_json(one) for one in owners],
         "transitions": [
             {"from": change.old.value, "to": change.new.value, "time": seconds(change.time), "opening": one.place}
             for one in compared
@@ -157,8 +157,8 @@ def one_line(whole: Report, hit: SelfConnect) -> str:
     seen = hit.isn is not None
     lone = {
         "verdict": Verdict.SELF_CONNECT.value,
-        "source": _endpoint(hit.endpoint),
-        "destination": _endpoint(hit.endpoint),
+        "source": endpoint_as_json(hit.endpoint),
+        "destination": endpoint_as_json(hit.endpoint),
         "evidence": Evidence.SYN_ACK.value if seen else None,
         "isn": hit.isn,
         "time": seconds(hit.time),
@@ -168,11 +168,13 @@ def one_line(whole: Report, hit: SelfConnect) -> str:
     return json.dumps({"schema": SCHEMA, "version": VERSION, "type": "opening", **fields, **sections(whole)}) + "\n"
 
 
-def _socket(one: SocketOwner) -> dict[str, Json]:
-    end = _endpoint(one.endpoint)
+def socket_as_json(one: SocketOwner) -> dict[str, Json]:
+    """Say for a report whose socket it is."""
+    end = endpoint_as_json(one.endpoint)
     found = {"state": one.state, "inode": one.inode, "uid": one.uid, "user": one.user}
     return {"local": end, "peer": end, **found, "pid": one.pid, "process": one.process}
 
 
-def _endpoint(endpoint: Endpoint) -> dict[str, Json]:
+def endpoint_as_json(endpoint: Endpoint) -> dict[str, Json]:
+    """Write an endpoint as JSON has it."""
     return {"address": endpoint.address, "port": endpoint.port}

@@ -83,7 +83,8 @@ def _bind_target(sock: socket.socket, address: tuple[str, int]) -> None:
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        # Our own TIME-WAIT lets it, see run(). Not beyond this call: a server's bind() shall find what it always finds.
+        # The TIME-WAIT of an earlier run of ours lets us share the port, see run(). The option is set for this call
+        # alone: with it, a server that sets it as well would get the port during the self-connect.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

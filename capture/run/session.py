@@ -24,6 +24,7 @@ from analysis import privilege
 from analysis.commandline import ending, waking
 from analysis.errors import CannotCapture, SelfconnError, UsageError
 from analysis.model import Verdict
+from analysis.text import printable
 
 from ..kernel import addresses, namespaces, netns, port_choice, port_outlook
 from ..kernel.kernel_states import KernelStates
@@ -62,9 +63,12 @@ def run(options: Options) -> int:
         from .console import Console  # noqa: PLC0415 - whatever it needs is imported without privilege
 
         chosen = None if options.command else _plan(options, target)
-        if chosen and namespace == "host" and chosen.repro == "walk":
+        if chosen and namespace != "private" and chosen.repro == "walk":
+            where = "this host" if namespace == "host" else f"the network namespace {printable(namespace)}"
             notes.append(
-                "It dials the host's own network, as fast as it can; --private has one of its own, --watch only looks."
+                f"This dials {target} in the network of {where} as fast as it can, tens of thousands of times a "
+                "second, until a socket has connected to itself; --private has a network of its own, and --watch dials "
+                "nothing."
             )
         console = Console(options, chosen)
         console.before(notes)
@@ -77,12 +81,21 @@ def run(options: Options) -> int:
 
 def _check(options: Options) -> None:
     """Raise UsageError where two options do not go together."""
-    if options.output and options.write and Path(options.output).absolute() == Path(options.write).absolute():
+    names = [os.path.join(_here(), name) for name in (options.output, options.write) if name]  # noqa: PTH118 - or a . stays
+    if len(names) == 2 and os.path.normpath(names[0]) == os.path.normpath(names[1]):
         raise UsageError("-o (the report) and -w (the packets) name the same file; name two")
     if options.netns and (options.private or options.range):
         raise UsageError("--netns names a network namespace, and --private makes one; leave one of them out")
     if options.command and options.repro != "auto":
         raise UsageError("--repro makes attempts itself, and COMMAND makes its own; leave one of them out")
+
+
+def _here() -> str:
+    """Return the current directory; nothing where it was removed."""
+    try:
+        return os.getcwd()  # noqa: PTH109 - as above
+    except OSError:
+        return ""
 
 
 def _plan(options: Options, target: Endpoint) -> Plan:
@@ -97,7 +110,7 @@ def _plan(options: Options, target: Endpoint) -> Plan:
 
 
 def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[Recorder, KernelStates, str]:
-    """Everything that needs privilege, and the end of it: recorder, kernel's states, the namespace's name."""
+    """Open all that needs privilege, then give it up: the recorder, the kernel's states, the namespace's name."""
     asked = options.private or options.range is not None
     # An interface of the host's is not in a namespace of our own: then the recorder says what is missing.
     private = asked or (options.netns is None and options.interface in ("lo", "any") and not _may_capture())
@@ -107,7 +120,7 @@ def _privileged(options: Options, target: Endpoint, notes: list[str]) -> tuple[R
     namespace = "private" if private else "host"
     try:
         if options.netns:
-            namespace = namespaces.go_into(options.netns)
+            namespace = namespaces.go_into(options.netns).name
         if private:
             netns.enter(target, options.range or netns.ephemeral_range(target.port))
         privilege.keep_to_itself()

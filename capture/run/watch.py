@@ -12,65 +12,73 @@ import os
 import resource
 import socket
 import time
-from collections import deque
-from contextlib import closing
-from dataclasses import replace
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from analysis import privilege
 from analysis.errors import CannotCapture, Incomplete, SelfconnError, UsageError
 from analysis.model import NANOSECONDS, Verdict
 from analysis.report import report
-from analysis.text import printable
-from analysis.views.phrases import count
+from analysis.text import count, printable
 
 from ..kernel import namespaces, port_choice
 from ..kernel.kernel_states import KernelStates
-from ..kernel.socket_owner import SocketOwner, find_owner
+from ..kernel.netlink import own_diag
+from ..kernel.sockets import owners
 from ..packets.ring import ANY
-from ..packets.self_connect import SelfConnect
 from ..packets.watch_rings import WatchRings
+from .fair_queue import FairQueue, Pace
 from .messages import kernel_gaps, whose_socket
 from .namespace_opener import NamespaceOpener
 from .output import Sink
+from .process_finder import ProcessFinder
 from .recording import TOLD_BY_ENDS
 from .report_sections import UNWATCHED, comparisons, of_kernel, one_line
 from .session import signals, with_sudo
-from .watched import Watched, WatchedNamespaces, namespace_fields, teller, whereabouts
+from .watch_counts import Again, Untold
+from .watch_counts import one_line as counted
+from .watch_intake import Intake, Waiting
+from .watch_line import Seen, heading, written
+from .watched import Watched, WatchedNamespaces, namespace_fields, whereabouts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
-    from analysis.model import CaptureResult, Endpoint, Opening
+    from analysis.model import CaptureResult
+    from analysis.reader import Analysis
 
-    from ..kernel.namespaces import Namespace
+    from ..kernel.port_choice import Kernel
+    from ..kernel.sockets import Process
     from .console import Console
+    from .report_sections import Comparison
     from .run_context import Options
+    from .watch_intake import Holders
 
-#: Seconds between two looks at the flight recorder; while something waits to be reported.
+#: Seconds between two looks at the flight recorder; while something waits to be told.
 _TICK, _SOON = 0.1, 0.02
-#: Nanoseconds after a self-connect that belong to it, and within which others are reported along with it.
-_AFTER = NANOSECONDS // 100
-#: Seconds after it when it is reported at the latest, even if the kernel has not handed over all that belongs to it.
+#: Nanoseconds after a self-connect that belong to it, and within which others are analysed along with it.
+_AFTER, _TOGETHER = NANOSECONDS // 100, NANOSECONDS // 10
+#: Seconds after it when it is told at the latest, even if the kernel has not handed over all that belongs to it.
 _AT_LAST = 0.75
-#: Seconds in a row for finding out whose sockets are; of those beyond that nothing is known but what the packet tells.
-_SEARCH = 0.2
-#: Seconds from one word about self-connects that are only counted to the next.
-_TELL = 2.0
-#: Seconds at the end for those that wait.
-_LAST = 1.0
-#: Seconds until the rings have shown what the tracepoint told of, nanoseconds that the two may be apart, and how many
-#: may wait for that.
-_RINGS_TAKE, _SAME, _TOLD = 0.4, NANOSECONDS // 200, 500
-#: Self-connects that can wait to be reported; beyond that they are only counted.
-_WAITING = 1000
+#: Seconds from one word about what is only counted to the next; seconds after which it is too late to tell of one.
+_SAY, _TOO_OLD = 2.0, 3.0
+#: Seconds for which the kernel's settings are taken to be the same.
+_SETTINGS = 2.0
+#: Seconds at the end until the kernel has handed over what came last, and for those that wait.
+_HANDED_OVER, _LAST = 0.06, 1.0
+#: How much of a processor goes into telling: for all together, for a user, for a network namespace, for a process.
+_PACES = (Pace(0.5, 4.0), Pace(0.2, 2.0), Pace(0.2, 1.5), Pace(0.1, 1.0))
+#: Self-connects that can wait to be told, and those of one process; beyond that they are only counted. The sockets of
+#: so many are asked for at once, those of the others when they are told.
+_WAITING, _EACH, _FEW = 1000, 100, 5
 
 
 def run(options: Options) -> int:
     """Watch as *options* say; return the exit status. Raises SelfconnError where that is not possible."""
     _check(options)
-    own, opener, kernel_states = _privileged(options)
-    with closing(WatchedNamespaces(own, opener)) as watched, kernel_states:
+    with ExitStack() as opened:
+        own, opener, kernel_states, holders = _privileged(options, opened)
+        watched = opened.enter_context(closing(WatchedNamespaces(own, opener)))
         _check_directory(options)
         from analysis import portwalk, reader  # noqa: PLC0415, F401 - here and below: without privilege, and before it
         from analysis.views import json, table  # noqa: PLC0415, F401 - waits: by then another version may be installed
@@ -78,8 +86,9 @@ def run(options: Options) -> int:
         from .console import Console  # noqa: PLC0415
 
         with signals() as signalled, Console(options) as console:
-            watch = Watch(options, watched, kernel_states, console)
+            watch = Watch(options, watched, kernel_states, console, holders)
             console.remark(watch.intended())
+            watch.begin()
             watch.run(signalled)
             console.remark(watch.summary())
     if watch.trouble:
@@ -103,51 +112,47 @@ def _check_directory(options: Options) -> None:
         )
 
 
-def _privileged(options: Options) -> tuple[Watched, NamespaceOpener | None, KernelStates]:
-    """Everything that needs privilege, and the end of it, but for the opener, which is a process of its own."""
+def _privileged(options: Options, opened: ExitStack) -> tuple[Watched, NamespaceOpener | None, KernelStates, Holders]:
+    """Everything that needs privilege, and the end of it, but for what stays privileged: processes of their own."""
     privilege.keep_to_itself()
     everything = options.netns == "all" or (options.netns is None and namespaces.may_enter_all())
-    opener = None
+    opener = space = None
     try:
         if options.netns not in (None, "self", "all"):
-            namespaces.go_into(options.netns)
+            space = namespaces.go_into(options.netns)
         elif everything and options.interface in ("lo", ANY):
             opener = NamespaceOpener(options.port, packets=options.before)
-        rings = WatchRings(options.interface, options.port, packets=options.before)
+            opened.callback(opener.close)
+        kernel_states = opened.enter_context(KernelStates(options.port))
+        holders: Holders = _holders
+        if kernel_states.missing:
+            finder = ProcessFinder()
+            opened.callback(finder.close)
+            holders = finder.holders
+        rings = opened.enter_context(WatchRings(options.interface, options.port, packets=options.before))
     except CannotCapture as error:
-        if opener:
-            opener.close()
         raise with_sudo(error, options) from error
-    kernel_states = KernelStates(options.port)
-    # Afterwards not even the link to our own namespace may be read.
-    [space] = namespaces.named(namespaces.Scan().found.values())
-    try:
-        privilege.give_up_root()
-    except SelfconnError:
-        rings.close()
-        kernel_states.close()
-        if opener:
-            opener.close()
-        raise
-    return Watched(space, rings), opener, kernel_states
+    if space is None:  # afterwards not even the link to our own namespace may be read
+        [space] = namespaces.named(namespaces.Scan().found.values())
+    privilege.give_up_root()
+    return Watched(space, rings, own_diag()), opener, kernel_states, holders
 
 
-class Told(NamedTuple):
-    """A self-connect that the kernel's tracepoint told of: whose it is, where it lives, and when that was found."""
-
-    hit: SelfConnect
-    found: SocketOwner
-    space: Namespace
-    since: float
+def _holders(inodes: Collection[int]) -> dict[int, list[Process]]:
+    """Look for the processes that hold these sockets, without privilege."""
+    return owners(inodes)[0]
 
 
-class Waiting(NamedTuple):
-    """A self-connect that is not reported yet: what was found of its socket at once, and when that was (monotonic)."""
+class _Kept(NamedTuple):
+    """What was kept in a namespace from one moment to another, analysed: it serves for all that happened meanwhile."""
 
-    hit: SelfConnect
-    found: SocketOwner
-    since: float
     watched: Watched
+    since: int
+    until: int
+    analysis: Analysis
+    result: CaptureResult
+    name: str | None
+    packets: int
 
 
 class Watch:
@@ -157,15 +162,22 @@ class Watch:
     """
 
     def __init__(
-        self, options: Options, watched: WatchedNamespaces, kernel_states: KernelStates, console: Console
+        self,
+        options: Options,
+        watched: WatchedNamespaces,
+        kernel_states: KernelStates,
+        console: Console,
+        holders: Holders,
     ) -> None:
-        self.reported = self._unreported = self._saved = 0
+        self.reported = self._saved = 0
         self.trouble: str | None = None
         self._options, self._watched, self._kernel_states, self._console = options, watched, kernel_states, console
-        self._waiting: deque[Waiting] = deque()
-        self._told: deque[Told] = deque()
-        self._by_ring: dict[Endpoint, list[int]] = {}
-        self._told_unreported, self._told_at = 0, -math.inf
+        self._again, self._untold = Again(), Untold()
+        self._intake = Intake(watched, kernel_states, self._untold, holders)
+        self._queue: FairQueue[Waiting] = FairQueue(_PACES, most=_WAITING, each=_EACH)
+        self._kept: _Kept | None = None
+        self._kernel: Kernel | None = None
+        self._said_at = self._asked_at = -math.inf
         self._began, self._worked = time.monotonic(), time.process_time()
 
     def intended(self) -> Iterator[str]:
@@ -177,101 +189,112 @@ class Watch:
             f"{options.before:,} segments with SYN, FIN or RST are kept for the moment when one does."
         )
         if self._kernel_states.missing:
-            yield f"Of a process of another user only the user can be named: {self._kernel_states.missing}."
+            more = (
+                ", and what a new network namespace does in its first moments is missed"
+                if self._watched.everywhere
+                else ""
+            )
+            yield f"A process is named only while its socket lasts{more}: {self._kernel_states.missing}."
         yield from self._watched.started()
+
+    def begin(self) -> None:
+        """Write what stands above the lines for people."""
+        if self._options.format == "table" and not self._options.quiet:
+            self._console.write(heading() + "\n")
 
     def summary(self) -> Iterator[str]:
         """Say what it came to, and what it cost."""
         seconds, worked = time.monotonic() - self._began, time.process_time() - self._worked
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        more = f" and {self._unreported:,} more that came too fast to be reported" if self._unreported else ""
+        again = f", {self._again.total:,} more like those" if self._again.total else ""
+        more = f", {self._untold.total:,} that came too fast to be told" if self._untold.total else ""
         events = (
             f", {count(self._kernel_states.lost, 'event')} of the kernel's own account lost"
             if self._kernel_states.lost
             else ""
         )
         yield (
-            f"{count(self.reported, 'self-connect')}{more} in {seconds:,.1f} s; {worked / seconds:.2%} of a processor, "
-            f"{memory / 1024:,.0f} MB of memory at most, {self._watched.dropped:,} segments lost{events}."
+            f"{count(self.reported, 'self-connect')}{again}{more} in {seconds:,.1f} s; {worked / seconds:.2%} of a "
+            f"processor, {memory / 1024:,.0f} MB of memory at most, {self._watched.dropped:,} segments lost{events}."
         )
 
     def run(self, signalled: int) -> None:
         """Watch until the descriptor *signalled* becomes readable, a limit is reached or the interface is gone."""
         end = self._began + (self._options.timeout or math.inf)
-        due = False
+        served = False
         while not (time.monotonic() > end or self._enough() or self._gone()):
-            pause = 0 if due else _SOON if self._waiting else _TICK
-            stop, due_now, remarks = self._watched.wait(signalled, pause)
+            pause = 0 if served else _SOON if self._queue else _TICK
+            stop, due, remarks = self._watched.wait(signalled, pause)
             self._console.remark(remarks)
             if stop:
                 break
-            self._look(due_now)
-            if due := bool(self._waiting) and self._is_due(self._waiting[0]):
-                self._report_first()  # one at a time: a signal is heard in between
-        self._look(self._watched.all())  # what came since
+            self._take_in(self._intake.look(due))
+            served = self._serve()  # one at a time: a signal is heard in between
+            self._say(every=_SAY)
+        time.sleep(_HANDED_OVER)
+        self._take_in(self._intake.look(self._watched.all()))  # what came since
+        self._take_in(self._intake.last())
         end = time.monotonic() + _LAST
-        while self._waiting and time.monotonic() < end:
-            self._report_first()
-        self._report_unseen(after=0)
-        self._unreported += len(self._waiting)
-        self._tell_unreported(every=0)
+        while not self._enough() and time.monotonic() < end and self._serve(last=True):
+            pass
+        for one in self._queue.drop(lambda _: True):
+            self._give_up(one)
+        self._say(every=0)
 
-    def _look(self, due: Iterable[Watched]) -> None:
-        if self._watched.everywhere:
-            self._hear()
-        hits = [(one, hit) for one in due for hit in one.rings.look(hold=self._waits_in(one))]
-        end = time.monotonic() + _SEARCH
-        for watched, hit in hits:
-            if self._watched.everywhere:
-                self._by_ring.setdefault(hit.endpoint, []).append(hit.time)
-            if len(self._waiting) == _WAITING:
-                self._unreported += 1
+    def _take_in(self, some: Iterable[Waiting]) -> None:
+        """Count what is like one that was told; have the others wait."""
+        for one in some:
+            one.watched.newest = max(one.watched.newest, one.hit.time)
+            if self._again.is_known(one.alike, one.hit.time, one.since):
                 continue
-            found = SocketOwner(hit.time, hit.endpoint)
-            if time.monotonic() < end:
-                self._kernel_states.read()
-                found = find_owner(hit.endpoint, hit.time, self._kernel_states, watched.diag)
-            self._waiting.append(Waiting(hit, found, time.monotonic(), watched))
-        self._report_unseen()
-        self._tell_unreported(every=_TELL)
+            self._again.remember(one.alike, one.found, one.watched.namespace, one.since)
+            one.watched.waiting += one.shown
+            few = one.found.state is None and self._queue.waiting(one.owner) < _FEW
+            if gone := self._queue.put(one.owner, self._intake.asked(one) if few else one):
+                self._give_up(gone)
 
-    def _hear(self) -> None:
-        """Take what the tracepoint told."""
-        self._kernel_states.read()
+    def _serve(self, *, last: bool = False) -> bool:
+        """Tell the next that waits, if one may be told now; whether there was one."""
+        began, now = time.process_time(), time.monotonic()
+        one = self._queue.take(now, self._is_ready if not last else lambda _: True)
+        if one is None:
+            return False
+        one.watched.waiting -= one.shown
+        found = self._intake.once_more(one)
+        self._again.told(one.alike, found)
+        self._tell(one._replace(found=found))
+        self._queue.charge(one.owner, time.process_time() - began, now)
+        return True
+
+    def _is_ready(self, one: Waiting) -> bool:
+        """Whether the kernel has handed over all that belongs to it, or no longer is waited for."""
+        waited = time.monotonic() > one.since + _AT_LAST
+        return waited or not one.is_shown or not one.watched.rings.waits_for(one.hit.time + _AFTER)
+
+    def _give_up(self, one: Waiting) -> None:
+        """It is only counted, and so are those that were counted as alike."""
+        one.watched.waiting -= one.shown
+        self._untold.add(1 + self._again.forget(one.alike), one.found.user, one.watched.namespace.name)
+
+    def _say(self, *, every: float) -> None:
+        """Say what was counted; so many seconds apart, and with 0 all of it."""
         now = time.monotonic()
-        for change in self._kernel_states.connected():
-            if len(self._told) == _TOLD:
-                self._unreported += 1
-                continue
-            found, space = teller(change, self._kernel_states)
-            self._told.append(Told(SelfConnect(change.time, change.source, None), found, space, now))
-
-    def _report_unseen(self, *, after: float = _RINGS_TAKE) -> None:
-        """Report what the tracepoint told and no ring has shown: its namespace has no rings yet."""
-        now = time.monotonic()
-        while self._told and now > self._told[0].since + after:
-            one = self._told.popleft()
-            times = self._by_ring.get(one.hit.endpoint, [])
-            near = next((moment for moment in times if abs(moment - one.hit.time) < _SAME), None)
-            if near is not None:
-                times.remove(near)
-                continue
-            nothing = Waiting(one.hit, one.found, now, replace(self._watched.own, namespace=one.space, diag=None))
-            self._report_one(nothing, None, None, 0)
-        if not self._told:
-            self._by_ring.clear()
-
-    def _tell_unreported(self, *, every: float) -> None:
-        """Say how many self-connects could not be told, if there are more of them now; so many seconds apart."""
-        if self._unreported > self._told_unreported and time.monotonic() > self._told_at + every:
-            self._told_unreported, self._told_at = self._unreported, time.monotonic()
-            self._complain(f"self-connects come too fast to be reported: {self._unreported:,} so far are only counted")
-
-    def _waits_in(self, watched: Watched) -> bool:
-        return any(one.watched is watched for one in self._waiting)
-
-    def _is_due(self, one: Waiting) -> bool:
-        return time.monotonic() > one.since + _AT_LAST or not one.watched.rings.waits_for(one.hit.time + _AFTER)
+        if now < self._said_at + every:
+            return
+        self._said_at = now
+        for one in self._queue.drop(lambda one: now > one.since + _TOO_OLD):
+            self._give_up(one)
+        self._intake.count_lost()
+        said = [("again", *words) for words in self._again.words(now if every else math.inf)]
+        if words := self._untold.words():
+            lines, sentence = words
+            self._complain(sentence)
+            said += [("untold", fields, "") for fields in lines]
+        for kind, fields, sentence in said:
+            if self._options.format != "table":
+                self._console.write(counted(kind, fields))
+            elif sentence:
+                self._console.remark([sentence])
 
     def _enough(self) -> bool:
         return self.reported >= (self._options.count or math.inf)
@@ -292,58 +315,68 @@ class Watch:
         self.trouble = trouble
         self._console.complain(trouble)
 
-    def _report_first(self) -> None:
-        """Save what is kept for the first that waits, and report it and those that came along with it."""
+    def _kept_for(self, one: Waiting) -> _Kept:
+        """Save and analyse what is kept of that namespace, unless that has just been done."""
         from analysis.reader import Analysis  # noqa: PLC0415 - it was imported without privilege
 
-        watched = self._waiting[0].watched
-        until = self._waiting[0].hit.time + _AFTER
-        self._kernel_states.read(end=True)
-        packets = watched.rings.kept(until)
-        stream = watched.rings.pcapng(packets)
+        kept, rings, moment = self._kept, one.watched.rings, one.hit.time
+        if kept and kept.watched is one.watched and kept.since <= moment <= kept.until - _AFTER:
+            return kept
+        last = min(one.watched.newest + _AFTER, moment + _TOGETHER, rings.settled())
+        until = max(moment + _AFTER, last)
+        packets = rings.kept(until)
+        stream = rings.pcapng(packets)
         name = self._save(stream)
         analysis = Analysis(name or "what was kept", collect={Verdict.SELF_CONNECT}, only=TOLD_BY_ENDS)
         analysis.feed(stream)
-        result = analysis.finish()
-        together: list[Waiting] = []
-        others: deque[Waiting] = deque()
-        for one in self._waiting:
-            (together if one.watched is watched and one.hit.time <= until else others).append(one)
-        self._waiting = others
-        for one in together:
-            self._report_one(one, result, name, len(packets))
+        self._kept = _Kept(one.watched, moment, until, analysis, analysis.finish(opened=False), name, len(packets))
+        return self._kept
 
-    def _report_one(self, one: Waiting, result: CaptureResult | None, name: str | None, packets: int) -> None:
+    def _tell(self, one: Waiting) -> None:
         self.reported += 1
-        opening = _opening(result, one.hit) if result else None
-        whole = report([replace(result, openings=[opening] if opening else [])] if result else [])
+        self._kernel_states.read(end=True, of=(one.hit.endpoint, one.hit.time))
+        kept = self._kept_for(one) if one.is_shown else None
+        # None where its SYN was lost.
+        opening = kept.analysis.opening(one.hit.endpoint, one.hit.isn) if kept and one.hit.isn is not None else None
+        whole = report([kept.result._replace(openings=[opening] if opening else [])] if kept else [])
         compared = comparisons(whole, [opening] if opening else [], self._kernel_states)
-        whole.live = {
+        whole.live = live = {
             "interface": self._options.interface,
             **namespace_fields(one.watched.namespace, one.found.pid),
             "repro": "watch",
             "outcome": "hit",
             "attempts": opening.refused_before if opening else None,
             "seconds": round(time.monotonic() - self._began, 6),
-            "packets": packets,
+            "packets": kept.packets if kept else 0,
             "dropped": one.watched.rings.dropped,
-            "file": name,
+            "file": kept.name if kept else None,
         }
-        whole.kernel = of_kernel(port_choice.kernel(), [one.found], compared, self._kernel_states)
+        whole.kernel = of_kernel(self._settings(), [one.found], compared, self._kernel_states)
         if one.watched is not self._watched.own:  # its settings are not ours
             whole.kernel |= dict.fromkeys(("range", "reserved", "tcp_tw_reuse", "ip_local_port_step_width"))
-        if self._options.format == "table":
-            saved = [f"{packets:,} packets in {printable(name)}."] if name else []
-            sentences = [
-                *([UNWATCHED] if result is None else []),
-                *(whereabouts(one.watched.namespace) if self._watched.everywhere else ()),
-                whose_socket(one.found),
-                *saved,
-                *kernel_gaps(compared, self._kernel_states),
-            ]
-            self._console.show(whole, "The watch", sentences, compared)
-        else:
+        if self._options.format != "table":
             self._console.write(one_line(whole, one.hit))
+            return
+        self._console.write_columns(written(Seen(one.found, str(live["namespace"]), opening)))
+        if self._options.verbose:
+            self._console.show(whole, "The watch", self._sentences(one, kept, compared), compared)
+
+    def _settings(self) -> Kernel:
+        """Ask for the kernel's settings, which may change in the days of a watch; not for each of a flood."""
+        now = time.monotonic()
+        if self._kernel is None or now > self._asked_at + _SETTINGS:
+            self._kernel, self._asked_at = port_choice.kernel(), now
+        return self._kernel
+
+    def _sentences(self, one: Waiting, kept: _Kept | None, compared: list[Comparison]) -> list[str]:
+        saved = [f"{count(kept.packets, 'packet')} in {printable(kept.name)}."] if kept and kept.name else []
+        return [
+            *([] if kept else [UNWATCHED]),
+            *(whereabouts(one.watched.namespace) if self._watched.everywhere else ()),
+            whose_socket(one.found),
+            *saved,
+            *kernel_gaps(compared, self._kernel_states),
+        ]
 
     def _save(self, stream: bytes) -> str | None:
         """Write the packets to a new file; its name, or None."""
@@ -360,11 +393,3 @@ class Watch:
             self._complain(str(error))
             return None
         return sink.name
-
-
-def _opening(result: CaptureResult, hit: SelfConnect) -> Opening | None:
-    """Find the opening that *hit* is the SYN-ACK of; None where its SYN was lost."""
-    for one in result.openings:
-        if one.verdict is Verdict.SELF_CONNECT and (one.source, one.isn) == (hit.endpoint, hit.isn):
-            return one
-    return None

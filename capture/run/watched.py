@@ -11,19 +11,16 @@ import os
 import select
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.states import State
-from analysis.text import printable
-from analysis.views.phrases import count
+from analysis.text import count, printable
 
-from ..kernel import sockets
 from ..kernel.namespaces import NOT_FOUND, Namespace, home_of, named
 from ..kernel.netlink import SockDiag
-from ..kernel.socket_owner import SocketOwner
 from .namespace_opener import Alive, Shown
 
 if TYPE_CHECKING:
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
 
     from analysis.report import Json
 
-    from ..kernel.kernel_states import KernelStates
-    from ..kernel.tracepoint import StateChange
     from ..packets.watch_rings import WatchRings
     from .namespace_opener import NamespaceOpener
 
@@ -40,6 +35,8 @@ if TYPE_CHECKING:
 _AGAIN, _AT_LEAST = 0.4, 5.0
 #: Seconds between two looks into the flight recorders of namespaces where little happens, and of those of the others.
 _RARELY, _BUSY = 0.2, 0.01
+#: Seconds from a namespace's end until its rings are closed, if nothing waits there and if something does.
+_LAST_LOOK, _WAITED_FOR = 0.05, 0.4
 #: Rings that are closed at the same time: the kernel takes some milliseconds for each, however many there are.
 _AT_ONCE = 32
 #: Seconds that a watch waits at the start until all namespaces are there.
@@ -55,6 +52,22 @@ class Watched:
     namespace: Namespace
     rings: WatchRings
     diag: SockDiag | None = None
+    #: The last self-connect that was seen there (nanoseconds since the epoch), and how many wait to be told.
+    newest: int = 0
+    waiting: int = 0
+    #: How many of them the kernel had no room for, so far.
+    lost: int = 0
+    #: The namespace has ended, and the rings are let go.
+    closed: bool = False
+    _held: float | None = None
+
+    def holds(self, now: float, most: float) -> bool:
+        """Whether the rings are to keep what they have for those that wait: only for so many seconds in a row."""
+        if not self.waiting:
+            self._held = None
+            return False
+        self._held = now if self._held is None else self._held
+        return now < self._held + most
 
     def close(self) -> None:
         """Let go of it."""
@@ -69,22 +82,28 @@ class WatchedNamespaces:
     def __init__(self, own: Watched, opener: NamespaceOpener | None) -> None:
         self._opener = opener
         self._everywhere = opener is not None
-        self._poll = select.poll()
+        self._poll = select.epoll()
+        self._signalled: int | None = None
+        self._lives: dict[int, tuple[Watched, int]] = {}  # descriptors of a process of each
         self.own = own
         self.others: dict[int, Watched] = {}
         self.refused: dict[int, Shown] = {}
         self.trouble: str | None = None
-        self._poll.register(own.rings.fileno(), select.POLLIN)
+        self._poll.register(own.rings.fileno(), select.EPOLLIN)
         self._considered = self._asked = 0.0
         self._last_process = ""
         self._looked, self._busy = 0.0, list[Watched]()
         self._ringing: dict[int, Watched] = {}  # by descriptor
         self._closing = ThreadPoolExecutor(_AT_ONCE)
+        self._leaving: dict[Watched, float] = {}
+        self._dropped = 0  # in those that are gone
+        self._too_many = 0
+        self._ended = False  # a process that kept a namespace
         if opener:
-            self._poll.register(opener.fileno(), select.POLLIN)
+            self._poll.register(opener.fileno(), select.EPOLLIN)
             opener.ask()
             end = time.monotonic() + _START
-            while opener.waiting and time.monotonic() < end and not self.trouble:
+            while opener.waiting and time.monotonic() < end and self._opener:
                 list(self._receive())
 
     @property
@@ -95,7 +114,7 @@ class WatchedNamespaces:
     @property
     def dropped(self) -> int:
         """How many packets the kernel has dropped so far in all that are watched now."""
-        return sum(one.rings.dropped for one in (self.own, *self.others.values()))
+        return self._dropped + sum(one.rings.dropped for one in self.all())
 
     def started(self) -> Iterator[str]:
         """Say what is watched, what is not, and which sockets are connected to themselves already."""
@@ -118,8 +137,12 @@ class WatchedNamespaces:
         """Wait for something: whether *signalled* is readable, whose rings to look into, what to say."""
         if self._busy:
             pause = min(pause, _BUSY)
-        self._poll.register(signalled, select.POLLIN)
-        ready = {descriptor for descriptor, _ in self._poll.poll(pause * 1000)}
+        if self._leaving:
+            pause = min(pause, _LAST_LOOK)
+        if self._signalled is None:
+            self._signalled = signalled
+            self._poll.register(signalled, select.EPOLLIN)
+        ready = {descriptor for descriptor, _ in self._poll.poll(pause)}
         remarks = []
         if self._opener and self._opener.fileno() in ready:
             remarks = list(self._receive())
@@ -127,11 +150,23 @@ class WatchedNamespaces:
         if now > self._looked + _RARELY:
             self._looked = now
             self._busy = [one for one in self.others.values() if one.rings.stirred()]
+        for one in ready & self._lives.keys():
+            self._has_ended(one)
         answered = [self._ringing[one] for one in ready if one in self._ringing]
-        due = list(dict.fromkeys((self.own, *self._busy, *answered)))
+        due = list(dict.fromkeys((self.own, *self._busy, *answered, *self._leaving)))
+        self._let_go(now)
         self._busy = [one for one in self._busy if one.rings.busy]
         self._ask(now)
         return signalled in ready, due, remarks
+
+    def _let_go(self, now: float) -> None:
+        """Close the rings of namespaces that have ended, once what they showed last is told."""
+        for one, since in list(self._leaving.items()):
+            if now > since + (_WAITED_FOR if one.waiting else _LAST_LOOK):
+                self._dropped += one.rings.dropped
+                del self._leaving[one]
+                one.closed = True
+                self._closing.submit(one.close)
 
     def _ask(self, now: float) -> None:
         """Have the opener look, if something may have come or gone."""
@@ -140,15 +175,27 @@ class WatchedNamespaces:
         self._considered = now
         # The last word is the process that was started last: threads count, too.
         last = Path("/proc/loadavg").read_text(encoding="ascii").split()[-1]
-        if last != self._last_process or now > self._asked + _AT_LEAST or self._one_has_ended():
-            self._asked, self._last_process = now, last
+        if last != self._last_process or now > self._asked + _AT_LEAST or self._ended:
+            self._asked, self._last_process, self._ended = now, last, False
             self._opener.ask()
 
-    def _one_has_ended(self) -> bool:
-        return any(
-            one.namespace.pids and not os.path.exists(f"/proc/{one.namespace.pids[0]}")  # noqa: PTH110 - often
-            for one in self.others.values()
-        )
+    def _follow(self, one: Watched) -> None:
+        """Hear of the end of a process that lives there, of the first that is still alive."""
+        for at, pid in enumerate(one.namespace.pids):
+            with suppress(OSError):
+                life = os.pidfd_open(pid)
+                self._lives[life] = one, at
+                self._poll.register(life, select.EPOLLIN)
+                return
+
+    def _has_ended(self, life: int) -> None:
+        one, at = self._lives.pop(life)
+        self._poll.unregister(life)
+        os.close(life)
+        one.namespace.pids = one.namespace.pids[at + 1 :] or one.namespace.pids[at:]
+        self._ended = True
+        if one.namespace.inode in self.others:
+            self._follow(one)
 
     def _receive(self) -> Iterator[str]:
         """Take one message of the opener's; say what has come or gone."""
@@ -166,8 +213,16 @@ class WatchedNamespaces:
                     self._poll.unregister(gone.rings.fileno())
                     del self._ringing[gone.rings.fileno()]
                     self._busy = [one for one in self._busy if one is not gone]
-                    self._closing.submit(gone.close)
+                    self._leaving[gone] = time.monotonic()
+                    for life in [life for life, (one, _) in self._lives.items() if one is gone]:
+                        self._has_ended(life)
                     yield f"Gone: the network namespace {printable(gone.namespace.name)}."
+                if said.too_many > self._too_many:
+                    self.trouble = (
+                        f"{count(said.too_many, 'network namespace')} more than can be watched: what happens there "
+                        "only the kernel's tracepoint tells"
+                    )
+                self._too_many = said.too_many
                 self.refused = {inode: one for inode, one in self.refused.items() if inode in said.inodes}
             case Shown(space, None):
                 self.refused[space.inode] = said
@@ -177,18 +232,22 @@ class WatchedNamespaces:
                 one = Watched(space, rings, diag)
                 self.others[space.inode] = one
                 self._ringing[rings.fileno()] = one
-                self._poll.register(rings.fileno(), select.POLLIN)
+                self._poll.register(rings.fileno(), select.EPOLLIN)
+                self._follow(one)
                 yield f"Watching the network namespace {printable(space.name)}, too."
 
     def all(self) -> list[Watched]:
-        """Return all of them, ours first."""
-        return [self.own, *self.others.values()]
+        """Return all of them, ours first; those, too, that have just ended."""
+        return [self.own, *self.others.values(), *self._leaving]
 
     def close(self) -> None:
         """Let go of all of them."""
         if self._opener:
             self._opener.close()
-        for one in (self.own, *self.others.values()):
+        self._poll.close()
+        for life in self._lives:
+            os.close(life)
+        for one in self.all():
             self._closing.submit(one.close)
         self._closing.shutdown()
 
@@ -212,22 +271,6 @@ def _standing(one: Watched) -> Iterator[str]:
     for line in sockets:
         if line.to_itself and line.state not in (State.TIME_WAIT, State.CLOSED, State.LISTEN):
             yield f"Connected to itself already: {line.local} in {printable(one.namespace.name)}."
-
-
-def teller(change: StateChange, kernel_states: KernelStates) -> tuple[SocketOwner, Namespace]:
-    """Find whose socket it was that the tracepoint told of, and what its namespace may be called: by its process.
-
-    The namespace's number is not known, because the link to it may not be read without privilege.
-    """
-    found = SocketOwner(change.time, change.source)
-    space = Namespace(0, name="unknown")
-    pid = kernel_states.caller(change.source, change.time)
-    if pid:
-        space.pids = [pid]
-        named([space])
-        known = sockets.process(pid)
-        found = found._replace(pid=pid, process=known.name if known else None, user=known.user if known else None)
-    return found, space
 
 
 def namespace_fields(space: Namespace, pid: int | None) -> dict[str, Json]:

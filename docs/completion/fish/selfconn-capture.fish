@@ -64,7 +64,7 @@ complete -c selfconn-capture -n _shtab_selfconn_capture_using -l attempts -x -d 
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -l timeout -x -d 'give up then (default 90; none for COMMAND or --watch)'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -l close -xka "fin rst" -d 'how to close: rst leaves no TIME-WAIT (default fin)'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -l then -xka "stop wait leave" -d 'what to do with COMMAND when a socket has connected to itself: stop it (default), wait until it ends, or leave it running'
-complete -c selfconn-capture -n _shtab_selfconn_capture_using -l watch -d 'watch this host, for days if need be: print a line of JSON and save a capture for every socket that connects to itself (-w names the directory of the captures, -c ends the watch after so many)'
+complete -c selfconn-capture -n _shtab_selfconn_capture_using -l watch -d 'watch this host, for days if need be: print a line of JSON and save a capture for every socket that connects to itself (-w names the directory of the captures, -c ends the watch after so many; --format table is a line for people)'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -l before -x -d 'with --watch: how many earlier segments with SYN, FIN or RST each capture holds (default 10000)'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -l keep -x -d 'with --watch: save no more than N captures, however many sockets connect to themselves (default 1000); the others are reported without a capture'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -s i -l interface -x -d 'capture on IF; '"'"'any'"'"' is all (default lo)'
