@@ -345,7 +345,9 @@ def analyze_parts(
     openings are to be returned, the compiled engine waits for Python), or where the parts may give another result than
     the whole: read it in one go then.
     """
-    if jobs < 2 or (COMPILED and not REMARKABLE.issuperset(asked.get("collect", ()))):
+    collect, only = asked.get("collect", REMARKABLE), asked.get("only", ())
+    wanted = frozenset(collect) & frozenset(only) if only else frozenset(collect)
+    if jobs < 2 or (COMPILED and wanted - REMARKABLE):
         return None
     try:
         whole = sum(map(os.path.getsize, paths))
@@ -520,9 +522,9 @@ def _put_together(  # noqa: C901, PLR0912 - each way in which a task may fail ha
             its_pieces, its_errors, stopped = _read(analysis, task, number == len(tasks) - 1, told.read)
         pieces += its_pieces
         errors += its_errors
-        told.put_together(number)
         if stopped:
             break
+        told.put_together(number)
         if one_file and 0 <= drops != analysis.engine.interfaces.recorded_drops:
             return None  # how many they are in all, only one go tells
     if stopped and not pieces:

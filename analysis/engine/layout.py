@@ -601,20 +601,8 @@ class Entry:
     """
 
     __slots__ = (
-        *("a_high", "a_low", "b_high", "b_low", "time", "frame", "data", "refused_a", "refused_b"),
-        *(
-            "place",
-            "identification",
-            "a_port",
-            "b_port",
-            "six",
-            "from_a",
-            "wired",
-            "kind",
-            "size",
-            "duplicate",
-            "octets",
-        ),
+        *("a_high", "a_low", "b_high", "b_low", "time", "frame", "data", "refused_a", "refused_b", "place"),
+        *("identification", "a_port", "b_port", "six", "from_a", "wired", "kind", "size", "duplicate", "octets"),
     )
     a_high: int
     a_low: int

@@ -49,7 +49,7 @@ cdef class PartialConversations(LoggedConversations):
     @cython.locals(slot=i64, s=SlotAt)
     cpdef tuple tails(self)
     cpdef bytes log_octets(self)
-    @cython.locals(one=EntryAt, frame=i64)
+    @cython.locals(one=EntryAt, first=i64, frame=i64)
     cpdef bytes ring_octets(self, i64 frames)
     @cython.locals(d=bytes_at, place=i64, number=i64)
     cpdef take_tails(self, bytes tails, dict held, u64 base)

@@ -218,7 +218,7 @@ class PartialConversations(LoggedConversations):
         return 0
 
     def find_conversation(self, one: Entry) -> int:
-        """Return the slot of a logged segment's 4-tuple, -1 where it has none; become unsure where an RST is in doubt."""
+        """Return the slot of a logged segment's 4-tuple, or -1; become unsure where an RST is in doubt."""
         self.read_header(one)
         self.index.digest_batch(self.again_batch, 1)
         segment = segment_at(self.again_batch, 0)
@@ -383,7 +383,8 @@ class PartialConversations(LoggedConversations):
     def ring_octets(self, frames: int) -> bytes:
         """Return the packets that are remembered of the last NEAR of so many frames, as log entries in octets."""
         found = []
-        for frame in range(max(frames - NEAR, 0) + 1, frames + 1):
+        first = 1 if frames < NEAR else frames - NEAR + 1
+        for frame in range(first, frames + 1):
             one = entry_at(self.ring, frame % NEAR)
             if one.frame == frame:
                 found.append(octets_of_entry_at(self.ring, frame % NEAR))
