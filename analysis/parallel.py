@@ -5,7 +5,8 @@ a process: most of the time goes by in Python (the port walks, the openings), wh
 and a capture that ends its reader (for want of memory, say) does no harm to the others.
 
 **Parts of one capture** are ranges of its file, or groups of the files that it was cut into. They are read by the same
-processes, or by threads where the compiled engine needs nothing of Python meanwhile.
+processes, or by threads, since the compiled engine needs nothing of Python meanwhile. This process reads the first
+part, and adds the others to it. A part that cannot be added (its table was too small, say) it reads itself.
 
 Only the main thread of the process that the user started receives Ctrl-C (see deaf()); it tells the others to stop.
 """

@@ -4,18 +4,20 @@
 
 A part holds what is decided whatever came before it or comes after it (counts, openings, refused attempts), the state
 of the 4-tuples at its end, and a log of the segments at its head that can be judged only with what came before: those
-of each 4-tuple up to a SYN that begins an opening in any case (``PartialConversations.head()``), and all of the first
-2,047 frames, which may be copies of frames of the part before. Merging steps through the log of the second part with
+of each 4-tuple up to a SYN that begins an opening in any case (``LoggedConversations.head()``), and all of the first
+2,047 frames, which may be copies of frames of the part before. After 65,536 entries a 4-tuple that comes for the first
+time, with a SYN, counts as new: ``fits()`` tells whether it is. Merging steps through the log of the second part with
 the state of the first. So merging is associative, and any way of cutting gives the report of the whole.
 
 The result is exact only within bounds. Where ``unsure`` is set in it, it may differ from that of the whole, and only
-reading in one go decides: a part or a merge had more conversations than ``--table`` holds, or more than 524,288
-segments to log, or of more than 64 segments in a row without SYN, FIN or RST at the head of a part (which logs 64 of
-them) one may have mattered. Not marked as ``unsure``: three copies of one packet on both sides of a cut, within 2 ms
-but 2,048 frames apart; more than 65,536 openings kept at one time.
+reading in one go decides: a part had more conversations than ``--table`` holds (of a merge, too, unless it is with the
+first part: then it puts out the same ones as one go does, or is unsure which), more than 524,288 segments to log, or
+more than 4,194,304 refused attempts; a part does not fit; of more than 64 segments in a row without SYN, FIN or RST at
+the head of a part (which logs 64 of them) one may have mattered; or a third copy of a packet came NEAR frames after the
+first one. Not marked as ``unsure``: more than 65,536 openings kept at one time.
 
-Parts can be pickled, do not depend on the form of the engine, and take some 150 octets for each 4-tuple and for each
-logged segment.
+Parts can be pickled, do not depend on the form of the engine, and take some 250 octets for each 4-tuple and 192 for
+each logged segment.
 """
 
 from __future__ import annotations
