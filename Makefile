@@ -1,5 +1,6 @@
 # make demo     set up and run the main job: watch a socket connect to itself
 # make quick    set up and run lint, strict types and the tests that need nothing but Python, in two minutes
+# make bundle   dist/selfconn.pyz, one file to copy to another host
 # make test     set up and run lint, strict types and every test
 # make install  put the commands where plain `sudo selfconn-capture` finds them
 # make help     the rest
@@ -21,7 +22,7 @@ SOURCES := pyproject.toml setup.py $(wildcard analysis/engine/*.py analysis/engi
 # Files that root makes in somebody else's clone (sudo make test) are given to the owner of the clone.
 HAND_BACK = if [ "$$(id -u)" -eq 0 ]; then trap 'chown --no-dereference --recursive --from=0 --reference=. .' EXIT; fi
 
-.PHONY: help demo quick test test-versions kernels fuzz bench reliability docs screenshots pcaps install uninstall clean
+.PHONY: help demo quick test test-versions kernels machines fuzz bench reliability docs screenshots pcaps install uninstall clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /make \1\t/' | expand -t 20
@@ -64,14 +65,18 @@ KERNELS = oldest:5.10.0-[0-9]+-cloud-amd64-unsigned newest:5.10.0-[0-9]+-cloud-a
     newest:6.1.0-[0-9]+-cloud-amd64-unsigned newest:6.12.[0-9]+.deb12-cloud-amd64-unsigned \
     oldest:6.1[6-9].[0-9.]+.deb13-cloud-amd64 newest:[0-9.]+.deb13-cloud-amd64
 
-kernels: $(VENV)/ready ## this checkout on other Linux kernels, in QEMU: docs/kernels.md (10 minutes and more)
+kernels: $(VENV)/ready ## this checkout on other Linux kernels, in QEMU: docs/kernels.md (2 to 4 minutes each)
 	@tools/packages qemu-system-x86 busybox-static cpio kmod xz-utils bc
 	@$(HAND_BACK); VENV=$(VENV) tools/kernels/boot.sh .cache/kernels $(KERNELS)
 	@$(VENV)/bin/python tools/kernels/table.py .cache/kernels/vm-*/log
 
+machines: $(VENV)/ready-dev ## what looks at bytes, as programs of a big-endian (s390x) and a 32-bit machine (i386) (20 minutes)
+	@tools/packages qemu-user-static gcc-s390x-linux-gnu gcc-i686-linux-gnu
+	@$(HAND_BACK); for machine in s390x i386; do PYTHON=$(VENV)/bin/python tools/machine.sh $$machine || exit; done
+
 bench: $(VENV)/ready ## us and other programs on big captures, side by side (24 GB of disk)
-	@tools/packages tcpdump tshark tcptrace
-	@$(HAND_BACK); tools/venv $(VENV) bench; $(PYTHON_IN) bench/run.py
+	@tools/packages tcpdump tshark tcptrace gcc libc6-dev
+	@$(HAND_BACK); tools/venv $(VENV) bench; mkdir -p .cache/bench; cc -O3 -o .cache/bench/finding bench/finding.c; $(PYTHON_IN) bench/run.py
 
 reliability: $(VENV)/ready-dev ## what is lost, left behind or late, at length (an hour; needs root)
 	@$(HAND_BACK); $(PYTHON_IN) bench/reliability.py; $(PYTHON_IN) bench/watching.py
@@ -84,6 +89,18 @@ screenshots: $(VENV)/ready-dev ## take the pictures of the HTML page anew; needs
 
 pcaps: $(VENV)/ready-dev ## make the captures in pcaps/ and their pages anew, on this kernel
 	@$(HAND_BACK); $(PYTHON_IN) pcaps/make.py
+
+# The Pythons that wheels and the one file are made for: others run the same source without a compiled engine.
+PYTHONS ?= $(PYTHON_IN)
+.PHONY: wheel bundle release-check
+wheel: $(VENV)/ready-quick ## the source archive and a wheel for each of PYTHONS="python3.11 ...", compiled, into dist/
+	@$(HAND_BACK); tools/venv $(VENV) release; tools/wheel dist $(PYTHONS)
+
+bundle: $(VENV)/ready-quick ## dist/selfconn.pyz: the three commands in one file, for hosts with nothing but Python
+	@$(HAND_BACK); tools/bundle/build dist/selfconn.pyz $(PYTHON_IN) $(PYTHONS)
+
+release-check: $(VENV)/ready-dev ## check, build and try a release; then it says what is left to do (docs/releasing.md)
+	@$(HAND_BACK); PYTHON="$(PYTHON_IN)" tools/release
 
 # DESTDIR=... makes a package; WHEELS=... installs from a folder of wheels, without a network (tools/install).
 export DESTDIR WHEELS

@@ -4,7 +4,7 @@ import os
 import sys
 
 # A user who does not own the source leaves no compiled copy beside it; above all not root in a user's clone.
-sys.dont_write_bytecode |= os.stat(__file__).st_uid != os.geteuid()  # noqa: PTH116 - quicker than pathlib
+sys.dont_write_bytecode = sys.dont_write_bytecode or os.stat(__file__).st_uid != os.geteuid()  # noqa: PTH116 - quicker than pathlib
 
-#: The version of this program; a test holds it against the project file.
-VERSION = "0.1.0"
+#: The version of this program. It stands here alone: the project file takes it from here.
+VERSION = "0.2.0"

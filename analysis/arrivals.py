@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 
 class Seg:
-    """A segment taken apart, once: its control bits as truth values, SEG.LEN, and the number after it."""
+    """A segment taken apart, once: its control bits as truth values, SEG.LEN, and the number after it.
+
+    A retransmission has the same ``again`` as the segment that it repeats; a SYN-ACK is not one of the SYN.
+    """
 
     __slots__ = (
         *("whole", "frame", "source", "destination", "seq", "ack", "payload", "length", "end"),
-        *("syn", "fin", "rst", "acks", "control", "bare_syn", "syn_ack"),
+        *("syn", "fin", "rst", "acks", "control", "bare_syn", "syn_ack", "again"),
     )
 
     def __init__(self, segment: Segment) -> None:
@@ -39,6 +42,8 @@ class Seg:
         self.syn_ack = self.syn and self.acks and not (self.rst or self.fin)
         self.length = self.payload + self.syn + self.fin
         self.end = self.seq + self.length
+        number, end, ack = int(self.seq), int(self.end), int(self.ack) if self.syn else None
+        self.again = (self.source, number, end, ack, self.syn, self.fin, self.acks)
 
 
 _FIN, _SYN, _RST, _ACK = Flag.FIN, Flag.SYN, Flag.RST, Flag.ACK
@@ -185,7 +190,7 @@ def _arrival(segments: Sequence[Seg], place: int) -> Arrival:
             sent = max(sent, other.end)
             if segment.bare_syn and other.syn_ack and other.seq == segment.seq and other.source != other.destination:
                 again = again or other
-            elif _repeats(other, segment):
+            elif other.again == segment.again:
                 return _unknown(place, f"unanswered when frame {other.frame} repeated it: lost, or late")
     why = _unanswered(segments, place, segments[silent] if missing else None)
     return _unknown(place, why) if why else Arrival(silent)
@@ -203,13 +208,13 @@ def _unanswered(segments: Sequence[Seg], place: int, silent: Seg | None) -> str:
         return "no answer to it was captured: lost, dropped or ignored"
     if silent:
         return "never acknowledged: lost, or the capture ends too early"
-    before = [one for one in segments[:place] if one.source == segment.destination and one.bare_syn]
+    before = {one.again for one in segments[:place] if one.source == segment.destination and one.bare_syn}
     for other in segments[place + 1 :] if segment.syn_ack else ():
-        if any(_repeats(other, one) for one in before):
+        if other.again in before:
             return f"frame {other.frame} sends the SYN again: lost, late, or not passed to the socket"
     if segment.source == segment.destination:
         return ""
-    earlier = next((one for one in segments[:place] if _repeats(segment, one)), None)
+    earlier = next((one for one in segments[:place] if segment.again == one.again), None)
     return f"frame {earlier.frame}, which it repeats, was not answered, and nothing answers it" if earlier else ""
 
 
@@ -222,17 +227,6 @@ def _rivals(segments: Sequence[Seg], segment: Seg) -> list[Seg]:
 
 def _unknown(place: int, why: str) -> Arrival:
     return Arrival(place, unknown=why)
-
-
-def _repeats(segment: Seg, earlier: Seg) -> bool:
-    """Whether *segment* is a retransmission of *earlier*; a SYN-ACK is not one of the SYN."""
-    return (
-        segment.source == earlier.source
-        and segment.seq == earlier.seq
-        and segment.end == earlier.end
-        and (segment.ack == earlier.ack or not segment.syn)
-        and (segment.syn, segment.fin, segment.acks) == (earlier.syn, earlier.fin, earlier.acks)
-    )
 
 
 def _acknowledges(answer: Seg, segment: Seg, sent: SequenceNumber) -> bool:
@@ -249,16 +243,16 @@ def _acknowledges(answer: Seg, segment: Seg, sent: SequenceNumber) -> bool:
 def _arrival_of_ack(segments: Sequence[Seg], place: int) -> Arrival:
     """When a segment arrives that takes no sequence space: at once, if nothing speaks against it."""
     segment = segments[place]
-    acknowledged = [
-        other
+    acknowledged = {
+        other.again
         for other in segments[:place]
         if other.control
         and other.source == segment.destination
         and other.seq < segment.ack
         and other.end <= segment.ack
-    ]
+    }
     for other in segments[place + 1 :] if acknowledged else ():
-        if any(_repeats(other, earlier) for earlier in acknowledged):
+        if other.again in acknowledged:
             return _unknown(place, f"lost, or late: frame {other.frame} repeats what it acknowledges")
     return Arrival(place)
 

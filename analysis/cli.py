@@ -11,7 +11,18 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
-from .commandline import Failing, Parser, Stop, add_color, add_version, colored, ending_by_pipe, say, whole
+from .commandline import (
+    Failing,
+    Parser,
+    Stop,
+    add_color,
+    add_version,
+    colored,
+    ending_by_pipe,
+    name_of,
+    say,
+    whole,
+)
 from .errors import SelfconnError, UsageError
 from .formats.remote import shown
 from .model import MOST, Endpoint, Verdict
@@ -19,10 +30,14 @@ from .text import printable
 from .views import ENDINGS, FORMATS, ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
+    from .expected import Count, Path
     from .inputs import Input
     from .run import Wanted
+
+    T = TypeVar("T")
 
 PROGRAM = "selfconn-analyze"
 
@@ -33,6 +48,8 @@ examples:
   {PROGRAM} night.pcap                       counts, then each unusual opening step by step
   {PROGRAM} --only self-connect captures/    nothing but sockets connected to themselves, in a folder
   {PROGRAM} --expect self-connect a.pcap     exit 0 if there is one, 1 if there is none
+  {PROGRAM} --port 51966 --expect 'self-connect>=1' --expect-states 'ESTABLISHED>FIN-WAIT-1>CLOSING' a.pcap
+                                                    so many, at this port, and one that went this way
   {PROGRAM} --all --port 6379 lo.pcapng      every opening to or from port 6379, the ordinary ones too
   {PROGRAM} --format json lo.pcapng          for programs; jsonl has a line an opening
   {PROGRAM} -o openings.csv captures/        a row for every opening, for a spreadsheet
@@ -57,12 +74,13 @@ verdicts:
   odd                  SYN answered by something else
 
 exit status:
-  0  all captures were read to their end; with --expect: something matched (a message says what was not seen)
-  1  --expect was given, and nothing matched
+  0  all captures were read to their end; with --expect and --expect-states: all of it holds (a message says what was
+     not seen)
+  1  --expect or --expect-states was given, and does not hold
   2  the command line asks for something that is not possible
   3  something is not a capture, or cannot be read (the other captures are analysed)
   4  a capture is not complete (damaged, cut, packets lost, or frames that could not be looked into), or the output
-     could not be written; what was read is shown. With --expect: nothing matched in what was seen
+     could not be written; what was read is shown. With --expect, --expect-states: what was not seen decides it
   70 the program failed, which is an error in it, or it ran out of memory: -v, or SELFCONN_TRACEBACK in the
      environment, shows where
   128 + N after signal N (INT, TERM, HUP): what was read until then is analysed and printed first
@@ -94,10 +112,48 @@ def _address(text: str) -> bytes:
         raise argparse.ArgumentTypeError(reason) from None
 
 
+def _count(text: str) -> Count:
+    from .expected import Count
+
+    return _read(Count.parse, text)
+
+
+def _path(text: str) -> Path:
+    from .expected import Path
+
+    return _read(Path.parse, text)
+
+
+def _read(parse: Callable[[str], T], text: str) -> T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{printable(text)}' {error}") from None
+
+
 def _cluster(text: str) -> str:
     if text == "local" or re.fullmatch(r"[a-z]+://[^/]+:[0-9]+", text):
         return text
     raise argparse.ArgumentTypeError(f"'{printable(text)}' is neither local nor an address like tls://HOST:8786")
+
+
+def _add_expected(what: argparse._ArgumentGroup) -> None:
+    what.add_argument(
+        "--expect",
+        metavar="VERDICT",
+        action="append",
+        type=_count,
+        help="exit 1 if no opening has this verdict; with a number, 'self-connect>=2', 'refused=9' or 'odd<1', if "
+        "there are not so many; may be repeated: all must hold",
+    )
+    what.add_argument(
+        "--expect-states",
+        metavar="PATH",
+        action="append",
+        type=_path,
+        help="exit 1 if no socket of an opening goes this way, 'SYN-SENT>SYN-RECEIVED>ESTABLISHED'; may be repeated; "
+        "--only, --host and --port say which openings",
+    )
 
 
 def parser() -> Parser:
@@ -138,7 +194,7 @@ def parser() -> Parser:
         default=0,
         help="only openings from or to this port",
     )
-    what.add_argument("--expect", metavar="VERDICT", choices=_VERDICTS, help="exit 1 if no opening has this verdict")
+    _add_expected(what)
     what.add_argument(
         "--rotated",
         action="store_true",
@@ -226,7 +282,8 @@ def _run(options: argparse.Namespace, *, gave_up: bool) -> int:
         for shortcoming in outcome.shortcomings:
             _say(shortcoming)
         if outcome.unread and gave_up:
-            _say(f"{PROGRAM} gives up root before it opens a file; to read one of root's: sudo cat FILE | {PROGRAM} -")
+            again = name_of(PROGRAM)
+            _say(f"{PROGRAM} gives up root before it opens a file; to read one of root's: sudo cat FILE | {again} -")
         return outcome.status
 
 
@@ -251,8 +308,9 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
     from .inputs import STANDARD_INPUT
     from .run import Wanted
 
-    if options.expect and options.only and options.expect not in options.only:
-        raise UsageError(f"--expect {options.expect} can never match, since --only leaves it out: add it to --only")
+    for count in options.expect or () if options.only else ():
+        if count.verdict.value not in options.only:
+            raise UsageError(f"--expect {count} says nothing, since --only leaves that verdict out: add it to --only")
     if options.rotated and (options.annotate or options.witness):
         raise UsageError("--annotate and --witness need a capture in one file: join the files with mergecap -a")
     form = _form(options)
@@ -283,7 +341,8 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
         only=frozenset(map(Verdict, options.only or ())),
         host=options.host or b"",
         port=options.port,
-        expect=options.expect and Verdict(options.expect),
+        expect=tuple(options.expect or ()),
+        expect_states=tuple(options.expect_states or ()),
         rotated=options.rotated,
         table=options.table,
         jobs=options.jobs,
@@ -301,6 +360,10 @@ def _form(options: argparse.Namespace) -> str:
         raise UsageError(f"-o {options.output} names a Parquet file, and --format is {form}: choose another name")
     if form == "parquet" and not options.output:
         raise UsageError("--format parquet cannot be written to standard output: name a file with -o")
+    if options.expect_states and (form in ROWS or form == "jsonl"):
+        raise UsageError(
+            f"--expect-states looks at timelines, which --format {form} does not keep: leave out one of them"
+        )
     if form in ROWS and (options.step or options.annotate or options.witness):
         raise UsageError(f"--format {form} writes rows without timelines: leave out --step, --annotate and --witness")
     return form

@@ -4,7 +4,7 @@ Captures that are one, cut into files, become parts, one task a file, and the pa
 gets the last of them alone.
 
 The workers open the captures themselves, so these have to be URLs, or paths that mean the same on every machine. What
-fails is tried again; what a lost worker had, Dask gives to another. Needs selfconn[cluster] here and on the workers.
+fails is tried again; what a lost worker had, Dask gives to another. Needs Dask (distributed) here and on the workers.
 
 The machine that answers at the scheduler's address can run code here, since results come as pickles. With tls:// it
 needs a certificate; with tcp:// it can be any machine that takes the address over, or changes the traffic.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from .errors import CannotCapture, NotACapture, UsageError
+from .errors import CannotCapture, NotACapture, UsageError, get
 from .formats.remote import shown
 from .parallel import attempt, tell
 from .partial import merge, part, result
@@ -47,7 +47,7 @@ class Cluster:
         try:
             from distributed import Client, KilledWorker  # noqa: PLC0415 - it takes a second
         except ImportError as error:
-            raise UsageError(f"--cluster needs Dask ({error}): pip install 'selfconn[cluster]'") from error
+            raise UsageError(f"--cluster needs Dask ({error}): {get('distributed')}") from error
         # What Dask mends by itself (a lost worker, say) is of no interest to our user. It sets these levels on import.
         for name in ("distributed", "distributed.client"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

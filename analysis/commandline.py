@@ -32,18 +32,65 @@ if TYPE_CHECKING:
 # -- arguments -----------------------------------------------------------------------------------------------------
 
 
+#: Columns of what --help prints.
+_WIDTH = 80
+
+
 class Formatter(argparse.RawDescriptionHelpFormatter):
     """Help of one width everywhere; to ask for the terminal's, argparse would import every compressor there is."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=100)
+        super().__init__(prog, width=_WIDTH)
+
+    def short(self, action: argparse.Action) -> str:
+        """An option or operand in one line: its names, and the first clause of its help."""
+        value = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+        names = " ".join(filter(None, (", ".join(action.option_strings), value)))
+        if action.choices and not action.metavar:
+            text = ", ".join(map(str, action.choices))
+        else:
+            text = re.split(r"; | \(", self._expand_help(action) if action.help else "", maxsplit=1)[0]
+        import textwrap  # noqa: PLC0415 - --help alone wants it
+
+        return f"  {names:22} {textwrap.shorten(text, _WIDTH - 25 - max(0, len(names) - 22), placeholder=' ...')}\n"
+
+
+class _Help(argparse.Action):
+    """--help: one screen. What is longer has --help-all."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002 - argparse's own
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        if sys.stdout:
+            sys.stdout.write("".join(_screen(parser)))
+        parser.exit()
+
+
+def _screen(parser: argparse.ArgumentParser) -> Iterator[str]:
+    import textwrap  # noqa: PLC0415 - as above
+
+    yield parser.format_usage()
+    about = (parser.description or "").partition(";")[0].partition(". ")[0].rstrip(".")
+    yield f"\n{textwrap.fill(about, _WIDTH)}.\n"
+    formatter = Formatter(parser.prog)
+    for group in parser._action_groups:  # noqa: SLF001 - argparse has no other way to them
+        lines = [formatter.short(one) for one in group._group_actions if one.help != argparse.SUPPRESS]  # noqa: SLF001
+        if lines:
+            yield f"\n{group.title}:\n"
+            yield from lines
+    yield f"\n{parser.prog} --help-all: all of it, with examples and exit statuses\n"
 
 
 class Parser(argparse.ArgumentParser):
     """A command's parser: options are written in full, and no file's name is taken for one."""
 
     def __init__(self, prog: str, *, usage: str, description: str, epilog: str) -> None:
-        super().__init__(prog, usage, description, epilog, formatter_class=Formatter, allow_abbrev=False)
+        super().__init__(
+            prog, usage, description, epilog, formatter_class=Formatter, allow_abbrev=False, add_help=False
+        )
+        self.add_argument("-h", "--help", action=_Help, dest=argparse.SUPPRESS, help="show this in short, and exit")
+        self.add_argument("--help-all", action="help", help="show all of it, examples and exit statuses, too")
 
     def parsed(self, words: Sequence[str] | None = None) -> argparse.Namespace:
         """Read the command line, that of the process if None.
@@ -127,6 +174,28 @@ def colored(choice: str, stream: IO[str] | None) -> bool:
     if stream is None or not stream.isatty():
         return False
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+# -- by which name the command was called ----------------------------------------------------------------------------
+
+#: The words with which a command was called by another name than its own (``./selfconn.pyz check``): selfconn's main().
+_called: dict[str, list[str]] = {}
+
+
+def call_it(program: str, words: list[str]) -> None:
+    """Say that *program* was called with these *words*: a file, and what its arguments begin with."""
+    _called[program] = words
+
+
+def words_for(program: str) -> list[str]:
+    """Return the words that call *program* again, as it was called this time, from any directory."""
+    file, *rest = _called.get(program, sys.argv[:1])
+    return [os.path.abspath(file), *rest]  # noqa: PTH100 - quicker than pathlib
+
+
+def name_of(program: str) -> str:
+    """Return *program* as a message names it for somebody who is to type it."""
+    return " ".join(words_for(program)) if program in _called else program
 
 
 # -- messages and exit status ----------------------------------------------------------------------------------------

@@ -79,7 +79,11 @@ def _third_packet(replayed: Replay) -> Iterator[str]:
         else:
             yield f"{dropped}. Linux 3.6 to 6.10 does so, unless it got the change of 6.11; other systems may, too."
     elif plain and not all(syn.options.sack_permitted for syn in syns):
-        yield f"{_frames(plain)}: a plain ACK; without SACK there can be no D-SACK: it tells nothing about the kernel."
+        yield (
+            f"{_frames(plain)}: a plain ACK; without SACK there can be no D-SACK: it tells nothing about the kernel. "
+            "On one that drops the SYN-ACK (Linux 3.6 to 6.10 does, unless it got the change of 6.11) the socket is "
+            "ESTABLISHED by this ACK, not before."
+        )
     if not answers and any(segment.syn_ack for segment in syns):
         yield "No ACK answers the SYN-ACK here, and none is needed: the SYN-ACK has acknowledged the SYN (figure 7)."
 

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 #: O_NONBLOCK: the open() of a FIFO without a reader fails instead of waiting for one.
 _FLAGS = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-#: Captures hold what people sent: only the user may read them.
-_MODE = 0o600
+#: Permissions of a new file, less the umask: a report has those of other programs' files; captures hold what people
+#: sent, and only the user may read them.
+_REPORT, CAPTURE = 0o666, 0o600
 #: As many symbolic links on the way as the kernel follows (path_resolution(7)).
 _LINKS = 40
 
@@ -92,19 +93,19 @@ def writing(to: str | TextIO) -> Iterator[None]:
         raise Incomplete(f"cannot write {name}: {error.strerror}") from error
 
 
-def opened(path: str, *, new: bool = False) -> int:
+def opened(path: str, *, new: bool = False, mode: int = _REPORT) -> int:
     """Create the file *path*, or empty it where it is ours (but not if it is to be *new*); the file descriptor.
 
     A file of that name is replaced only if it is a regular file of this user with no other name. A symbolic link is
-    not followed at the end of the path, and on the way only if it belongs to root or this user. The new file can be
-    read by its owner alone. Raises OSError, ``strerror`` is the reason in words.
+    not followed at the end of the path, and on the way only if it belongs to root or this user. A new file has the
+    permissions *mode*, less the umask. Raises OSError, ``strerror`` is the reason in words.
     """
     if path == os.devnull:
         return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         directory, name = _directory(path)
         try:
-            return os.open(name, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE, dir_fd=directory)
+            return os.open(name, _FLAGS | os.O_CREAT | os.O_EXCL, mode, dir_fd=directory)
         except FileExistsError:
             if new:
                 raise
@@ -160,7 +161,7 @@ def _without_capabilities() -> bool:
 def _replace(name: str, directory: int, data: bytes) -> None:
     beside = f".{name}-{os.getpid()}"
     # The umask counts: this is for others to read.
-    fd = os.open(beside, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=directory)
+    fd = os.open(beside, _FLAGS | os.O_CREAT | os.O_EXCL, _REPORT, dir_fd=directory)
     try:
         try:
             while data:

@@ -116,12 +116,7 @@ class Replay:
     @property
     def established(self) -> bool:
         """Whether the open was completed at every socket: to ESTABLISHED, or beyond it by an early FIN."""
-        late = {
-            step.endpoint
-            for step in self.steps
-            if step.before is State.FIN_WAIT_1 and step.event in _OPENS and step.section
-        }
-        return all(endpoint in late or _OPEN & set(self.state_path(endpoint)) for endpoint in self.sockets)
+        return {step.endpoint for step in self.steps if _opens(step)}.issuperset(self.sockets)
 
     def state_path(self, endpoint: Endpoint) -> list[State]:
         """Every state of the socket at *endpoint*, in order, CLOSED at the start."""
@@ -134,6 +129,12 @@ class Replay:
 
 _OPEN = frozenset({State.ESTABLISHED, State.FIN_WAIT_2, State.TIME_WAIT})
 _OPENS = frozenset({Event.RECEIVE_SYN_ACK, Event.RECEIVE_ACK_OF_SYN})
+
+
+def _opens(step: Step) -> bool:
+    """Whether the open is completed at a socket with this step, or was before."""
+    late = step.before is State.FIN_WAIT_1 and step.event in _OPENS and step.section != ""
+    return late or (step.changes and step.after in _OPEN)
 
 
 def replay(opening: Opening) -> Replay:
@@ -338,6 +339,8 @@ class _Player:
         self.missing = opening.evidence
         self.elsewhere: Seg | None = None
         self.answered_by: Endpoint | None = None
+        self.opened: set[Endpoint] = set()  # by the first of the steps, of which so many were seen
+        self.seen = 0
 
     def play(self) -> Replay:
         """Send each segment, then let arrive what arrives before the next one is sent."""
@@ -595,8 +598,15 @@ class _Player:
 
     def _into_handshake(self, segment: Seg, *, even_when_open: bool) -> None:
         frames = self.replay.handshake
-        if segment.frame not in frames and (even_when_open or not self.replay.established):
+        if segment.frame not in frames and (even_when_open or not self._established()):
             frames.append(segment.frame)
+
+    def _established(self) -> bool:
+        """Whether the open was completed at every socket so far; each step is looked at once."""
+        steps = self.replay.steps
+        self.opened.update(step.endpoint for step in steps[self.seen :] if _opens(step))
+        self.seen = len(steps)
+        return self.opened.issuperset(self.sockets)
 
 
 def _goes_on(segments: Sequence[Seg], place: int, opening: Opening) -> Ruling | None:

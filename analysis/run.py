@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from .commandline import Stop
+    from .expected import Count, Path, Ways
     from .inputs import Input
     from .model import CaptureResult, Damage
     from .parallel import Found
@@ -46,7 +47,8 @@ class Wanted(NamedTuple):
     only: frozenset[Verdict] = frozenset()
     host: bytes = b""
     port: int = 0
-    expect: Verdict | None = None
+    expect: tuple[Count, ...] = ()
+    expect_states: tuple[Path, ...] = ()
     rotated: bool = False
     table: int | None = None
     jobs: int | None = None
@@ -68,7 +70,7 @@ class Wanted(NamedTuple):
     @property
     def collect(self) -> Collection[Verdict]:
         """The verdicts whose openings are wanted with their segments."""
-        if self.all or self.only or self.rows or self.annotate:
+        if self.all or self.only or self.rows or self.annotate or self.expect_states:
             return frozenset(Verdict)
         return () if self.quiet and self.form == "table" and not self.step else REMARKABLE
 
@@ -91,7 +93,8 @@ class Outcome(NamedTuple):
     """What became of a run.
 
     ``unread``: something was no capture or could not be read. ``shortcomings``: what was not seen of which capture, a
-    sentence each. ``matched``: whether something had the verdict that was expected, None where none was.
+    sentence each. ``matched``: whether all was as expected, None where nothing was expected, or where what was not seen
+    decides it.
     ``signalled``: the exit status after a signal, 0 without.
     """
 
@@ -105,9 +108,9 @@ class Outcome(NamedTuple):
         """The exit status. Where what was expected is there, what else was not seen does not matter."""
         if self.signalled or self.unread:
             return self.signalled or 3
-        if self.matched:
-            return 0
-        return 4 if self.shortcomings else 0 if self.matched is None else 1
+        if self.matched is not None:
+            return 0 if self.matched else 1
+        return 4 if self.shortcomings else 0
 
 
 class Refusal(NamedTuple):
@@ -125,6 +128,7 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
 
     A signal (*stop*) ends the reading early; what was read until then is shown.
     """
+    from .expected import Ways
     from .report import Report
     from .result_spill import ROOM, Shelf
 
@@ -137,6 +141,7 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
     unread = False
     shortcomings: list[str] = []
     whole: CaptureResult | None = None
+    ways = Ways(wanted.expect_states)
     with closing(Shelf(ROOM)) as shelf:
         made = Report(shelf)
         with _at_once(wanted, made) as each, suppress(KeyboardInterrupt):
@@ -148,6 +153,7 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
                 result, walks = found
                 if wanted.annotate:
                     whole = result
+                ways.look(result)
                 made.add(_shown(result, wanted), walks)  # what was added before a signal comes is kept
                 shortcomings += _shortcomings(result)
         if tshark:
@@ -155,10 +161,22 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
                 unread |= not _question(tshark, made, say)
         if shelf:
             _show(made, wanted, stop)
-        matched = None if wanted.expect is None else made.count(wanted.expect) > 0
     if whole and not stop:
         _annotate(whole, wanted, say)
-    return Outcome(signalled=stop.status) if stop else Outcome(unread, tuple(shortcomings), matched)
+    if stop:
+        return Outcome(signalled=stop.status)
+    shortcomings += ways.missed
+    return Outcome(unread, tuple(shortcomings), _as_expected(wanted, made, ways, complete=not shortcomings))
+
+
+def _as_expected(wanted: Wanted, made: Report, ways: Ways, *, complete: bool) -> bool | None:
+    """Whether everything expected holds; None where nothing is, or what was not seen decides it."""
+    from .expected import together
+
+    if not (wanted.expect or wanted.expect_states):
+        return None
+    counts = [count.holds(made.count(count.verdict), complete=complete) for count in wanted.expect]
+    return together([*counts, ways.holds(complete=complete)])
 
 
 def _streamed(wanted: Wanted, captures: Sequence[Input]) -> bool:
@@ -351,8 +369,8 @@ def _written(stream: TextIO, wanted: Wanted, report: Report) -> Iterator[Each]:
 
 
 def _shown(result: CaptureResult, wanted: Wanted) -> CaptureResult:
-    """A capture as the report shows it: where packets are annotated, more openings are wanted than are shown."""
-    if not wanted.annotate or wanted.all or wanted.only:
+    """A capture as the report shows it: --annotate and --expect-states want more openings than are shown."""
+    if not (wanted.annotate or wanted.expect_states) or wanted.all or wanted.only:
         return result
     shown = [opening for opening in result.openings if opening.verdict in REMARKABLE]
     left_out = sum(times for verdict, times in result.verdicts.items() if verdict in REMARKABLE) - len(shown)

@@ -19,7 +19,7 @@ import captures
 from many import PAIR
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 OURS = Path(sys.executable).with_name("selfconn-analyze")
 SMALL = captures.ROOT / "pcaps" / "self-connect-v4.pcapng"
@@ -123,15 +123,15 @@ def report(directory: Path, rounds: int, scale: float) -> Iterator[str]:
         yield from grown(here, rounds, scale)
 
 
-def lines(arguments: Sequence[str] | None = None) -> None:
+def main() -> None:
     """Measure and print."""
     options = captures.parser(__doc__ or "", ())
     options.add_argument("--rounds", type=int, default=3, help="runs of each (3)")
-    asked = options.parse_args(arguments)
+    asked = options.parse_args()
     for line in report(asked.dir, asked.rounds, asked.scale):
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    lines()
+    main()

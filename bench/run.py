@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import captures
+import growth
 
 if TYPE_CHECKING:
     import argparse
@@ -58,11 +59,15 @@ class Program:
 
 
 ONLY = Program("selfconn-analyze --only self-connect", (str(OURS), "--only", "self-connect", "FILE"))
+ONE_THREAD = Program(
+    "selfconn-analyze --only self-connect -q --jobs 1", (*ONLY.command[:-1], "-q", "--jobs", "1", "FILE")
+)
 EVERY = Program("selfconn-analyze", (str(OURS), "FILE"))
 PURE_ONLY = Program("selfconn-analyze --only self-connect, interpreted", ONLY.command, pure=True)
 PURE = Program("selfconn-analyze, interpreted", EVERY.command, pure=True)
 TCPDUMP = Program("tcpdump, equal endpoints", ("tcpdump", "-n", "-r", "FILE", EQUAL_ENDS))
 DD = Program("dd bs=1M", ("dd", "bs=1M", "if=FILE", "of=/dev/null"))
+FINDING = Program("the same tests in a loop in C (bench/finding.c)", (str(captures.DIRECTORY / "finding"), "FILE"))
 TSHARK = Program("tshark -q -z conv,tcp", ("tshark", "-q", "-z", "conv,tcp", "-r", "FILE"))
 TCPTRACE = Program("tcptrace -n", ("tcptrace", "-n", "FILE"))
 DPKT = Program("dpkt, equal endpoints", (sys.executable, str(HERE / "peers.py"), "dpkt", "FILE"))
@@ -80,7 +85,7 @@ class Heat:
 
 
 HEATS = {
-    "storm": Heat("storm", captures.CAPTURES["storm"].packets, (ONLY, TCPDUMP, EVERY, DD)),
+    "storm": Heat("storm", captures.CAPTURES["storm"].packets, (ONLY, ONE_THREAD, FINDING, TCPDUMP, EVERY, DD)),
     "flood": Heat("flood", captures.CAPTURES["flood"].packets, (ONLY, TCPDUMP, EVERY)),
     "million": Heat("storm", 1_000_000, (EVERY, PURE, TSHARK, PURE_ONLY, TCPTRACE)),
     "bulk": Heat("bulk", captures.CAPTURES["bulk"].packets, (ONLY, TCPDUMP, EVERY, DD)),
@@ -108,6 +113,7 @@ class Target:
 
 TARGETS = (
     Target("--only self-connect on the storm: times as fast as tcpdump", "storm only", 4),
+    Target("--only self-connect -q on the storm, one thread: time of a loop in C", "storm C", 1.2, at_least=False),
     Target("--only self-connect on full frames: times as fast as tcpdump", "bulk only", 2),
     Target("--only self-connect on full frames: time of dd", "bulk dd", 2, at_least=False),
     Target("all verdicts on the storm: time of tcpdump's filter", "storm every", 2, at_least=False),
@@ -259,6 +265,8 @@ def absent(program: Program) -> str | None:
     name = program.command[0]
     if program.ours and not OURS.exists():
         return f"{OURS} is missing: run make bench"
+    if program is FINDING and not Path(name).exists():
+        return f"{name} is missing: make bench compiles it"
     if shutil.which(name) is None:
         return f"{name} is not installed; as root, make bench installs it where there is an apt-get"
     if program in {DPKT, SCAPY}:
@@ -321,6 +329,7 @@ def values(results: Results) -> dict[str, float]:
             found[name] = other.rate / one.rate
 
     ratio("storm only", ("storm", TCPDUMP), ("storm", ONLY))
+    ratio("storm C", ("storm", ONE_THREAD), ("storm", FINDING))
     ratio("bulk only", ("bulk", TCPDUMP), ("bulk", ONLY))
     ratio("bulk dd", ("bulk", ONLY), ("bulk", DD))
     ratio("storm every", ("storm", EVERY), ("storm", TCPDUMP))
@@ -409,6 +418,9 @@ def main() -> None:
                     one.path.unlink()
     floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     lines = "\n".join(report(results, missing, load, floor, asked.scale))
+    if not asked.names:
+        say("many small captures, every opening, and growth")
+        lines += "\n" + "\n".join(growth.report(asked.dir, asked.rounds, asked.scale))
     sys.stdout.write(lines + "\n")
     if asked.scale == 1 and results.keys() == HEATS.keys():
         write(lines)

@@ -8,7 +8,18 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TextIO
 
-from analysis.commandline import Failing, Parser, add_color, add_version, colored, ended_at_once, positive, say, whole
+from analysis.commandline import (
+    Failing,
+    Parser,
+    add_color,
+    add_version,
+    colored,
+    ended_at_once,
+    name_of,
+    positive,
+    say,
+    whole,
+)
 from analysis.errors import CannotCapture, Incomplete, SelfconnError
 from analysis.output import put
 from analysis.text import Style, count
@@ -177,8 +188,8 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
         ]
     missing = []
     if which == "self" and not options.netns:
-        inside = f"what is outside of this container; sudo {PROGRAM} on the host looks at that, too"
-        outside = f"other network namespaces than this one, as containers have; sudo {PROGRAM} looks into all"
+        inside = f"what is outside of this container; sudo {name_of(PROGRAM)} on the host looks at that, too"
+        outside = f"other network namespaces than this one, as containers have; sudo {name_of(PROGRAM)} looks into all"
         missing.append(inside if contained else outside)
     if which == "all":
         missing += _unseen(refused, scan.unread, contained=contained)
@@ -202,13 +213,13 @@ def _unseen(refused: Sequence[Refused], unread: int, *, contained: bool) -> Iter
     for one, why, forbidden in refused:
         of = f" of {one.name}" if one.name != one.path else ""
         # A container chooses where it mounts what: the path is pasted into root's shell.
-        would = f": nsenter --net={quoted(one.path)} {PROGRAM} --netns self, as root of the host, would"
+        would = f": nsenter --net={quoted(one.path)} {name_of(PROGRAM)} --netns self, as root of the host, would"
         yield f"the network namespace{of} ({one.inode}) could not be entered ({why}){would if forbidden else ''}"
     if unread:
         of = count(unread, "process")
         yield f"the network namespaces of {of}, which may not be looked into; root of the host may"
     if contained:
-        yield f"what runs outside of this PID namespace: sudo {PROGRAM} on the host looks at that, too"
+        yield f"what runs outside of this PID namespace: sudo {name_of(PROGRAM)} on the host looks at that, too"
 
 
 def _say(text: str) -> None:

@@ -1,8 +1,8 @@
-"""Write what the documents show of the program: manual pages, shell completion, and the pictures in the README.
+"""Write what the documents show of the program: manual pages, shell completion, the text of pictures.
 
 ``make docs`` runs it; a test compares. The pages come from the very parsers that answer --help: description, groups
-of options, and the epilog, where an unindented line that ends in a colon starts a section of its own. Below the
-README's still (still.py) stands the golden text of the same capture.
+of options, and the epilog, where an unindented line that ends in a colon starts a section of its own. In
+docs/uses.md stands the golden text of the capture that the README's still (still.py) shows.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ import still
 import analysis.cli
 import capture.check_cli
 import capture.cli
+import selfconn.__main__
 import tools
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))  # the tables that the tests hold the code to
 import storeys  # noqa: E402 -- found by the line above
-
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 #: Each command's parser, and what it is good for in half a line (what ``apropos`` shows).
 COMMANDS = {
@@ -91,7 +89,7 @@ def page(name: str) -> str:
     parser.prog = name
     formatter = parser._get_formatter()
     lines = [
-        f'.TH {name.upper()} 1 "" "selfconn {PROJECT["version"]}" "User Commands"',
+        f'.TH {name.upper()} 1 "" "selfconn {analysis.VERSION}" "User Commands"',
         f".SH NAME\n{name} \\- {purpose}",
         f".SH SYNOPSIS\n.B {plain(usage(parser))}",
         f".SH DESCRIPTION\n{plain(parser.description or '')}",
@@ -112,6 +110,20 @@ def page(name: str) -> str:
         ".SH SEE ALSO\n" + ",\n".join(f".BR {other} (1)" for other in kin) + ",\n.BR tcpdump (8),\n.BR tshark (1)"
     )
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def page_of_all() -> str:
+    """Return the manual page of selfconn(1), which only names the three."""
+    about = "one command for selfconn-capture, selfconn-analyze and selfconn-check"
+    three = "".join(
+        f".TP\n.B selfconn {word}\n{plain(purpose)}; the same as\n.BR selfconn-{word} (1)\n"
+        for word, (_, purpose) in selfconn.__main__.COMMANDS.items()
+    )
+    return (
+        f'.TH SELFCONN 1 "" "selfconn {analysis.VERSION}" "User Commands"\n.SH NAME\nselfconn \\- {about}\n'
+        ".SH SYNOPSIS\n.B selfconn capture|analyze|check [OPTIONS] ...\n.SH DESCRIPTION\n"
+        f"{three}.SH EXIT STATUS\nThat of the command; 2 where the first word names none of them.\n"
+    )
 
 
 #: Options and operands that are names of files.
@@ -168,17 +180,19 @@ def floors() -> str:
 def made() -> dict[Path, str]:
     """Return the text of every document that is made, by its path."""
     manual = {ROOT / "docs" / "man" / f"{name}.1": page(name) for name in COMMANDS}
+    manual[ROOT / "docs" / "man" / "selfconn.1"] = page_of_all()
     completions = {
         ROOT / "docs" / "completion" / shell / called.format(name): completion(name, shell)
         for shell, called in COMPLETED.items()
         for name in COMMANDS
     }
     stills = {ROOT / "docs" / f"still-{name}.svg": still.still(name) for name in still.THEMES}
-    readme = ROOT / "README.md"
-    shown = SAYINGS.sub(lambda _: tools.table(), PICTURE.sub(picture, readme.read_text()))
+    uses, others = ROOT / "docs" / "uses.md", ROOT / "docs" / "other-tools.md"
+    shown = PICTURE.sub(picture, uses.read_text())
+    said = SAYINGS.sub(lambda _: tools.table(), others.read_text())
     architecture = ROOT / "docs" / "architecture.md"
     drawn = STOREYS.sub(lambda _: floors(), ROOMS.sub(lambda _: rooms(), architecture.read_text()))
-    return manual | completions | stills | {readme: shown, architecture: drawn}
+    return manual | completions | stills | {uses: shown, others: said, architecture: drawn}
 
 
 def main() -> None:

@@ -57,8 +57,7 @@ _COLUMNS, WIDE, _HIGH, AROUND, _SIZE = 100, 8, 18, 18, 13.3
 
 def output(*, color: bool) -> str:
     """What the command prints on a terminal, or without colour."""
-    found = analyze(str(ROOT / CAPTURE))
-    found.name = CAPTURE
+    found = analyze(str(ROOT / CAPTURE))._replace(name=CAPTURE)
     return "".join(rendered(report([found]), "table", color=color))
 
 

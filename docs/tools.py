@@ -1,4 +1,4 @@
-"""What other programs say of a socket that is connected to itself: the table in the README.
+"""What other programs say of a socket that is connected to itself: the table in docs/other-tools.md.
 
 ``make docs`` writes the table out of these rows; tests/test_docs_other_tools.py runs every command
 and looks for what is quoted.

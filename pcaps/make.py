@@ -1,6 +1,6 @@
 """Make the captures in this directory, their golden texts, their pages and the index.
 
-    python pcaps/make.py              every capture, its golden text, its page, and the index
+    python pcaps/make.py              every capture but those of other kernels, all texts and pages, and the index
     python pcaps/make.py NAME...      only what is recorded together with these captures
     python pcaps/make.py --golden     only texts, pages and the index; the captures stay as they are
 
@@ -316,7 +316,91 @@ RECIPES = (
     ),
 )
 
-CAPTURES = {capture.name: capture for recipe in RECIPES for capture in recipe.captures}
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A capture of another kernel, which stays as it is: only its text and page are made here. *how* it was made."""
+
+    capture: Capture
+    how: str
+
+
+_COMMAND = "selfconn-capture in a guest with Debian's kernel (tools/kernels/boot.sh): "
+_LINE = "In user-mode Linux, a kernel that runs as a process (tools/kernels/boot.sh): "
+
+ELSEWHERE = (
+    Elsewhere(
+        Capture(
+            "linux-5.10.251-self-connect",
+            {Verdict.SELF_CONNECT: 1},
+            """Linux before 6.11 (or what stable kernels took up of it) drops the SYN-ACK that its socket sent to
+            itself, because a SYN is in it that was there before, and answers with an ACK (RFC 9293 3.10.7.4). So
+            frame 3 is plain, where self-connect-v4 has a D-SACK, and it is frame 3 by which the socket is ESTABLISHED,
+            where it is frame 2 there. Everything else is the same.""",
+        ),
+        f"{_COMMAND}selfconn-capture --repro bind --port 50010, Debian 5.10.251-1.",
+    ),
+    Elsewhere(
+        Capture(
+            "linux-6.1.170-self-connect",
+            {Verdict.SELF_CONNECT: 1},
+            """An older release with the change of 6.11, which 6.1 took up in 6.1.110: frame 3 reports the duplicate
+            (D-SACK). So the third packet tells of the change, not of the release's number.""",
+        ),
+        f"{_COMMAND}selfconn-capture --repro bind --port 50010, Debian 6.1.170-1.",
+    ),
+    Elsewhere(
+        Capture(
+            "linux-6.1.170-self-connect-no-sack",
+            {Verdict.SELF_CONNECT: 1},
+            """The same kernel with net.ipv4.tcp_sack=0. A D-SACK is a SACK option, and none is negotiated: frame 3 is
+            plain whatever the kernel does with the SYN-ACK, so it tells nothing about it.""",
+        ),
+        f"{_COMMAND}sysctl net.ipv4.tcp_sack=0; selfconn-capture --repro bind --port 50016.",
+    ),
+    Elsewhere(
+        Capture(
+            "linux-5.10.46-self-connect-walk",
+            {Verdict.SELF_CONNECT: 1, Verdict.REFUSED: 3},
+            """The walk of a kernel before the random steps: each attempt gets the next even port (frames 1, 3, 5),
+            so the fourth gets the port that is dialled (frame 7). Whoever knows one source port knows the next.""",
+        ),
+        f"{_LINE}selfconn-capture --private, Linux 5.10.46.",
+    ),
+    Elsewhere(
+        Capture(
+            "linux-5.10.46-port-walk",
+            {Verdict.REFUSED: 150},
+            """The walk through 256 ports on Linux 5.10.46: the next even port each time, one after the other, round
+            and round. This is the simple hash of RFC 6056 (algorithm 3), and what Linux had up to 5.11.""",
+        ),
+        f"{_LINE}selfconn-capture --range 50000-50255 --port 49999 --repro walk; the first 300 packets.",
+    ),
+    Elsewhere(
+        Capture(
+            "linux-5.10.46-port-walk-one-port-held",
+            {Verdict.REFUSED: 100},
+            """The same through 16 ports, of which one is held: what a self-connect of a bound socket left in TIME-WAIT
+            on 127.0.0.1 has port 50006. The client dials [::1]:50006, another address of another family, and connect()
+            passes the port over all the same: the kernel looks at who bound it, not at the address.""",
+        ),
+        f"{_LINE}connect() to [::1]:50006 again and again, range 50000-50015; the first 200 packets.",
+    ),
+    Elsewhere(
+        Capture(
+            "linux-5.10.251-port-walk",
+            {Verdict.REFUSED: 150},
+            """The walk through 256 ports on Linux 5.10.251. Its number is older than 5.18, and yet it moves on by 2 to
+            16 ports at random: 5.10.125 took up that change, so the patch level tells and not the series.""",
+        ),
+        f"{_COMMAND}selfconn-capture --range 50000-50255 --port 49999 --repro walk; the first 300 packets.",
+    ),
+)
+
+#: What there is, each with how it was made.
+MADE = [(capture, str(recipe.cook.__doc__)) for recipe in RECIPES for capture in recipe.captures]
+MADE += [(one.capture, one.how) for one in ELSEWHERE]
+CAPTURES = {capture.name: capture for capture, _ in MADE}
 
 
 def golden(name: str, folder: Path = HERE) -> str:
@@ -333,7 +417,7 @@ def page(name: str) -> str:
     """The HTML page of a capture, with the openings of the golden text; without the version of the program."""
     collect = frozenset(Verdict) if CAPTURES[name].options == _ALL else REMARKABLE
     found = analyze(str(HERE / f"{name}.pcapng"), collect=collect)
-    found.name = f"{name}.pcapng"
+    found = found._replace(name=f"{name}.pcapng")
     return "".join(rendered(report([found]), "html")).replace(f"selfconn {VERSION}", "selfconn")
 
 
@@ -343,8 +427,9 @@ def index() -> str:
         "# Captures to learn from",
         "",
         "Made by `make pcaps` (`python pcaps/make.py`), which also writes this page. Real sockets on a real Linux",
-        "kernel, in private network namespaces; what was made by hand says so. Addresses are loopback's or those set",
-        "aside for documentation (RFC 5737). The [lessons](../docs/lessons/README.md) go through some of them.",
+        "kernel, in private network namespaces; what was made by hand says so. Those that begin with `linux-` are of",
+        "other kernels and stay as they are. Addresses are loopback's or those set aside for documentation (RFC",
+        "5737). The [lessons](../docs/lessons/README.md) go through some of them.",
         "",
         "The page of each is for a browser: open it from a clone of this repository, or save it and open it. It needs",
         "nothing else, and steps through the opening ([the page explained](../docs/page.md)).",
@@ -357,13 +442,12 @@ def index() -> str:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in found.verdicts.items() if count)
         links = f"[text]({name}.txt) | [page]({name}.html)"
         lines.append(f"| [{name}](#{name}) | {found.packets} | {counts} | {links} |")
-    for recipe in RECIPES:
-        for capture in recipe.captures:
-            command = " ".join(("selfconn-analyze", *capture.options, f"{capture.name}.pcapng"))
-            lines += ["", f"## {capture.name}", "", *_filled(capture.look), ""]
-            lines += [*_filled(f"How it was made: {recipe.cook.__doc__}"), ""]
-            lines += [f"`{command}` prints [{capture.name}.txt]({capture.name}.txt);"]
-            lines += [f"with `--format html` it is [{capture.name}.html]({capture.name}.html)."]
+    for capture, how in MADE:
+        command = " ".join(("selfconn-analyze", *capture.options, f"{capture.name}.pcapng"))
+        lines += ["", f"## {capture.name}", "", *_filled(capture.look), ""]
+        lines += [*_filled(f"How it was made: {how}"), ""]
+        lines += [f"`{command}` prints [{capture.name}.txt]({capture.name}.txt);"]
+        lines += [f"with `--format html` it is [{capture.name}.html]({capture.name}.html)."]
     return "\n".join(lines) + "\n"
 
 
@@ -377,7 +461,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only what is recorded together with these captures")
     parser.add_argument("--golden", action="store_true", help="only golden texts, pages and the index")
     asked = parser.parse_args()
-    if unknown := set(asked.names) - set(CAPTURES):
+    if unknown := set(asked.names) - {capture.name for recipe in RECIPES for capture in recipe.captures}:
         parser.error(f"no such capture: {', '.join(sorted(unknown))}")
     if not asked.golden:
         if os.geteuid():

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HOST, PORT, RANGE = "127.0.0.1", 50000, (50000, 50007)
+#: Another loopback address: clients that dial it come from HOST.
+ASIDE = "127.0.0.2"
 ATTEMPTS = 1000
 _SETTINGS = Path("/proc/sys/net/ipv4")
+_IP_BIND_ADDRESS_NO_PORT = 24  # ip(7)
 
 
 class Tried(NamedTuple):
@@ -38,17 +41,27 @@ class Tried(NamedTuple):
     guarded: int = 0
 
 
-def dial(times: int = ATTEMPTS, *, port: int = PORT, bind: bool = False, guard: bool = False) -> Tried:
+def dial(
+    times: int = ATTEMPTS,
+    *,
+    to: tuple[str, int] = (HOST, PORT),
+    bind: str = "",
+    guard: bool = False,
+    late: bool = False,
+) -> Tried:
     """Dial so many times. With a *guard*, a client that finds itself its own peer hangs up and has not connected.
 
-    *bind*: the client binds to port 0 first, as some do to choose their address.
+    *bind*: the client binds to this address and port 0 first, as some do to choose their address; *late*: the kernel
+    chooses the port at connect() all the same (IP_BIND_ADDRESS_NO_PORT).
     """
     connected = guarded = 0
     for _ in range(times):
         with socket.socket() as client:
+            if late:
+                client.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
             if bind:
-                client.bind((HOST, 0))
-            if client.connect_ex((HOST, port)):
+                client.bind((bind, 0))
+            if client.connect_ex(to):
                 continue
             # Hang up with RST: a TIME-WAIT would keep the port for a second, and nothing would be tried meanwhile.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -118,8 +131,10 @@ def main() -> None:
     with held():
         row("a socket that does not listen is bound to it", dial())
     row("the client has a guard", dial(guard=True))
-    row("the port has the other parity", dial(port=PORT + 1))
-    row("... but the client binds to port 0 first", dial(port=PORT + 1, bind=True))
+    row("the port has the other parity", dial(to=(HOST, PORT + 1)))
+    row("... but the client binds to port 0 first", dial(to=(HOST, PORT + 1), bind=HOST))
+    row("it dials 127.0.0.2", dial(to=(ASIDE, PORT)))
+    row("... but the client binds to that address", dial(to=(ASIDE, PORT), bind=ASIDE, late=True))
     stands, closed = serve_with_reuse()
     show(f"A server with SO_REUSEADDR: bind() while it stands {stands}, after it closed {closed}\n")
 

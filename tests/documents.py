@@ -10,9 +10,11 @@ without any, every line is a command, and only has to succeed.
   or without ``> `` before it.
 - A command has to end with status 0; ``; echo $?`` shows another.
 
-The blocks of a document are run in their order, each by a bash of its own, in a directory of the document's own where
-everything in the repository is found by its name, and in a network namespace whose ``lo`` is all there is and whose
-ephemeral range is the kernel's default. Lines are 100 columns wide. ``sudo`` needs root, and then adds nothing.
+The blocks of a document are run in their order, in a directory of the document's own where everything in the repository
+is found by its name, and in a network namespace whose ``lo`` is all there is and whose ephemeral range is the kernel's
+default. Lines are 100 columns wide. A *lesson* (docs/lessons/) is run as a person does it: all its blocks in one bash,
+and ``sudo`` is sudo, which has a PATH of its own. Each block of another document has a bash of its own, and ``sudo`` in
+it needs root, and adds nothing.
 
 HTML comments right before a block, one a line, say what is special about it:
 
@@ -40,6 +42,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +62,7 @@ VOLATILE = (
 )
 _COMMENT = re.compile(r"<!-- (not run|in|first|needs|varies|file): ?(.*?) ?-->")
 _SECONDS = 60  # that a block may take
+_AT_MOST = 240  # that a lesson may take
 
 
 @dataclass
@@ -175,37 +179,53 @@ def run(page: Path, wanted: list[Block]) -> list[list[tuple[int | None, str]]]:
             (Path(folder) / entry.name).symlink_to(entry)
         if not (ROOT / ".venv").exists():
             (Path(folder) / ".venv").symlink_to(sys.prefix)
-        return [_run(block, folder, f"{page.name}:{block.line}") for block in wanted]
+        if is_lesson(page):
+            return _run(wanted, folder, page.name, ["exec 2>&1"])
+        start = ["exec 2>&1", 'sudo() { "$@"; }']
+        return [_run([block], folder, f"{page.name}:{block.line}", start)[0] for block in wanted]
 
 
-def _run(block: Block, folder: str, name: str) -> list[tuple[int | None, str]]:
+def is_lesson(page: Path) -> bool:
+    """Whether its blocks are typed into one shell, one after the other."""
+    return page.parts[-3:-1] == ("docs", "lessons")
+
+
+#: What a bash that is not interactive says when a job of it was ended; one that is says so before its next prompt.
+_JOB_ENDED = re.compile(r"^bash: line \d+: +\d+ (Terminated|Killed) .*\n", re.MULTILINE)
+
+
+def _run(blocks: list[Block], folder: str, name: str, start: list[str]) -> list[list[tuple[int | None, str]]]:
+    """Run blocks in one bash, which begins with *start*."""
+    script = [*start]
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
     unwanted = ("SUDO_", "SELFCONN_", "PYTHONWARNINGS")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     environment |= {"PATH": path, "COLUMNS": "100", "LC_ALL": "C.UTF-8", "TERM": "dumb"}
     mark = f"--- {os.getpid()} {name} ---"
-    script = ["exec 2>&1", 'sudo() { "$@"; }']
-    script += [f"{{ {command}\n}} >/dev/null || {{ echo 'what comes first fails'; exit 1; }}"
-               for command in block.said("first")]  # fmt: skip
-    for command, _ in block.commands:
-        script += [f"echo '{mark}'", command, f"echo '{mark}' $?"]
+    for block in blocks:
+        script += [f"{{ {command}\n}} >/dev/null || {{ echo 'what comes first fails'; exit 1; }}"
+                   for command in block.said("first")]  # fmt: skip
+        for command, _ in block.commands:
+            script += [f"echo '{mark}'", command, f"echo '{mark}' $?"]
+    seconds = min(_SECONDS * len(blocks), _AT_MOST)
     with subprocess.Popen(
         ["bash", "-c", "\n".join(script)],
         cwd=folder, env=environment, text=True, start_new_session=True,
         # An open pipe: at an end of the input telnet would hang up.
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", errors="replace",
     ) as process:  # fmt: skip
-        watch = subprocess.Popen(["sh", "-c", f"sleep {_SECONDS}; kill -9 -{process.pid}"], start_new_session=True)
+        watch = subprocess.Popen(["sh", "-c", f"sleep {seconds}; kill -9 -{process.pid}"], start_new_session=True)
         try:
             assert process.stdout
             lines = iter(process.stdout.readline, "")
-            said = _outputs(lines, mark, len(block.commands))
+            said = iter(_outputs(lines, mark, sum(len(block.commands) for block in blocks)))
         finally:
             for pid in (watch.pid, process.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
             watch.wait()
-    return said
+    return [[(status, _JOB_ENDED.sub("", text)) for status, text in islice(said, len(block.commands))]
+            for block in blocks]  # fmt: skip
 
 
 def _outputs(lines: Iterator[str], mark: str, count: int) -> list[tuple[int | None, str]]:

@@ -1,4 +1,4 @@
-"""Fuzzers: ``make fuzz SEED=1 SECONDS=300``, or one of them: ``python tests/fuzz.py --only views --seed 1 --seconds 60``.
+"""Fuzzers: ``make fuzz SEED=1 SECONDS=300``; one of them: ``python tests/fuzz.py --only views --seed 1 --seconds 60``.
 
 Each takes a case after the other. What a case is follows from the seed, the fuzzer's name and the case's number alone,
 so that ``--case NUMBER`` makes a finding again. A finding is written to a directory: what was found and how to make it
@@ -29,9 +29,9 @@ import generated
 from conftest import ROOT
 from damaged import DAMAGED
 from generated import Shot
+from markup import Markup
 from oracle import judge
 from test_conversations import as_pcap, judgement
-from markup import Markup
 from test_mutants import captures, interpreted, mutant
 from test_partial import ASKED, reference, tree
 
@@ -40,7 +40,7 @@ from analysis.cli import main as analyze_command
 from analysis.errors import NotACapture
 from analysis.formats import compression
 from analysis.formats.compression import unpacked
-from analysis.model import REMARKABLE, CaptureResult, Verdict
+from analysis.model import CaptureResult, Verdict
 from analysis.replay import replay
 from analysis.views import FORMATS
 
@@ -85,7 +85,7 @@ class Case:
 
 
 def said(octets: bytes, portions: list[int], **asked: Any) -> CaptureResult | str:
-    """All that the analysis says of octets that come in portions, over and over; a sentence where they are no capture."""
+    """All that the analysis says of octets that come in these portions; a sentence where they are no capture."""
     analysis = reader.Analysis("it", **asked)
     sizes, start = itertools.cycle(portions), 0
     try:
@@ -135,7 +135,7 @@ def mutants(case: Case) -> str:
 
 
 def structured(case: Case) -> str:
-    """Conversations, encapsulations, pcap and pcapng, compressed or not: whole ones are read whole; some are damaged."""
+    """Conversations, encapsulations, pcap and pcapng, compressed, damaged: what is whole is read whole."""
     chance = case.chance
     shots = generated.traffic(chance)
     octets = case.trying(generated.as_file(chance, shots))
@@ -172,7 +172,7 @@ def oracle(case: Case) -> str:
 
 
 def parts(case: Case) -> str:
-    """One capture, cut anywhere and merged in any order: the report of the whole, or unsure, and read again as a whole."""
+    """One capture, cut anywhere, merged in any order: the report of the whole, or unsure, and read again as a whole."""
     chance = case.chance
     shots = generated.traffic(chance, 6)
     case.trying(generated.as_pcapng(chance, shots))
@@ -326,7 +326,7 @@ def fuzz(name: str, run: Run, tell: Callable[[str], None] = lambda _: None) -> l
         signal.alarm(PATIENCE)
         try:
             outcomes[FUZZERS[name](case)] += 1
-        except (Exception, SystemExit):
+        except (Exception, SystemExit):  # noqa: BLE001 - whatever it is, it is a finding
             outcomes["found"] += 1
             again = f"python tests/fuzz.py --only {name} --seed {run.seed} --case {number}"
             findings.append(f"{again}\n\n{traceback.format_exc()}")

@@ -540,11 +540,10 @@ class _Conversation:
         new.early = [early]
         if not new.fits(early):
             new.early = []
-        elif last and early in last.others:
-            last.others.remove(early)
+        elif early in self.strays or (last and early in last.others):
+            (self.strays if early in self.strays else last.others).remove(early)  # type: ignore[union-attr]
             new.add(early)
-        elif early in self.strays:
-            for fact in [early, *reversed(since)]:
+            for fact in [stray for stray in reversed(since) if stray in self.strays]:
                 self.strays.remove(fact)
                 new.add(fact)
 

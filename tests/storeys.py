@@ -17,7 +17,7 @@ STOREYS = (
     ("commandline", "output", "privilege", "resets", "formats.recognise", "formats.remote"),
     ("arrivals", "odds", "states", "verdicts", "segments", "formats.compression", "inputs"),
     ("engine.layout", "formats.live", "replay", "wireshark", "portwalk"),
-    ("engine.interpreted", "engine.protocols", "notes", "in_order", "result_spill"),
+    ("engine.interpreted", "engine.protocols", "notes", "expected", "in_order", "result_spill"),
     ("engine.links",),
     ("engine.tunnels",),
     ("engine.answers", "engine.destinations", "engine.duplicates", "engine.index"),

@@ -242,6 +242,54 @@ def test_expect(told, pcap):
     assert told("--expect", "refused", "-q", pcap)[0] == 0
 
 
+SELF_PATH = "CLOSED>SYN-SENT>SYN-RECEIVED>ESTABLISHED"
+
+
+@pytest.mark.parametrize(
+    ("expected", "status"),
+    [
+        (["--expect", "self-connect>=2"], 0),
+        (["--expect", "self-connect=2", "--expect", "split-handshake<1"], 0),
+        (["--expect", "self-connect>2"], 1),
+        (["--expect", "self-connect", "--expect", "self-connect<2"], 1),
+        (["--expect", "self-connect>=2", "--port", "50001"], 1),
+        (["--expect-states", SELF_PATH], 0),
+        (["--expect-states", SELF_PATH, "-q"], 0),
+        (["--expect-states", "syn-sent > closed", "--only", "refused"], 0),
+        (["--expect-states", "SYN-SENT>CLOSED", "--only", "self-connect"], 1),
+        (["--expect-states", SELF_PATH, "--expect-states", "LISTEN>ESTABLISHED"], 1),
+        (["--expect-states", SELF_PATH, "--expect", "self-connect=3"], 1),
+        (["--expect-states", SELF_PATH, "--port", "1"], 1),
+    ],
+)
+def test_expected_counts_and_states(told, pcap, expected, status):
+    assert told(*expected, pcap)[0] == status
+
+
+def test_expecting_states_shows_no_more_openings(told, pcap):
+    assert told("--expect-states", SELF_PATH, pcap)[1] == told(pcap)[1]
+
+
+@pytest.mark.parametrize(
+    ("expected", "status"),
+    [
+        (["--expect", "self-connect>=2"], 0),
+        (["--expect", "self-connect>=3"], 4),
+        (["--expect", "self-connect=2"], 4),
+        (["--expect", "self-connect<=2"], 4),
+        (["--expect", "self-connect<=1"], 1),
+        (["--expect", "self-connect=1"], 1),
+        (["--expect", "self-connect<2"], 1),
+        (["--expect", "self-connect>=3", "--expect", "self-connect<2"], 1),
+        (["--expect-states", SELF_PATH], 0),
+        (["--expect-states", "LISTEN>ESTABLISHED"], 4),
+    ],
+)
+def test_what_an_incomplete_capture_cannot_decide_is_not_decided(told, pcap, expected, status):
+    pcap.write_bytes(pcap.read_bytes()[:-10])
+    assert told(*expected, pcap)[0] == status
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -253,7 +301,11 @@ def test_expect(told, pcap):
         (["--only", "selfconnect", "x"], "invalid choice: 'selfconnect'"),
         (["--table", "3", "x"], "'3' is not a number from 16"),
         (["--format", "xml", "x"], "invalid choice: 'xml'"),
-        (["--expect", "odd", "--only", "refused", "x"], "can never match"),
+        (["--expect", "odd", "--only", "refused", "x"], "--expect odd says nothing, since --only"),
+        (["--expect", "odd>=1", "--expect", "odd<0x1", "x"], "'odd<0x1' is not a verdict, or a verdict with >="),
+        (["--expect", "selfconnect=1", "x"], "'selfconnect=1' names no verdict; verdicts are self-connect, "),
+        (["--expect-states", "SYN-SENT,CLOSED", "x"], "is not states with > between them; states are LISTEN, SYN-SENT"),
+        (["--expect-states", "CLOSED", "--format", "csv", "x"], "--expect-states looks at timelines"),
         ([], "required: CAPTURE"),
         (["-o", "/nonexistent/report", "x"], "cannot write /nonexistent/report"),
     ],

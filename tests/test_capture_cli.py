@@ -313,3 +313,17 @@ class TestOutput:
         assert ended.returncode == 4
         full = "selfconn-capture: cannot write standard output: No space left on device\n"
         assert ended.stderr == (full if write != "-" else "")
+
+    @pytest.mark.parametrize(
+        ("before", "status"),
+        [("trap '' CHLD", 0), ("mkdir gone; cd gone; rmdir ../gone", 3)],
+        ids=["SIGCHLD is ignored", "the directory is gone"],
+    )
+    def test_what_it_is_started_in_is_no_error_of_the_program(self, before: str, status: int, tmp_path: Path) -> None:
+        words = ("-q", "--private", "-w", os.devnull if status == 0 else "packets", "-o", "report")
+        command = shlex.join([sys.executable, "-m", "capture.cli", *words])
+        ended = subprocess.run(
+            ["bash", "-c", f"{before}; exec {command}"],
+            cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert ended.returncode == status, ended.stderr

@@ -525,7 +525,7 @@ def test_a_grid_keeps_to_its_width(width: int) -> None:
 
 
 def test_help_and_version() -> None:
-    assert "selfconn-check -q;" in run("--help").stdout
+    assert "selfconn-check -q;" in run("--help-all").stdout
     assert re.fullmatch(r"selfconn-check \d+\.\d+\.\d+ \(Python [\d.]+\w*\)\n", run("-V").stdout)
 
 

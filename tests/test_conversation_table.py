@@ -120,3 +120,13 @@ def test_of_many_alike_the_first_are_kept_and_all_are_counted(collect: Collectio
     assert (result.verdicts[Verdict.SELF_SYN], result.verdicts[Verdict.SELF_CONNECT]) == (300, 1)
     assert [opening.first_frame for opening in result.openings] == [*range(1, 21), 301]
     assert result.left_out == 280
+
+
+@pytest.mark.parametrize("size", range(20, 61, 4))
+def test_the_header_of_a_first_syn_is_remembered_whole(size: int) -> None:
+    header = frames.tcp(40_000, 80, Flag.SYN, 1000, options=bytes(range(100, 100 + size - 20)))
+    analysis = Analysis("one", collect={Verdict.UNANSWERED})
+    analysis.feed(writers.pcap([(EPOCH, frames.ipv4(b"\n\0\0\1", b"\n\0\0\2", header))], 101))
+    analysis.engine.finish()
+    [one] = analysis.engine.table.finished
+    assert [kept[3] for kept in one.kept] == [header]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import documents
@@ -22,26 +23,28 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.rel
 @each_page
 def test_what_a_document_shows_is_what_comes_out(page: Path) -> None:
     runs = [block for block in documents.blocks(page) if block.runs]
-    here = [block for block in runs if _why_not(block) is None]
+    here = [block for block in runs if _why_not(page, block) is None]
     if here:
         found = within(280, documents.faults, page, here)
         assert not found, "\n\n".join(found)
     for block in runs:
         if block not in here:
-            _miss(block)
+            _miss(page, block)
 
 
-def _why_not(block: documents.Block) -> str | None:
+def _why_not(page: Path, block: documents.Block) -> str | None:
     try:
-        _miss(block)
+        _miss(page, block)
     except (pytest.skip.Exception, pytest.fail.Exception) as missed:
         return str(missed)
     return None
 
 
-def _miss(block: documents.Block) -> None:
+def _miss(page: Path, block: documents.Block) -> None:
     if block.needs_root and os.geteuid() != 0:
         missing("root")
+    if block.needs_root and documents.is_lesson(page):
+        program("sudo", "sudo")
     for name, package in block.needs:
         program(name, package)
 
@@ -51,7 +54,7 @@ def test_nearly_all_blocks_are_run_and_the_others_say_why_not() -> None:
     commands = [command for _, block in BLOCKS for command in block.commands]
     assert len(commands) >= 80
     assert sum(block.shows and block.runs for _, block in BLOCKS) >= 40
-    assert sum(not block.runs and not block.said("in") for _, block in BLOCKS) <= 28
+    assert sum(not block.runs and not block.said("in") for _, block in BLOCKS) <= 34
     for page, block in BLOCKS:
         where = f"{page.relative_to(ROOT)}:{block.line}"
         assert all(len(reason.split()) > 2 for reason in block.said("not run")), where
@@ -116,6 +119,34 @@ def test_the_runner_finds_and_runs_blocks(tmp_path: Path) -> None:
     assert checked(tmp_path, text) == []
     commands = [command for block in documents.blocks(tmp_path / "page.md") for command, _ in block.commands]
     assert len(commands) == 5
+
+
+LESSON = """\
+    $ cd /; seven=7
+    $ sleep 100 &
+    $ exec 3<>/dev/null
+
+Later:
+
+    $ pwd; echo $seven; kill %1
+    /
+    7
+    $ sleep 0.1; echo x >&3
+"""
+
+
+def test_a_lesson_is_typed_into_one_shell_and_other_documents_are_not(tmp_path: Path) -> None:
+    (tmp_path / "docs" / "lessons").mkdir(parents=True)
+    assert checked(tmp_path / "docs" / "lessons", LESSON) == []
+    assert checked(tmp_path, LESSON) == ["pwd; echo $seven; kill %1", "sleep 0.1; echo x >&3"]
+
+
+def test_sudo_in_a_lesson_is_sudo(tmp_path: Path) -> None:
+    (tmp_path / "docs" / "lessons").mkdir(parents=True)
+    text = "    $ type -t sudo\n    file\n"
+    if not shutil.which("sudo"):
+        text = "    $ type -t sudo; echo $?\n    1\n"
+    assert checked(tmp_path / "docs" / "lessons", text) == []
 
 
 @pytest.mark.parametrize(

@@ -42,15 +42,15 @@ def command_lines(name: str) -> list[str]:
     return [match[0].strip() for match in found if match]
 
 
-@pytest.mark.parametrize("line", command_lines("README.md"))
-def test_a_command_line_in_the_readme_is_one_that_the_program_takes(line: str) -> None:
+@pytest.mark.parametrize("line", [*command_lines("README.md"), *command_lines("docs/uses.md")])
+def test_a_command_line_in_the_first_pages_is_one_that_the_program_takes(line: str) -> None:
     command, *arguments = shlex.split(line)
     PARSERS[command]().parse_args(arguments)
 
 
 def test_every_command_is_in_the_readme() -> None:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    assert scripts.keys() == PARSERS.keys() == pages.COMMANDS.keys()
+    assert scripts.keys() - {"selfconn"} == PARSERS.keys() == pages.COMMANDS.keys()
     readme = (ROOT / "README.md").read_text()
     assert not [name for name in scripts if name not in readme]
 
@@ -70,8 +70,14 @@ def test_what_is_made_from_the_program_is_current(path: Path) -> None:
     assert path.read_text() == pages.made()[path], "run: make docs"
 
 
-def test_the_readme_shows_a_picture() -> None:
-    assert len(pages.PICTURE.findall((ROOT / "README.md").read_text())) == 1
+def test_the_readme_is_one_screen_and_a_half_and_the_picture_is_in_a_page() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 110
+    assert len(pages.PICTURE.findall((ROOT / "docs" / "uses.md").read_text())) == 1
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert not [page.name for page in (ROOT / "docs").glob("*.md") if f"({page.name})" not in index + "(README.md)"]
 
 
 @pytest.mark.parametrize("name", still.THEMES)

@@ -1,4 +1,4 @@
-"""What the README says that other programs say, they say."""
+"""What docs/other-tools.md says that other programs say, they say."""
 
 from __future__ import annotations
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -46,7 +48,7 @@ def tshark(program: str, home: Path, *arguments: str | Path) -> list[str]:
 
 
 def test_the_page_is_all_tested() -> None:
-    others = [line for line in LINES if line.startswith("selfconn-analyze ")]
+    others = [line for line in LINES if line.startswith(("selfconn-analyze ", "mkdir ", "tshark "))]
     assert len(FILTERS) == len(LEFT) + len(COMMENTED)
     assert sorted([*FILTERS, *RULES, *CAPTURE_FILTERS, *others]) == sorted(LINES)
 
@@ -88,6 +90,69 @@ def test_the_coloring_rules_color(need_tshark: str, tmp_path: Path) -> None:
     own, answer = "A segment to itself", "A socket answers itself"
     assert colors[18:] == [own, answer, own, own]
     assert {own, answer}.isdisjoint(colors[:18])
+
+
+# -- the profile -----------------------------------------------------------------------------------------------------
+
+PROFILE = ROOT / "docs" / "wireshark" / "selfconn"
+#: The buttons in their order, and the filter of the page that each of them has.
+BUTTONS = {
+    "Equal ports": "tcp.srcport == tcp.dstport",
+    "To itself": FILTERS[0],
+    "Self-connects": FILTERS[1],
+    "Standing": FILTERS[2],
+    "Simultaneous opens": FILTERS[3],
+    "Refused": FILTERS[4].removeprefix("tcp.srcport == 50000 && "),
+}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """Wireshark's settings, with the profile as the page has it copied."""
+    shutil.copytree(PROFILE, tmp_path / "profiles" / "selfconn")
+    return tmp_path
+
+
+def test_the_profile_has_its_columns(need_tshark: str, home: Path) -> None:
+    lines = tshark(need_tshark, home, "-C", "selfconn", "-r", ROOT / "pcaps" / "self-connect-v4.pcapng")
+    first, second = (" ".join(line.split()) for line in lines[:2])
+    assert re.match(r"1 0\.0+ 127\.0\.0\.1 50000 127\.0\.0\.1 50000 \W*S\W* 1980674165 0 50000 ", first)
+    assert re.match(r"2 0\.0+15042 127\.0\.0\.1 50000 127\.0\.0\.1 50000 \W*A\W*S\W* 1980674165 1980674166 ", second)
+
+
+def test_the_profile_colors(need_tshark: str, home: Path) -> None:
+    def colors(name: str) -> list[str]:
+        file = ROOT / "pcaps" / f"{name}.pcapng"
+        return tshark(need_tshark, home, "-C", "selfconn", "--color", "-r", file, "-T", "fields",
+                      "-e", "frame.coloring_rule.name")  # fmt: skip
+
+    own, answer = "A segment to itself", "A socket answers itself"
+    assert colors("self-connect-walk") == ["", "Connection refused"] * 9 + [own, answer, own, own]
+    assert colors("simultaneous-open-middle")[2:4] == ["A SYN-ACK of a simultaneous open, or one sent again"] * 2
+    assert set(colors("three-way")) == {""}
+    assert [rule for rule in (PROFILE / "colorfilters").read_text().splitlines() if rule in RULES] == RULES
+
+
+def test_the_buttons_of_the_profile_are_the_filters_of_the_page() -> None:
+    rows = [row for row in csv.reader((PROFILE / "dfilter_buttons").read_text().splitlines()) if row]
+    assert {label: words for _, label, words, _ in rows} == BUTTONS
+    assert all(enabled == "TRUE" for enabled, *_ in rows)
+    assert re.findall(r"^\| ([A-Z][\w -]+?) \| [^|]+ \|$", PAGE, re.MULTILINE) == list(BUTTONS)
+
+
+def test_a_button_that_wireshark_cannot_read_would_be_seen(need_tshark: str, home: Path) -> None:
+    """tshark reads the buttons, too, and says what is wrong with them: of ours nothing."""
+    command = [need_tshark, "-C", "selfconn", "-r", str(ROOT / "pcaps" / "land.pcapng")]
+    environment = {"HOME": str(home), "WIRESHARK_CONFIG_DIR": str(home), "PATH": "/usr/bin:/bin"}
+
+    def complaints() -> str:
+        said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True).stderr
+        return "".join(line for line in said.splitlines() if "dangerous" not in line)
+
+    assert complaints() == ""
+    with (home / "profiles" / "selfconn" / "dfilter_buttons").open("a") as file:
+        file.write('"MAYBE,"broken\n')
+    assert "dfilter_buttons" in complaints()
 
 
 def test_the_capture_filter_keeps_equal_ports(need_tcpdump: str) -> None:

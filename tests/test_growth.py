@@ -21,7 +21,9 @@ from segments import START, Talk, packets, self_connect
 from test_mutants import interpreted
 
 from analysis import cli, portwalk, reader
-from analysis.model import Endpoint
+from analysis.engine.layout import ALL
+from analysis.model import Endpoint, Opening, Verdict
+from analysis.replay import replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,6 +184,47 @@ def test_no_addresses_share_a_place_of_the_index() -> None:
                 high, low = make(number)
                 setattr(segment, f"{end}_high", high)
                 setattr(segment, f"{end}_low", low)
-                places[index.digest_tuple(segment) & 0xFFFF] += 1
+                places[index.digest_tuple(segment) >> 32 & 0xFFFF] += 1
             assert len(places) > 3700  # of random ones 3,970 on average
             assert max(places.values()) < 12
+
+
+# -- one opening -------------------------------------------------------------------------------------------------------
+
+
+def sent_by_turns(*kinds: str, verdict: Verdict) -> Callable[[int], Opening]:
+    """Openings of so many segments, by both ends in turns, each with numbers of its own where they are to differ."""
+
+    def made(count: int) -> Opening:
+        talk = Talk()
+        talk.a("S").b("S").a("S.", 0, 1)
+        for number in range(count):
+            kind = kinds[number % len(kinds)]
+            (talk.a if number % 2 else talk.b)(kind, 0 if "S" in kind else number, 1)
+        return talk.opening(verdict)
+
+    return made
+
+
+def rivals(count: int) -> Opening:
+    """One SYN, and SYN-ACKs that all differ."""
+    talk = Talk().a("S")
+    for number in range(count):
+        talk.b("S.", 1000 * number, 1)
+    return talk.opening(Verdict.HALF_OPEN)
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        sent_by_turns("S", verdict=Verdict.CROSSED_UNANSWERED),
+        sent_by_turns("F.", verdict=Verdict.THREE_WAY),
+        sent_by_turns("S", "S.", "F.", ".", "SF", verdict=Verdict.ODD),
+        sent_by_turns("R", verdict=Verdict.THREE_WAY),
+        rivals,
+    ],
+    ids=["SYNs", "FINs", "all kinds", "RSTs", "rivals"],
+)
+def test_the_segments_of_one_opening(made: Callable[[int], Opening]) -> None:
+    """At most ALL are kept, and some have to be compared with each other: 6,000 lines for each, and no more."""
+    assert lines(lambda: replay(made(ALL - 4))) < 6000 * ALL

@@ -296,11 +296,15 @@ def test_copies_are_told_however_long_their_headers_are() -> None:
     assert (result.segments, result.duplicates) == (18, 18)
 
 
-@pytest.mark.parametrize(("apart", "copies"), [(MILLISECOND, 1), (30 * MILLISECOND, 0)])
-def test_a_packet_one_hop_further_is_a_copy_if_it_comes_soon(apart: int, copies: int) -> None:
+@pytest.mark.parametrize("identification", [0, 1, 0x8000, 0xFFFF])
+@pytest.mark.parametrize(("apart", "copies"), [(MILLISECOND, 1), (15 * MILLISECOND, 1), (30 * MILLISECOND, 0)])
+def test_a_packet_one_hop_further_is_a_copy_if_it_comes_soon(apart: int, copies: int, identification: int) -> None:
     a, b = Endpoint.parse(CLIENT[4], 40_000), Endpoint.parse(SERVER[4], 80)
     syn = frames.tcp(a.port, b.port, Flag.SYN, 1000)
-    hops = [frames.ethernet(frames.ipv4(a.packed, b.packed, syn, ttl=ttl)) for ttl in (64, 63)]
+    hops = [
+        frames.ethernet(frames.ipv4(a.packed, b.packed, syn, ttl=ttl, identification=identification))
+        for ttl in (64, 63)
+    ]
     result = analysed(writers.pcap([(EPOCH, hops[0]), (EPOCH + apart, hops[1])]))
     assert (result.duplicates, result.openings[0].syn_retransmissions) == (copies, 1 - copies)
 

@@ -151,6 +151,22 @@ def test_where_the_kernel_allows_none_the_setting_is_named(setting: str, capable
     assert said == f"cannot make a private network namespace: {why}"
 
 
+def bound_without_privilege(port: int, ports: tuple[int, int]) -> tuple[str, int]:
+    netns.enter(Endpoint.parse("127.0.0.1", port), ports)
+    privilege._clear_capabilities()
+    with socket.socket() as client:
+        client.bind(("127.0.0.1", port))
+        client.connect(("127.0.0.1", port))
+        return client.getpeername()
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace")
+@pytest.mark.parametrize("ports", [(50000, 50031), (16, 23)])
+def test_the_target_may_be_a_privileged_port_wherever_the_range_is(ports: tuple[int, int]) -> None:
+    assert alone(bound_without_privilege, 22, ports) == ("127.0.0.1", 22)
+
+
 def without_ipv6() -> str:
     real = socket.socket
 

@@ -19,8 +19,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-COMMANDS = ("selfconn-analyze", "selfconn-capture", "selfconn-check")
-BUILT_FROM = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "analysis", "capture")
+COMMANDS = ("selfconn", "selfconn-analyze", "selfconn-capture", "selfconn-check")
+BUILT_FROM = (
+    *("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"),
+    *("analysis", "capture", "selfconn"),
+)
 
 pytestmark = pytest.mark.packaging
 
@@ -82,9 +85,15 @@ def test_source_archive_to_wheel_to_running_commands(source: Path, source_archiv
     with zipfile.ZipFile(wheel) as contents:
         names = contents.namelist()
     packaged = {name for name in names if ".dist-info/" not in name}
-    written = {str(path.relative_to(source)) for top in ("analysis", "capture") for path in (source / top).rglob("*.*")}
+    written = {
+        str(path.relative_to(source))
+        for top in ("analysis", "capture", "selfconn")
+        for path in (source / top).rglob("*.*")
+    }
     compiled = {name for name in packaged if name.startswith("analysis/engine/") and name.endswith(".so")}
     assert len(compiled) == 15
+    assert wheel.stat().st_size < 4 << 20
+    assert {name.split("/")[0] for name in packaged} == {"analysis", "capture", "selfconn"}
     assert packaged - compiled == {name for name in written if not name.endswith((".pxd", ".c", ".pxi"))}
     assert [name for name in names if name.endswith("licenses/LICENSE")]
 

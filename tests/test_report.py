@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 
 import pytest
 from conftest import ROOT
@@ -31,10 +30,6 @@ def as_json(*results: CaptureResult) -> dict[str, object]:
 
 
 # -- JSON -------------------------------------------------------------------------------------------------------------
-
-
-def test_version_is_that_of_the_project():
-    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
 
 
 def test_the_whole_shape():

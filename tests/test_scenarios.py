@@ -131,8 +131,15 @@ def test_a_port_that_a_socket_holds_is_safe_though_nobody_listens() -> None:
 
 
 def test_a_port_of_the_other_parity_is_safe_from_clients_that_do_not_bind() -> None:
-    assert in_few_ports(lambda: remedies.dial(port=remedies.PORT + 1)) == NONE_CONNECTED
-    assert in_few_ports(lambda: remedies.dial(port=remedies.PORT + 1, bind=True)).connected > 50
+    assert in_few_ports(lambda: remedies.dial(to=(remedies.HOST, remedies.PORT + 1))) == NONE_CONNECTED
+    assert in_few_ports(lambda: remedies.dial(to=(remedies.HOST, remedies.PORT + 1), bind=remedies.HOST)).connected > 50
+
+
+def test_another_loopback_address_is_safe_unless_the_client_has_it_too() -> None:
+    there = remedies.ASIDE
+    assert in_few_ports(lambda: remedies.dial(to=(there, remedies.PORT))) == NONE_CONNECTED
+    assert in_few_ports(lambda: remedies.dial(bind=there, late=True)) == NONE_CONNECTED
+    assert in_few_ports(lambda: remedies.dial(to=(there, remedies.PORT), bind=there, late=True)).connected > 50
 
 
 def test_a_guard_in_the_client_sees_every_one() -> None:

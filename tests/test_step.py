@@ -71,10 +71,10 @@ class Session:
     def screen(self, expected: str) -> str:
         """The next screen in which *expected* stands, without what paints it."""
         while True:
-            whole, found, rest = self.shown.partition("\x1b[J")
+            whole, found, rest = self.shown.partition("\x1b[H")
             if found:
                 self.shown = rest
-                text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", whole.rpartition("\x1b[H")[2]).replace("\r", "")
+                text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", whole).replace("\r", "")
                 if expected in text:
                     return text
             else:
@@ -257,6 +257,25 @@ def test_every_size_has_a_screen_of_its_size() -> None:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def test_a_line_that_fills_the_terminal_keeps_its_last_character() -> None:
+    """After the last column the cursor stays on it (lines are not wrapped): what clears from there on clears it."""
+    ours, theirs = pty.openpty()
+    try:
+        whole = report([CaptureResult("a.pcap", openings=[self_connect(SELF6)])])
+        screen = _Stepping(whole, _Terminal(theirs, theirs), color=True).screen(30, 30)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    full = 0
+    for row in screen.split("\r\n"):
+        column = 0
+        for escape, character in re.findall(r"(\x1b\[[0-9;?]*[A-Za-z])|(.)", row):
+            assert not (escape.endswith(("K", "J")) and column == 30), row
+            column += bool(character)
+        full += column == 30
+    assert full > 2
 
 
 def test_refused_options_are_refused_before_anything_is_read(capsys: pytest.CaptureFixture[str]) -> None:

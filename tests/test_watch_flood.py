@@ -152,6 +152,7 @@ def test_whose_a_process_is_does_not_depend_on_what_it_allows() -> None:
         time.sleep(30)
         os._exit(0)
     try:
+        until(lambda: f"\t{FLOODER}\t" in Path(f"/proc/{child}/status").read_text())
         until(lambda: Path(f"/proc/{child}/mem").stat().st_uid == 0)
         found = sockets.process(child)
         assert found

@@ -15,8 +15,6 @@ cdef class Answers:
     @cython.locals(h=u64)
     cdef inline u64 digest(self, u64 high, u64 low, u64 port, u64 six) noexcept nogil
     cdef inline u64 client_of(self, Segment* segment, bint sent) noexcept nogil
-    @cython.locals(place=Py_ssize_t, segment=SegmentAt)
-    cdef void send_for_batch(self, Segment* batch, Py_ssize_t count) noexcept nogil
     @cython.locals(h=u64, i=u64, entry=u64, one=u64, two=u64, own=SlotAt)
     cdef i64 enter(self, Slot* slots, u64 slot, Segment* segment) noexcept nogil
     @cython.locals(s=SlotAt)

@@ -13,9 +13,8 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import acknowledges_syn, apart, segment_at, send_for, slot_at, words_in
+    from .interpreted import acknowledges_syn, apart, slot_at, words_in
     from .layout import (
-        CONTROL,
         FIRST_IS_B,
         HEAD,
         LOW32,
@@ -27,7 +26,6 @@ if not cython.compiled:
         ORIGINS,
         P_SYN,
         SIDES,
-        SYN,
         UNANSWERED_PHASES,
         Segment,
         Slot,
@@ -77,13 +75,6 @@ class Answers:
         if segment.from_a == sent:
             return self.digest(segment.a_high, segment.a_low, segment.a_port, segment.six)
         return self.digest(segment.b_high, segment.b_low, segment.b_port, segment.six)
-
-    def send_for_batch(self, batch: list[Segment], count: int) -> None:
-        """Send for the places at which the SYNs of a batch will be entered."""
-        for place in range(count):
-            segment = segment_at(batch, place)
-            if segment.flags & CONTROL == SYN:
-                send_for(self.origins, (self.client_of(segment, True) & (ORIGINS - 1)) * 2)
 
     def enter(self, slots: list[Slot], slot: int, segment: Segment) -> int:
         """Enter the opening in *slot* under its client, the sender of *segment*; return its other side, or -1."""
@@ -141,15 +132,17 @@ class Answers:
     def miss(self, client: bytes, ack: int, answer: tuple[int, bytes, int, int]) -> int:
         """Remember a segment to *client* (a packed address) that acknowledges *ack*, and no SYN that was captured.
 
-        *answer* is its frame, the address and the port that it came from, and the port that it was sent to.
+        *answer* is its frame, the address and the port that it came from, and the port that it was sent to. Of several
+        the last is remembered: which was the first may depend on what came before a part of the capture.
         """
+        self.missed.pop((client, ack), None)
         if len(self.missed) == MAX_MISSED:
             del self.missed[next(iter(self.missed))]
-        self.missed.setdefault((client, ack), answer)
+        self.missed[(client, ack)] = answer
         return 0
 
     def misdirected(self, client: bytes, port: int, ack: int, frame: int) -> tuple[int, bytes, int, int] | None:
-        """Return the segment after *frame* that would have answered a SYN, but for the client's port."""
+        """Return the last segment after *frame* that would have answered a SYN, but for the client's port."""
         found = self.missed.get((client, ack))
         return found if found and found[0] > frame and found[3] != port else None
 

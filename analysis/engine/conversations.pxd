@@ -8,10 +8,14 @@ from .layout cimport *
 from .octets cimport *
 from .resets cimport acknowledges_early, all_acknowledged, answered_early, begin_numbers, begin_tracking, note_unanswered, remember_early, reset_fits, track
 
+cdef int take_ends(Slot* s, Segment* segment) noexcept nogil
+@cython.locals(one=u64, two=u64, phase=u64, seq=u64, ack=u64, control=u64)
+cdef u64 classify(Slot* s, Segment* segment, bint first) noexcept nogil
+
 cdef class Conversations:
     cdef u64 capacity, collect, most, keep_phases, oldest, equals
     cdef readonly u64 used
-    cdef bint count_refusals
+    cdef bint count_refusals, heeds_refusals
     cdef public bint heads
     cdef public u64 zone
     cdef object memory
@@ -38,13 +42,14 @@ cdef class Conversations:
     @cython.locals(slot=i64)
     cdef inline int meet(self, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
+    cdef bint is_known(self, Segment* segment, bytes_at d) except -1 nogil
+    @cython.final
+    cdef inline bint refuse_plainly(self, Slot* s, i64 slot, Segment* segment, bint first) except -1 nogil
+    @cython.final
     @cython.locals(s=SlotAt, control=u64, phase=u64, flags=u64, first=bint, event=u64, after=u64, answered=bint, ends=bint)
     cdef inline int step(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     cdef int decide(self, Slot* s) except -1 nogil
-    @cython.final
-    @cython.locals(one=u64, two=u64, phase=u64, seq=u64, ack=u64, control=u64)
-    cdef inline u64 classify(self, Slot* s, Segment* segment, bint first) noexcept nogil
     @cython.final
     @cython.locals(s=SlotAt, control=u64, lent=bint)
     cdef int stray(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
@@ -86,7 +91,6 @@ cdef class Conversations:
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 nogil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil
-    cdef int log_copy(self, Segment* segment, bytes_at d) except -1 nogil
 
     cdef int step_with_itself(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int lend(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil

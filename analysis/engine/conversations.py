@@ -97,6 +97,7 @@ if not cython.compiled:
         P_SYN_ACKED,
         P_THREE_WAY,
         PAST,
+        PLAIN,
         RST,
         SYN,
         TOUCHED,
@@ -104,6 +105,7 @@ if not cython.compiled:
         UNCROSSED_PHASES,
         UNREACHED,
         UNTRACKED,
+        V_REFUSED,
         WIRED,
         Segment,
         Slot,
@@ -123,6 +125,61 @@ if not cython.compiled:
 if TYPE_CHECKING:
     from ..model import Octets
     from .destinations import Attempts
+
+
+def take_ends(s: Slot, segment: Segment) -> int:
+    """Note whose conversation is in this slot: the 4-tuple of this segment."""
+    s.a_high = segment.a_high
+    s.a_low = segment.a_low
+    s.b_high = segment.b_high
+    s.b_low = segment.b_low
+    s.a_port = segment.a_port
+    s.b_port = segment.b_port
+    s.six = segment.six
+    return 0
+
+
+def classify(s: Slot, segment: Segment, first: bool) -> int:
+    """Return which event a segment without RST is for the opening in this slot (see verdicts.Event)."""
+    one = s.isn
+    two = s.isn_second
+    phase = s.phase
+    seq, ack = segment.seq, segment.ack
+    control = segment.flags & CONTROL
+    if control == SYN | ACK:
+        if first:
+            if seq != one:
+                return E_NOTHING
+            if CROSSED_PHASES >> phase & 1:
+                return E_SYN_ACK_FIRST if acknowledges_syn(ack, two, s.syn_data_second) else E_NOTHING
+            if UNCROSSED_PHASES >> phase & 1 and not s.flags & OWN:
+                s.isn_second = (ack - 1) & LOW32
+                s.flags |= OWN
+                return E_SYN_ACK_FIRST
+            return E_NOTHING
+        if not acknowledges_syn(ack, one, s.syn_data):
+            return E_OTHER_SECOND
+        if CROSSED_PHASES >> phase & 1:
+            return E_SYN_ACK_SECOND if seq == two else E_OTHER_SECOND
+        if phase != P_SYN_ACKED:
+            s.isn_second = seq
+            s.reach = ((ack - one - 1) & LOW32) + max(segment.window, 1)
+        elif seq != two:
+            s.another = seq
+            s.flags |= ANOTHER
+        return E_SYN_ACK_SECOND
+    if first:
+        if (
+            phase == P_SYN_ACKED
+            and control & ACK
+            and (seq - one - 1) & LOW32 < s.reach
+            and (within(ack, two, s.next_second) or (s.flags & ANOTHER and ack == (s.another + 1) & LOW32))
+        ):
+            return E_ACK_FIRST
+        if s.flags & LENT and not s.flags & LENT_RST and control & ACK and ahead(ack, s.another):
+            s.flags |= LENT_ACKED
+        return E_NOTHING
+    return E_ACK_SECOND if control == ACK else E_OTHER_SECOND
 
 
 class Conversations:
@@ -163,6 +220,8 @@ class Conversations:
         self.finished: list[Finished] = []
         #: With ``announce``, openings as they are decided, before they end; the caller that takes them clears the list.
         self.announce = False
+        # Whether anything but the count of refused openings is asked for.
+        self.heeds_refusals = (collect >> V_REFUSED | keep >> P_REFUSED) & 1 != 0
         self.decided: list[Finished] = []
         self.frame = 0  # number of the frame of the current segment
         self.segments = self.duplicates = self.midstream = self.midstream_to_itself = self.evicted = 0
@@ -175,26 +234,18 @@ class Conversations:
         self.duplicates_seen.digest_batch(d, batch, count)
         self.index.look_up_batch(batch, count, self.slots)
         self.duplicates_seen.mark(d, batch, count)
-        if self.count_refusals:
-            self.answers.send_for_batch(batch, count)
         for place in range(count):
             self.meet(segment_at(batch, place), d)
 
     def meet(self, segment: Segment, d: Octets) -> int:
         """Find or begin the conversation of a segment, and step it, unless the packet is a duplicate."""
         self.frame = segment.frame
-        if segment.duplicate:
-            if segment.frame < self.zone:
-                self.log_possible_copy(segment, d)
-            else:
-                self.duplicates += 1
-                if segment.frame - segment.duplicate < self.zone:
-                    self.log_copy(segment, d)
+        if self.heads and self.is_known(segment, d):
             return 0
-        if self.heads:
-            self.remember_packet(segment, d)
-        if segment.frame < self.zone:
-            self.log_possible_copy(segment, d)
+        if segment.duplicate:
+            self.duplicates += 1
+            if segment.frame - segment.duplicate < self.zone:
+                self.log_possible_copy(segment, d)
             return 0
         self.segments += 1
         slot = segment.slot
@@ -205,19 +256,34 @@ class Conversations:
         self.step(slot, segment, d)
         return 0
 
+    def is_known(self, segment: Segment, d: Octets) -> bool:
+        """Whether what a segment of a part means depends on the part before: it may be a copy of a packet there."""
+        if not segment.duplicate:
+            self.remember_packet(segment, d)
+        if segment.frame >= self.zone:
+            return False
+        self.log_possible_copy(segment, d)
+        return True
+
     # -- one segment ---------------------------------------------------------------------------------------------------
 
     def step(self, slot: int, segment: Segment, d: Octets) -> int:
         """Step the opening in *slot* with this segment."""
         s = slot_at(self.slots, slot)
         control = segment.flags & CONTROL
-        if s.flags & HEAD and self.head(slot, segment, d):
-            return 0
+        if s.flags & (HEAD | EQUAL):
+            if s.flags & HEAD and self.head(slot, segment, d):
+                return 0
+            if s.flags & EQUAL:
+                return self.step_with_itself(slot, segment, d)
         phase = s.phase
         flags = s.flags
-        if flags & EQUAL:
-            return self.step_with_itself(slot, segment, d)
-        first = segment.from_a != ((flags & FIRST_IS_B) != 0)
+        if control == SYN and phase < P_SYN:
+            self.open(slot, segment, d)
+            return 0
+        first = segment.from_a != (flags & FIRST_IS_B)
+        if phase == P_SYN and control == RST | ACK and self.refuse_plainly(s, slot, segment, first):
+            return 0
         answered = False
         ends = False
         if control == SYN:
@@ -261,7 +327,7 @@ class Conversations:
                 event = E_NOTHING if first else E_OTHER_SECOND
                 self.lend(slot, segment, d)
         else:
-            event = self.classify(s, segment, first)
+            event = classify(s, segment, first)
             if TRACKED_PHASES >> phase & 1:
                 track(s, segment, first)
             elif event != E_SYN_ACK_SECOND:
@@ -303,54 +369,30 @@ class Conversations:
             self.close(slot)
         return 0
 
+    def refuse_plainly(self, s: Slot, slot: int, segment: Segment, first: bool) -> bool:
+        """Do in one go what the rules make of an RST that answers a SYN, where nothing else is known of the opening.
+
+        In a storm of attempts at a closed port that is half of all packets.
+        """
+        if first or s.flags & ~PLAIN or self.heeds_refusals or not acknowledges_syn(segment.ack, s.isn, s.syn_data):
+            return False
+        self.counts[V_REFUSED] += 1
+        if self.count_refusals:
+            self.refuse(s)
+        if self.answers.any:
+            self.answers.forget(slot)
+        s.flags = (s.flags & LENDER) | TOUCHED
+        s.phase = P_MIDSTREAM
+        s.before = 0
+        s.retransmissions = 0
+        return True
+
     def decide(self, s: Slot) -> None:
         """Count the opening in this slot, whose verdict cannot change any more."""
         self.counts[self.verdict_of[s.phase] & 0x7F] += 1
         s.flags |= COUNTED
         if s.phase == P_REFUSED and self.count_refusals:
             self.refuse(s)
-
-    def classify(self, s: Slot, segment: Segment, first: bool) -> int:
-        """Return which event a segment without RST is for the opening in this slot (see verdicts.Event)."""
-        one = s.isn
-        two = s.isn_second
-        phase = s.phase
-        seq, ack = segment.seq, segment.ack
-        control = segment.flags & CONTROL
-        if control == SYN | ACK:
-            if first:
-                if seq != one:
-                    return E_NOTHING
-                if CROSSED_PHASES >> phase & 1:
-                    return E_SYN_ACK_FIRST if acknowledges_syn(ack, two, s.syn_data_second) else E_NOTHING
-                if UNCROSSED_PHASES >> phase & 1 and not s.flags & OWN:
-                    s.isn_second = (ack - 1) & LOW32
-                    s.flags |= OWN
-                    return E_SYN_ACK_FIRST
-                return E_NOTHING
-            if not acknowledges_syn(ack, one, s.syn_data):
-                return E_OTHER_SECOND
-            if CROSSED_PHASES >> phase & 1:
-                return E_SYN_ACK_SECOND if seq == two else E_OTHER_SECOND
-            if phase != P_SYN_ACKED:
-                s.isn_second = seq
-                s.reach = ((ack - one - 1) & LOW32) + max(segment.window, 1)
-            elif seq != two:
-                s.another = seq
-                s.flags |= ANOTHER
-            return E_SYN_ACK_SECOND
-        if first:
-            if (
-                phase == P_SYN_ACKED
-                and control & ACK
-                and (seq - one - 1) & LOW32 < s.reach
-                and (within(ack, two, s.next_second) or (s.flags & ANOTHER and ack == (s.another + 1) & LOW32))
-            ):
-                return E_ACK_FIRST
-            if s.flags & LENT and not s.flags & LENT_RST and control & ACK and ahead(ack, s.another):
-                s.flags |= LENT_ACKED
-            return E_NOTHING
-        return E_ACK_SECOND if control == ACK else E_OTHER_SECOND
 
     def stray(self, slot: int, segment: Segment, d: Octets) -> None:
         """Handle a segment of a conversation without an opening under way: there was none yet, or it has ended."""
@@ -541,13 +583,7 @@ class Conversations:
         else:
             slot = self.make_room()
         s = slot_at(self.slots, slot)
-        s.a_high = segment.a_high
-        s.a_low = segment.a_low
-        s.b_high = segment.b_high
-        s.b_low = segment.b_low
-        s.a_port = segment.a_port
-        s.b_port = segment.b_port
-        s.six = segment.six
+        take_ends(s, segment)
         flags = 0
         s.phase = s.before = s.retransmissions = 0
         if self.heads:
@@ -557,7 +593,7 @@ class Conversations:
             flags |= EQUAL
             self.equals += 1
         s.flags = flags
-        self.index.enter(segment.tag, slot, s)
+        self.index.enter(segment.ends >> 32, slot, s)
         return slot
 
     def make_room(self) -> int:
@@ -630,8 +666,4 @@ class Conversations:
 
     def log_possible_copy(self, segment: Segment, d: Octets) -> int:
         """Do nothing: there is no part before, of which this segment might be a copy."""
-        return 0
-
-    def log_copy(self, segment: Segment, d: Octets) -> int:
-        """Do nothing: as above."""
         return 0

@@ -13,8 +13,9 @@ cdef class Destinations:
     cdef Destination* table
     cdef words attempts, places
     cdef u64 walks, walk
+    cdef i64 last
     @cython.locals(high=u64, low=u64, port=u64, at=u64, one=DestinationAt, _=u64)
-    cdef i64 place(self, Slot* s, bint claim) noexcept nogil
+    cdef inline i64 place(self, Slot* s, bint claim) noexcept nogil
     @cython.locals(at=i64, one=DestinationAt, count=u64, port=u64)
     cdef void refuse(self, Slot* s) noexcept nogil
     @cython.locals(at=i64, one=DestinationAt)

@@ -73,6 +73,7 @@ class Destinations:
         self.table = destinations_in(self.memory)
         self.attempts = words_in(self.attempts_memory)
         self.walks = 0
+        self.last = 0  # the place that was found last
 
     def place(self, s: Slot, claim: bool) -> int:
         """Return the place of this opening's destination in the table, or -1.
@@ -84,6 +85,9 @@ class Destinations:
             high, low, port = s.a_high, s.a_low, s.a_port
         else:
             high, low, port = s.b_high, s.b_low, s.b_port
+        one = destination_at(self.table, self.last)
+        if one.port == port and one.low == low and one.high == high and one.six == s.six and one.used:
+            return self.last
         at = probe(low, port, s.six)
         for _ in range(PROBES):
             one = destination_at(self.table, at)
@@ -92,8 +96,10 @@ class Destinations:
                     return -1
                 one.used = 1
                 one.high, one.low, one.port, one.six = high, low, port, s.six
+                self.last = at
                 return at
             if one.port == port and one.low == low and one.high == high and one.six == s.six:
+                self.last = at
                 return at
             at = (at + 1) & (DESTINATIONS - 1)
         return -1

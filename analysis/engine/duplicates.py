@@ -1,4 +1,4 @@
-"""The search for packets that were captured more than once (compiled only): a table of hashes, eight places to each.
+"""The search for packets that were captured more than once (compiled only): a ring, and a table of hashes into it.
 
 interpreted.py has two dicts instead. docs/verdicts.md ("What counts") says what makes a packet a duplicate.
 """
@@ -10,24 +10,36 @@ from typing import TYPE_CHECKING
 
 import cython
 
-from ..memory import mapping
+from ..memory import mapping, sparse
 
 if not cython.compiled:
-    from .interpreted import apart, counters_in, folded, load_u32, load_u64, segment_at, send_for, traces, u16, words_in
+    from .interpreted import (
+        any_alike,
+        apart,
+        folded,
+        halves_in,
+        load_u16,
+        load_u32,
+        load_u64,
+        push,
+        segment_at,
+        seldom,
+        send_for_half,
+        traces,
+        words_in,
+    )
     from .layout import (
         ELSEWHERE,
         FEW_SETS,
         KEYS,
         LOW16,
-        LOW32,
         MILLISECOND,
         MIX1,
         MIX2,
         NEAR,
         SETS,
         WAYS,
-        WHERE,
-        WORDS_OF_SET,
+        WORDS_OF_PACKET,
         Segment,
     )
 
@@ -38,11 +50,11 @@ if TYPE_CHECKING:
 class Duplicates:
     """Finds packets that were captured already, less than NEAR frames before.
 
-    A set has eight places; a new packet takes the place of the oldest one (``turns`` says which that is). A set lies in
-    three lines of the processor's cache: the keys, then two words for each place. A key is a hash of the addresses, the
-    ports, the TCP header without its checksum, and the payload's length: 48 bits of it, and the IPv4 identification.
-    The words are the time; and the frame's number (32 bits), a hash of where the packet was seen (16 bits), and one of
-    what else the IP header and the TCP checksum say (16 bits).
+    The last NEAR packets are in a ring, four words for each: a hash of the addresses, the ports, the TCP header without
+    its checksum, and the payload's length; the time; the frame's number; and, in one word, a hash of where the packet
+    was seen (32 bits), its IPv4 identification (16 bits), and a hash of what else the IP header and the TCP checksum
+    say (16 bits). A packet's entry in the table is 21 bits of its first hash, and its place in the ring. A set of the
+    table has WAYS entries, half a line of the processor's cache, the newest one first.
 
     A capture of fewer than NEAR *frames* needs fewer sets: as many as it has frames, a power of two.
     """
@@ -52,35 +64,38 @@ class Duplicates:
         while sets < min(frames, SETS):
             sets *= 2
         self.mask = sets - 1
-        self.memory = memoryview(mapping(8 * WORDS_OF_SET * sets)).cast("Q")
+        self.memory = memoryview(mapping(4 * WAYS * sets)).cast("I")
+        self.entries = halves_in(self.memory)
+        self.ring_memory = memoryview(sparse(8 * WORDS_OF_PACKET * NEAR)).cast("Q")
+        self.ring = words_in(self.ring_memory)
+        self.taken = 0  # packets so far
         self.keys_memory = memoryview(bytearray(os.urandom(8 * KEYS))).cast("Q")
-        self.turns_memory = bytearray(sets)
-        self.sets = words_in(self.memory)
-        self.turns = counters_in(self.turns_memory)
         self.keys = words_in(self.keys_memory)
-        self.seed = int.from_bytes(os.urandom(8), "little")
 
     def digest(self, d: Octets, segment: Segment) -> int:
-        """Return a 64-bit hash of what identifies a segment: folded products with random keys of this run."""
+        """Return a 64-bit hash of what identifies a segment: folded products with random keys of this run.
+
+        That of the 4-tuple is there already (index.py).
+        """
         at = segment.at
-        end = at + segment.size
-        h = self.seed + segment.from_a
-        h += folded(segment.a_low ^ self.keys[0], segment.b_low ^ self.keys[1])
-        if segment.six:
-            h += folded(segment.a_high ^ self.keys[2], segment.b_high ^ self.keys[3])
-        h += folded(load_u64(d, at) ^ self.keys[4], load_u64(d, at + 8) ^ self.keys[5])
-        i = 6
+        size = segment.size
+        end = at + size
+        h = segment.ends + segment.from_a + folded(load_u64(d, at) ^ self.keys[0], load_u64(d, at + 8) ^ self.keys[1])
+        size |= segment.data << 8
+        rest = size << 16 | load_u16(d, at + 18)
         at += 20
+        i = 2
         while end - at >= 16:
             h += folded(load_u64(d, at) ^ self.keys[i], load_u64(d, at + 8) ^ self.keys[i + 1])
             i += 2
             at += 16
-        rest = u16(d, segment.at + 18) | segment.size << 16 | segment.data << 24
+        last = 0
         if end - at >= 8:
-            h += folded(load_u64(d, at) ^ self.keys[i], load_u64(d, end - 8) ^ self.keys[i + 1] ^ rest)
-        else:
-            last = load_u32(d, at) << 32 | load_u32(d, end - 4) if end > at else 0
-            h += folded(rest ^ self.keys[i], last ^ self.keys[i + 1])
+            last = load_u64(d, at)
+            rest ^= load_u64(d, end - 8) * MIX1
+        elif end > at:
+            last = load_u32(d, at) << 32 | load_u32(d, end - 4)
+        h += folded(rest ^ self.keys[i], last ^ self.keys[i + 1])
         h *= MIX2
         return h ^ h >> 32
 
@@ -89,7 +104,7 @@ class Duplicates:
         for place in range(count):
             segment = segment_at(batch, place)
             segment.digest = self.digest(d, segment)
-            send_for(self.sets, (segment.digest & self.mask) * WORDS_OF_SET)
+            send_for_half(self.entries, (segment.digest & self.mask) * WAYS)
 
     def mark(self, d: Octets, batch: list[Segment], count: int) -> None:
         """Mark those of a batch whose packets were captured already; remember the others."""
@@ -101,53 +116,63 @@ class Duplicates:
         """Return how many frames ago this packet was captured already; if it was not, 0, and it is remembered.
 
         A burst of duplicate ACKs might fill a set: nothing but the IPv4 identification tells them apart. So where two
-        places of a set have its key, a packet is remembered in another set, which its identification tells.
+        entries of a set have its hash, a packet is remembered in another set, which its identification tells.
         """
-        at = segment.digest & self.mask
-        base = at * WORDS_OF_SET
-        key = (segment.digest & ~LOW16) | segment.identification
-        where = (segment.place & LOW16) << 16 | traces(d, segment)
-        near = 0
-        for way in range(WAYS):  # all of them, without a branch: next to none is near
-            near += (self.sets[base + way] ^ key) <= LOW16
-        if near:
-            other = ((segment.digest >> 16) + segment.identification * MIX1) & self.mask
-            ago = self.has_copy(base, key, where, segment) or self.has_copy(other * WORDS_OF_SET, key, where, segment)
+        base = (segment.digest & self.mask) * WAYS
+        entry = segment.digest >> 32 & ~(NEAR - 1)
+        number = segment.identification
+        seen = segment.place
+        seen = seen << 32 | number << 16 | traces(d, segment)
+        if seldom(any_alike(self.entries, base, entry)):
+            other = ((segment.digest >> 16) + number * MIX1 & self.mask) * WAYS
+            ago = self.find_copy(base, entry, seen, segment) or self.find_copy(other, entry, seen, segment)
             if ago:
                 return ago
-            if near > 1:
-                at = other
-                base = at * WORDS_OF_SET
-        way = self.turns[at]
-        self.turns[at] = (way + 1) & (WAYS - 1)
-        self.sets[base + way] = key
-        self.sets[base + WAYS + 2 * way] = segment.time
-        self.sets[base + WAYS + 2 * way + 1] = (segment.frame & LOW32) << 32 | where
+            if self.count_alike(base, entry) > 1:
+                base = other
+        i = self.taken & (NEAR - 1)
+        self.taken += 1
+        push(self.entries, base, entry | i)
+        i *= WORDS_OF_PACKET
+        self.ring[i] = segment.digest
+        self.ring[i + 1] = segment.time
+        self.ring[i + 2] = segment.frame
+        self.ring[i + 3] = seen
         return 0
 
-    def has_copy(self, base: int, key: int, where: int, segment: Segment) -> int:
-        """Return how many frames before a packet one came of which it is a copy, if the set at *base* has one; else 0."""
+    def count_alike(self, base: int, entry: int) -> int:
+        """Return how many entries of the set at *base* have the same hash as *entry*."""
+        count = 0
         for way in range(WAYS):
-            differ = self.sets[base + way] ^ key
-            if differ <= LOW16:
-                ago = self.is_copy(base + WAYS + 2 * way, key, differ, where, segment)
+            count += (self.entries[base + way] ^ entry) < NEAR
+        return count
+
+    def find_copy(self, base: int, entry: int, seen: int, segment: Segment) -> int:
+        """Return how many frames ago a packet of the set at *base* came of which this one is a copy; 0 if none did."""
+        for way in range(WAYS):
+            differ = self.entries[base + way] ^ entry
+            if differ < NEAR:
+                ago = self.is_copy(differ * WORDS_OF_PACKET, seen, segment)
                 if ago:
                     return ago
         return 0
 
-    def is_copy(self, i: int, key: int, differ: int, where: int, segment: Segment) -> int:
-        """Return how many frames ago the packet came of which the words at *i* tell, if this one is a copy of it; else 0.
+    def is_copy(self, i: int, seen: int, segment: Segment) -> int:
+        """Return how many frames ago the packet at *i* in the ring came, if this one is a copy of it; else 0.
 
-        *differ* is by what their keys do.
+        *seen* is what the ring's last word would be.
         """
-        found = self.sets[i + 1]
-        ago = (segment.frame - (found >> 32)) & LOW32
-        if not found or ago >= NEAR:
+        frame = self.ring[i + 2]
+        if self.ring[i] != segment.digest or not frame or segment.frame - frame >= NEAR:
             return 0
-        then = self.sets[i]
+        then = self.ring[i + 1]
         distance = apart(segment.time, then)
-        if (found ^ where) & WHERE:
-            same = distance <= ELSEWHERE and (not differ or not key & LOW16 or not (key ^ differ) & LOW16)
+        found = self.ring[i + 3]
+        if (found ^ seen) >> 32:
+            number = found >> 16 & LOW16
+            same = distance <= ELSEWHERE and (
+                number == segment.identification or not number or not segment.identification
+            )
         else:
-            same = distance <= MILLISECOND and not differ and not (found ^ where) & LOW16
-        return ago if same else 0
+            same = distance <= MILLISECOND and found == seen
+        return segment.frame - frame if same else 0

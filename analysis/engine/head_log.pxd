@@ -21,11 +21,8 @@ cdef class LoggedConversations(AllConversations):
     cpdef remember_from(self, u64 frame)
     @cython.locals(one=EntryAt)
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 nogil
-    @cython.locals(slot=i64)
+    @cython.locals(slot=i64, before=i64)
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil
-    cdef int log_copy(self, Segment* segment, bytes_at d) except -1 nogil
-    @cython.locals(before=i64)
-    cdef int log_duplicate(self, Segment* segment, bytes_at d, u64 duplicate) except -1 nogil
     @cython.locals(one=EntryAt)
     cdef int log_segment(self, Segment* segment, bytes_at d, u64 kind, u64 size) except -1 nogil
     cdef bint has_room(self) except -1 nogil

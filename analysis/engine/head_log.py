@@ -127,24 +127,19 @@ class LoggedConversations(AllConversations):
         return 0
 
     def log_possible_copy(self, segment: Segment, d: Octets) -> int:
-        """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before."""
-        self.log_duplicate(segment, d, segment.duplicate > 0)
-        slot = self.index.find(segment, self.slots)
-        if slot < 0:
-            slot = self.claim(segment)
-        slot_at(self.slots, slot).flags |= TOUCHED  # it does not begin with what follows
-        return 0
+        """Log a segment of the first NEAR frames: it may be a copy of a packet in the part before.
 
-    def log_copy(self, segment: Segment, d: Octets) -> int:
-        """Log a copy of one of those: if that is a copy itself, this one may come too late after the first of them."""
-        return self.log_duplicate(segment, d, 2)
-
-    def log_duplicate(self, segment: Segment, d: Octets, duplicate: int) -> int:
-        """Log a segment that is a copy, or may be one."""
+        Or a copy of one of those: if that is a copy itself, this one may come too late after the first of them.
+        """
         before = self.logged
         self.log_segment(segment, d, L_COPY, segment.size)
-        if self.logged > before:
-            entry_at(self.log, before).duplicate = duplicate
+        if segment.duplicate and self.logged > before:
+            entry_at(self.log, before).duplicate = 1 if segment.frame < self.zone else 2
+        if segment.frame < self.zone:
+            slot = self.index.find(segment, self.slots)
+            if slot < 0:
+                slot = self.claim(segment)
+            slot_at(self.slots, slot).flags |= TOUCHED  # it does not begin with what follows
         return 0
 
     def log_segment(self, segment: Segment, d: Octets, kind: int, size: int) -> int:

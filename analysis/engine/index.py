@@ -33,7 +33,7 @@ class Index:
         self.keys = words_in(self.keys_memory)
 
     def digest_tuple(self, segment: Segment) -> int:
-        """Return a 32-bit hash of a 4-tuple: folded products with keys of this run.
+        """Return a 64-bit hash of a 4-tuple: folded products with keys of this run.
 
         So nobody can choose addresses that collide.
 
@@ -46,14 +46,14 @@ class Index:
         h = folded(segment.a_low ^ self.keys[0], segment.b_low ^ self.keys[1])
         if segment.six:
             h = (h + folded(segment.a_high ^ self.keys[2], segment.b_high ^ self.keys[3])) & LOW64
-        return folded(h ^ self.keys[4], ports ^ self.keys[5]) >> 32
+        return folded(h ^ self.keys[4], ports ^ self.keys[5])
 
     def digest_batch(self, batch: list[Segment], count: int) -> None:
         """Hash the 4-tuples of a batch, and prefetch their entries into the processor's cache."""
         for place in range(count):
             segment = segment_at(batch, place)
-            segment.tag = self.digest_tuple(segment)
-            send_for(self.entries, segment.tag & self.mask)
+            segment.ends = self.digest_tuple(segment)
+            send_for(self.entries, segment.ends >> 32 & self.mask)
 
     def look_up_batch(self, batch: list[Segment], count: int, slots: list[Slot]) -> None:
         """Guess the slots of a batch from the first place of each in the index, and prefetch these slots.
@@ -62,15 +62,15 @@ class Index:
         """
         for place in range(count):
             segment = segment_at(batch, place)
-            entry = self.entries[segment.tag & self.mask]
+            entry = self.entries[segment.ends >> 32 & self.mask]
             segment.slot = -1
-            if entry >> 32 == segment.tag:
+            if entry >> 32 == segment.ends >> 32:
                 segment.slot = (entry & LOW32) - 1
                 fetch(slot_at(slots, segment.slot))
 
     def find(self, segment: Segment, slots: list[Slot]) -> int:
         """Return the slot of the segment's 4-tuple, -1 where it has none."""
-        tag = segment.tag
+        tag = segment.ends >> 32
         i = tag & self.mask
         entry = self.entries[i]
         while entry:

@@ -19,9 +19,11 @@ from .layout import (
     LOW64,
     MILLISECOND,
     NEAR,
+    NEAR_BITS,
     SLOT,
     SLOT_FIELDS,
     TCP_AT,
+    WAYS,
     Cursor,
     Destination,
     Entry,
@@ -52,6 +54,11 @@ def u16(d: Octets, i: int) -> int:
 def u32(d: Octets, i: int) -> int:
     """Return the four octets at *i*, big-endian."""
     return d[i] << 24 | d[i + 1] << 16 | d[i + 2] << 8 | d[i + 3]
+
+
+def u64_at(d: Octets, i: int) -> int:
+    """Return the eight octets at *i*, big-endian."""
+    return int.from_bytes(d[i : i + 8], "big")
 
 
 def l16(d: Octets, i: int) -> int:
@@ -111,6 +118,11 @@ def words_in(memory: Words) -> Words:
     return memory
 
 
+def halves_in(memory: Words) -> Words:
+    """Return *memory* as words of 32 bits."""
+    return memory
+
+
 def signed_words_in(memory: Words) -> Words:
     """Return *memory* as signed 64-bit words."""
     return memory
@@ -145,6 +157,27 @@ def send_for(_words: Words, _place: int) -> None:
     """Do nothing: compiled, this brings a word into the processor's cache."""
 
 
+def seldom(condition: bool) -> bool:
+    """Return *condition*, which is seldom true."""
+    return condition
+
+
+def any_alike(entries: Words, base: int, entry: int) -> bool:
+    """Whether any of the entries at *base* has the same upper bits as this one."""
+    return any((entries[base + way] ^ entry) >> NEAR_BITS == 0 for way in range(WAYS))
+
+
+def push(entries: Words, base: int, entry: int) -> None:
+    """Put an entry before the others at *base*, of which the last one goes."""
+    for way in range(WAYS - 1, 0, -1):
+        entries[base + way] = entries[base + way - 1]
+    entries[base] = entry
+
+
+def send_for_half(_words: Words, _place: int) -> None:
+    """Do nothing: compiled, this brings half a word into the processor's cache."""
+
+
 def fetch(_s: Slot) -> None:
     """Do nothing: compiled, this brings a slot into the processor's cache."""
 
@@ -153,6 +186,11 @@ def clear(words: Words, count: int) -> None:
     """Set the first *count* words to 0."""
     for place in range(count):
         words[place] = 0
+
+
+def load_u16(d: Octets, i: int) -> int:
+    """Return the two octets at *i*, in the order of most machines."""
+    return int.from_bytes(d[i : i + 2], "little")
 
 
 def load_u32(d: Octets, i: int) -> int:
@@ -431,7 +469,7 @@ class Duplicates:
         ip, at, s = segment.ip, segment.at, segment
         ends = d[ip + 8 : ip + 40] if s.six else d[ip + 12 : ip + 20]
         key = b"".join((ends, d[at : at + 16], d[at + 18 : at + s.size], s.data.to_bytes(4, "big")))
-        return self.is_copy(key, (s.frame, s.time, s.place & LOW16, s.identification, traces(d, s)))
+        return self.is_copy(key, (s.frame, s.time, s.place, s.identification, traces(d, s)))
 
     def is_copy(self, key: bytes, packet: Packet) -> int:
         """The same of a packet with this key."""

@@ -117,7 +117,7 @@ class Engine(EngineAsWritten):
             place = self.places[seen] = place_of(d, p, self.where)
         key = b"".join((d[p + 26 : p + 50], d[p + 52 : p + 34 + size], data.to_bytes(4, "big")))
         trace = (0x4500 ^ traffic ^ check * 5 ^ (protocol >> 16) * 3 ^ ip_check * 7) & LOW16
-        if table.duplicates_seen.is_copy(key, (number, time, place & LOW16, number_of, trace)):
+        if table.duplicates_seen.is_copy(key, (number, time, place, number_of, trace)):
             table.duplicates += 1
             return 0
         slot = way >> 2

@@ -1,6 +1,6 @@
 # The C structs of layout.py, and its numbers (numbers.pxi, which setup.py writes).
 from libc.string cimport memcpy, memset
-from .octets cimport address, bytes_at, i64, prefetch, u16, u64
+from .octets cimport address, bytes_at, copy_header, halves, has_alike, i64, load_u16, prefetch, u64
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
@@ -16,23 +16,24 @@ cdef struct Segment:
     uint8_t six
     uint8_t flags
     uint16_t window
-    Py_ssize_t ip
-    Py_ssize_t at
-    u64 size
-    u64 data
-    i64 time
     u64 frame
+    i64 time
     uint32_t seq
     uint32_t ack
-    bint from_a
-    bint equal
-    bint wired
-    uint32_t duplicate
-    u64 tag
+
+    u64 ends
     u64 digest
     i64 slot
+    Py_ssize_t ip
+    Py_ssize_t at
+    uint32_t data
     uint32_t place
-    uint32_t identification
+    uint16_t identification
+    uint16_t duplicate
+    uint8_t size
+    uint8_t from_a
+    uint8_t equal
+    uint8_t wired
 
 cdef struct Cursor:
     Py_ssize_t p
@@ -172,7 +173,7 @@ cdef inline Py_ssize_t destination_octets() noexcept nogil:
     return sizeof(Destination)
 
 cdef inline void remember_header(Slot* s, bytes_at d, Py_ssize_t at, u64 size) noexcept nogil:
-    memcpy(s.header, d + at, size)
+    copy_header(s.header, d + at, size)
 
 # Note this segment as the first one of the opening in this slot.
 cdef inline void take_first(Slot* s, Segment* segment, bytes_at d) noexcept nogil:
@@ -186,7 +187,7 @@ cdef inline void take_first(Slot* s, Segment* segment, bytes_at d) noexcept nogi
     s.retransmissions = 0
     s.refused = 0
     s.since = 0
-    memcpy(s.header, d + segment.at, segment.size)
+    copy_header(s.header, d + segment.at, segment.size)
 
 cdef inline bytes header_of(Slot* s):
     return s.header[:s.size]
@@ -231,12 +232,16 @@ cdef inline void fetch(Slot* s) noexcept nogil:
     prefetch(<char*> s + 64)
     prefetch(s.header)
 
+# Whether any of the eight entries at *base* has the same upper bits as this one.
+cdef inline bint any_alike(halves entries, u64 base, uint32_t entry) noexcept nogil:
+    return has_alike(entries, base, entry, NEAR_BITS)
+
 # A hash of the TCP checksum and of IP header fields that a duplicate's key does not have.
 cdef inline u64 traces(bytes_at d, Segment* segment) noexcept nogil:
-    cdef u64 found = u16(d, segment.ip) ^ u16(d, segment.at + 16) * 5
+    cdef u64 found = load_u16(d, segment.ip) ^ load_u16(d, segment.at + 16) * 5
     if segment.six:
-        return (found ^ u16(d, segment.ip + 2) * 3) & LOW16
-    return (found ^ u16(d, segment.ip + 6) * 3 ^ u16(d, segment.ip + 10) * 7) & LOW16
+        return (found ^ load_u16(d, segment.ip + 2) * 3) & LOW16
+    return (found ^ load_u16(d, segment.ip + 6) * 3 ^ load_u16(d, segment.ip + 10) * 7) & LOW16
 
 cdef inline uint16_t* ports_in(object memory) except NULL:
     return <uint16_t*> address(memory)

@@ -33,6 +33,7 @@ LONGEST_FILTER = 1024
 #: Seconds since the epoch: the year 2255. Times beyond it count as 0.
 LAST_SECOND = 9_000_000_000
 SECOND = 1_000_000_000
+MICROSECONDS = 1_000_000  # of a second
 MILLISECOND = 1_000_000
 #: The two sides of a translated connection send their SYNs within so many nanoseconds.
 SIDES = 20 * MILLISECOND
@@ -110,6 +111,7 @@ MAX_DEPTH = 32
 
 # Kinds: what follows a header, as an EtherType ...
 IPV4 = 0x0800
+IPV4_OF_20_OCTETS = 0x080045  # an IPv4 header without options
 IPV6 = 0x86DD
 MPLS = 0x8847
 ETHERNET = 0x6558  # transparent Ethernet bridging
@@ -244,7 +246,6 @@ KEYS = 16
 LOW16 = 0xFFFF
 LOW32 = 0xFFFFFFFF
 HALF32 = 0x80000000
-WHERE = LOW16 << 16
 LOW48 = 0xFFFFFFFFFFFF
 LOW64 = 0xFFFFFFFFFFFFFFFF
 MIX1 = 0x9E3779B97F4A7C15
@@ -288,15 +289,17 @@ SETTLED = 1 << 31  # an answer from elsewhere decided its verdict
 EARLY_FIN_A = MID_ITSELF  # a FIN of A after the early SYN-ACK: there are two ends
 EARLY_FIN_B = MID_COUNTED
 FINS = 0x0C  # FIN_A | FIN_B
+PLAIN = FIRST_IS_B | TOUCHED | WIRED | LENDER  # flags of an opening of which nothing is known but its SYN
 EARLIES = 0x0E00  # EARLY | EARLY_FROM_A | EARLY_ACKED
 
-#: The search for duplicates: so many sets of eight packets each, a row of words for each thing that is remembered ...
+#: Copies of a packet lie less than so many frames apart: so many packets are remembered, in so many words each ...
+NEAR_BITS = 11
+NEAR = 1 << NEAR_BITS
+WORDS_OF_PACKET = 4
+#: ... and looked up in so many sets of entries. There are eight for each packet, so hardly any is lost.
 SETS = 2048
 FEW_SETS = 256  # the least
 WAYS = 8
-WORDS_OF_SET = 24
-#: ... which lie less than so many frames apart. There are eight places for each of them, so hardly any is lost.
-NEAR = 2048
 #: A packet that was seen at two places: within so many nanoseconds, at most.
 ELSEWHERE = 20 * MILLISECOND
 
@@ -396,6 +399,7 @@ E_RST_FIRST = int(Event.RST_FIRST)
 E_RST_SECOND = int(Event.RST_SECOND)
 E_NOTHING = int(Event.NOTHING)
 EVENTS = len(Event)
+V_REFUSED = VERDICTS.index(Verdict.REFUSED)
 #: The bit of ``collect`` for openings without an answer.
 UNANSWERED = 1 << VERDICTS.index(Verdict.UNANSWERED)
 #: Phases in which the second end's own SYN is known (bits).
@@ -428,7 +432,7 @@ class Segment:
     the TCP header that are there, ``data`` octets of payload on the wire, ``time`` nanoseconds since the epoch.
     ``from_a`` says whether A sent it, ``equal`` whether both endpoints are one, ``wired`` whether a segment with equal
     endpoints came in a frame with Ethernet addresses. An address is two 64-bit words; of IPv4 the first is zero, and
-    ``six`` tells it from IPv6. ``tag`` and ``digest`` are hashes, of the 4-tuple and of the headers; ``slot`` is
+    ``six`` tells it from IPv6. ``ends`` and ``digest`` are hashes, of the 4-tuple and of the headers; ``slot`` is
     where the conversation most probably is, ``duplicate`` how many frames ago the packet was captured already, or 0.
 
     ``place`` is a 32-bit hash of where the packet was seen (interface, direction, link addresses, headers around it,
@@ -438,7 +442,7 @@ class Segment:
     __slots__ = (
         *("a_high", "a_low", "b_high", "b_low", "a_port", "b_port", "six"),
         *("ip", "at", "size", "data", "time", "frame", "seq", "ack", "flags", "window"),
-        *("from_a", "equal", "wired", "duplicate", "tag", "digest", "slot", "place", "identification"),
+        *("from_a", "equal", "wired", "duplicate", "ends", "digest", "slot", "place", "identification"),
     )
     a_high: int
     a_low: int
@@ -461,7 +465,7 @@ class Segment:
     equal: bool
     wired: bool
     duplicate: int
-    tag: int
+    ends: int
     digest: int
     slot: int
     place: int

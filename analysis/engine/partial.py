@@ -235,12 +235,10 @@ class PartialConversations(LoggedConversations):
         self.duplicates_seen.mark(d, self.again_batch, 1)
         if not segment.duplicate:
             self.unsure = True
-        elif segment.frame < self.zone:
-            self.log_possible_copy(segment, d)
-        else:
+        if segment.frame >= self.zone:
             self.duplicates += one.duplicate == 1
-            if segment.frame - segment.duplicate < self.zone:
-                self.log_copy(segment, d)
+        if segment.frame - segment.duplicate < self.zone:
+            self.log_possible_copy(segment, d)
         return 0
 
     def again_segment(self, one: Entry) -> int:
@@ -481,6 +479,7 @@ class PartialConversations(LoggedConversations):
         self.put_in_hand(one, base)
         self.read_header(one)
         segment = segment_at(self.again_batch, 0)
+        self.index.digest_batch(self.again_batch, 1)
         self.duplicates_seen.digest_batch(octets_of_entry(one), self.again_batch, 1)
         self.duplicates_seen.mark(octets_of_entry(one), self.again_batch, 1)
         mine = entry_at(self.ring, segment.frame % NEAR)

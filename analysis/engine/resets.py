@@ -195,7 +195,7 @@ def reset_of_itself(s: Slot, segment: Segment) -> bool:
         if segment.flags & ACK and acknowledges_syn(segment.ack, s.isn, s.syn_data):
             return True
         inside = within(seq, s.isn, s.next_first)
-        refused = seq in (s.acked_second, s.isn_second)
+        refused = seq in (s.acked_second, s.isn_second, s.edge_second)
         return inside and not refused
     if s.flags & ACKED_FIRST and ahead(s.acked_first, seq):
         return False
@@ -206,7 +206,7 @@ def begin_numbers(s: Slot, segment: Segment, d: Octets, joined: bool) -> None:
     """Note the numbers of an opening that begins with this SYN, after an early SYN-ACK or of a socket to itself."""
     if s.flags & EQUAL:
         s.next_second = s.next_first
-        s.acked_second = s.isn_second = s.isn
+        s.acked_second = s.isn_second = s.edge_second = s.isn
         s.scale_first = s.scale_second = scale_in(d, segment.at, segment.size)
         s.edge_first = (segment.seq + 1 + segment.window) & LOW32
         if joined:

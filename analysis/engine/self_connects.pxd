@@ -20,6 +20,7 @@ cdef class SelfConnects(Conversations):
 cdef u64 with_itself(Slot* s, Segment* segment) noexcept nogil
 @cython.locals(control=u64, own=bint, action=u64)
 cdef u64 to_opening(Slot* s, Segment* segment) noexcept nogil
+@cython.locals(known=bint)
 cdef int refuse_ack(Slot* s, Segment* segment) noexcept nogil
 cdef bint acknowledges_itself(Slot* s, Segment* segment) noexcept nogil
 @cython.locals(beyond=u64)

@@ -245,8 +245,10 @@ def refuse_ack(s: Slot, segment: Segment) -> int:
     """Note the numbers of a segment that does not acknowledge the SYN. An RST with its ACK's number refuses it."""
     if s.phase != P_SELF_SYN:
         return 0
-    if segment.flags & ACK and within(segment.ack, s.isn, s.next_first):
-        s.isn_second = s.acked_second  # the last two ACK fields are remembered
+    known = segment.ack in (s.acked_second, s.isn_second, s.edge_second)
+    if segment.flags & ACK and not known and within(segment.ack, s.isn, s.next_first):
+        s.edge_second = s.isn_second  # the last three ACK fields are remembered
+        s.isn_second = s.acked_second
         s.acked_second = segment.ack
     track(s, segment, True)
     return 0

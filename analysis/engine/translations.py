@@ -99,7 +99,7 @@ class AllConversations(SelfConnects):
         The caller has handed over the batch before.
         """
         self.frame = quoted.frame
-        quoted.tag = self.index.digest_tuple(quoted)
+        quoted.ends = self.index.digest_tuple(quoted)
         slot = self.index.find(quoted, self.slots)
         if slot < 0 or slot_at(self.slots, slot).flags & HEAD:
             self.miss_error(quoted, sender, kind, code)

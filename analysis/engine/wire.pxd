@@ -11,7 +11,7 @@ cdef u64 place_of(bytes_at d, Py_ssize_t p, u64 where) noexcept nogil
 cdef class Engine:
     cdef public AllConversations table
     cdef tuple of_table
-    cdef bint equal_only, big, host_set
+    cdef bint equal_only, big, host_set, picky
     cdef u64 port, host_high, host_low
     cdef Headers headers
     cdef object cursor_memory, batch_memory
@@ -36,8 +36,10 @@ cdef class Engine:
     cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link, i64 lengths)
     @cython.locals(d=bytes_at)
     cpdef pcap(self, object octets, Py_ssize_t i, Py_ssize_t end)
-    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t, header=Py_ssize_t, link=i64)
+    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t, header=Py_ssize_t, link=i64, passing=bint)
     cdef inline int records(self, bytes_at d, Py_ssize_t i, Py_ssize_t end, i64 lengths) except -1 nogil
+    @cython.locals(packets=u64, header=Py_ssize_t, big=bint, last=Py_ssize_t, p=Py_ssize_t, size=i64, ports=u64)
+    cdef Py_ssize_t pass_over(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) noexcept nogil
     cdef int read_records(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) except -1 nogil
     @cython.locals(d=bytes_at)
     cpdef pcapng(self, object octets, Py_ssize_t i, Py_ssize_t end)
@@ -48,9 +50,14 @@ cdef class Engine:
     @cython.locals(which=i64, size=i64, wire=i64, ticks=u64, time=i64)
     cdef bint block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
     cdef bint other_block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
+    @cython.locals(head=u64, size=u64)
+    cdef inline bint is_common(self, bytes_at d, Py_ssize_t p) noexcept nogil
+    @cython.locals(ports=u64)
     cdef inline int frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
-    @cython.locals(size=Py_ssize_t, total=Py_ssize_t, one=SegmentAt)
-    cdef int common_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 time) except -1 nogil
+    @cython.locals(
+        one=SegmentAt, head=u64, ends=u64, ports=u64, numbers=u64, source=u64, target=u64, from_a=bint, low=u64, high=u64,
+        total=Py_ssize_t, size=Py_ssize_t)
+    cdef inline int common_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 time) except -1 nogil
     @cython.locals(c=CursorAt, found=i64)
     cdef int odd_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
     @cython.locals(size=Py_ssize_t, one=SegmentAt)
@@ -65,4 +72,6 @@ cdef class Engine:
     cdef inline bint ends(self, bytes_at d, Segment* one, Py_ssize_t source, Py_ssize_t target, Py_ssize_t p) noexcept nogil
     cdef inline int segment(
         self, bytes_at d, Segment* one, Py_ssize_t ip, Py_ssize_t source, Py_ssize_t target, Py_ssize_t p) except -1 nogil
-    cdef inline int hand_over(self, bytes_at d) except -1 nogil
+    cdef bint is_asked_for(self, Segment* one) noexcept nogil
+    cdef inline int put(self, bytes_at d, Segment* one) except -1 nogil
+    cdef int hand_over(self, bytes_at d) except -1 nogil

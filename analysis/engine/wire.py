@@ -29,6 +29,7 @@ if not cython.compiled:
         segments_in,
         u16,
         u32,
+        u64_at,
         words_in,
     )
     from .layout import (
@@ -45,8 +46,9 @@ if not cython.compiled:
         D_VERSION,
         FOUND,
         IP_PROTOCOL,
-        IPV4,
+        IPV4_OF_20_OCTETS,
         KINDS,
+        LOW16,
         LOW32,
         LOW64,
         MANY,
@@ -103,6 +105,7 @@ class Engine:
         self.equal_only = equal_only
         self.port = port
         self.host_set = len(host) > 0
+        self.picky = equal_only or port != 0 or self.host_set
         number = int.from_bytes(host, "big")
         self.host_low = number & LOW64
         self.host_high = number >> 64
@@ -214,7 +217,12 @@ class Engine:
         header = self.record_header
         link = self.link
         self.need = header
-        while end - i >= header:
+        passing = self.equal_only and link == 1 and lengths == 0
+        while True:
+            if passing:
+                i = self.pass_over(d, i, end)
+            if end - i < header:
+                break
             if self.big:
                 seconds, ticks, size, wire = u32(d, i), u32(d, i + 4), u32(d, i + 8), u32(d, i + 12)
             else:
@@ -232,6 +240,29 @@ class Engine:
             i = p + size
             self.frame(d, p, i, p + wire, link, seconds * SECOND + ticks * self.scale)
         self.position = i
+
+    def pass_over(self, d: Octets, i: int, end: int) -> int:
+        """Pass over records whose segments have unequal ports; return where the first one begins that is none of them.
+
+        They are common frames (see frame()), whole and of no damage.
+        """
+        packets = 0
+        header = self.record_header
+        big = self.big
+        last = end - header - 54
+        while i <= last:
+            p = i + header
+            size = u32(d, i + 8) if big else l32(d, i + 8)
+            if size < 54 or size > MAX_RECORD or size > end - p or not self.is_common(d, p):
+                break
+            ports = u32(d, p + 34)
+            if ports >> 16 == ports & LOW16:
+                break
+            i = p + size
+            packets += 1
+        self.packets += packets
+        self.passed_over += packets
+        return i
 
     # -- pcapng --------------------------------------------------------------------------------------------------------
 
@@ -357,35 +388,53 @@ class Engine:
         The most common frame (whole Ethernet, IPv4 and TCP) is read without a search.
         """
         self.packets += 1
-        if (
-            link == 1
-            and end - p >= 54
-            and u16(d, p + 12) == IPV4
-            and d[p + 14] == 0x45
-            and d[p + 23] == 6
-            and not u16(d, p + 20) & 0x1FFF
-            and d[p + 46] >= 0x50
-            and u16(d, p + 16) >= 20 + (d[p + 46] >> 4) * 4
-        ):
-            if self.equal_only and u16(d, p + 34) != u16(d, p + 36):
-                self.passed_over += 1
-                return 0
+        if link == 1 and end - p >= 54 and self.is_common(d, p):
+            if self.equal_only:
+                ports = u32(d, p + 34)
+                if ports >> 16 != ports & LOW16:
+                    self.passed_over += 1
+                    return 0
             return self.common_frame(d, p, end, time)
         return self.odd_frame(d, p, end, stop, link, time)
 
+    def is_common(self, d: Octets, p: int) -> bool:
+        """Whether the Ethernet frame at *p*, of 54 octets or more, holds TCP in IPv4 without options."""
+        head = u64_at(d, p + 16)  # total length, identification, fragment, TTL, protocol
+        size = d[p + 46] >> 4 << 2
+        return (
+            u32(d, p + 12) >> 8 == IPV4_OF_20_OCTETS
+            and head & 0x1FFF00FF == 6
+            and size >= 20
+            and head >> 48 >= 20 + size
+        )
+
     def common_frame(self, d: Octets, p: int, end: int, time: int) -> int:
         """Take a frame that is whole Ethernet, IPv4 and TCP."""
-        size = (d[p + 46] >> 4) * 4
-        total = u16(d, p + 16)
-        end = min(end, p + 14 + total)
         one = segment_at(self.batch, self.waiting)
-        one.size = min(size, end - p - 34)
+        head, ends, ports, numbers = u64_at(d, p + 16), u64_at(d, p + 26), u32(d, p + 34), u64_at(d, p + 38)
+        source = ends >> 32 << 16 | ports >> 16
+        target = (ends & LOW32) << 16 | (ports & LOW16)
+        from_a = source <= target
+        low, high = (source, target) if from_a else (target, source)
+        one.a_high = one.b_high = one.six = 0
+        one.a_low, one.a_port, one.b_low, one.b_port = low >> 16, low & LOW16, high >> 16, high & LOW16
+        one.from_a = from_a
+        one.equal = source == target
+        if self.picky and not self.is_asked_for(one):
+            self.passed_over += 1
+            return 0
+        total = head >> 48
+        size = d[p + 46] >> 4 << 2
+        one.size = min(size, min(end, p + 14 + total) - p - 34)
         one.data = total - 20 - size
+        one.identification = head >> 32 & LOW16
         one.time = time
-        one.wired = (u32(d, p) | u32(d, p + 4) | u32(d, p + 8)) != 0  # loopback leaves the addresses zero
+        one.wired = one.equal and (u32(d, p) | u64_at(d, p + 4)) != 0  # loopback leaves the link addresses zero
         one.place = place_of(d, p, self.where)
-        one.six = 0
-        return self.segment(d, one, p + 14, p + 26, p + 30, p + 34)
+        one.ip, one.at = p + 14, p + 34
+        one.seq, one.ack = numbers >> 32, numbers & LOW32
+        one.flags, one.window = d[p + 47], u16(d, p + 48)
+        return self.put(d, one)
 
     def odd_frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
         """Take a frame of any other kind: header after header."""
@@ -482,15 +531,7 @@ class Engine:
             one.b_low = u32(d, target)
         one.a_port, one.b_port = u16(d, p), u16(d, p + 2)
         one.equal = one.a_low == one.b_low and one.a_port == one.b_port and one.a_high == one.b_high
-        if (
-            (self.equal_only and not one.equal)
-            or (self.port and self.port not in (one.a_port, one.b_port))
-            or (
-                self.host_set
-                and (one.a_high != self.host_high or one.a_low != self.host_low)
-                and (one.b_high != self.host_high or one.b_low != self.host_low)
-            )
-        ):
+        if self.picky and not self.is_asked_for(one):
             return False
         one.from_a = one.a_high < one.b_high or (
             one.a_high == one.b_high
@@ -514,9 +555,24 @@ class Engine:
         one.wired = one.wired and one.equal
         one.ip = ip
         one.at = p
-        one.frame = self.packets
         one.seq, one.ack = u32(d, p + 4), u32(d, p + 8)
         one.flags, one.window = d[p + 13], u16(d, p + 14)
+        return self.put(d, one)
+
+    def is_asked_for(self, one: Segment) -> bool:
+        """Whether segments between the endpoints of *one* were asked for."""
+        if self.equal_only and not one.equal:
+            return False
+        if self.port and self.port not in (one.a_port, one.b_port):
+            return False
+        return not self.host_set or (
+            (one.a_high == self.host_high and one.a_low == self.host_low)
+            or (one.b_high == self.host_high and one.b_low == self.host_low)
+        )
+
+    def put(self, d: Octets, one: Segment) -> int:
+        """Put a segment of the current frame into the batch, and step the table with a full batch."""
+        one.frame = self.packets
         self.waiting += 1
         if self.waiting == self.room:
             self.hand_over(d)

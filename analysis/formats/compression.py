@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from ..errors import NotACapture
+from ..errors import NotACapture, get
 from ..memory import mapping
 from ..model import Octets
 
@@ -104,9 +104,10 @@ def _maker(name: str, kind: str, modules: tuple[str, ...], attribute: str, tool:
         except ImportError:
             continue
         return found
+    package = {"zstd": "backports.zstd", "lz4": "lz4"}.get(kind)  # the others are Python's own
     raise NotACapture(
         f"{name} is compressed with {kind}, which this Python cannot unpack: "
-        f"pip install 'selfconn[compression]', or {tool} FILE | selfconn-analyze -"
+        f"{f'{get(package)}, or ' if package else ''}{tool} FILE | selfconn-analyze -"
     )
 
 

@@ -1,6 +1,6 @@
 """Captures in object stores and on servers, by URL through fsspec: read as a stream, with little memory.
 
-PROTOCOLS are those that are allowed: http and https with selfconn[remote], s3 with selfconn[s3], the others with the
+PROTOCOLS are those that are allowed: http and https with fsspec and aiohttp, s3 with s3fs, the others with the
 packages that fsspec names when one is missing. fsspec knows more, and chains of them ("a::b"), some of which run what a
 file says or hide which server is asked; they are refused.
 
@@ -17,7 +17,7 @@ from collections import deque
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ..errors import NotACapture
+from ..errors import NotACapture, get
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
@@ -30,8 +30,18 @@ if TYPE_CHECKING:
         def close(self) -> None: ...
 
 
-#: What may stand before "://".
-PROTOCOLS = ("http", "https", "s3", "gs", "az", "sftp", "hdfs", "file")
+#: What may stand before "://", and the packages that read it.
+_PACKAGES = {
+    "http": ("fsspec[http]",),
+    "https": ("fsspec[http]",),
+    "s3": ("s3fs",),
+    "gs": ("gcsfs",),
+    "az": ("adlfs",),
+    "sftp": ("fsspec", "paramiko"),
+    "hdfs": ("fsspec", "pyarrow"),
+    "file": ("fsspec",),
+}
+PROTOCOLS = tuple(_PACKAGES)
 
 #: Octets asked for at a time.
 BLOCK = 4 << 20
@@ -171,7 +181,7 @@ def _store(url: str) -> tuple[Any, str]:
             kind, how = _server(), _http()
         return kind(**kind._get_kwargs_from_urls(url), **how), kind._strip_protocol(url)  # noqa: SLF001 - as url_to_fs()
     except ImportError as error:
-        why = f"{_said(error)}; pip install 'selfconn[remote]', or [s3]"
+        why = f"{_said(error)}; {get(*_PACKAGES[protocol])}"
         raise NotACapture(f"cannot read {shown(url)}: {why}") from error
     except Exception as error:
         raise NotACapture(f"cannot read {shown(url)}: {_said(error)}") from error

@@ -20,7 +20,7 @@ from ..errors import Incomplete, UsageError
 from ..formats import pcap, pcapng
 from ..formats.compression import BLOCK, Cut, read, unpacked
 from ..model import NANOSECONDS, Evidence, Flag, spoken
-from ..output import opened
+from ..output import CAPTURE, opened
 from .phrases import kind, proof, unreachable, why
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def annotate(path: str, result: CaptureResult, entries: Iterable[Entry], output:
         raise Incomplete(f"cannot read {path} again: {error.strerror}") from error
     copy = _Copy(comments(entries))
     try:
-        with open(_opened(output), "wb", buffering=BLOCK) as target:
+        with open(_opened(output, source), "wb", buffering=BLOCK) as target:
             stream = _Stream(unpacked(path, read(source, os.fstat(source).st_size)), result)
             target.writelines(copy.pieces(stream))
     except OSError as error:
@@ -57,9 +57,10 @@ def annotate(path: str, result: CaptureResult, entries: Iterable[Entry], output:
     return copy.refused
 
 
-def _opened(output: str) -> int:
+def _opened(output: str, source: int) -> int:
+    """As cp(1): who may read the capture may read its copy, as far as the umask lets them."""
     try:
-        return opened(output)
+        return opened(output, mode=CAPTURE | os.fstat(source).st_mode & 0o666)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from error
 

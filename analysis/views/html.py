@@ -13,10 +13,10 @@ import hashlib
 import itertools
 import shlex
 from datetime import UTC, datetime
-from importlib.resources import files
+from pkgutil import get_data
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from .. import VERSION
@@ -192,7 +192,7 @@ def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
 @functools.cache
 def _environment() -> Environment:
     made = Environment(
-        loader=PackageLoader("analysis.views", "page"),
+        loader=FunctionLoader(_asset),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -206,7 +206,8 @@ def _environment() -> Environment:
 
 
 def _asset(name: str) -> str:
-    return (files("analysis.views") / "page" / name).read_text(encoding="utf-8")
+    """A file of page/; get_data() finds it in selfconn.pyz, too."""
+    return (get_data("analysis.views.page", name) or b"").decode()
 
 
 def _hash(text: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import UsageError, get
 from ..output import opened
 from .rows import COLUMNS, row
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from ..model import Opening
 
-#: Rows that are collected before they are written.
-GROUP = 1 << 14
+#: Rows that are collected before they are written: four times as many take a tenth more memory, and save a fortieth of
+#: the file.
+GROUP = 1 << 12
 
 
 class Rows:
@@ -32,7 +33,8 @@ class Rows:
             import pyarrow as pa  # noqa: PLC0415 - it takes 0.2 s
             from pyarrow import parquet  # noqa: PLC0415
         except ImportError as error:
-            raise UsageError(f"writing Parquet needs pyarrow ({error}): pip install 'selfconn[data]'") from error
+            raise UsageError(f"writing Parquet needs pyarrow ({error}): {get('pyarrow')}") from error
+        pa.set_memory_pool(pa.system_memory_pool())  # its own ones keep 10 MB more
         text = pa.dictionary(pa.int32(), pa.string())
         moment = pa.timestamp("ns", "UTC")
         number, long = pa.uint16(), pa.uint64()

@@ -49,7 +49,7 @@ _HELP = "arrows or space: step   Home, End   PgUp, PgDn: opening   q: quit"
 
 #: Alternate screen, cursor and line wrapping: what is turned on, and what is left behind.
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
-_HOME, _CLEAR_LINE, _CLEAR_BELOW = "\x1b[H", "\x1b[K", "\x1b[J"
+_HOME, _CLEAR_LINE = "\x1b[H", "\x1b[K"
 #: Bold, dim, reverse, green, yellow, red.
 _BOLD, _DIM, _REVERSE, _CHANGE, _INFERRED, _FINDING = "1", "2", "7", "32", "33", "31"
 
@@ -235,7 +235,8 @@ class _Stepping:
         room = max(lines - len(head) - len(below) - 1, 1)
         text = [*head, *self._timeline(columns, room), *below][: max(lines - 1, 1)]
         text += [""] * (lines - 1 - len(text)) + [self._paint(_DIM, _HELP[:columns])]
-        return _HOME + "\r\n".join(line + _CLEAR_LINE for line in text[-lines:]) + _CLEAR_BELOW
+        # Each line is cleared before it is written: after its last column the cursor still stands on that column.
+        return _HOME + "\r\n".join(_CLEAR_LINE + line for line in text[-lines:]) + _HOME
 
     def _paint(self, style: str, text: str) -> str:
         # Which line it is must be seen without colour, too.

@@ -7,6 +7,7 @@ no packet is sent, no setting is written.
 from __future__ import annotations
 
 import enum
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -204,7 +205,7 @@ def look(
         selves=[held(one)._replace(idle=sockets.idle(one, of)) for one in use.selves],
         left=use.left,
         ports=[
-            _used(_port(kernel, port, bound, every, dialled), others.get(port, []), asked=port in ports)
+            _used(kernel, _port(kernel, port, bound, every, dialled), others.get(port, []), table, asked=port in ports)
             for port in sorted(use.ports)
         ],
         missing=[*table.missing, *_unseen(unknown, closed)],
@@ -299,18 +300,35 @@ def _unseen(unknown: int, closed: int) -> list[str]:
     return [f"who holds {unknown:,} of the sockets: {why}"]
 
 
-def _used(port: Port, others: list[Held], *, asked: bool) -> Port:
+def _used(kernel: Kernel, port: Port, others: list[Held], table: Table, *, asked: bool) -> Port:
     """Add who uses the port; it is not safe where a socket is connected to itself on it."""
     sockets = [one.socket for one in others if one.socket.state is not State.CLOSED]
     if port.risk is not Risk.AT_RISK and any(one.to_itself and one.state is not State.TIME_WAIT for one in sockets):
         until = "a client calls bind() with the port that it dials, as one did: it meets itself, whatever the port"
         port = port._replace(risk=Risk.UNTIL, until=until)
-    elsewhere = [one for one in sockets if not one.to_itself]
-    if elsewhere and port.risk is Risk.AT_RISK:
-        has = "another socket has" if len(elsewhere) == 1 else f"{len(elsewhere):,} other sockets have"
-        port = port._replace(reason=f"{port.reason}; {has} it, too: if by bind(), connect() passes it over meanwhile")
+    if port.risk is Risk.AT_RISK:
+        unseen = [] if table.bound_told or port.listening else [_UNSEEN_BOUND]
+        port = port._replace(reason="; ".join((port.reason, *_for_now(kernel, sockets), *unseen)))
     holders = [(one.socket.state, one.options) for one in (*port.listening, *others)]
     return port._replace(asked=asked, others=others, bind=bind(holders))
+
+
+_UNSEEN_BOUND = "if a socket is bound to it and no more, which is not told here, connect() passes it over meanwhile"
+
+
+def _for_now(kernel: Kernel, sockets: Sequence[TcpSocket]) -> Iterator[str]:
+    """Say what may keep connect() from a port at risk as long as these have it; who bound it cannot be seen."""
+    if elsewhere := [one for one in sockets if not one.to_itself]:
+        has = "another socket has" if len(elsewhere) == 1 else f"{len(elsewhere):,} other sockets have"
+        yield f"{has} it, too: if by bind(), connect() passes it over meanwhile"
+    for one in sockets:
+        if one.to_itself and one.state is State.TIME_WAIT:
+            first = f", else connect() to {one.local} does for the first {kernel.tw_reuse_delay / 1000:g} s"
+            so = first if kernel.renews(one.local) else f", else connect() to {one.local} does"
+            yield (
+                f"a self-connect of {one.local} is in TIME-WAIT for {math.ceil(one.seconds)} s more: if it had called "
+                f"bind(), connect() passes the port over meanwhile{so}"
+            )
 
 
 class _Verdict(NamedTuple):

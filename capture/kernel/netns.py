@@ -59,7 +59,7 @@ def enter(endpoint: Endpoint, ports: tuple[int, int]) -> None:
         _loopback_up()
         if endpoint.packed[0] != 127 or len(endpoint.packed) != 4:  # 127.0.0.0/8 and ::1 come with the interface
             _add_address(endpoint)
-        _set_ports(*ports)
+        _set_ports(*ports, target=endpoint.port)
     except OSError as error:
         raise CannotCapture(f"cannot make a private network namespace: {_reason(error)}") from error
 
@@ -157,9 +157,9 @@ def _await_address(endpoint: Endpoint) -> None:
                 return
 
 
-def _set_ports(low: int, high: int) -> None:
-    # The kernel keeps the ephemeral range out of the privileged ports.
-    unprivileged = _SETTINGS / "ip_unprivileged_port_start"
-    if unprivileged.exists() and int(unprivileged.read_text(encoding="ascii")) > low:
-        unprivileged.write_text(str(low), encoding="ascii")
+def _set_ports(low: int, high: int, target: int) -> None:
+    # The kernel keeps the ephemeral range out of the privileged ports, and whoever is not root from binding them.
+    unprivileged, first = _SETTINGS / "ip_unprivileged_port_start", min(low, target)
+    if unprivileged.exists() and int(unprivileged.read_text(encoding="ascii")) > first:
+        unprivileged.write_text(str(first), encoding="ascii")
     (_SETTINGS / "ip_local_port_range").write_text(f"{low} {high}", encoding="ascii")

@@ -23,6 +23,8 @@ from .port_rules import identified
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from analysis.model import Endpoint
+
     from .port_rules import Change, Identity, Rule
 
 _PROC = Path("/proc")
@@ -63,6 +65,13 @@ class Kernel:
     def certain(self) -> bool:
         """Whether that is more than assumed."""
         return bool(self.measured) or self.identity.certain
+
+    def renews(self, endpoint: Endpoint) -> bool:
+        """Whether connect() may take over a TIME-WAIT from this endpoint to itself (tcp_tw_reuse).
+
+        The kernel looks at the addresses, not at where the packets go (tcp_twsk_unique()).
+        """
+        return self.tw_reuse == 1 or (self.tw_reuse == 2 and endpoint.is_loopback)
 
     def has(self, change: Change) -> bool:
         """Whether this kernel's release has the change."""

@@ -73,11 +73,8 @@ class Outlook:
 
     @property
     def renewable(self) -> bool:
-        """Whether this kernel lets connect() take over a TIME-WAIT between these addresses (tcp_tw_reuse).
-
-        It looks at the addresses, not at where the packets go (tcp_twsk_unique()).
-        """
-        return self.kernel.tw_reuse == 1 or (self.kernel.tw_reuse == 2 and self.target.is_loopback)
+        """Whether this kernel lets connect() take over a TIME-WAIT of the target to itself."""
+        return self.kernel.renews(self.target)
 
     @property
     def now(self) -> TcpSocket | None:

@@ -54,13 +54,14 @@ class Table(NamedTuple):
     """What there is: sockets that listen, are their own peer or have an asked port; those that are bound, no more.
 
     ``missing`` says what could not be seen; ``whole`` is False where that includes sockets of the first kind, or
-    the kernel lacks a part that it was to be asked through.
+    the kernel lacks a part that it was to be asked through; ``bound_told`` where it does not tell who only binds.
     """
 
     sockets: list[TcpSocket]
     bound: list[TcpSocket]
     missing: list[str]
     whole: bool
+    bound_told: bool = True
 
 
 def table(ports: Collection[int] = (), of: Inside | None = None) -> Table:
@@ -72,14 +73,15 @@ def table(ports: Collection[int] = (), of: Inside | None = None) -> Table:
         missing.append(f"{_UNSEEN_BOUND}: {error.strerror}")
     else:
         bound = [one for one in found if one.state is State.CLOSED]
-        if not bound and not BOUND_LISTED.is_in(port_choice.identity().release):
+        told = bool(bound) or BOUND_LISTED.is_in(port_choice.identity().release)
+        if not told:
             missing.append(f"{_UNSEEN_BOUND}: Linux does not tell before 6.8, and this is {os.uname().release}")
-        return Table([one for one in found if one.state is not State.CLOSED], bound, missing, whole=True)
+        return Table([one for one in found if one.state is not State.CLOSED], bound, missing, True, told)
     try:
-        return Table(tcp_sockets(*ports, tables=of.tables if of else None), [], missing, whole=False)
+        return Table(tcp_sockets(*ports, tables=of.tables if of else None), [], missing, False, False)
     except OSError as error:
         missing.append(f"sockets: no answer over netlink, and /proc/net/tcp cannot be read ({error.strerror})")
-        return Table([], [], missing, whole=False)
+        return Table([], [], missing, False, False)
 
 
 def idle(one: TcpSocket, of: Inside | None = None) -> float | None:

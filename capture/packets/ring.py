@@ -226,10 +226,13 @@ class Ring:
 
     def statistics(self) -> tuple[int, int]:
         """Count the packets that came in since the ring was armed, and those that had no room and were dropped."""
-        if self._socket.fileno() < 0:  # closed: as they were last
-            return self._counted, self._dropped
-        # Reading the counters resets them; the first one includes the second.
-        passed, dropped, _ = struct.unpack("=3I", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
+        try:
+            # Reading the counters resets them; the first one includes the second.
+            passed, dropped, _ = struct.unpack("=3I", self._socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, 12))
+        except OSError:
+            if self._socket.fileno() >= 0:
+                raise
+            return self._counted, self._dropped  # closed, perhaps just now by another thread: as they were last
         self._counted += passed - dropped
         self._dropped += dropped
         return self._counted, self._dropped

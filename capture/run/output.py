@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 
 from analysis.errors import CannotCapture, Incomplete
-from analysis.output import opened
+from analysis.output import CAPTURE, opened
 
 from ..packets.recorder import PAGE
 
@@ -76,7 +76,7 @@ def _made(directory: str) -> tuple[str, int]:
         name = f"{stem}-{number}.pcapng" if number > 1 else f"{stem}.pcapng"
         path = os.path.join(directory, name)  # noqa: PTH118 - it is shown as it is
         try:
-            return path, opened(path, new=True)
+            return path, opened(path, new=True, mode=CAPTURE)
         except FileExistsError:
             continue
         except OSError as error:
@@ -86,7 +86,7 @@ def _made(directory: str) -> tuple[str, int]:
 
 def _opened(path: str) -> tuple[str, int]:
     try:
-        return path, _standard_output() if path == "-" else opened(path)
+        return path, _standard_output() if path == "-" else opened(path, mode=CAPTURE)
     except OSError as error:
         raise CannotCapture(f"cannot write {path!r}: {error.strerror}") from error
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis import privilege
-from analysis.commandline import ending, waking
+from analysis.commandline import ending, waking, words_for
 from analysis.errors import CannotCapture, SelfconnError, UsageError
 from analysis.model import Verdict
 from analysis.text import printable
@@ -155,9 +155,9 @@ def with_sudo(error: CannotCapture, options: Options) -> CannotCapture:
 
 def sudo(options: Options) -> str:
     """The command line that does the same as root: sudo does not look for programs where the user does."""
-    path = Path(sys.argv[0]).absolute()
+    first, *rest = words_for("selfconn-capture")
     # -I: nothing in the current directory or named by the environment is imported as root; -B: nothing is left there.
-    program = [sys.executable, "-IBm", "capture.cli"] if path.suffix == ".py" else [str(path)]
+    program = [sys.executable, "-IBm", "capture.cli"] if first.endswith(".py") else [first, *rest]
     return shlex.join(["sudo", *program, *options.argv])
 
 

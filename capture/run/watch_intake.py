@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     Holders = Callable[[Collection[int]], Mapping[int, Sequence[sockets.Process]]]
 
 #: Seconds until the rings have shown what the tracepoint told of, nanoseconds that the two may be apart, and words of
-#: the tracepoint that may wait for that.
-_RINGS_TAKE, _SAME, _WORDS = 0.4, NANOSECONDS // 200, 10_000
+#: the tracepoint that may wait for that; seconds after which the rings show it no more, if they came late.
+_RINGS_TAKE, _SAME, _WORDS, _RINGS_LATE = 0.4, NANOSECONDS // 200, 10_000, 5.0
 #: The share of the time for asking the kernel for sockets, and seconds of it in a row.
 _ASKING, _IN_A_ROW = 0.1, 0.1
 #: Seconds for which a process is known to be the same, and how many are remembered; how much longer than a search in
@@ -74,9 +74,12 @@ class Waiting(NamedTuple):
 
 @dataclass(slots=True)
 class _Word:
+    """A word of the tracepoint: ``taken`` where a ring has shown the same, ``told`` where none had by then."""
+
     said: Connected
     since: float
     taken: bool = False
+    told: bool = False
 
 
 class Intake:
@@ -92,6 +95,7 @@ class Intake:
         self._watched, self._kernel_states, self._untold = watched, kernel_states, untold
         self._words: dict[Endpoint, deque[_Word]] = {}
         self._order: deque[_Word] = deque()
+        self._past: deque[_Word] = deque()  # a ring that comes late may still show the same
         self._processes: dict[int, tuple[float, sockets.Process | None]] = {}
         self._heard_of: set[Watched] = set()
         self._next_search = self._looked = 0.0
@@ -107,7 +111,12 @@ class Intake:
         self._hear(now)
         self._spare = min(_IN_A_ROW, self._spare + _ASKING * (now - self._looked))
         self._looked = now
-        some = [Waiting(hit, self._told_by_the_kernel(hit), now, watched) for watched, hit in hits]
+        words = [self._taken(hit) for _, hit in hits]
+        some = [
+            Waiting(hit, self._told_by_the_kernel(hit, word), now, watched)
+            for (watched, hit), word in zip(hits, words, strict=True)
+            if not (word and word.told)
+        ]
         yield from self._with_processes([one if one.found.process else self.asked(one) for one in some])
         yield from self._unshown(now)
 
@@ -129,24 +138,22 @@ class Intake:
             self._words.setdefault(said.endpoint, deque()).append(word)
             self._order.append(word)
 
-    def _taken(self, hit: SelfConnect) -> Connected | None:
+    def _taken(self, hit: SelfConnect) -> _Word | None:
         """Find the tracepoint's word of it: the nearest in time, which is of no other then."""
         words = self._words.get(hit.endpoint, ())
         word = min((one for one in words if not one.taken), key=lambda one: abs(one.said.time - hit.time), default=None)
         if word is None or abs(word.said.time - hit.time) > _SAME:
             return None
         word.taken = True
-        return word.said
+        return word
 
     def _unshown(self, now: float) -> Iterator[Waiting]:
         while self._order and (now > self._order[0].since + _RINGS_TAKE or len(self._order) > _WORDS):
             word = self._order.popleft()
-            words = self._words[word.said.endpoint]
-            words.popleft()  # they are in the same order
-            if not words:
-                del self._words[word.said.endpoint]
+            self._past.append(word)
             if word.taken or not self._watched.everywhere:
                 continue
+            word.told = True
             hit = SelfConnect(word.said.time, word.said.endpoint, None)
             found = self._by_process(SocketOwner(hit.time, hit.endpoint), word.said.process)
             # Its number is not known, because the link to it may not be read without privilege.
@@ -154,11 +161,15 @@ class Intake:
             if found.process:
                 named([space])
             yield Waiting(hit, found, now, replace(self._watched.own, namespace=space, diag=None), shown=False)
+        while self._past and (now > self._past[0].since + _RINGS_LATE or len(self._past) > _WORDS):
+            end = self._past.popleft().said.endpoint
+            self._words[end].popleft()  # they are in the same order
+            if not self._words[end]:
+                del self._words[end]
 
-    def _told_by_the_kernel(self, hit: SelfConnect) -> SocketOwner:
+    def _told_by_the_kernel(self, hit: SelfConnect, word: _Word | None) -> SocketOwner:
         """Find out whose it is by the tracepoint's word."""
-        word = self._taken(hit)
-        return self._by_process(SocketOwner(hit.time, hit.endpoint), word.process if word else None)
+        return self._by_process(SocketOwner(hit.time, hit.endpoint), word.said.process if word else None)
 
     def asked(self, one: Waiting) -> Waiting:
         """Ask the kernel for the socket, if there is time for that now: soon there may be nothing left of it."""

@@ -29,6 +29,9 @@ and tests/kernels/measured.json what it answered. This page is made of that by t
   older one a plain ACK.
 - **agrees**: whether the kernel's own account (its tracepoint) has each change of state between the same packets.
 - **check**: the exit status of `selfconn-check -q` where nothing is wrong.
+- **set-ups**: random ones (a range, a target, what holds it, what is in TIME-WAIT) in which the verdict of
+  `selfconn-check`, its chance and its conditions were what thousands of attempts then showed
+  (tools/kernels/setups.py); "-" where they were not tried.
 
 """
 _HEAD = (
@@ -41,6 +44,7 @@ _HEAD = (
     "third packet",
     "agrees",
     "check",
+    "set-ups",
 )
 
 
@@ -78,6 +82,7 @@ def _row(answer: dict[str, Any]) -> tuple[str, ...]:
         ", ".join(sorted({one["third"] or "none" for one in runs})),
         ", ".join(sorted(agree)),
         str(answer["check"]),
+        f"{sum(answer['setups'])} of {len(answer['setups'])}" if "setups" in answer else "-",
     )
 
 
@@ -90,6 +95,7 @@ def wrong(answer: dict[str, Any]) -> list[str]:
         "verdict": all(one.get("verdict") == "self-connect" for one in runs),
         "agrees": all(one.get("agrees") or one.get("missing") for one in runs),
         "check": answer["check"] == 0,
+        "setups": all(answer.get("setups", [])),
     }
     return [name for name, holds in right.items() if not holds]
 

@@ -51,17 +51,19 @@ function _shtab_selfconn_analyze_using
 end
 
 set -g _shtab_selfconn_analyze_commands 
-set -g _shtab_selfconn_analyze_opts_with_value --annotate --cluster --color --expect --format --host --jobs --only --output --port --table -o
+set -g _shtab_selfconn_analyze_opts_with_value --annotate --cluster --color --expect --expect-states --format --host --jobs --only --output --port --table -o
 
 complete -c selfconn-analyze -e
 complete -c selfconn-analyze -f
 
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s h -l help -d 'show this help message and exit'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s h -l help -d 'show this in short, and exit'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l help-all -d 'show all of it, examples and exit statuses, too'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l all -d 'show every opening, not only the unusual ones, and of those the first 1,000 of a kind'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l only -xka "self-connect self-syn simultaneous-open one-sided-crossing split-handshake crossed-unanswered three-way half-open refused aborted unanswered odd" -d 'count and show only openings with this verdict; may be repeated'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l host -x -d 'only openings from or to this IP address'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l port -x -d 'only openings from or to this port'
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l expect -xka "self-connect self-syn simultaneous-open one-sided-crossing split-handshake crossed-unanswered three-way half-open refused aborted unanswered odd" -d 'exit 1 if no opening has this verdict'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l expect -x -d 'exit 1 if no opening has this verdict; with a number, '"'"'self-connect>=2'"'"', '"'"'refused=9'"'"' or '"'"'odd<1'"'"', if there are not so many; may be repeated: all must hold'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l expect-states -x -d 'exit 1 if no socket of an opening goes this way, '"'"'SYN-SENT>SYN-RECEIVED>ESTABLISHED'"'"'; may be repeated; --only, --host and --port say which openings'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l rotated -d 'the files are one capture that was cut, as tcpdump -G, -C and dumpcap -b do: name them in order; the files of a directory are sorted by name, with the numbers in it by value'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l follow -d 'read on as the capture grows (one file, not compressed), until Ctrl-C; a terminal shows what was found so far; --format jsonl prints each opening when it is decided, and again when it has ended, as for a pipe'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l table -x -d 'conversations to remember at one time (default 131072); openings forgotten while undecided are counted'

@@ -56,7 +56,8 @@ set -g _shtab_selfconn_capture_opts_with_value --attempts --before --close --col
 complete -c selfconn-capture -e
 complete -c selfconn-capture -f
 
-complete -c selfconn-capture -n _shtab_selfconn_capture_using -s h -l help -d 'show this help message and exit'
+complete -c selfconn-capture -n _shtab_selfconn_capture_using -s h -l help -d 'show this in short, and exit'
+complete -c selfconn-capture -n _shtab_selfconn_capture_using -l help-all -d 'show all of it, examples and exit statuses, too'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -l host -x -d 'an address of this machine (default 127.0.0.1)'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -l port -x -d 'a port that nobody serves (default 50000); with COMMAND, the only port that counts (default any)'
 complete -c selfconn-capture -n _shtab_selfconn_capture_using -l repro -xka "auto walk bind range" -d 'walk: connect() again and again, as a client does whose server is down; bind: take the port with bind() first; range: a port range of one, for one socket (Linux 6.3). auto (default) walks wherever that gets there'

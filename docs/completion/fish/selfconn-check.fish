@@ -56,7 +56,8 @@ set -g _shtab_selfconn_check_opts_with_value --color --every --format --measure 
 complete -c selfconn-check -e
 complete -c selfconn-check -f
 
-complete -c selfconn-check -n _shtab_selfconn_check_using -s h -l help -d 'show this help message and exit'
+complete -c selfconn-check -n _shtab_selfconn_check_using -s h -l help -d 'show this in short, and exit'
+complete -c selfconn-check -n _shtab_selfconn_check_using -l help-all -d 'show all of it, examples and exit statuses, too'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l port -x -d 'a port to judge besides those that somebody listens on; may be repeated'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l netns -x -d 'the network namespace: self (this one), all (as root the default), a PID, a name (of ip-netns(8), a container'"'"'s ID) or a path. One that nothing but an open socket keeps is not found'
 complete -c selfconn-check -n _shtab_selfconn_check_using -l every -x -d 'from one attempt to the next (default 1)'
