@@ -11,9 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-enum { BLOCK = 256 << 10, RECORD = 16, LONGEST = 262144 };
+enum { BLOCK = 256 << 10, RECORD = 16, LONGEST = 262144, BEFORE = LONGEST + 4096, HUGE = 2 << 20 };
 
 static uint16_t u16(const unsigned char *p) { uint16_t x; memcpy(&x, p, 2); return be16toh(x); }
 static uint32_t l32(const unsigned char *p) { uint32_t x; memcpy(&x, p, 4); return le32toh(x); }
@@ -24,20 +25,22 @@ static int equal_ports(const unsigned char *p, uint32_t size) {
 }
 
 int main(int argc, char **argv) {
-    unsigned char *octets = aligned_alloc(4096, BLOCK + LONGEST + 4096);
+    /* The kernel copies faster into whole pages: what is left of a block is put before the next one. */
+    unsigned char *octets = aligned_alloc(HUGE, HUGE);
     int file = argc == 2 && octets ? open(argv[1], O_RDONLY) : -1;
     unsigned char head[24];
     if (file < 0 || read(file, head, sizeof head) != sizeof head || l32(head) != 0xA1B2C3D4 || l32(head + 20) != 1) {
         fputs("finding: one pcap file is needed: little-endian, microseconds, Ethernet\n", stderr);
         return 2;
     }
+    madvise(octets, HUGE, MADV_HUGEPAGE);
     uint64_t frames = 0, equal = 0;
     size_t held = 0;
     for (;;) {
-        ssize_t got = read(file, octets + held, BLOCK);
+        ssize_t got = read(file, octets + BEFORE, BLOCK);
         if (got <= 0)
             break;
-        size_t end = held + (size_t) got, at = 0;
+        size_t end = BEFORE + (size_t) got, at = BEFORE - held;
         while (end - at >= RECORD) {
             uint32_t size = l32(octets + at + 8);
             if (size > LONGEST)
@@ -49,7 +52,7 @@ int main(int argc, char **argv) {
             at += RECORD + size;
         }
         held = end - at;
-        memmove(octets, octets + at, held);
+        memmove(octets + BEFORE - held, octets + at, held);
     }
     printf("%llu frames, %llu with equal ports\n", (unsigned long long) frames, (unsigned long long) equal);
     return 0;
