@@ -18,9 +18,9 @@ LAUNCHER = """\
 #!{python} -ISB
 import gc
 import sys
-gc.disable()  # main() enables it, once everything is imported
 sys.path += {added}
 if __name__ == "__main__":  # and not in a process that reads captures for another
+    gc.disable()  # main() enables it, once everything is imported
     try:
         from {module} import main
     except Exception as error:  # Python would end with 1, which is a result
