@@ -25,6 +25,7 @@ if not cython.compiled:
         FIN_A,
         LOW32,
         P_SELF_SYN,
+        P_THREE_WAY,
         SECOND,
         SYN,
         UNACKED_PHASES,
@@ -219,6 +220,9 @@ def begin_numbers(s: Slot, segment: Segment, d: Octets, joined: bool) -> None:
         s.flags |= ACKED_SECOND | UNTRACKED
         s.acked_second = (s.early_isn + 1) & LOW32
         s.edge_second = (s.acked_second + s.early_reach) & LOW32
+        if s.phase == P_THREE_WAY:  # the first end has acknowledged the SYN-ACK
+            s.flags |= ACKED_FIRST
+            s.acked_first = s.edge_first = (s.isn_second + 1) & LOW32
     if joined:
         s.reach = min(s.early_reach + ((s.early_isn - segment.seq) & LOW32), LOW32)
 
