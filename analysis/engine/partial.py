@@ -491,8 +491,7 @@ class PartialConversations(AllConversations):
         self.index.digest_batch(self.again_batch, 1)
         self.duplicates_seen.digest_batch(d, self.again_batch, 1)
         self.duplicates_seen.mark(d, self.again_batch, 1)
-        if not segment.duplicate:
-            self.unsure = True
+        self.unsure = self.unsure or not segment.duplicate
         if segment.frame >= self.zone:
             self.duplicates += one.duplicate == 1
         if segment.frame - segment.duplicate < self.zone:
