@@ -314,8 +314,7 @@ class Conversations:
             return 0
         elif phase == P_THREE_WAY and not control & (SYN | RST | FIN) and not flags & (KEPT | EARLY):
             s.flags = flags | TOUCHED  # the bulk of all traffic
-            track(s, segment, first)
-            return 0
+            return track(s, segment, first)
         elif control & RST:
             ends = reset_fits(s, segment, first)
             if ends:

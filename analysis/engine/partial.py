@@ -233,8 +233,7 @@ class PartialConversations(LoggedConversations):
         d = octets_of_entry(one)
         self.duplicates_seen.digest_batch(d, self.again_batch, 1)
         self.duplicates_seen.mark(d, self.again_batch, 1)
-        if not segment.duplicate:
-            self.unsure = True
+        self.unsure = self.unsure or not segment.duplicate
         if segment.frame >= self.zone:
             self.duplicates += one.duplicate == 1
         if segment.frame - segment.duplicate < self.zone:
