@@ -70,7 +70,7 @@ kernels: $(VENV)/ready ## this checkout on other Linux kernels, in QEMU: docs/ke
 	@$(HAND_BACK); VENV=$(VENV) tools/kernels/boot.sh .cache/kernels $(KERNELS)
 	@$(VENV)/bin/python tools/kernels/table.py .cache/kernels/vm-*/log
 
-machines: $(VENV)/ready-dev ## what looks at bytes, as programs of a big-endian (s390x) and a 32-bit machine (i386) (20 minutes)
+machines: $(VENV)/ready-dev ## what looks at bytes, as programs of a big-endian (s390x) and a 32-bit machine (i386) (8 minutes)
 	@tools/packages qemu-user-static gcc-s390x-linux-gnu gcc-i686-linux-gnu
 	@$(HAND_BACK); for machine in s390x i386; do PYTHON=$(VENV)/bin/python tools/machine.sh $$machine || exit; done
 
@@ -94,7 +94,7 @@ pcaps: $(VENV)/ready-dev ## make the captures in pcaps/ and their pages anew, on
 PYTHONS ?= $(PYTHON_IN)
 .PHONY: wheel bundle release-check
 wheel: $(VENV)/ready-quick ## the source archive and a wheel for each of PYTHONS="python3.11 ...", compiled, into dist/
-	@$(HAND_BACK); tools/venv $(VENV) release; tools/wheel dist $(PYTHONS)
+	@$(HAND_BACK); tools/wheel dist $(PYTHONS)
 
 bundle: $(VENV)/ready-quick ## dist/selfconn.pyz: the three commands in one file, for hosts with nothing but Python
 	@$(HAND_BACK); tools/bundle/build dist/selfconn.pyz $(PYTHON_IN) $(PYTHONS)

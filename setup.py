@@ -32,11 +32,17 @@ QUICKLY = ["-O1", "-g0"]
 
 #: What is compiled: what every packet passes, and then what few do, where compiling quickly is worth more.
 MODULES = {
-    **dict.fromkeys(("answers", "conversations", "destinations", "duplicates", "index", "resets", "wire"), FAST),
+    **dict.fromkeys(
+        (
+            *("answers", "conversations", "destinations", "duplicates", "head_log"),
+            *("index", "partial", "refusals", "resets", "wire"),
+        ),
+        FAST,
+    ),
     **dict.fromkeys(
         (
             *("headers", "interfaces", "kept", "links"),
-            *("partial", "self_connects", "translations", "tunnels"),
+            *("self_connects", "translations", "tunnels"),
         ),
         QUICKLY,
     ),

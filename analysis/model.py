@@ -321,22 +321,6 @@ class Attempts(NamedTuple):
         return None if back or self.last < self.first else self.last - self.first
 
 
-class Refusals:
-    """Refused attempts at one destination, while they are counted: how many, frame and time of the last refusal.
-
-    ``first`` has the first of them by frame, up to a limit: frame, time, source port. Times are nanoseconds since the
-    epoch.
-    """
-
-    __slots__ = ("count", "first", "frame", "time")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.frame = -1
-        self.time = 0
-        self.first: list[tuple[int, int, int]] = []
-
-
 class Damage(NamedTuple):
     """Where a capture file stops making sense: the byte offset, and why."""
 

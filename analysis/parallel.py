@@ -5,42 +5,42 @@ a process: most of the time goes by in Python (the port walks, the openings), wh
 and a capture that ends its reader (for want of memory, say) does no harm to the others.
 
 **Parts of one capture** are ranges of its file, or groups of the files that it was cut into. They are read by the same
-processes, or by threads where the compiled engine needs nothing of Python meanwhile.
+processes, or by threads, since the compiled engine needs nothing of Python meanwhile. This process reads the first
+part, and adds the others to it. A part that cannot be added (its table was too small, say) it reads itself.
 
 Only the main thread of the process that the user started receives Ctrl-C (see deaf()); it tells the others to stop.
 """
 
-# ruff: noqa: PTH113, PTH123, PTH202 -- pathlib takes longer to import than a small capture to read
+# ruff: noqa: PTH113, PTH202 -- pathlib takes longer to import than a small capture to read
 
 from __future__ import annotations
 
-import mmap
 import os
 import signal
 from collections import deque
 from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .engine import COMPILED
+from .engine import COMPILED, NEAR
 from .errors import NotACapture
-from .formats import pcap
-from .formats.compression import read
 from .formats.remote import is_remote, shown
-from .model import Damage
-from .reader import Analysis, analyze, equal_ends, read_file
+from .model import REMARKABLE, Damage
+from .ranges import Range, groups, octets, ranges
+from .reader import Analysis, analyze, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future, ProcessPoolExecutor
     from multiprocessing.context import ForkContext, SpawnContext
     from multiprocessing.synchronize import Event
+    from queue import SimpleQueue
     from threading import Thread
     from typing import Protocol, Unpack
 
-    from .model import CaptureResult, Octets, Piece
+    from .model import CaptureResult, Piece
     from .partial import Part
     from .reader import Asked
 
@@ -76,8 +76,8 @@ LARGE = 16 << 20
 #: How many captures a worker are under way, or done and waiting for their turn.
 AHEAD = 4
 
-#: Octets in which the beginning of a record is looked for.
-_BLOCK = 1 << 20
+#: The packets in the last octets of a range, so many at least, are remembered: copies may come in the next one.
+ENDS = 4 << 20
 
 # -- workers ---------------------------------------------------------------------------------------------------------
 
@@ -320,13 +320,16 @@ def _stop_if_told(_octets: int) -> None:
 
 # -- parts of one capture --------------------------------------------------------------------------------------------
 
-#: A file, and which of its octets; all where there is no end.
-_Range = tuple[str, int, int | None]
-_Task = list[_Range]
+_Task = list[Range]
 #: What a task finds (None: no file was a capture), which files were none and why, whether Ctrl-C ended it.
 _Findings = tuple["Part | None", list[tuple[NotACapture, str]], bool]
-#: Waits for that; raises EOFError where the worker died.
-_Ask = Callable[[], _Findings]
+
+
+class _Ask(NamedTuple):
+    """``findings`` waits for what another worker finds (and raises EOFError where it died), ``over`` does not wait."""
+
+    findings: Callable[[], _Findings]
+    over: Callable[[], bool]
 
 
 def analyze_parts(
@@ -339,23 +342,25 @@ def analyze_parts(
 ) -> CaptureResult | None:
     """Analyse one capture, in one file or cut into several, on *jobs* processors: in as many processes or threads.
 
-    As analyze() does with one path, and analyze_set() with several. None where that is not worth while (where many
-    conversations are to be remembered the compiled engine is quicker by itself), or where the parts may give another
-    result than the whole: read it in one go then.
+    As analyze() does with one path, and analyze_set() with several. None where that is not worth while (where ordinary
+    openings are to be returned, the compiled engine waits for Python), or where the parts may give another result than
+    the whole: read it in one go then.
     """
-    if jobs < 2 or (COMPILED and not equal_ends(asked.get("only", ()))):
+    collect, only = asked.get("collect", REMARKABLE), asked.get("only", ())
+    wanted = frozenset(collect) & frozenset(only) if only else frozenset(collect)
+    if jobs < 2 or (COMPILED and wanted - REMARKABLE):
         return None
     try:
         whole = sum(map(os.path.getsize, paths))
         if whole < LARGE or not all(map(os.path.isfile, paths)):
             return None
         jobs = min(jobs, whole // max(LARGE, 1) + 1)
-        tasks = _ranges(paths[0], jobs) if len(paths) == 1 else _groups(paths, jobs)
+        tasks = groups(paths, jobs) if paths[1:] else [[one] for one in ranges(paths[0], jobs)]
         if len(tasks) < 2:
             return None
         with (_threads if COMPILED else _processes)(tasks[1:], asked) as others:
             return _put_together(tasks, others, progress, refused, asked)
-    except (OSError, MemoryError):  # reading in one go will show what is wrong, and what can be read
+    except (OSError, MemoryError, _Unfit):  # reading in one go will show what is wrong, and what can be read
         return None
 
 
@@ -363,25 +368,34 @@ class _Unwanted(BaseException):
     """Ends a worker's task whose result is no longer wanted."""
 
 
+class _Unfit(BaseException):
+    """Ends a task whose result would not do."""
+
+
+#: What is found where something has to be read here.
+_UNFIT: _Findings = (None, [], False)
+
+
 @contextmanager
 def _processes(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
     """Have the tasks done in processes; each function that it yields waits for one of them."""
     crew = Processes(len(tasks), _findings_apart, asked)
     try:
-        yield [partial(_answer, future) for future in [crew.start(task) for task in tasks]]
+        futures = [crew.start((task, task is tasks[-1])) for task in tasks]
+        yield [_Ask(partial(_answer, future), future.done) for future in futures]
     finally:
         crew.stop()
         crew.close()
 
 
-def _findings_apart(task: _Task, asked: Asked) -> _Findings:
-    """What a worker does with a task."""
+def _findings_apart(what: tuple[_Task, bool], asked: Asked) -> _Findings:
+    """What a worker does with a task, which may be the last one."""
 
     def watch(_octets: int) -> None:
         if _stopped.is_set():
             raise _Unwanted
 
-    return _findings(task, asked, watch)
+    return _findings(*what, asked, watch)
 
 
 def _answer(future: Future[_Findings]) -> _Findings:
@@ -404,7 +418,7 @@ def _threads(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
     def work(task: _Task, found: SimpleQueue[_Findings | None]) -> None:
         findings = None
         try:
-            findings = _findings(task, asked, watch)
+            findings = _findings(task, task is tasks[-1], asked, watch)
         except (OSError, MemoryError):
             pass  # as if it had died
         finally:
@@ -429,12 +443,16 @@ def _threads(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
     crew = [Thread(target=work, args=pair) for pair in zip(tasks, queues, strict=True)]
     try:
         _start(crew)
-        yield [partial(ask, found) for found in queues]
+        yield [_Ask(partial(ask, found), partial(_is_filled, found)) for found in queues]
     finally:
         over = True
         for thread in crew:
             if thread.ident is not None:
                 thread.join()
+
+
+def _is_filled(found: SimpleQueue[_Findings | None]) -> bool:
+    return not found.empty()
 
 
 def _start(crew: Iterable[Thread]) -> None:
@@ -447,152 +465,173 @@ def _start(crew: Iterable[Thread]) -> None:
                 raise OSError(str(error)) from error
 
 
-def _findings(task: _Task, asked: Asked, progress: Progress | None) -> _Findings:
-    """Analyse what a task names as a part."""
-    from .partial import exported  # noqa: PLC0415 - few captures are read in parts
+def _findings(task: _Task, last: bool, asked: Asked, progress: Progress) -> _Findings:
+    """Analyse what a task names as a part; end as soon as it is clear that it has to be read in one go."""
+    from .partial import exported, table_of  # noqa: PLC0415 - few captures are read in parts
 
     analysis = Analysis("", **asked)
     analysis.engine.begin_part(True)
-    pieces, errors, stopped = _read(analysis, task, progress)
-    return exported(analysis, asked, pieces) if pieces else None, errors, stopped
+    table = table_of(analysis)
+    table.remembers = not last
+
+    def watch(octets: int) -> None:
+        progress(octets)
+        if table.unsure:
+            raise _Unfit
+
+    try:
+        pieces, errors, stopped = _read(analysis, task, last, watch)
+    except _Unfit:
+        return _UNFIT
+    return exported(analysis, asked, pieces, last) if pieces else None, errors, stopped
 
 
-def _put_together(  # noqa: C901, PLR0912 - each way in which it may fail has its line
+def _put_together(  # noqa: C901, PLR0912 - each way in which a task may fail has its line
     tasks: list[_Task],
     others: list[_Ask],
     progress: Progress | None,
     refused: Callable[[NotACapture, str], None] | None,
     asked: Asked,
 ) -> CaptureResult | None:
-    """Read what the first task says, and add what the others find."""
-    from .partial import absorb, table_of  # noqa: PLC0415 - few captures are read in parts
+    """Read what the first task says, and add what the others find; or read that here, where what they find is unfit."""
+    from .partial import absorb, fits, table_of  # noqa: PLC0415 - few captures are read in parts
 
-    one_file = tasks[0][0][2] is not None
-    sizes = list(map(_size, tasks))
-
-    def so_far(octets: int) -> None:  # the others read their ranges about as fast
-        if progress:
-            progress(octets * sum(sizes) // sizes[0] if one_file else octets)
-
+    one_file = tasks[0][0].end is not None
     analysis = Analysis("", **asked)
     analysis.engine.begin_part(False)
-    pieces, errors, stopped = _read(analysis, tasks[0], so_far)
-    for ask, size in zip(others, sizes[1:], strict=True):
-        if stopped:
-            break
-        if one_file and (not pieces or pieces[-1].damage):
+    told = _Told(progress, tasks, others)
+    pieces: list[Piece] = []
+    errors: list[tuple[NotACapture, str]] = []
+    stopped = False
+    for number, task in enumerate(tasks):
+        if one_file and number and (not pieces or pieces[-1].damage):
             return None  # a guess where a record begins was wrong, or the file is damaged
+        drops = analysis.engine.interfaces.recorded_drops
         try:
-            found, its_errors, stopped = ask()
+            found, its_errors, stopped = others[number - 1].findings() if number else _UNFIT
         except EOFError:  # it died
-            return None
+            found, its_errors, stopped = _UNFIT
         except KeyboardInterrupt:
             stopped = True
             break
-        if one_file and found is None and not stopped:
-            return None
-        errors += its_errors
-        if found is not None:
+        if found and (stopped or fits(analysis, found)):
             absorb(analysis, found)
-            pieces += found.pieces
-        if progress and not one_file:
-            progress(size)
+            its_pieces = found.pieces
+        elif stopped or (its_errors and not found):
+            its_pieces = []  # none of its files is a capture
+        else:
+            its_pieces, its_errors, stopped = _read(analysis, task, number == len(tasks) - 1, told.read)
+        pieces += its_pieces
+        errors += its_errors
+        if stopped:
+            break
+        told.put_together(number)
+        if one_file and 0 <= drops != analysis.engine.interfaces.recorded_drops:
+            return None  # how many they are in all, only one go tells
     if stopped and not pieces:
         raise KeyboardInterrupt
-    if stopped and not pieces[-1].damage:
-        _, start, end = tasks[len(pieces) - 1][0] if one_file else ("", 0, None)
-        pieces[-1] = pieces[-1]._replace(damage=Damage((end or 0) - max(start - pcap.LENGTH, 0), "interrupted"))
     if not pieces or (table_of(analysis).unsure and not stopped):
         return None
     for error, path in errors:
         if refused:
             refused(error, path)
+    return _whole(analysis, pieces, tasks if one_file else [], stopped)
+
+
+class _Told:
+    """What the user was told of the progress: never more than all octets."""
+
+    def __init__(self, progress: Progress | None, tasks: list[_Task], others: list[_Ask]) -> None:
+        self._progress = progress
+        self._sizes = [sum(one.size for one in task) for task in tasks]
+        self._ends = list(accumulate(self._sizes))
+        self._others = others
+        self._beside = tasks[0][0].end is not None  # ranges of one file are read at about the same speed
+        self._told = 0
+
+    def read(self, octets: int) -> None:
+        """So many octets were read by this process; the others, as far as they are at it, have read about as many."""
+        if self._beside:
+            beside = sum(size for size, ask in zip(self._sizes[1:], self._others, strict=True) if not ask.over())
+            octets += octets * beside // self._sizes[0]
+        self._tell(self._told + octets)
+
+    def put_together(self, number: int) -> None:
+        """The task with this number, and all before it, are put together."""
+        self._beside = False
+        self._tell(self._ends[number])
+
+    def _tell(self, octets: int) -> None:
+        octets = min(octets, self._ends[-1])
+        if self._progress and octets > self._told:
+            self._progress(octets - self._told)
+        self._told = max(self._told, octets)
+
+
+def _whole(analysis: Analysis, pieces: list[Piece], ranges: list[_Task], stopped: bool) -> CaptureResult:
+    """The report on what was put together: of one file, whose *ranges* the pieces are, with its name and damage."""
+    last = ranges[len(pieces) - 1][0] if ranges else None
+    if stopped and not pieces[-1].damage:
+        pieces[-1] = pieces[-1]._replace(damage=Damage((last.header + last.size) if last else 0, "interrupted"))
     result = analysis.whole(pieces)
-    if one_file:
-        last = tasks[len(pieces) - 1][0]
+    if last:
         damage = pieces[-1].damage
-        damage = damage and damage._replace(offset=damage.offset + max(last[1] - pcap.LENGTH, 0))
-        return result._replace(name=last[0], parts=(), damage=damage)
+        damage = damage and damage._replace(offset=last.offset(damage.offset))
+        return result._replace(name=last.path, parts=(), damage=damage)
     return result
 
 
 def _read(
-    analysis: Analysis, task: _Task, progress: Progress | None
+    analysis: Analysis, task: _Task, last: bool, progress: Progress | None
 ) -> tuple[list[Piece], list[tuple[NotACapture, str]], bool]:
-    """Feed *analysis*; return what each file held, which were none, and whether KeyboardInterrupt ended that."""
+    """Feed *analysis*; return what each file held, which were none, and whether KeyboardInterrupt ended that.
+
+    Raises _Unfit where a range does not leave the interfaces of its file as they were: what follows the range, if it is
+    not the *last* one, cannot be read by itself.
+    """
     pieces: list[Piece] = []
     errors: list[tuple[NotACapture, str]] = []
-    for path, start, end in task:
-        analysis.name = path
+    for one in task:
+        analysis.name = one.path
         stopped = False
         try:
-            if end is None:
-                stopped = read_file(analysis, path, progress)
+            if one.end is None:
+                stopped = read_file(analysis, one.path, progress)
             else:
                 try:
-                    for block in _octets(path, start, end):
-                        if progress:
-                            progress(len(block))
-                        analysis.feed(block)
+                    _read_range(analysis, one, last, progress)
                 except KeyboardInterrupt:
                     stopped = True
                     analysis.damage("interrupted")
             pieces.append(analysis.next_file())
         except NotACapture as error:
             analysis.forget_file()
-            errors.append((error, path))
+            errors.append((error, one.path))
         if stopped:
             return pieces, errors, True
     return pieces, errors, False
 
 
-def _size(task: _Task) -> int:
-    """Octets of it."""
-    return sum((os.path.getsize(path) if end is None else end) - start for path, start, end in task)
+def _read_range(analysis: Analysis, one: Range, last: bool, progress: Progress | None) -> None:
+    """Feed *analysis* with a range. If it is not the last one, have the packets at its end remembered (see _read())."""
+    from .partial import table_of  # noqa: PLC0415 - few captures are read in parts
 
-
-def _octets(path: str, start: int, end: int) -> Iterator[Octets]:
-    """The octets of a range, after the header of the file."""
-    with open(path, "rb", buffering=0) as file:
-        if start:
-            yield file.read(pcap.LENGTH)
-        before = start % mmap.PAGESIZE  # whole pages are copied faster
-        file.seek(start - before)
-        left = end - start + before
-        for block in read(file.fileno(), left):
-            yield block[before:left]
-            left -= len(block)
-            before = max(before - len(block), 0)
-            if left <= 0:
-                break
-
-
-def _groups(paths: Sequence[str], jobs: int) -> list[_Task]:
-    """The files in *jobs* groups of about one size."""
-    groups: list[_Task] = [[] for _ in range(jobs)]
-    sizes = list(map(os.path.getsize, paths))
-    before, whole = 0, sum(sizes)
-    for path, size in zip(paths, sizes, strict=True):
-        groups[min((before + size // 2) * jobs // whole, jobs - 1)].append((path, 0, None))
-        before += size
-    return [group for group in groups if group]
-
-
-def _ranges(path: str, jobs: int) -> list[_Task]:
-    """Cut a pcap file into *jobs* ranges, each of which most probably begins with a record; none if it is not pcap."""
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        head = file.read(pcap.LENGTH + pcap.RECORD)
-        header = pcap.file_header(head) if len(head) == pcap.LENGTH + pcap.RECORD else None
-        if header is None or header.record != pcap.RECORD or header.lengths:
-            return []
-        record = pcap.record_header(header.order)
-        day = record.unpack(head[pcap.LENGTH :])[0]
-        starts = [0]
-        for place in range(1, jobs):
-            at = size * (8 * place + 1) // (8 * jobs + 1)  # the first logs nothing: it can take a little more
-            file.seek(at)
-            found = pcap.first_record(file.read(_BLOCK), record, day)
-            if found >= 0:
-                starts.append(at + found)
-    return [[(path, start, end)] for start, end in pairwise([*starts, size])]
+    engine, table = analysis.engine, table_of(analysis)
+    table.remembers = False
+    interfaces = 0
+    described = engine.interfaces.described
+    frames, left = engine.packets, one.size + one.header
+    for block in octets(one):
+        if progress:
+            progress(len(block))
+        analysis.feed(block)
+        left -= len(block)
+        if left == one.size:
+            interfaces = engine.interfaces.count
+        elif not last and table.heads and not table.remembers:
+            average = (one.size - left) // max(engine.packets - frames, 1)
+            if left <= max(one.size // 16, ENDS, 4 * NEAR * average):
+                table.remember_from(engine.packets + 1)
+    now = engine.interfaces
+    if not last and not (interfaces == now.count == now.described - described) and not analysis.damaged:
+        raise _Unfit

@@ -4,39 +4,39 @@
 
 A part holds what is decided whatever came before it or comes after it (counts, openings, refused attempts), the state
 of the 4-tuples at its end, and a log of the segments at its head that can be judged only with what came before: those
-of each 4-tuple up to a SYN that begins an opening in any case (``PartialConversations.head()``), and all of the first
-2,047 frames, which may be copies of frames of the part before. Merging steps through the log of the second part with
+of each 4-tuple up to a SYN that begins an opening in any case (``LoggedConversations.head()``), and all of the first
+2,047 frames, which may be copies of frames of the part before. After 65,536 entries a 4-tuple that comes for the first
+time, with a SYN, counts as new: ``fits()`` tells whether it is. Merging steps through the log of the second part with
 the state of the first. So merging is associative, and any way of cutting gives the report of the whole.
 
 The result is exact only within bounds. Where ``unsure`` is set in it, it may differ from that of the whole, and only
-reading in one go decides: a part or a merge had more conversations than ``--table`` holds, or more than 524,288
-segments to log, of more than 64 segments in a row without SYN, FIN or RST at the head of a part (which logs 64 of
-them) one may have mattered, or a packet was captured three times, the last one 2,048 frames or more than a copy may be
-late after the first. Not marked as ``unsure``: more than 65,536 openings kept at one time.
+reading in one go decides: a part had more conversations than ``--table`` holds (of a merge, too, unless it is with the
+first part: then it puts out the same ones as one go does, or is unsure which), more than 524,288 segments to log, or
+more than 4,194,304 refused attempts; a part does not fit; of more than 64 segments in a row without SYN, FIN or RST at
+the head of a part (which logs 64 of them) one may have mattered; or a third copy of a packet came NEAR frames after the
+first one. Not marked as ``unsure``: more than 65,536 openings kept at one time.
 
-Parts can be pickled, do not depend on the form of the engine, and take some 150 octets for each 4-tuple and for each
-logged segment.
+Parts can be pickled, do not depend on the form of the engine, and take some 250 octets for each 4-tuple and 192 for
+each logged segment.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .engine import NEAR, WALK
-from .engine.layout import FIRST_IS_B, KEPT, MAX_FILTERS
-from .engine.partial import PartialConversations, destination, key_of
-from .model import Refusals
+from .engine import NEAR
+from .engine.head_log import destination
+from .engine.layout import ENTRY_OCTETS, MAX_FILTERS
+from .engine.partial import Held, PartialConversations
 from .reader import Analysis, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Unpack
 
-    from .engine import Finished, Kept, Key
-    from .engine.partial import Logged, Tail
+    from .engine import Finished, Kept
     from .model import CaptureResult, Octets, Piece
     from .reader import Asked
 
@@ -62,10 +62,17 @@ class Part:
     needed_snaplen: int = 0
     finished: list[Finished] = field(default_factory=list)
     finished_at: list[int] = field(default_factory=list)
-    log: list[Logged] = field(default_factory=list)
-    tails: list[Tail] = field(default_factory=list)
-    ring: list[Logged] = field(default_factory=list)
-    refusals: dict[Key, Refusals] = field(default_factory=dict)
+    log: bytes = b""
+    tails: bytes = b""
+    held: dict[int, Held] = field(default_factory=dict)
+    ring: bytes = b""
+    destinations: bytes = b""
+    attempts: bytes = b""
+
+    @property
+    def logged(self) -> int:
+        """How many entries the log has."""
+        return len(self.log) // ENTRY_OCTETS
 
 
 def part(
@@ -138,10 +145,14 @@ def table_of(analysis: Analysis) -> PartialConversations:
     return table
 
 
-def exported(analysis: Analysis, asked: Asked, pieces: list[Piece]) -> Part:
-    """Take out of *analysis* what it found as a part: *pieces* are the files that it read."""
+def exported(analysis: Analysis, asked: Asked, pieces: list[Piece], last: bool = False) -> Part:
+    """Take out of *analysis* what it found as a part: *pieces* are the files that it read.
+
+    Nothing may be merged after the *last* part: the packets in it are not remembered.
+    """
     engine, table = analysis.engine, table_of(analysis)
-    tails = table.tails()
+    tails, held = table.tails()
+    forgotten = not last and (not table.remembers or table.ring_from > max(engine.packets - NEAR, 0) + 1)
     return Part(
         asked=asked,
         pieces=pieces,
@@ -150,7 +161,7 @@ def exported(analysis: Analysis, asked: Asked, pieces: list[Piece]) -> Part:
         segments=engine.segments,
         duplicates=table.duplicates,
         translated=table.answers.translated,
-        unsure=bool(table.unsure),
+        unsure=bool(table.unsure) or forgotten,
         counts=tuple(table.counted),
         reasons=tuple(engine.reasons),
         accounted=engine.accounted,
@@ -160,45 +171,41 @@ def exported(analysis: Analysis, asked: Asked, pieces: list[Piece]) -> Part:
         needed_snaplen=engine.needed_snaplen,
         finished=list(table.finished),
         finished_at=list(table.finished_at),
-        log=list(table.log),
+        log=table.log_octets(),
         tails=tails,
-        ring=sorted(entry for entry in table.ring.values() if engine.packets - entry.frame < NEAR),
-        refusals=dict(table.refusals),
+        held=held,
+        ring=b"" if last else table.ring_octets(engine.packets),
+        destinations=table.refused.destinations.octets(),
+        attempts=table.refused.attempts.octets(),
     )
 
 
-def absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop for each thing that a part holds
+def fits(analysis: Analysis, following: Part) -> bool:
+    """Whether *analysis* can continue with a part: it was sure, and none of its conversations began before it."""
+    return not following.unsure and table_of(analysis).fits(following.log)
+
+
+def absorb(analysis: Analysis, following: Part) -> None:
     """Let *analysis* continue with a part, as if it read the octets of that part."""
     engine, table = analysis.engine, table_of(analysis)
     base = engine.packets
-    table.fresh = {}
-    for one in following.log:
-        table.again(one, base)
-    refused_before = _Refused(table.refusals, table.fresh)
-    table.fresh = None
-    for tail in following.tails:
-        table.take_tail(_shifted_tail(tail, base, refused_before))
+    table.work_through(following.log, base)
+    held = {number: _shifted_held(one, base) for number, one in following.held.items()}
+    table.take_tails(following.tails, held, base)
     for opening, at in zip(following.finished, following.finished_at, strict=True):
         refused, since = opening.refused, opening.since
         if since:
             since += base
-            refused += refused_before(destination(opening), since)
+            refused += table.refused.before(destination(opening), since)
         table.finished.append(_shifted_opening(opening, base)._replace(refused=refused, since=since))
         table.finished_at.append(at + base)
-    for packet in following.ring:
-        if packet.frame >= NEAR:
-            table.take_packet(packet, base)
-    for key, more in following.refusals.items():
-        known = table.refusals.setdefault(key, Refusals())
-        known.count += more.count
-        known.frame, known.time = max((known.frame, known.time), (more.frame + base, more.time))
-        known.first += ((at + base, then, port) for at, then, port in more.first)
-        known.first = sorted(known.first)[:WALK]
-    engine.packets += following.packets
+    table.take_ring(following.ring, base)
+    table.refused.take(following.destinations, following.attempts, base)
+    table.unsure = table.unsure or following.unsure or bool(table.refused.full)
+    analysis.pass_over(following.packets)
     engine.passed_over += following.segments
     table.duplicates += following.duplicates
     table.answers.translated += following.translated
-    table.unsure = table.unsure or following.unsure
     for place, count in enumerate(following.counts):
         table.counted[place] += count
     for place, count in enumerate(following.reasons):
@@ -214,23 +221,14 @@ def absorb(analysis: Analysis, following: Part) -> None:  # noqa: C901 - a loop 
     analysis.format = following.format
 
 
-def _shifted_tail(tail: Tail, base: int, refused_before: _Refused) -> Tail:
-    """A tail with its frames counted from the beginning of the capture, and with what was refused in earlier parts."""
-    state = tail.state._replace(frame=tail.state.frame + base)
-    if state.flags & KEPT and state.since:
-        if state.flags & FIRST_IS_B:
-            key = key_of(state.a_high, state.a_low, state.a_port, state.six)
-        else:
-            key = key_of(state.b_high, state.b_low, state.b_port, state.six)
-        since = state.since + base
-        state = state._replace(since=since, refused=state.refused + refused_before(key, since))
-    return tail._replace(
-        state=state,
-        kept=_shifted(tail.kept, base),
-        early=_shifted(tail.early, base),
-        lent=tail.lent and (tail.lent[0] + base, *tail.lent[1:]),
-        error=tail.error and (tail.error[0] + base, *tail.error[1:]),
-        link=tail.link and tail.link + base,
+def _shifted_held(held: Held, base: int) -> Held:
+    """What is held of a slot, with its frames counted from the beginning of the capture."""
+    return held._replace(
+        kept=_shifted(held.kept, base),
+        early=_shifted(held.early, base),
+        lent=held.lent and (held.lent[0] + base, *held.lent[1:]),
+        error=held.error and (held.error[0] + base, *held.error[1:]),
+        link=held.link and held.link + base,
     )
 
 
@@ -244,19 +242,6 @@ def _shifted_opening(one: Finished, base: int) -> Finished:
         error=one.error and (one.error[0] + base, *one.error[1:]),
         misdirected=one.misdirected and (one.misdirected[0] + base, *one.misdirected[1:]),
     )
-
-
-class _Refused:
-    """How many attempts at a destination were refused before a frame, besides those that the part knew itself."""
-
-    def __init__(self, refusals: dict[Key, Refusals], fresh: dict[Key, list[tuple[int, int, int]]]) -> None:
-        self._fresh = {key: [frame for frame, _, _ in ones] for key, ones in fresh.items()}
-        self._refusals = refusals
-
-    def __call__(self, key: Key, frame: int) -> int:
-        fresh = self._fresh.get(key, [])
-        known = self._refusals.get(key)
-        return (known.count if known else 0) - len(fresh) + bisect_left(fresh, frame)
 
 
 def _shifted(kept: list[Kept] | None, base: int) -> list[Kept] | None:

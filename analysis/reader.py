@@ -283,6 +283,11 @@ class Analysis:
         """Forget the file that was fed last: it was no capture. The next file follows those before."""
         self._begin_file()
 
+    def pass_over(self, packets: int) -> None:
+        """Count packets that were read elsewhere; the next file follows them."""
+        self.engine.packets += packets
+        self._before = self.packets
+
     def _result(self, *, opened: bool = True) -> CaptureResult:
         engine = self.engine
         engine.finish()

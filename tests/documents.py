@@ -42,7 +42,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -98,7 +98,7 @@ class Block:
 
 def documents() -> list[Path]:
     """The documents that are run."""
-    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [ROOT / "README.md", ROOT / "README.zh.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(page: Path) -> list[Block]:
@@ -187,7 +187,7 @@ def run(page: Path, wanted: list[Block]) -> list[list[tuple[int | None, str]]]:
 
 def is_lesson(page: Path) -> bool:
     """Whether its blocks are typed into one shell, one after the other."""
-    return page.parts[-3:-1] == ("docs", "lessons")
+    return ("docs", "lessons") in pairwise(page.parts)
 
 
 #: What a bash that is not interactive says when a job of it was ended; one that is says so before its next prompt.

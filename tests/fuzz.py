@@ -212,8 +212,12 @@ def ranges(case: Case) -> str:
     """A file that threads read in ranges, side by side: what one thread says of it, or again as a whole."""
     chance = case.chance
     shots = [shot for shot in generated.traffic(chance, 40) if shot.link == generated.RAW]
-    octets = case.trying(as_pcap((shot.time, shot.frame) for shot in shots))
-    asked: dict[str, Any] = {"only": frozenset({Verdict.SELF_CONNECT}), "table": chance.choice((16, 1024, 1024, 1024))}
+    links = [(generated.RAW, interface) for interface in sorted({shot.interface for shot in shots})]
+    pcapng = bool(links) and chance.random() < 0.5
+    octets = case.trying(_piece(shots, links) if pcapng else as_pcap((shot.time, shot.frame) for shot in shots))
+    asked: dict[str, Any] = {"table": chance.choice((16, 64, 256, 1024))}
+    if chance.random() < 0.3:
+        asked["only"] = frozenset({Verdict.SELF_CONNECT})
     with tempfile.NamedTemporaryFile() as file, _small_ranges():
         file.write(octets)
         file.flush()

@@ -30,7 +30,8 @@ build-backend = "backend"
 backend-path = ["analysis"]
 """
 
-#: Makes the wheel of it. Its commands print VERSION of the environment; with FAILS they, or this, end with 1.
+#: Makes the wheel of it. Its commands print VERSION of the environment; with FAILS they, or this, end with 1. From
+#: 0.2.0 on there is the command selfconn.
 BACKEND = """
 import os, zipfile
 
@@ -38,9 +39,11 @@ def build_wheel(directory, *_):
     fails = os.environ.get("FAILS")
     files = {
         f"{path}.py": f"def main():\\n    print({os.environ['VERSION']!r})\\n    return {int(fails == 'run')}\\n"
-        for path in ("analysis/cli", "capture/cli", "capture/check_cli")
+        for path in ("analysis/cli", "capture/cli", "capture/check_cli", "selfconn/__main__")
     }
     scripts = "selfconn-analyze = analysis.cli:main\\nselfconn-capture = capture.cli:main\\n"
+    if os.environ["VERSION"] != "0.1.0":
+        scripts += "selfconn = selfconn.__main__:main\\n"
     about = "selfconn-1.dist-info"
     files[f"{about}/entry_points.txt"] = f"[console_scripts]\\n{scripts}selfconn-check = capture.check_cli:main\\n"
     needs = "".join(f"Requires-Dist: {name}\\n" for name in os.environ.get("NEEDS", "").split())
@@ -67,6 +70,7 @@ class Place:
         self.clone = path / "clone"
         (self.clone / "analysis").mkdir(parents=True)
         (self.clone / "capture").mkdir()
+        (self.clone / "selfconn").mkdir()
         for name in ("setup.py", "MANIFEST.in", "README.md", "LICENSE"):
             (self.clone / name).touch()
         (self.clone / "pyproject.toml").write_text(PYPROJECT)
@@ -113,7 +117,7 @@ def test_it_is_installed_again_and_removed(place: Place) -> None:
         assert ended.returncode == 0, ended.stderr
         assert place.version() == f"{version}\n"
         assert sorted(path.name for path in place.path.iterdir()) == ["bin", "clone", "lib", "opt", "share"]
-    names = {"selfconn-analyze", "selfconn-capture", "selfconn-check"}
+    names = {"selfconn", "selfconn-analyze", "selfconn-capture", "selfconn-check"}
     assert {path.name for path in (place.path / "opt/bin").iterdir() if not path.name.startswith("python")} == names
     for name in names:
         assert (place.path / "opt/bin" / name).read_text().startswith(f"#!{place.path}/opt/bin/python -ISB\n")
@@ -128,10 +132,26 @@ def test_it_is_installed_again_and_removed(place: Place) -> None:
     assert f"ExecStart={place.path}/bin/selfconn-capture --watch -q\n" in units["selfconn-watch.service"]
     assert "share/selfconn/selfconn-alerts.yml" in files
     shells = ("bash-completion/completions/{}", "zsh/site-functions/_{}", "fish/vendor_completions.d/{}.fish")
-    assert {f"share/{path.format(name)}" for name in names for path in ("man/man1/{}.1", *shells)} <= files.keys()
+    assert {f"share/man/man1/{name}.1" for name in names} <= files.keys()
+    assert {f"share/{path.format(name)}" for name in names - {"selfconn"} for path in shells} <= files.keys()
     (place.path / "bin" / "other").touch()
     assert place.make("uninstall").returncode == 0
     assert place.files() == {"bin/other": ""}
+
+
+def test_an_older_version_is_replaced_and_what_is_new_removed_with_it(place: Place) -> None:
+    """0.1.0 had three commands; one that fails to come in its place leaves these three."""
+    assert place.make("install", VERSION="0.1.0").returncode == 0
+    assert not (place.path / "bin/selfconn").exists()
+    before = place.files()
+    assert place.make("install", VERSION="0.2.0", FAILS="run").returncode != 0
+    assert place.files() == before
+    assert place.make("install", VERSION="0.2.0").returncode == 0
+    assert place.version() == "0.2.0\n"
+    assert subprocess.check_output([place.path / "bin/selfconn"], text=True, timeout=60) == "0.2.0\n"
+    assert sorted(path.name for path in place.path.iterdir()) == ["bin", "clone", "lib", "opt", "share"]
+    assert place.make("uninstall").returncode == 0
+    assert not place.files()
 
 
 def test_commands_may_lie_where_they_are_linked_from(place: Place) -> None:

@@ -39,3 +39,14 @@ def test_the_third_packet_is_that_of_the_release(name: str) -> None:
 )
 def test_a_wrong_cell_is_seen(cell: str, worse: dict[str, object]) -> None:
     assert table.wrong(next(iter(MEASURED.values())) | worse) == [cell]
+
+
+def test_a_run_that_failed_has_a_row() -> None:
+    first = next(iter(MEASURED.values()))
+    failed = first | {"runs": {"v4": {"status": 70, "error": "TypeError"}}}
+    assert "| no capture (status 70) |" in table.page({"one": failed})
+    assert table.wrong(failed) == ["verdict", "agrees"]
+
+
+def test_a_wrong_set_up_is_seen() -> None:
+    assert table.wrong(next(iter(MEASURED.values())) | {"setups": [True, False]}) == ["setups"]

@@ -7,6 +7,7 @@ environment borrows its dependencies.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, missing
 
 COMMANDS = ("selfconn", "selfconn-analyze", "selfconn-capture", "selfconn-check")
 BUILT_FROM = (
@@ -25,7 +26,7 @@ BUILT_FROM = (
     *("analysis", "capture", "selfconn"),
 )
 
-pytestmark = pytest.mark.packaging
+pytestmark = [pytest.mark.packaging, pytest.mark.timeout(700)]
 
 
 def run(*command: str | Path, cwd: Path, **environment: str) -> str:
@@ -33,7 +34,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
     unwanted = {"PYTHONPATH", "PYTHONWARNINGS", "SELFCONN_PURE"}  # what pip warns of is not ours
     inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
     answer = subprocess.run(
-        command, cwd=cwd, env=inherited | environment, capture_output=True, text=True, timeout=110, check=False
+        command, cwd=cwd, env=inherited | environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return answer.stdout
@@ -127,3 +128,18 @@ def test_the_source_archive_holds_what_it_is_built_from(source_archive: Path) ->
     assert names.issuperset(BUILT_FROM)
     assert "analysis/engine/wire.pxd" in names
     assert not [name for name in names if name.startswith("analysis/") and name.endswith((".c", ".pxi"))]
+
+
+def test_the_file_for_hosted_ci_calls_our_commands_and_nothing_else() -> None:
+    """What it would run is what people run; zizmor, which reads such files for weaknesses, finds none."""
+    workflows = ROOT / ".github" / "workflows"
+    text = "".join(path.read_text() for path in workflows.iterdir())
+    runs = re.findall(r"^ +- run: (.+)$", text, re.MULTILINE)
+    assert runs
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for line in runs:
+        words = line.removeprefix("sudo ").split()
+        assert (words[0] == "make" and words[1] in targets) or (ROOT / words[0]).is_file(), line
+    if not (Path(sys.executable).parent / "zizmor").exists():
+        missing("zizmor")
+    run(Path(sys.executable).parent / "zizmor", "--offline", "--quiet", workflows, cwd=ROOT)

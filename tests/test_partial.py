@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import random
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -15,13 +16,15 @@ import frames
 import pytest
 import segments
 import writers
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sequences import ALPHABETS, capture
 
-from analysis import engine, partial
+from analysis import engine, partial, ranges
 from analysis import parallel as parts
 from analysis.cli import main
+from analysis.engine import layout
 from analysis.formats import compression as unpack
 from analysis.model import REMARKABLE, Damage, Verdict
 from analysis.reader import Analysis, analyze, analyze_set
@@ -206,7 +209,7 @@ def test_ctrl_c_while_others_are_waited_for(tmp_path, monkeypatch):
     path = tmp_path / "a.pcap"
     path.write_bytes(pcap(traffic(random.Random(7), 400)))
     first = threading.get_ident()
-    original = parts._octets
+    original = parts.octets
 
     def waiting(past: int) -> int:
         """The line, beyond *past*, at which the first thread waits in ask()."""
@@ -220,8 +223,8 @@ def test_ctrl_c_while_others_are_waited_for(tmp_path, monkeypatch):
             time.sleep(0.02)
         raise TimeoutError
 
-    def slow(name: str, start: int, end: int) -> Iterator[Octets]:
-        blocks = original(name, start, end)
+    def slow(one: ranges.Range) -> Iterator[Octets]:
+        blocks = original(one)
         if threading.get_ident() != first:
             for _ in range(4):
                 yield next(blocks)
@@ -233,7 +236,7 @@ def test_ctrl_c_while_others_are_waited_for(tmp_path, monkeypatch):
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parts, "_octets", slow)
+    monkeypatch.setattr(parts, "octets", slow)
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
         found = parts.analyze_parts([str(path)], 2, **TO_ITSELF)
@@ -242,8 +245,7 @@ def test_ctrl_c_while_others_are_waited_for(tmp_path, monkeypatch):
     assert found
     assert found.damage
     assert found.damage.reason == "interrupted"
-    _, start, _ = parts._ranges(str(path), 2)[1][0]
-    assert start < found.damage.offset < path.stat().st_size
+    assert ranges.ranges(str(path), 2)[1].start < found.damage.offset < path.stat().st_size
     whole = reference([path.read_bytes()[: found.damage.offset]], TO_ITSELF)
     assert (found.packets, found.verdicts, found.openings) == (whole.packets, whole.verdicts, whole.openings)
 
@@ -255,18 +257,18 @@ def test_what_cannot_be_read_is_left_to_one_go(tmp_path, monkeypatch, capfd, thr
     monkeypatch.setattr(parts, "COMPILED", threads)
     path = tmp_path / "a.pcap"
     path.write_bytes(pcap(traffic(random.Random(7), 400)))
-    original = parts._octets
+    original = parts.octets
 
-    def failing(name: str, start: int, end: int) -> Iterator[Octets]:
-        yield next(original(name, start, end))
-        if (where == "second") == (start > 0):
+    def failing(one: ranges.Range) -> Iterator[Octets]:
+        yield next(original(one))
+        if (where == "second") == (one.start > one.header):
             raise OSError
-        yield from original(name, start, end)
+        yield from original(one)
 
     def closed(*_: object) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(parts, *(("_ranges", closed) if where == "beginnings" else ("_octets", failing)))
+    monkeypatch.setattr(parts, *(("ranges", closed) if where == "beginnings" else ("octets", failing)))
     assert parts.analyze_parts([str(path)], 2, **TO_ITSELF) is None
     if threads:  # a process that dies says so
         assert capfd.readouterr().err == ""
@@ -280,7 +282,7 @@ def test_what_a_file_can_have_logged_is_bounded():
     step = 2_000_000  # too long after each other for copies
     records = [(time + step * number, frame) for number in range((1 << 19) + 10)]
     found = partial.part([pcap(records)], **TO_ITSELF)
-    assert len(found.log) == 1 << 19
+    assert found.logged == 1 << 19
     assert found.unsure
 
 
@@ -307,7 +309,7 @@ def test_a_false_beginning_is_noticed(tmp_path):
     inner = pcap([(10**18 + number, b"E" * 60) for number in range(800)])[24:]
     path = tmp_path / "a.pcap"
     path.write_bytes(pcap([(10**18, inner), (10**18, b"E" * 60)]))
-    assert len(parts._ranges(str(path), 2)) == 2
+    assert len(ranges.ranges(str(path), 2)) == 2
     assert parts.analyze_parts([str(path)], 2) is None
 
 
@@ -349,9 +351,156 @@ def test_of_many_plain_segments_few_are_logged(third, unsure, collect):
     files = [pcap(records[:2]), pcap(PADDING + records[2:100]), pcap(PADDING + records[100:])]
     asked = {"collect": collect}
     made = [partial.part([data], **asked) for data in files]
-    assert len(made[1].log) < 70
+    assert made[1].logged < 70
     for merged in (partial.merge(partial.merge(*made[:2]), made[2]), partial.merge(made[0], partial.merge(*made[1:]))):
         found = partial.result(merged)
         assert found.unsure is unsure
         if not unsure:
             assert found == reference(files, asked)
+
+
+def pcapng(records: list[Record], *more: bytes) -> bytes:
+    """A pcapng file of one section; *more* are blocks at its end."""
+    return writers.pcapng(records, RAW) + b"".join(more)
+
+
+def dropped(count: int) -> bytes:
+    """An interface statistics block."""
+    return writers.block(5, struct.pack("<III", 0, 0, 0) + writers.option(5, struct.pack("<Q", count)))
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("threads", [False, True])
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_a_pcapng_file_in_ranges(tmp_path, monkeypatch, threads, jobs):
+    """All verdicts of it; what the recorder dropped stands at its end."""
+    monkeypatch.setattr(parts, "COMPILED", threads)
+    records = traffic(random.Random(jobs), 400, [one for one in ALPHABETS if one.name in ("self", "pair")])
+    path = tmp_path / "a.pcapng"
+    path.write_bytes(pcapng(records, dropped(7)) + b"cut")
+    assert len(ranges.ranges(str(path), jobs)) == jobs
+    found = parts.analyze_parts([str(path)], jobs)
+    assert found
+    assert found == analyze(str(path))
+    assert (found.recorded_drops, found.verdicts[Verdict.SELF_CONNECT] > 0) == (7, True)
+    assert found.damage
+    assert found.damage.offset == path.stat().st_size - 3
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("between", ["a section", "an interface", "an empty section", "drops"])
+def test_what_a_pcapng_file_says_in_its_middle(tmp_path, between):
+    """Ranges after it cannot be read by themselves: nobody knows then what they follow."""
+    records = traffic(random.Random(4), 200)
+    middle = {
+        "a section": writers.section() + writers.interface(RAW, resolution=9),
+        "an interface": writers.interface(RAW, resolution=9),
+        "an empty section": writers.section(),
+        "drops": dropped(3),
+    }[between]
+    third = len(records) // 3
+    header = writers.section() + writers.interface(RAW, resolution=9)
+    octets = [writers.enhanced(time, frame) for time, frame in records]
+    path = tmp_path / "a.pcapng"
+    path.write_bytes(header + b"".join((*octets[:third], middle, *octets[third:], dropped(5))))
+    assert len(ranges.ranges(str(path), 2)) == 2
+    assert parts.analyze_parts([str(path)], 2) is None
+    assert analyze(str(path)).packets == len(records) if between != "an empty section" else True
+
+
+def handshakes(numbers: Sequence[int], then: Sequence[str] = ("FIN", "their FIN")) -> list[Record]:
+    """Conversations, one after the other, each of which ends."""
+    (pair,) = (alphabet for alphabet in ALPHABETS if alphabet.name == "pair")
+    sequences = [("SYN", "SYN-ACK", "ACK", *then) if number in numbers else () for number in range(max(numbers) + 1)]
+    return [(fact.time, fact.packet) for fact in capture(pair, sequences)]
+
+
+@pytest.mark.parametrize("again", [(), (3, 4), (70,)])
+def test_more_conversations_than_the_table_holds(again):
+    """Each part holds them, both together do not: merging puts out the same ones as one go does."""
+    records = handshakes(range(100))
+    late = handshakes(again, ("ACK",)) if again else []
+    moved = [(time + 4000 * 10**9, frame) for time, frame in late]
+    files = [pcap(records[:250]), pcap([(records[250][0], b"\0")] * NEAR + records[250:] + moved)]
+    asked = {"table": 60}
+    expected = reference(files, asked)
+    whole = partial.Whole(**asked)
+    for data in files:
+        whole.add(partial.part([data], **asked))
+    assert not whole.unsure
+    assert whole.result() == expected
+    assert expected.verdicts[Verdict.THREE_WAY] == 100 + len(again)
+    assert partial.result(partial.merge(*(partial.part([data], **asked) for data in files))).unsure
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("threads", [False, True])
+def test_what_a_part_cannot_hold_is_read_by_the_first_process(tmp_path, monkeypatch, threads):
+    """A flood fills the table of every part. No octet of it is read by the first process twice."""
+    monkeypatch.setattr(parts, "COMPILED", threads)
+    path = tmp_path / "a.pcap"
+    (pair,) = (alphabet for alphabet in ALPHABETS if alphabet.name == "pair")
+    path.write_bytes(pcap([(fact.time, fact.packet) for fact in capture(pair, [("SYN",)] * 1200)]))
+    octets: list[int] = []
+    found = parts.analyze_parts([str(path)], 3, progress=octets.append, table=32)
+    assert found
+    assert found == analyze(str(path), table=32)
+    assert found.evicted
+    assert path.stat().st_size - 50 < sum(octets) <= path.stat().st_size
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("retried", [False, True])
+def test_conversations_that_begin_in_a_part_are_not_logged(tmp_path, monkeypatch, retried):
+    """After 65,536 entries. A SYN that is repeated there belongs to the part before: the part does not fit."""
+    sure = 1 << 16
+    records = handshakes(range(40_000), ["ACK"] * 3)
+    first = handshakes([50_000], ())[:1]
+    late = [(records[-1][0], first[0][1])] if retried else []
+    files = [pcap(first), pcap([(records[0][0], b"\0")] * NEAR + records + late)]
+    made = [partial.part([data]) for data in files]
+    assert sure + 20_000 < made[1].logged < sure + 40_000
+    whole = partial.Whole()
+    whole.add(made[0])
+    analysis = Analysis("")
+    analysis.engine.begin_part(False)
+    partial.absorb(analysis, made[0])
+    assert partial.fits(analysis, made[1]) is not retried
+    whole.add(made[1])
+    assert whole.unsure is retried
+    if not retried:
+        assert whole.result() == reference(files, {})
+    monkeypatch.setattr(parts, "LARGE", 0)
+    monkeypatch.setattr(parts, "groups", lambda paths, _: [[ranges.Range(path)] for path in paths])
+    paths = [str(tmp_path / f"{number}.pcap") for number in range(2)]
+    for path, data in zip(paths, files, strict=True):
+        with open(path, "wb") as file:  # noqa: PTH123
+            file.write(data)
+    assert parts.analyze_parts(paths, 2) == analyze_set(paths)
+
+
+def test_a_part_is_the_same_octets_in_both_forms():
+    """So parts can be merged where the engine has another form than where they were made."""
+    assert (layout.SLOT.size, layout.ENTRY.size) == (layout.SLOT_OCTETS, layout.ENTRY_OCTETS)
+    records = traffic(random.Random(11), 20)
+    half = len(records) // 2
+    files = [pcap(records[:half]), pcap([(records[half][0], b"\0")] * NEAR + records[half:])]
+    asked = {"collect": frozenset(Verdict)}
+    script = "import pickle, sys; from analysis import partial, engine; files, asked = pickle.load(sys.stdin.buffer)\n"
+    script += "sys.stdout.buffer.write(pickle.dumps((engine.COMPILED, [partial.part([f], **asked) for f in files])))"
+    blocked = f"import sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]!r}\n"
+    blocked += "import conftest; sys.meta_path.insert(0, conftest.SourceOnly('analysis.engine'))\n"
+    run = subprocess.run(
+        [sys.executable, "-c", blocked + script],
+        input=pickle.dumps((files, asked)),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    compiled, made = pickle.loads(run.stdout)
+    assert not compiled
+    for one, data in zip(made, files, strict=True):
+        mine = partial.part([data], **asked)
+        assert (one.log, one.ring, one.attempts) == (mine.log, mine.ring, mine.attempts)
+    merged = partial.result(partial.merge(*made))
+    assert merged.unsure or merged == reference(files, asked)

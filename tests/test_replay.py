@@ -73,6 +73,14 @@ def test_the_third_packet_is_only_a_reaction():
     assert sent.reason == "its own SYN-ACK repeats a SYN that it has: answered by an ACK with D-SACK"
 
 
+def test_a_server_listens_before_the_syn_is_sent():
+    """Not in answer to it: the passive open is the first thing that happens, whatever comes of the SYN."""
+    for account in (replay(three_way()), played(Talk().a("S").a("S").b("S.", 0, 1).a(".", 1, 1))):
+        first, second = account.steps[:2]
+        assert (first.event, first.endpoint, first.after) == ("passive open", B, State.LISTEN)
+        assert (second.event, second.endpoint) == ("send SYN", A)
+
+
 @pytest.mark.parametrize("third", [{"sack": ((0, 1),)}, {}], ids=["D-SACK", "challenge ACK"])
 def test_self_connect_with_either_third_packet(third):
     account = played(Talk(SELF).a("S").a("S.", 0, 1).a(".", 1, 1, **third))

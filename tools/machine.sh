@@ -6,7 +6,8 @@
 # user mode (i386 by the processor itself). The engine is run compiled, where there is a compiler for that
 # architecture (gcc-s390x-linux-gnu, gcc-i686-linux-gnu), and interpreted. PYTHON is one with Cython, which writes the C.
 #
-# needs: qemu-user-static, and the compiler; root is not needed but for apt. 100 MB, and 20 s for the packages.
+# needs: qemu-user-static, and the compiler; root is not needed but for apt. 100 MB; the packages come in 20 s, the engine
+# is compiled in 1 minute, and the 258 tests take 10 s (i386, compiled) to 2 minutes (interpreted).
 set -eu
 machine=$1; shift
 top=$(realpath "$(dirname "$0")/.."); cd "$top"; here=$top/.cache/machines/$machine; root=$here/root; python=${PYTHON-.venv/bin/python}
@@ -16,7 +17,7 @@ case $machine in
     i386) emulator= compiler=i686-linux-gnu-gcc library=i386-linux-gnu;;
     *) echo "machine.sh: not $machine; s390x, armhf, i386" >&2; exit 2;;
 esac
-[ $# -gt 0 ] || set -- tests/test_{wire,verdicts,evidence,conversations,conversation_table,damaged,linktypes,encapsulations,replay,resets,translations,portwalk,model,parallel,partial,pcapng_writer,states,rotated,no_false_finds,no_false_all_clear}.py
+[ $# -gt 0 ] || set -- tests/test_{wire,verdicts,evidence}.py  # the loads, the layout, the table's steps
 
 # -- the packages, by lists of our own: the host's apt is not touched
 if [ ! -e "$here/ready" ]; then
@@ -41,7 +42,7 @@ work=$here/work; rm -rf "$work"; mkdir -p "$work"
 cp -a --parents $(git ls-files) "$work"
 site=$("$python" -c 'import cython, os; print(os.path.dirname(os.path.realpath(cython.__file__)))'); cp -r "$site"/cython.py "$work"; mkdir "$work/Cython"; cp "$site"/Cython/{__init__,Shadow}.py "$work/Cython"
 rm -rf "$here/compiled"; mkdir "$here/compiled"
-if command -v "$compiler" >/dev/null && "$python" setup.py -q build_ext --build-lib "$here/host" --build-temp "$here/host" >/dev/null 2>&1; then
+if command -v "$compiler" >/dev/null && "$python" setup.py -q --version >"$here/cython.log" 2>&1; then  # on its way it writes the C
     for source in analysis/engine/*.c; do
         "$compiler" -shared -fPIC -O1 -g0 -w -I "$root/usr/include/python3.11" -I "$root/usr/include" -o "$here/compiled/$(basename "${source%.c}").so" "$source"
     done
@@ -58,5 +59,5 @@ for form in interpreted compiled; do
         [ -n "$(ls "$here/compiled")" ] || continue
         cp "$here/compiled/"*.so "$work/analysis/engine/"
     fi
-    echo "The engine $form:"; run -m pytest -q -p no:cacheprovider "$@"
+    echo "The engine $form:"; run -m pytest -q -p no:cacheprovider -o timeout=900 "$@"
 done

@@ -77,8 +77,6 @@ cdef class Conversations:
     cdef int keep(self, i64 slot, Segment* segment, bytes_at d, bint first) except -1 nogil
     @cython.locals(slot=u64)
     cpdef finish(self)
-    @cython.locals(slot=i64, s=SlotAt, least=u64)
-    cpdef oldest_opening(self)
     @cython.final
     @cython.locals(slot=i64, s=SlotAt, flags=u64)
     cdef i64 claim(self, Segment* segment) except -9 nogil

@@ -47,7 +47,6 @@ if not cython.compiled:
         ACKED_FIRST,
         ACKED_SECOND,
         ANOTHER,
-        CANDIDATE,
         CONTROL,
         COUNTED,
         CROSSED_PHASES,
@@ -185,11 +184,10 @@ def classify(s: Slot, segment: Segment, first: bool) -> int:
 class Conversations:
     """Applies the verdict rules to the segments of one capture.
 
-    *capacity* is the number of conversations remembered at one time. *collect* has a bit for each verdict (by its
-    place in VERDICTS) whose openings come back in ``finished``, the first *most* of each; *keep* a bit for each
-    phase from which segments are kept for that. With *count_refusals* refused attempts are counted by destination,
-    and answers from elsewhere are looked for: all segments are looked at then, not only those with equal endpoints.
-    No more than about *frames* frames are to come: the tables need not be larger.
+    *capacity* is the number of conversations remembered at one time, *frames* the most frames that may come. *collect*
+    has a bit for each verdict (by its place in VERDICTS) whose openings come back in ``finished``, the first *most* of
+    each; *keep* a bit for each phase from which segments are kept for that. With *count_refusals* refused attempts are
+    counted by destination, and answers from elsewhere looked for, in all segments (else: those with equal endpoints).
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - each is a bound or a choice of its own
@@ -284,8 +282,7 @@ class Conversations:
         first = segment.from_a != (flags & FIRST_IS_B)
         if phase == P_SYN and control == RST | ACK and self.refuse_plainly(s, slot, segment, first):
             return 0
-        answered = False
-        ends = False
+        answered = ends = False
         if control == SYN:
             event = E_NOTHING
             if phase >= P_SYN and not flags & ENDED:
@@ -561,15 +558,6 @@ class Conversations:
         """End every opening: the capture is over. ``frame`` is its last frame."""
         for slot in range(self.used):
             self.close(slot)
-
-    def oldest_opening(self) -> int:
-        """Return the least frame in which an opening that is under way, or may turn out to be one, began."""
-        least = MANY
-        for slot in range(self.used):
-            s = slot_at(self.slots, slot)
-            if (s.phase >= P_SYN or (s.flags & EQUAL and s.flags & CANDIDATE)) and s.frame < least:
-                least = s.frame
-        return int(least)
 
     # -- slots ---------------------------------------------------------------------------------------------------------
 

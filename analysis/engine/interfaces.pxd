@@ -6,7 +6,7 @@ cdef class Interfaces:
     cdef public bint big
     cdef object memory
     cdef i64* words
-    cdef public i64 count
+    cdef public i64 count, described
     cdef i64 room
     cdef public i64 recorded_drops, broken, claimed
     cdef public list filters

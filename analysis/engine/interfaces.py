@@ -29,6 +29,7 @@ class Interfaces:
 
     ``recorded_drops`` is how many packets the recorder dropped, in all sections; -1 where no section says it.
     ``filters`` are the capture filters that the interfaces name: the first MAX_FILTERS of them in alphabetical order.
+    ``described`` is how many interfaces were described, in all sections and files.
     ``broken`` and ``claimed`` say what is wrong with the block that was read last (see DAMAGES).
     """
 
@@ -36,7 +37,7 @@ class Interfaces:
         self.big = False
         self.memory = memoryview(bytearray(8 * WORDS_OF_INTERFACE)).cast("q")
         self.words = signed_words_in(self.memory)
-        self.count = 0
+        self.count = self.described = 0
         self.room = 1
         self.recorded_drops = -1
         self.filters: list[str] = []
@@ -62,6 +63,7 @@ class Interfaces:
         if self.count == self.room:
             self.make_room()
         self.count += 1
+        self.described += 1
         self.words[base] = self.order16(d, p)
         self.words[base + 1] = self.order32(d, p + 4)
         self.words[base + 2] = 6

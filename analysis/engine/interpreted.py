@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .layout import (
     ELSEWHERE,
+    ENTRY,
     EVIDENCE,
     HALF32,
     LOW16,
@@ -19,9 +20,13 @@ from .layout import (
     MILLISECOND,
     NEAR,
     NEAR_BITS,
+    SLOT,
+    SLOT_FIELDS,
+    TCP_AT,
     WAYS,
     Cursor,
     Destination,
+    Entry,
     Segment,
     Slot,
 )
@@ -73,9 +78,9 @@ def octets_of(octets: Octets) -> bytes:
 
 # Tables: lists of rows.
 
-#: slot_at(slots, number), segment_at(batch, place), destination_at(table, place). They are called more often than
+#: slot_at(slots, number), segment_at(batch, place) and so on. They are called more often than
 #: anything else here; getitem is written in C, and takes half as long as a function in Python.
-slot_at = segment_at = destination_at = getitem
+slot_at = segment_at = destination_at = entry_at = getitem
 
 
 def slots_in(_memory: object) -> list[Slot]:
@@ -279,6 +284,115 @@ def traces(d: Octets, segment: Segment) -> int:
 def header_of(s: Slot) -> bytes:
     """Return the TCP header of the first SYN."""
     return s.header
+
+
+# Log entries (partial.py).
+
+
+def entry_octets() -> int:
+    """Return 0: entries are objects in a list here, and take none of the mapping."""
+    return 0
+
+
+def entries_in(_memory: object) -> list[Entry]:
+    """Return an empty log."""
+    return []
+
+
+def add_entry(entries: list[Entry]) -> None:
+    """Make the next entry."""
+    entries.append(Entry())
+
+
+def entry_in(d: Octets, place: int) -> Entry:
+    """Return the entry with this number in the octets of a part."""
+    e = Entry()
+    for name, value in zip(Entry.__slots__, ENTRY.unpack_from(d, place * ENTRY.size), strict=True):
+        setattr(e, name, value)
+    return e
+
+
+def slot_in(d: Octets, place: int) -> Slot:
+    """Return the slot with this number in the octets of a part."""
+    s = Slot()
+    for name, value in zip(SLOT_FIELDS, SLOT.unpack_from(d, place * SLOT.size), strict=True):
+        setattr(s, name, value)
+    s.header = s.header[: s.size]
+    return s
+
+
+def octets_of_entry(e: Entry) -> bytes:
+    """Return the octets of the packet that an entry is about."""
+    return e.octets
+
+
+def octets_of_entries(entries: list[Entry], count: int) -> bytes:
+    """Return the first *count* entries as octets."""
+    return b"".join(octets_of_entry_at(entries, place) for place in range(count))
+
+
+def octets_of_entry_at(entries: list[Entry], place: int) -> bytes:
+    """Return one of the entries as octets."""
+    e = entries[place]
+    return ENTRY.pack(*(getattr(e, name) for name in Entry.__slots__))
+
+
+def octets_of_slot(s: Slot) -> bytes:
+    """Return a slot as octets."""
+    s.reach &= LOW32  # as a C integer
+    return SLOT.pack(*(getattr(s, name) for name in SLOT_FIELDS))
+
+
+def copy_slot(s: Slot, of: Slot) -> None:
+    """Make a slot like another one."""
+    for name in SLOT_FIELDS:
+        setattr(s, name, getattr(of, name))
+
+
+def copy_entry(e: Entry, of: Entry) -> None:
+    """Make an entry like another one."""
+    for name in Entry.__slots__:
+        setattr(e, name, getattr(of, name))
+
+
+def note_segment(e: Entry, segment: Segment, kind: int) -> None:
+    """Note in an entry what a segment is, but for its octets."""
+    e.a_high, e.a_low, e.b_high, e.b_low = segment.a_high, segment.a_low, segment.b_high, segment.b_low
+    e.a_port, e.b_port, e.six = segment.a_port, segment.b_port, segment.six
+    e.time, e.frame, e.data, e.place = segment.time, segment.frame, segment.data, segment.place
+    e.identification, e.from_a, e.wired = segment.identification, segment.from_a, segment.wired
+    e.refused_a = e.refused_b = e.size = e.duplicate = 0
+    e.octets = b""
+    e.kind = kind
+
+
+def note_conversation(e: Entry, s: Slot, kind: int) -> None:
+    """Note in an entry the conversation of a slot."""
+    e.a_high, e.a_low, e.b_high, e.b_low = s.a_high, s.a_low, s.b_high, s.b_low
+    e.a_port, e.b_port, e.six = s.a_port, s.b_port, s.six
+    e.time = e.frame = e.data = e.place = e.identification = e.refused_a = e.refused_b = 0
+    e.size = e.duplicate = 0
+    e.from_a = e.wired = False
+    e.octets = b""
+    e.kind = kind
+
+
+def note_octets(e: Entry, d: Octets, segment: Segment, size: int) -> None:
+    """Note octets of a packet in an entry: *size* of its TCP header, and of the IP header what is needed."""
+    header = bytes(d[segment.ip : min(segment.at, segment.ip + TCP_AT)])
+    e.octets = header.ljust(TCP_AT, b"\0") + bytes(d[segment.at : segment.at + size])
+    e.size = size
+
+
+def note_error(e: Entry, octets: bytes) -> None:
+    """Note what an ICMP error says in an entry."""
+    e.octets = octets
+    e.size = len(octets)
+
+
+def keyed(port: int, six: int) -> int:
+    """Return the port of a destination as its key has it."""
+    return port | six << 32
 
 
 class Index:

@@ -1,4 +1,5 @@
 # The C structs of layout.py, and its numbers (numbers.pxi, which setup.py writes).
+from libc.string cimport memcpy, memset
 from .octets cimport address, bytes_at, copy_header, halves, has_alike, i64, load_u16, prefetch, u64
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -95,6 +96,28 @@ cdef struct Slot:
     uint32_t early_reach
     uint8_t unused[36]
 
+cdef struct Entry:
+    u64 a_high
+    u64 a_low
+    u64 b_high
+    u64 b_low
+    i64 time
+    u64 frame
+    u64 data
+    u64 refused_a
+    u64 refused_b
+    uint32_t place
+    uint16_t identification
+    uint16_t a_port
+    uint16_t b_port
+    uint8_t six
+    uint8_t from_a
+    uint8_t wired
+    uint8_t kind
+    uint8_t size
+    uint8_t duplicate
+    uint8_t octets[104]
+
 cdef struct Destination:
     u64 high
     u64 low
@@ -111,6 +134,7 @@ ctypedef Slot* SlotAt
 ctypedef Segment* SegmentAt
 ctypedef Cursor* CursorAt
 ctypedef Destination* DestinationAt
+ctypedef Entry* EntryAt
 
 cdef inline Slot* slot_at(Slot* slots, i64 slot) noexcept nogil:
     return slots + slot
@@ -221,3 +245,87 @@ cdef inline u64 traces(bytes_at d, Segment* segment) noexcept nogil:
 
 cdef inline uint16_t* ports_in(object memory) except NULL:
     return <uint16_t*> address(memory)
+
+# Log entries (partial.py).
+
+cdef inline Py_ssize_t entry_octets() noexcept nogil:
+    return sizeof(Entry)
+
+cdef inline Entry* entries_in(object memory) except NULL:
+    return <Entry*> address(memory)
+
+cdef inline Entry* entry_at(Entry* entries, i64 place) noexcept nogil:
+    return entries + place
+
+cdef inline void add_entry(Entry* entries) noexcept nogil:
+    pass  # interpreted, the list grows
+
+# The entry, and the slot, with this number in the octets of a part.
+cdef inline Entry* entry_in(bytes_at d, i64 place) noexcept nogil:
+    return <Entry*> d + place
+
+cdef inline Slot* slot_in(bytes_at d, i64 place) noexcept nogil:
+    return <Slot*> d + place
+
+cdef inline bytes_at octets_of_entry(Entry* e) noexcept nogil:
+    return e.octets
+
+cdef inline bytes octets_of_entries(Entry* entries, i64 count):
+    return (<char*> entries)[:count * sizeof(Entry)]
+
+cdef inline bytes octets_of_entry_at(Entry* entries, i64 place):
+    return (<char*> (entries + place))[:sizeof(Entry)]
+
+cdef inline bytes octets_of_slot(Slot* s):
+    return (<char*> s)[:sizeof(Slot)]
+
+cdef inline void copy_slot(Slot* s, Slot* of) noexcept nogil:
+    s[0] = of[0]
+
+cdef inline void copy_entry(Entry* e, Entry* of) noexcept nogil:
+    e[0] = of[0]
+
+# Note what a segment is, but for its octets.
+cdef inline void note_segment(Entry* e, Segment* segment, u64 kind) noexcept nogil:
+    memset(e, 0, sizeof(Entry))
+    e.a_high = segment.a_high
+    e.a_low = segment.a_low
+    e.b_high = segment.b_high
+    e.b_low = segment.b_low
+    e.a_port = segment.a_port
+    e.b_port = segment.b_port
+    e.six = segment.six
+    e.time = segment.time
+    e.frame = segment.frame
+    e.data = segment.data
+    e.place = segment.place
+    e.identification = segment.identification
+    e.from_a = segment.from_a
+    e.wired = segment.wired
+    e.kind = kind
+
+# Note the conversation of a slot.
+cdef inline void note_conversation(Entry* e, Slot* s, u64 kind) noexcept nogil:
+    memset(e, 0, sizeof(Entry))
+    e.a_high = s.a_high
+    e.a_low = s.a_low
+    e.b_high = s.b_high
+    e.b_low = s.b_low
+    e.a_port = s.a_port
+    e.b_port = s.b_port
+    e.six = s.six
+    e.kind = kind
+
+# Note octets of a packet, of which the TCP header takes the last *size*.
+cdef inline void note_octets(Entry* e, bytes_at d, Segment* segment, u64 size) noexcept nogil:
+    memcpy(e.octets, d + segment.ip, min(segment.at - segment.ip, TCP_AT))
+    memcpy(e.octets + TCP_AT, d + segment.at, size)
+    e.size = size
+
+cdef inline void note_error(Entry* e, bytes octets):
+    memcpy(e.octets, <char*> octets, len(octets))
+    e.size = len(octets)
+
+# The port of a destination as its key has it.
+cdef inline u64 keyed(u64 port, u64 six) noexcept nogil:
+    return port | six << 32

@@ -6,6 +6,7 @@ setup.py writes the numbers of this module as C constants (``numbers.pxi``): so 
 
 from __future__ import annotations
 
+import struct
 from typing import NamedTuple
 
 from ..model import EVIDENCE as EVIDENCE_OF
@@ -315,8 +316,47 @@ WALK = 32_768  # ... up to so many
 #: Of one opening, the first FULL segments are kept, and then up to ALL in total of those that can change a state.
 FULL = 64
 ALL = 512
-#: How many segments a part may log (some 220 MB): a file can be made of which every segment has to be logged.
+#: How many segments a part may log (100 MB): a file can be made of which every segment has to be logged.
 MAX_LOG = 1 << 19
+#: From so many entries on, a part takes a conversation that begins with a SYN for one that does not depend on the part
+#: before it. Merging shows whether that is so.
+SURE_LOG = 1 << 16
+#: How many refused attempts a part remembers one by one (100 MB), and how many destinations (75 MB).
+MAX_ATTEMPTS = 1 << 22
+MAX_REFUSED = 1 << 20
+#: Words of an attempt (refusals.py): destination and source port, frame, time.
+WORDS_OF_ATTEMPT = 3
+#: Words of a destination: its key (see Key), how many attempts, frame and time of the last one and of the first one,
+#: and how many are remembered.
+W_HIGH = 0
+W_LOW = 1
+W_PORT = 2
+W_COUNT = 3
+W_LAST_FRAME = 4
+W_LAST = 5
+W_FIRST_FRAME = 6
+W_FIRST = 7
+W_REMEMBERED = 8
+WORDS_OF_REFUSED = 9
+#: What a log entry of a part is about (partial.py): a segment that may be a copy of a packet in the part before, a
+#: segment of a conversation that depends on that part, ...
+L_COPY = 1
+L_SEGMENT = 2
+L_INDEPENDENT = 3  # ... the SYN with which a conversation became independent, ...
+L_LEFT_OUT = 4  # ... segments that were left out, ...
+L_ANSWER = 5  # ... a SYN-ACK or RST that answers nothing in its own 4-tuple, or an ICMP error
+L_ERROR = 6
+L_FRESH = 7  # the SYN with which a conversation began in the part: it is independent, if that is true
+#: Where the TCP header begins in the octets of a log entry: before it are so many octets of the IP header.
+TCP_AT = 40
+#: Octets of a log entry, and of a slot, in a part.
+ENTRY_OCTETS = 192
+SLOT_OCTETS = 256
+#: What is known of the TOUCHED flag of a slot while a part is merged (partial.py): without a mark everything; the part
+#: logged segments of it; the part did not log all; nothing.
+M_LOGGED = 1
+M_INDEPENDENT = 2
+M_DOUBTFUL = 3
 #: Openings whose segments are kept at one time.
 MAX_KEPT = 65_536
 #: The same for openings that are kept only because their SYN was repeated: another SYN may still cross it.
@@ -542,6 +582,60 @@ class Slot:
         self.early_isn = self.early_seq = self.early_end = self.early_reach = self.time = self.frame = 0
         self.refused = self.since = self.early_time = self.ended_at = 0
         self.header = b""
+
+
+#: The fields of a Slot as the C struct of layout.pxd has them in memory, for parts that go to another process.
+SLOT = struct.Struct("=4Q2H4B6I4Q2H2BH6I60sI2Q3I36x")
+SLOT_FIELDS = (
+    *("a_high", "a_low", "b_high", "b_low", "a_port", "b_port", "six", "phase", "before", "size"),
+    *("flags", "retransmissions", "isn", "isn_second", "next_first", "reach", "time", "frame", "refused", "since"),
+    *("syn_data", "syn_data_second", "scale_first", "scale_second", "identification"),
+    *("next_second", "another", "acked_first", "acked_second", "edge_first", "edge_second"),
+    *("header", "early_isn", "early_time", "ended_at", "early_seq", "early_end", "early_reach"),
+)
+
+
+class Entry:
+    """What a part cannot decide without what came before it, or what may be copied in the part after it.
+
+    ``kind`` (L_...) says what it is about: a segment, with the fields of a Segment and ``octets`` (its IP header, TCP
+    header at TCP_AT), or only the 4-tuple. ``data`` is how many segments were left out where it is about those.
+    ``refused_a`` and ``refused_b`` are how many attempts at its two ends the part had seen refused by then.
+    ``duplicate`` says that the part took a segment for one: 1, or 2 if it counted it as one.
+    """
+
+    __slots__ = (
+        *("a_high", "a_low", "b_high", "b_low", "time", "frame", "data", "refused_a", "refused_b", "place"),
+        *("identification", "a_port", "b_port", "six", "from_a", "wired", "kind", "size", "duplicate", "octets"),
+    )
+    a_high: int
+    a_low: int
+    b_high: int
+    b_low: int
+    time: int
+    frame: int
+    data: int
+    refused_a: int
+    refused_b: int
+    place: int
+    identification: int
+    a_port: int
+    b_port: int
+    six: int
+    from_a: bool
+    wired: bool
+    kind: int
+    size: int
+    duplicate: int
+    octets: bytes
+
+    def __init__(self) -> None:
+        for name in Entry.__slots__:
+            setattr(self, name, 0)
+
+
+#: The fields of an Entry as the C struct has them.
+ENTRY = struct.Struct("=4Qq4QI3H6B104s")
 
 
 class Destination:

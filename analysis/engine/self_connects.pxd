@@ -16,6 +16,8 @@ cdef class SelfConnects(Conversations):
     @cython.final
     @cython.locals(s=SlotAt)
     cdef int join(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    @cython.locals(slot=u64, s=SlotAt, least=u64)
+    cpdef oldest_opening(self)
 
 cdef u64 with_itself(Slot* s, Segment* segment) noexcept nogil
 @cython.locals(control=u64, own=bint, action=u64)

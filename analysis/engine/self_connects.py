@@ -52,6 +52,7 @@ if not cython.compiled:
         LENT_RST,
         LOW16,
         LOW32,
+        MANY,
         MID_COUNTED,
         P_SELF_CONNECT,
         P_SELF_SYN,
@@ -188,6 +189,15 @@ class SelfConnects(Conversations):
             self.kept.put_first(slot, s)
 
         return 0
+
+    def oldest_opening(self) -> int:
+        """Return the least frame in which an opening that is under way, or may turn out to be one, began."""
+        least = MANY
+        for slot in range(self.used):
+            s = slot_at(self.slots, slot)
+            if (s.phase >= P_SYN or (s.flags & EQUAL and s.flags & CANDIDATE)) and s.frame < least:
+                least = s.frame
+        return int(least)
 
 
 # What a segment is to such a conversation. These functions look at a slot and a segment, keep the slot's sequence

@@ -18,6 +18,8 @@ cdef class AllConversations(SelfConnects):
     cdef int link(self, i64 slot, i64 twin) except -1 with gil
     @cython.locals(s=SlotAt)
     cdef int settle(self, i64 slot) except -1 with gil
+    cdef int miss(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    @cython.final
     @cython.locals(s=SlotAt)
-    cdef int miss(self, i64 slot, Segment* segment, bytes_at d) except -1 with gil
+    cdef int note_missed(self, i64 slot, Segment* segment) except -1 with gil
     cdef int miss_error(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil

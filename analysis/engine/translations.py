@@ -149,12 +149,17 @@ class AllConversations(SelfConnects):
     def miss(self, slot: int, segment: Segment, d: Octets) -> int:
         """Note that a SYN-ACK or RST answers no opening: it may have been sent to another port of the client."""
         if self.collect & UNANSWERED:
-            s = slot_at(self.slots, slot)
-            a, b = packed(s.a_high, s.a_low, s.six), packed(s.b_high, s.b_low, s.six)
-            if segment.from_a:
-                self.answers.miss(b, segment.ack, (segment.frame, a, s.a_port, s.b_port))
-            else:
-                self.answers.miss(a, segment.ack, (segment.frame, b, s.b_port, s.a_port))
+            self.note_missed(slot, segment)
+        return 0
+
+    def note_missed(self, slot: int, segment: Segment) -> int:
+        """Remember such a segment."""
+        s = slot_at(self.slots, slot)
+        a, b = packed(s.a_high, s.a_low, s.six), packed(s.b_high, s.b_low, s.six)
+        if segment.from_a:
+            self.answers.miss(b, segment.ack, (segment.frame, a, s.a_port, s.b_port))
+        else:
+            self.answers.miss(a, segment.ack, (segment.frame, b, s.b_port, s.a_port))
         return 0
 
     def miss_error(self, quoted: Segment, sender: bytes, kind: int, code: int) -> int:

@@ -7,6 +7,9 @@ from .octets cimport *
 
 cdef u64 place_of(bytes_at d, Py_ssize_t p, u64 where) noexcept nogil
 
+@cython.locals(head=u64, size=u64)
+cdef inline bint is_common(bytes_at d, Py_ssize_t p) noexcept nogil
+
 @cython.final
 cdef class Engine:
     cdef public AllConversations table
@@ -50,8 +53,6 @@ cdef class Engine:
     @cython.locals(which=i64, size=i64, wire=i64, ticks=u64, time=i64)
     cdef bint block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
     cdef bint other_block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
-    @cython.locals(head=u64, size=u64)
-    cdef inline bint is_common(self, bytes_at d, Py_ssize_t p) noexcept nogil
     @cython.locals(ports=u64)
     cdef inline int frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
     @cython.locals(

@@ -81,6 +81,15 @@ def place_of(d: Octets, p: int, where: int) -> int:
     return (folded(load_u64(d, p) ^ where, load_u64(d, p + 4) ^ MIX1) ^ d[p + 22] * MIX_TTL) & LOW32
 
 
+def is_common(d: Octets, p: int) -> bool:
+    """Whether the Ethernet frame at *p*, of 54 octets or more, holds TCP in IPv4 without options."""
+    head = u64_at(d, p + 16)  # total length, identification, fragment, TTL, protocol
+    size = d[p + 46] >> 4 << 2
+    return (
+        u32(d, p + 12) >> 8 == IPV4_OF_20_OCTETS and head & 0x1FFF00FF == 6 and size >= 20 and head >> 48 >= 20 + size
+    )
+
+
 class Engine:
     """Reads the octets of one capture, and steps the conversation table with its segments.
 
@@ -253,7 +262,7 @@ class Engine:
         while i <= last:
             p = i + header
             size = u32(d, i + 8) if big else l32(d, i + 8)
-            if size < 54 or size > MAX_RECORD or size > end - p or not self.is_common(d, p):
+            if size < 54 or size > MAX_RECORD or size > end - p or not is_common(d, p):
                 break
             ports = u32(d, p + 34)
             if ports >> 16 == ports & LOW16:
@@ -388,7 +397,7 @@ class Engine:
         The most common frame (whole Ethernet, IPv4 and TCP) is read without a search.
         """
         self.packets += 1
-        if link == 1 and end - p >= 54 and self.is_common(d, p):
+        if link == 1 and end - p >= 54 and is_common(d, p):
             if self.equal_only:
                 ports = u32(d, p + 34)
                 if ports >> 16 != ports & LOW16:
@@ -396,17 +405,6 @@ class Engine:
                     return 0
             return self.common_frame(d, p, end, time)
         return self.odd_frame(d, p, end, stop, link, time)
-
-    def is_common(self, d: Octets, p: int) -> bool:
-        """Whether the Ethernet frame at *p*, of 54 octets or more, holds TCP in IPv4 without options."""
-        head = u64_at(d, p + 16)  # total length, identification, fragment, TTL, protocol
-        size = d[p + 46] >> 4 << 2
-        return (
-            u32(d, p + 12) >> 8 == IPV4_OF_20_OCTETS
-            and head & 0x1FFF00FF == 6
-            and size >= 20
-            and head >> 48 >= 20 + size
-        )
 
     def common_frame(self, d: Octets, p: int, end: int, time: int) -> int:
         """Take a frame that is whole Ethernet, IPv4 and TCP."""

@@ -33,6 +33,9 @@ FILLER = 0x8000_0000
 #: The smallest block there is: type, length, no body, length.
 SMALLEST = 12
 
+#: How many blocks must follow each other before a place is taken for the beginning of a block.
+_CHAIN = 16
+
 #: Longer texts are cut, so that no block gets long.
 LONGEST = 900
 
@@ -98,6 +101,56 @@ def blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
 def byte_order(head: bytes, before: str) -> str:
     """Return the byte order (as struct names it) of a block that begins with *head*; *before*: of the block before."""
     return _MARKS.get(head[8:12], ">") if head[:4] == SECTION else before
+
+
+def interfaces_first(head: bytes, order: str) -> tuple[int, int] | None:
+    """Return the octets before the first packet block of a file that begins with *head*, and how many interfaces.
+
+    None where that is not in *head*, or where something comes before it that is not the same for all packets.
+    """
+    at = interfaces = 0
+    while at + SMALLEST <= len(head):
+        kind, size = struct.unpack_from(f"{order}II", head, at)
+        if kind in PACKETS:
+            return (at, interfaces) if interfaces else None
+        again = kind == SECTION_HEADER and at > 0
+        if again or kind == INTERFACE_STATISTICS or size < SMALLEST or size % 4:
+            return None
+        interfaces += kind == INTERFACE_DESCRIPTION
+        at += size
+    return None
+
+
+def first_block(data: bytes, order: str, interfaces: int) -> int:
+    """Return where in *data*, octets from the middle of a section, a block most probably begins; -1 where none does.
+
+    *data* begins at a multiple of 4, counted from the beginning of the file. It is where a chain of blocks begins, of
+    which one at least holds a packet.
+    """
+    lengths, packet_head = struct.Struct(f"{order}II"), struct.Struct(f"{order}I8xII")
+    last = struct.Struct(f"{order}I")
+    for start in range(0, len(data) - SMALLEST, 4):
+        at, packets = start, 0
+        for _ in range(_CHAIN):
+            if at + SMALLEST > len(data):
+                break
+            kind, size = lengths.unpack_from(data, at)
+            if size < SMALLEST or size % 4 or at + size > len(data) or kind == SECTION_HEADER:
+                break
+            if last.unpack_from(data, at + size - 4)[0] != size:
+                break
+            if kind == ENHANCED_PACKET:
+                if size < _BEFORE_DATA + 4:
+                    break
+                which, captured, _wire = packet_head.unpack_from(data, at + HEAD)
+                if which >= interfaces or captured > size - _BEFORE_DATA - 4:
+                    break
+                packets += 1
+            at += size
+        else:
+            if packets:
+                return start
+    return -1
 
 
 def without_length(section: bytes) -> bytes:

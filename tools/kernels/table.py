@@ -71,7 +71,7 @@ def page(measured: dict[str, Any]) -> str:
 
 def _row(answer: dict[str, Any]) -> tuple[str, ...]:
     runs = answer["runs"].values()
-    agree = {one["missing"] or {True: "yes", False: "no", None: "in part"}[one["agrees"]] for one in runs}
+    agree = {_agreement(one) for one in runs}
     return (
         answer["upstream"],
         f"{answer['release']} ({answer['machine']})",
@@ -79,11 +79,17 @@ def _row(answer: dict[str, Any]) -> tuple[str, ...]:
         answer["measured"],
         f"{answer['forecast']:.1f}",
         f"{answer['mean']:.1f} ({answer['errors']:+.1f})",
-        ", ".join(sorted({one["third"] or "none" for one in runs})),
+        ", ".join(sorted({one.get("third") or "none" for one in runs})),
         ", ".join(sorted(agree)),
         str(answer["check"]),
         f"{sum(answer['setups'])} of {len(answer['setups'])}" if "setups" in answer else "-",
     )
+
+
+def _agreement(run: dict[str, Any]) -> str:
+    if run["status"]:
+        return f"no capture (status {run['status']})"
+    return str(run["missing"] or {True: "yes", False: "no", None: "in part"}[run["agrees"]])
 
 
 def wrong(answer: dict[str, Any]) -> list[str]:
