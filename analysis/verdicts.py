@@ -237,7 +237,8 @@ A capture shows neither, and may lack packets, so:
   opening if it acknowledges the SYN of the end that it goes to: ACK field in (ISN, ISN+1+data]. It does,
   too, if it comes from an end that sent a SYN (it aborts) and its sequence number lies in [ISN+1, the
   next number of that end], unless it equals an ACK field that the other end sent before: it refuses
-  that segment then (RFC 9293 3.5, figure 9), and the opening goes on.
+  that segment then (RFC 9293 3.5, figure 9), and the opening goes on. (Of each end the last such ACK field
+  is remembered; where both ends are equal, the last three that differ.)
 - Later a RST ends the opening, unless it is provably outside of what its receiver can accept: before
   the receiver's highest ACK, or behind both the sender's next number and every window that the
   receiver offered. Windows in SYNs are not scaled, others only if both SYNs had the option; the right

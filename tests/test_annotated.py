@@ -273,11 +273,12 @@ def test_little_memory_and_in_portions() -> None:
     assert sum(map(len, pieces)) > len(data) - 1000
 
 
-def test_the_file_is_for_its_owner_and_nothing_else_is_touched(
+def test_the_file_is_for_those_of_the_capture_and_nothing_else_is_touched(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capture, output = tmp_path / "in.pcap", tmp_path / "out.pcapng"
     capture.write_bytes(writers.pcap(records(self_connect()), RAW))
+    capture.chmod(0o600)
     assert annotated(capture, output) == 0
     assert output.stat().st_mode & 0o077 == 0
     link = tmp_path / "link.pcapng"
@@ -335,6 +336,6 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     capture = tmp_path / "in.pcap"
     capture.write_bytes(writers.pcap(records(self_connect()), RAW))
     made = report([analyze(str(capture))])
-    monkeypatch.setattr("analysis.views.annotated.opened", lambda _: os.open("/dev/full", os.O_WRONLY))
+    monkeypatch.setattr("analysis.views.annotated.opened", lambda *_, **_how: os.open("/dev/full", os.O_WRONLY))
     with pytest.raises(Incomplete, match="is not complete: No space left"):
         annotate(str(capture), made.captures[0], made.entries, str(tmp_path / "out.pcapng"))
