@@ -70,7 +70,7 @@ kernels: $(VENV)/ready ## this checkout on other Linux kernels, in QEMU: docs/ke
 	@$(HAND_BACK); VENV=$(VENV) tools/kernels/boot.sh .cache/kernels $(KERNELS)
 	@$(VENV)/bin/python tools/kernels/table.py .cache/kernels/vm-*/log
 
-machines: $(VENV)/ready-dev ## what looks at bytes, as programs of a big-endian (s390x) and a 32-bit machine (i386) (8 minutes)
+machines: $(VENV)/ready-dev ## what looks at bytes, as programs of a big-endian (s390x) and a 32-bit machine (i386), emulated
 	@tools/packages qemu-user-static gcc-s390x-linux-gnu gcc-i686-linux-gnu
 	@$(HAND_BACK); for machine in s390x i386; do PYTHON=$(VENV)/bin/python tools/machine.sh $$machine || exit; done
 
