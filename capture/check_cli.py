@@ -151,7 +151,7 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
     from analysis import privilege  # noqa: PLC0415 - --help needs none of it
 
     from .check.findings import Seen, Survey, look, to_ask  # noqa: PLC0415
-    from .kernel import namespaces, port_choice, socket_options, sockets  # noqa: PLC0415
+    from .kernel import bound_sockets, namespaces, port_choice, socket_options, sockets  # noqa: PLC0415
 
     # Only root sees which processes hold the sockets of other users, and enters network namespaces.
     held: dict[int, str] = {}
@@ -171,6 +171,12 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
         for one in insides:
             opened.callback(one.close)
         tables = [sockets.table(ports, one) for one in insides]
+        if not all(one.bound_told for one in tables):
+            found = bound_sockets.bound(descriptors, {each.inode for one in tables for each in one.sockets})
+            tables = [
+                table if table.bound_told else table.with_bound(found, one.namespace.inode)
+                for table, one in zip(tables, insides, strict=True)
+            ]
         asked = {inode for one in tables for inode in to_ask(one, ports)}
         set_there = socket_options.options(asked, descriptors)
         rule = None

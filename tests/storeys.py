@@ -65,6 +65,7 @@ CAPTURE_STOREYS = (
         "kernel.socket_table",
     ),
     (
+        "kernel.bound_sockets",
         "kernel.container_names",
         "kernel.netlink",
         "kernel.port_choice",

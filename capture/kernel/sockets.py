@@ -24,6 +24,7 @@ from .socket_table import TcpSocket, tcp_sockets
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from .bound_sockets import Bound
     from .namespaces import Inside
 
 _PROC = Path("/proc")
@@ -62,6 +63,12 @@ class Table(NamedTuple):
     missing: list[str]
     whole: bool
     bound_told: bool = True
+
+    def with_bound(self, found: Bound, namespace: int) -> Table:
+        """Add what was *found* in the network namespace with this inode by asking the sockets one by one."""
+        told = found.told(namespace)
+        missing = [one for one in self.missing if not (told and one.startswith(_UNSEEN_BOUND))]
+        return self._replace(bound=found.sockets.get(namespace, []), missing=missing, bound_told=told)
 
 
 def table(ports: Collection[int] = (), of: Inside | None = None) -> Table:

@@ -12,42 +12,48 @@
 # guest.py, whose answers table.py turns into a table. VENV is the environment with selfconn (default .venv).
 #
 # The guest has no disk: all that Python and VENV need goes into one initramfs, so no module of the kernel is needed but
-# tcp_diag. What comes out goes through a second serial line (QEMU) or a file (UML), as a tar archive.
+# tcp_diag (and veth for the tests). What comes out goes through a second serial line (QEMU) or a file (UML), as a tar archive.
 #
-# needs: qemu-system-x86 busybox-static cpio kmod xz-utils bc (UML needs only the last five)
+# needs: qemu-system-x86 busybox-static cpio kmod xz-utils zstd bc (UML needs only the last six)
 set -eu
 dir=$(realpath "$1"); shift; kernels=(); while [ $# -gt 0 ] && [ "$1" != -- ]; do kernels+=("$1"); shift; done; [ $# -gt 0 ] && shift
 venv=$(realpath "${VENV-.venv}"); python=$(readlink -f "$venv/bin/python"); top=$(realpath "$(dirname "$0")/../..")
+if [ -n "$(find "$top"/analysis/engine -name '*.so' -print -quit)" ] && [ -n "$(find "$top"/analysis/engine \( -name '*.py' -o -name '*.pxd' \) -newer "$(ls -t "$top"/analysis/engine/*.so | tail -n 1)" -print -quit)" ]; then
+    echo "boot.sh: the compiled engine is older than its source: it would be another one that is measured. Compile it anew (rm analysis/engine/*.so runs it interpreted)" >&2; exit 2
+fi
 mkdir -p "$dir/apt/lists/partial" "$dir/apt/cache/archives/partial" "$dir/debs" "$dir/k"
 
-# -- packages of other suites, from the mirror that apt is set up for, by lists of our own: the host's apt is not touched
-if [ ! -e "$dir/apt/apt.conf" ]; then
-    key=/usr/share/keyrings/debian-archive-keyring.gpg mirror=$(sed -nE 's#^(URIs: *|deb (\[[^]]*\] )?)(https?://[^ ]*)/debian/?( .*)?$#\3#p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1)
-    for suite in bullseye bookworm bookworm-backports trixie-backports; do echo "deb [signed-by=$key] $mirror/debian $suite main"; done >"$dir/apt/sources.list"
-    for suite in bullseye-security bookworm-security; do echo "deb [signed-by=$key] $mirror/debian-security $suite main"; done >>"$dir/apt/sources.list"
-    cat >"$dir/apt/apt.conf.new" <<END
-Dir::Etc::sourcelist "$dir/apt/sources.list"; Dir::Etc::sourceparts "/dev/null";
-Dir::State::lists "$dir/apt/lists"; Dir::Cache "$dir/apt/cache"; Acquire::Languages "none"; APT::Sandbox::User "root";
-END
-    APT_CONFIG=$dir/apt/apt.conf.new apt-get -qq update; mv "$dir/apt/apt.conf.new" "$dir/apt/apt.conf"
-fi
+# -- packages of other suites, from the mirror that apt is set up for, by lists of our own: the host's apt is not touched.
+#    Ubuntu's, too: its first kernels stay in the archive. Its keyring is a package of Debian.
 deb() { # deb DIRECTORY PACKAGE[=VERSION or /SUITE]...: fetch and unpack
     local to=$1 one; shift
     for one in "$@"; do
         local at; at=$(mktemp -d "$dir/debs/XXXXXX"); (cd "$at" && APT_CONFIG=$dir/apt/apt.conf apt-get -qq download "$one"); dpkg -x "$at"/*.deb "$to"; rm -r "$at"
     done
 }
+if [ ! -e "$dir/apt/ready" ]; then
+    key=/usr/share/keyrings/debian-archive-keyring.gpg mirror=$(sed -nE 's#^(URIs: *|deb (\[[^]]*\] )?)(https?://[^ ]*)/debian/?( .*)?$#\3#p' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | head -n 1)
+    cat >"$dir/apt/apt.conf" <<END
+Dir::Etc::sourcelist "$dir/apt/sources.list"; Dir::Etc::sourceparts "/dev/null";
+Dir::State::lists "$dir/apt/lists"; Dir::Cache "$dir/apt/cache"; Acquire::Languages "none"; APT::Sandbox::User "root";
+END
+    for suite in bullseye bookworm bookworm-backports trixie trixie-backports; do echo "deb [signed-by=$key] $mirror/debian $suite main"; done >"$dir/apt/sources.list"
+    for suite in bullseye-security bookworm-security; do echo "deb [signed-by=$key] $mirror/debian-security $suite main"; done >>"$dir/apt/sources.list"
+    APT_CONFIG=$dir/apt/apt.conf apt-get -qq update; deb "$dir/ubuntu" ubuntu-keyring
+    for suite in bionic focal focal-updates jammy jammy-updates noble noble-updates; do echo "deb [signed-by=$dir/ubuntu/usr/share/keyrings/ubuntu-archive-keyring.gpg] ${UBUNTU-http://archive.ubuntu.com}/ubuntu $suite main"; done >>"$dir/apt/sources.list"
+    APT_CONFIG=$dir/apt/apt.conf apt-get -qq update || echo "no kernels of Ubuntu"; touch "$dir/apt/ready"
+fi
 
 # -- the guest's files: the closure of python3 and the environment
 initramfs() { # initramfs ROOT
-    local r=$1; mkdir -p "$r"/{bin,sbin,proc,sys,dev,tmp,run,out,etc,root,lib64,modules,home/tester}; chmod 1777 "$r/tmp"; chown 1000:1000 "$r/home/tester" 2>/dev/null || true
+    local r=$1; mkdir -p "$r"/{bin,sbin,proc,sys,dev,mnt,tmp,run,out,etc,root,lib64,modules,home/tester}; chmod 1777 "$r/tmp"; chown 1000:1000 "$r/home/tester" 2>/dev/null || true
     cp /bin/busybox "$r/bin/"; for one in sh mount ip su tar sleep poweroff insmod cat hostname stty timeout date uname mkdir chmod sysctl telnet unshare dmesg env; do ln -sf busybox "$r/bin/$one"; done
     printf 'root:x:0:0::/root:/bin/sh\ntester:x:1000:1000::/home/tester:/bin/sh\n' >"$r/etc/passwd"; printf 'root:x:0:\ntester:x:1000:\n' >"$r/etc/group"
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$r/etc/hosts"
     local lib; lib=$("$python" -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')
     { find "$lib" \( -name test -o -name idlelib -o -name site-packages -o -name __pycache__ -o -name lib2to3 -o -name ensurepip -o -name 'config-*' -o -name tkinter \) -prune -o -type f -print
-      for one in jinja2 markupsafe scapy tabulate tqdm pytest _pytest pluggy iniconfig packaging hypothesis attr attrs sortedcontainers; do find -L "$venv"/lib/python3*/site-packages/$one \( -name __pycache__ -o -name tests \) -prune -o -type f -print; done
-      find "$venv/pyvenv.cfg" "$top/analysis" "$top/capture" "$top/tools" "$top"/tests/*.py "$top"/tests/conversations -name __pycache__ -prune -o -type f -print
+      for one in jinja2 markupsafe scapy tabulate tqdm pytest _pytest pytest_timeout.py py.py _hypothesis_globals.py typing_extensions.py pygments pluggy iniconfig packaging hypothesis attr attrs sortedcontainers; do find -L "$venv"/lib/python3*/site-packages/$one \( -name __pycache__ -o -name tests \) -prune -o -type f -print; done
+      find "$venv/pyvenv.cfg" "$top/analysis" "$top/capture" "$top/tools" "$top/pyproject.toml" "$top"/pcaps/*.py "$top"/tests/*.py "$top"/tests/conversations -name __pycache__ -prune -o -type f -print
       echo "$python"; } | sort -u >"$r.files"
     grep -E '\.so(\.|$)' "$r.files" | { cat; echo "$python"; } | xargs ldd 2>/dev/null | grep -o '/[^ ]*' | grep -v ':$' | sort -u | xargs -n1 readlink -f >"$r.libs" || true
     sort -u "$r.files" | grep -v -F "$venv/bin/python" | cpio -pdm --quiet -L "$r" 2>/dev/null || true
@@ -79,14 +85,17 @@ for kernel in "${kernels[@]}"; do
     if [ ! -d "$k" ]; then
         case $kernel in
             um:5.10) deb "$k" user-mode-linux/bullseye;; um:6.1) deb "$k" user-mode-linux/bookworm;;
-            vm:linux-image-*) deb "$k" "$name"; [ -n "$(find "$k" -name 'vmlinuz*')" ] || { deb "$k" "linux-binary-${name#linux-image-}"; deb "$k" "linux-modules-${name#linux-image-}" || true; };;  # from 6.19 on in three
+            vm:linux-image-*)  # in one package, or in two or three (Debian from 6.19 on; Ubuntu)
+                deb "$k" "$name"; v=${name#linux-image-} v=${v#unsigned-}
+                [ -n "$(find "$k" -name 'vmlinuz*')" ] || deb "$k" "linux-binary-$v"
+                [ -n "$(find "$k" -name 'tcp_diag.ko*')" ] || deb "$k" "linux-modules-$v" || true;;
         esac
     fi
     modules=$(ls -d "$k"/usr/lib/modules/* "$k"/lib/modules/* "$k"/usr/lib/uml/modules/* 2>/dev/null | head -1)
     if [ -d "$modules/kernel" ]; then
         v=$(basename "$modules"); mkdir -p "$k/tree/lib/modules"; ln -sfn "$modules" "$k/tree/lib/modules/$v"; [ -e "$modules/modules.dep" ] || depmod -b "$k/tree" "$v"
-        for m in ipv6 inet_diag tcp_diag; do modprobe -d "$k/tree" -S "$v" --show-depends $m 2>/dev/null || true; done | awk '/^insmod/{print $2}' | awk '!s[$0]++' | while read -r ko; do
-            cp "$ko" "$add/modules/"; b=$(basename "$ko"); case $b in *.xz) xz -d "$add/modules/$b"; b=${b%.xz};; esac; echo "$b"; done >"$add/modules/order"
+        for m in ipv6 inet_diag tcp_diag veth; do modprobe -d "$k/tree" -S "$v" --show-depends $m 2>/dev/null || true; done | awk '/^insmod/{print $2}' | awk '!s[$0]++' | while read -r ko; do
+            cp "$ko" "$add/modules/"; b=$(basename "$ko"); case $b in *.xz) xz -d "$add/modules/$b"; b=${b%.xz};; *.zst) zstd -qd --rm "$add/modules/$b"; b=${b%.zst};; esac; echo "$b"; done >"$add/modules/order"
     fi
     if [ $# -gt 0 ]; then printf '%s\n' "$*" >"$add/command"; else printf 'export PYTHONPATH=%s; %s/bin/python %s/tools/kernels/guest.py\n' "$top" "$venv" "$top" >"$add/command"; fi
     echo "$out" >"$add/result"; { cat "$dir/base.cpio"; (cd "$add" && find . | cpio -o -H newc --quiet -R 0:0); } >"$out/initramfs"
