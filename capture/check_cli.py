@@ -171,10 +171,10 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
         for one in insides:
             opened.callback(one.close)
         tables = [sockets.table(ports, one) for one in insides]
-        if not all(one.bound_told for one in tables):
+        if any(one.to_be_asked for one in tables):
             found = bound_sockets.bound(descriptors, {each.inode for one in tables for each in one.sockets})
             tables = [
-                table if table.bound_told else table.with_bound(found, one.namespace.inode)
+                table.with_bound(found, one.namespace.inode) if table.to_be_asked else table
                 for table, one in zip(tables, insides, strict=True)
             ]
         asked = {inode for one in tables for inode in to_ask(one, ports)}

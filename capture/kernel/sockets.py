@@ -64,6 +64,11 @@ class Table(NamedTuple):
     whole: bool
     bound_told: bool = True
 
+    @property
+    def to_be_asked(self) -> bool:
+        """Whether those that are bound and no more are known to their processes alone."""
+        return self.whole and not self.bound_told
+
     def with_bound(self, found: Bound, namespace: int) -> Table:
         """Add what was *found* in the network namespace with this inode by asking the sockets one by one."""
         told = found.told(namespace)
