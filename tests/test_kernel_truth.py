@@ -387,3 +387,17 @@ def test_what_is_mounted_will_do_where_nothing_may_be_mounted(port):
     if not Path("/sys/kernel/tracing").is_dir():
         missing("a kernel with /sys/kernel/tracing")
     assert in_a_child(without_cap_sys_admin)
+
+
+@pytest.mark.usefixtures("namespace")
+def test_the_kernel_tells_although_sys_is_not_mounted(port):
+    def without_sys() -> bool:
+        libc = ctypes.CDLL(None)
+        assert libc.unshare(0x20000) == 0  # CLONE_NEWNS: nobody else misses it
+        assert libc.mount(b"none", b"/", None, 1 << 14 | 1 << 18, None) == 0  # MS_REC | MS_PRIVATE
+        assert libc.mount(b"tmpfs", b"/sys", b"tmpfs", 0, None) == 0
+        with StateTrace.to_itself(port) as trace:
+            connect_to_itself(port)
+            return len(trace.read()) == 6
+
+    assert in_a_child(without_sys)
