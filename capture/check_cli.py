@@ -170,13 +170,8 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
         insides, refused = namespaces.look_inside(scan, namespaces.chosen(scan, which))
         for one in insides:
             opened.callback(one.close)
-        tables = [sockets.table(ports, one) for one in insides]
-        if any(one.to_be_asked for one in tables):
-            found = bound_sockets.bound(descriptors, {each.inode for one in tables for each in one.sockets})
-            tables = [
-                table.with_bound(found, one.namespace.inode) if table.to_be_asked else table
-                for table, one in zip(tables, insides, strict=True)
-            ]
+        looked = [(sockets.table(ports, one), one.namespace.inode) for one in insides]
+        tables = bound_sockets.completed(looked, descriptors)
         asked = {inode for one in tables for inode in to_ask(one, ports)}
         set_there = socket_options.options(asked, descriptors)
         rule = None

@@ -65,7 +65,6 @@ CAPTURE_STOREYS = (
         "kernel.socket_table",
     ),
     (
-        "kernel.bound_sockets",
         "kernel.container_names",
         "kernel.netlink",
         "kernel.port_choice",
@@ -83,7 +82,14 @@ CAPTURE_STOREYS = (
         "run.privileged_process",
     ),
     ("kernel.sockets",),
-    ("kernel.socket_owner", "packets.self_connect", "check.findings", "run.repro", "run.process_finder"),
+    (
+        "kernel.bound_sockets",
+        "kernel.socket_owner",
+        "packets.self_connect",
+        "check.findings",
+        "run.repro",
+        "run.process_finder",
+    ),
     ("packets.capture_rings", "check.remedies", "run.watch_line"),
     ("check.page", "check.views"),
     ("packets.recorder", "packets.scapy_socket"),

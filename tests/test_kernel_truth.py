@@ -386,6 +386,8 @@ def test_what_is_mounted_will_do_where_nothing_may_be_mounted(port):
 
     if not Path("/sys/kernel/tracing").is_dir():
         missing("a kernel with /sys/kernel/tracing")
+    if tracepoint._paranoid() > tracepoint._PARANOID:
+        missing(f"kernel.perf_event_paranoid={tracepoint._PARANOID} or less: CAP_PERFMON is not enough")
     assert in_a_child(without_cap_sys_admin)
 
 

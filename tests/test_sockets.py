@@ -110,7 +110,7 @@ def bound_only() -> tuple[list[socket_table.TcpSocket], sockets.Table]:
         opened.enter_context(socket.socket())
         opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind(("127.0.0.1", 2006))
         listed = sockets.table()
-        unlisted = listed._replace(bound=[], missing=[f"{sockets._UNSEEN_BOUND}: for this test"], bound_told=False)
+        unlisted = listed._replace(bound=[], missing=[f"{sockets.UNSEEN_BOUND}: for this test"], bound_told=False)
         return listed.bound, asked(unlisted)
 
 
@@ -119,8 +119,8 @@ def asked(unlisted: sockets.Table) -> sockets.Table:
     descriptors: dict[int, str] = {}
     sockets.owners(None, None, descriptors)
     own = {inode: path for inode, path in descriptors.items() if path.startswith(f"/proc/{os.getpid()}/")}
-    found = bound_sockets.bound(own, {one.inode for one in unlisted.sockets})
-    return unlisted.with_bound(found, Path("/proc/self/ns/net").stat().st_ino)
+    [found] = bound_sockets.completed([(unlisted, Path("/proc/self/ns/net").stat().st_ino)], own)
+    return found
 
 
 @pytest.mark.usefixtures("need_ipv6", "need_pidfd_getfd")
@@ -143,7 +143,7 @@ def test_who_failed_to_connect_may_hold_its_port(bind: bool) -> None:
                 one.bind(("127.0.0.1", 2002))
             assert one.connect_ex(("127.0.0.1", 2000)) == errno.ECONNREFUSED
             assert one.getsockname()[1]
-            return asked(sockets.Table([], [], [f"{sockets._UNSEEN_BOUND}: for this test"], True, False))
+            return asked(sockets.Table([], [], [f"{sockets.UNSEEN_BOUND}: for this test"], True, False))
 
     found = alone(refused)
     assert found.bound == []

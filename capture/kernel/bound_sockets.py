@@ -18,12 +18,30 @@ from analysis.states import State
 
 from .socket_options import copied
 from .socket_table import STATES, TcpSocket
+from .sockets import UNSEEN_BOUND, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Mapping, Sequence
 
 _SIOCGSKNS = 0x894C  # <linux/sockios.h>: a descriptor of a socket's network namespace, since Linux 4.10
 _PATH_MTU = 60  # where tcpi_pmtu is in struct tcp_info of <linux/tcp.h>: 0 as long as a socket never tried to connect
+
+
+def completed(tables: Sequence[tuple[Table, int]], descriptors: Mapping[int, str]) -> list[Table]:
+    """Add to each table who only binds in its network namespace (whose inode is beside it), if the kernel did not.
+
+    *descriptors* has a path in /proc (/proc/PID/fd/N) for the inode of each socket that a process has open.
+    """
+    if not any(table.to_be_asked for table, _ in tables):
+        return [table for table, _ in tables]
+    found = bound(descriptors, {one.inode for table, _ in tables for one in table.sockets})
+    return [_completed(table, found, namespace) if table.to_be_asked else table for table, namespace in tables]
+
+
+def _completed(table: Table, found: Bound, namespace: int) -> Table:
+    told = found.told(namespace)
+    missing = [one for one in table.missing if not (told and one.startswith(UNSEEN_BOUND))]
+    return table._replace(bound=found.sockets.get(namespace, []), missing=missing, bound_told=told)
 
 
 class Bound(NamedTuple):
