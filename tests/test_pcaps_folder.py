@@ -54,6 +54,13 @@ def test_nothing_is_there_that_is_not_in_the_table():
     assert there == files | {"README.md", "make.py", "recipes.py"}
 
 
+def test_one_is_of_a_big_endian_machine():
+    orders = {name: (PCAPS / f"{name}.pcapng").read_bytes()[8:12] for name in make.CAPTURES}
+    assert [name for name, order in orders.items() if order == b"\x1a\x2b\x3c\x4d"] == [
+        "linux-6.1.176-s390x-self-connect"
+    ]
+
+
 @each_capture
 def test_verdicts(name):
     capture, result = make.CAPTURES[name], committed(name)
