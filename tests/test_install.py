@@ -140,8 +140,12 @@ def test_it_is_installed_again_and_removed(place: Place) -> None:
 
 
 def test_an_older_version_is_replaced_and_what_is_new_removed_with_it(place: Place) -> None:
-    """0.1.0 had three commands; one that fails to come in its place leaves these three."""
+    """0.1.0 had three commands, and no mark; one that fails to come in its place leaves these three."""
     assert place.make("install", VERSION="0.1.0").returncode == 0
+    (place.path / "opt/.selfconn").unlink()
+    for path in (place.path / "opt/bin").glob("selfconn-*"):
+        _, _, rest = path.read_text().partition("\n")
+        path.write_text(f"#!{place.path}/opt/bin/python3.11 -IB\n{rest}")
     assert not (place.path / "bin/selfconn").exists()
     before = place.files()
     assert place.make("install", VERSION="0.2.0", FAILS="run").returncode != 0
