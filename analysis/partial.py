@@ -13,8 +13,8 @@ The result is exact only within bounds. Where ``unsure`` is set in it, it may di
 reading in one go decides: a part had more conversations than ``--table`` holds (of a merge, too, unless it is with the
 first part: then it puts out the same ones as one go does, or is unsure which), more than 524,288 segments to log, or
 more than 4,194,304 refused attempts; a part does not fit; of more than 64 segments in a row without SYN, FIN or RST at
-the head of a part (which logs 64 of them) one may have mattered; or a third copy of a packet came NEAR frames after the
-first one. Not marked as ``unsure``: more than 65,536 openings kept at one time.
+the head of a part (which logs 64 of them) one may have mattered; the other side of an opening, after a translation, may
+be in the part before; or a third copy of a packet came NEAR frames after the first one. Not marked as ``unsure``: more than 65,536 openings kept at one time.
 
 Parts can be pickled, do not depend on the form of the engine, and take some 250 octets for each 4-tuple and 192 for
 each logged segment.

@@ -88,6 +88,7 @@ cdef class Conversations:
     cpdef list walks(self)
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 nogil
+    cdef int log_side(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil
 
     cdef int step_with_itself(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil

@@ -488,6 +488,8 @@ class Conversations:
             twin = self.answers.enter(self.slots, slot, segment)
             if twin >= 0:
                 self.link(slot, twin)
+            elif self.heads:
+                self.log_side(slot, segment, d)
         if self.keep_phases and (self.keep_phases >> after & 1 or s.flags & EQUAL):
             self.keep(slot, segment, d, True)
         if joined and s.flags & KEPT and self.kept.early_count:
@@ -646,6 +648,10 @@ class Conversations:
     def head(self, slot: int, segment: Segment, d: Octets) -> bool:
         """Whether this segment depends on what came before: in a whole capture, none does."""
         return False
+
+    def log_side(self, slot: int, segment: Segment, d: Octets) -> int:
+        """Do nothing: there is no part before, in which the other side of this opening might be."""
+        return 0
 
     def remember_packet(self, segment: Segment, d: Octets) -> int:
         """Do nothing: there is no next part, in which a copy of this packet might come."""
