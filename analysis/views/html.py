@@ -49,6 +49,7 @@ from .phrases import (
     remarks,
     segment_details,
     span,
+    standing,
     timeline,
 )
 
@@ -229,7 +230,7 @@ def _title(report: Report) -> str:
 
 def _headline(opening: Opening) -> str:
     if opening.evidence is Evidence.STANDING:
-        return f"{opening.source} is connected to itself, since before frame 1"
+        return f"{opening.source} is connected to itself, {standing(opening)}"
     if error := opening.refused_by:
         return f"{error.address} refused {opening.source} a connection to {opening.destination}"
     return _HEADLINES[opening.verdict].format(opening.source, opening.destination)
