@@ -507,6 +507,25 @@ def test_the_other_side_of_a_translation_is_in_the_part_before(isn):
     assert merged.unsure or merged == expected
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("each", [1000, 33_000])
+def test_more_openings_than_are_kept_at_one_time(each):
+    """65,536: fewer than that in each part, and more in both together."""
+    start, server = 10**18, bytes((10, 200, 0, 1))
+    clients = [struct.pack(">BBH", 10, number >> 16, number & 0xFFFF) for number in range(2 * each)]
+    syns = [frames.ipv4(one, server, frames.tcp(40_000, 80, 2, 7)) for one in clients]
+    answers = [frames.ipv4(server, one, frames.tcp(80, 40_000, 0x12, 9, 8)) for one in clients]
+    records = [(start + 1000 * number, packet) for number, packet in enumerate(syns + answers)]
+    files = [pcap(records[:each]), pcap([(start, b"\0")] * NEAR + records[each:])]
+    asked = {"collect": frozenset(Verdict), "most": 2 * each}
+    expected = reference(files, asked)
+    whole = partial.Whole(**asked)
+    for data in files:
+        whole.add(partial.part([data], **asked))
+    assert whole.unsure is (each > 1000)
+    assert (whole.result() == expected) is not whole.unsure
+
+
 def test_a_part_is_the_same_octets_in_both_forms():
     """So parts can be merged where the engine has another form than where they were made."""
     assert (layout.SLOT.size, layout.ENTRY.size) == (layout.SLOT_OCTETS, layout.ENTRY_OCTETS)

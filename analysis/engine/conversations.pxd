@@ -73,7 +73,7 @@ cdef class Conversations:
     @cython.locals(s=SlotAt, verdict=u64)
     cdef int announce_opening(self, i64 slot) except -1 with gil
     @cython.final
-    @cython.locals(s=SlotAt, limit=u64)
+    @cython.locals(s=SlotAt, limit=u64, retried=bint)
     cdef int keep(self, i64 slot, Segment* segment, bytes_at d, bint first) except -1 nogil
     @cython.locals(slot=u64)
     cpdef finish(self)

@@ -545,8 +545,10 @@ class Conversations:
         s = slot_at(self.slots, slot)
         if not s.flags & KEPT:
             limit = MAX_KEPT if self.keep_phases >> s.phase & 1 or (self.keep_phases and s.flags & EQUAL) else 0
-            if s.retransmissions and not s.flags & (ENDED | COUNTED) and self.keep_phases >> P_CROSSED & 1:
-                limit = max(limit, MAX_RETRIED)
+            retried = s.retransmissions and not s.flags & (ENDED | COUNTED) and self.keep_phases >> P_CROSSED & 1
+            if not limit and retried:
+                limit = MAX_RETRIED
+                self.kept.retried = True
             if self.kept.count < limit:
                 self.kept.begin(slot, s)
                 if s.phase >= P_SYN:
