@@ -30,7 +30,7 @@ from ..text import count, printable
 from .page import ladder as ladders
 from .page import machine, walk
 from .page.ladder import ladder
-from .page.words import Words
+from .page.words import Words, words
 from .phrases import (
     TIMELINES,
     Fold,
@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 _OCTETS, _LINES = 600_000, 500
 
 #: The page's style and its script, in these files of page/.
-_STYLES = ("page.css", "modes.css")
+_STYLES = ("page.css", "modes.css", "print.css")
 _SCRIPTS = ("page.js", "modes.js")
 
 #: How many walks of a capture get a picture.
@@ -76,6 +76,7 @@ _WALKS = 3
 
 #: Refused attempts that are listed, of the first and of the last.
 _FIRST, _LAST = 12, 6
+
 
 class Shown(NamedTuple):
     """One step, as the page shows it. ``at`` are the boxes of the state diagram where the sockets are after it."""
@@ -158,8 +159,7 @@ def render(report: Report, *, verbose: bool = False, language: str = "en") -> It
 
     *language* is one of words.LANGUAGES. A report of two captures offers their openings side by side.
     """
-    environment = _environment(language)
-    w: Words = environment.globals["w"]
+    w, environment = words(language), _environment(language)
     template = environment.get_template("page.html")
     captures = list(_captures(report, environment, w, verbose=verbose))
     style, script = ("".join(map(_asset, names)) for names in (_STYLES, _SCRIPTS))
@@ -188,7 +188,7 @@ def _environment(language: str) -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    made.globals.update(kind=kind, ladder=ladders, machine=machine, walk=walk, w=Words(language))
+    made.globals.update(kind=kind, ladder=ladders, machine=machine, walk=walk, w=words(language))
     return made
 
 

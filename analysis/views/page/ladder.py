@@ -189,7 +189,9 @@ class _Drawing:
         x, alone = self.x[segment.source], self.made.to_itself
         rightward = alone or x == min(self.x.values())
         over = _OVER if self.under_way else 5  # what is on its way passes below
-        label_at = Point(x + _REACH * 0.86, self.y + 12) if alone else Point(x + (8 if rightward else -8), self.y - over)
+        label_at = (
+            Point(x + _REACH * 0.86, self.y + 12) if alone else Point(x + (8 if rightward else -8), self.y - over)
+        )
         arrow = Arrow(
             segment.frame,
             span(segment.time - self.replayed.opening.time),

@@ -6,6 +6,7 @@ Names of states, events, control bits and verdicts are those of RFC 9293 and of 
 
 from __future__ import annotations
 
+from functools import cache
 from types import SimpleNamespace
 
 from markupsafe import Markup
@@ -124,11 +125,7 @@ TEXTS = {
     # -- modes
     "modes": ("Modes", "模式"),
     "lecture": ("Lecture", "讲课"),
-    "predict": ("Predict", "预测"),
-    "beside": ("Side by side", "并排"),
-    "letters": ("Keys L, P, S", "启用 L、P、S 键"),
-    "left": ("Left", "左边"),
-    "right": ("Right", "右边"),
+    "letters": ("Letter keys", "启用字母键"),
     # -- an opening
     "refused_same": ("each the same: a SYN, and a RST in answer", "每次都一样：一个 SYN，回来一个 RST"),
     "refused_table": ("Refused attempts", "遭到拒绝的尝试"),
@@ -245,8 +242,6 @@ TEXTS = {
     "ends_of": ("{source} to {destination}", "{source} 到 {destination}"),
     "and_more": ("And {n} more.", "另有 {n} 次。"),
     "run": ("The run", "这次运行"),
-    # -- predict mode
-    "question": ("What comes next?", "接下来会怎样？"),
 }
 
 #: What the script says; it fills in ``{...}`` as well.
@@ -271,3 +266,9 @@ class Words(SimpleNamespace):
         self.headlines = {verdict: row[place] for verdict, row in HEADLINES.items()}
         self.whys = {verdict: row[place] for verdict, row in WHY.items()}
         self.spoken = {name: row[place] for name, row in SPOKEN.items()}
+
+
+@cache
+def words(language: str) -> Words:
+    """The texts of one of LANGUAGES."""
+    return Words(language)
