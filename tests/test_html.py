@@ -724,7 +724,8 @@ def test_a_segment_moves_along_its_arc(browser: Browser, tmp_path: Path) -> None
             seen.push([Number(dot.getAttribute("cx")), Number(dot.getAttribute("cy"))]);
         }
         const path = document.querySelector(".out"), length = path.getTotalLength();
-        const near = ([x, y]) => Math.min(...Array.from({ length: 400 }, (_, n) => path.getPointAtLength(length * n / 399))
+        const points = Array.from({ length: 400 }, (_, n) => path.getPointAtLength(length * n / 399));
+        const near = ([x, y]) => Math.min(...points
             .map((one) => Math.hypot(one.x - x, one.y - y)));
         return [new Set(seen.map(String)).size, Math.max(...seen.map(near))];
     }"""
