@@ -35,7 +35,7 @@ STOREYS = (
     ("parallel",),
     ("cluster",),
     ("views.phrases",),
-    ("views.mermaid", "views.page.shapes", "views.rows"),
+    ("views.mermaid", "views.page.shapes", "views.page.words", "views.rows"),
     ("views.page.ladder", "views.page.machine", "views.page.walk"),
     (
         "views.table",
