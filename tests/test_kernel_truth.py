@@ -40,7 +40,7 @@ from topology import Namespace
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.usefixtures("need_root")]
+pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.usefixtures("need_root", "need_tracepoint")]
 
 #: Captures that do not show all that the sockets did, so that no reading of them could equal the kernel's account,
 #: or of sockets on more ports than the kernel is asked about here.

@@ -432,6 +432,8 @@ def _part(name: str) -> Iterator[None]:
 def _reason(error: OSError) -> str:
     """Say to the user why the kernel does not tell its socket states, and what helps."""
     part = error.filename
+    if error.errno == errno.ENOSYS and part == "tracefs":
+        return f"before Linux 5.2 tracefs has to be mounted: mount -t tracefs tracefs {_MOUNTED}"
     if error.errno in (errno.ENOSYS, errno.ENODEV, errno.ENOENT):  # for the tracepoint and tracefs; no perf events
         return f"this kernel has no {part}"
     if error.errno not in (errno.EPERM, errno.EACCES):

@@ -54,7 +54,7 @@ skeleton() { # skeleton ROOT BUSYBOX: what every guest has
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$r/etc/hosts"
     cat >"$r/init" <<'END'
 #!/bin/sh
-mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev; mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev; mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts; mount -t tracefs tracefs /sys/kernel/tracing
 for m in $(cat /modules/order); do insmod "/modules/$m"; done
 ip link set lo up; hostname kernels; export HOME=/root LANG=C.UTF-8 TERM=dumb PYTHONDONTWRITEBYTECODE=1; cd /out
 sh /command >/out/log 2>&1 </dev/null; echo $? >/out/status; cat /out/log
