@@ -35,6 +35,8 @@ runs there, and tests/kernels/measured.json what it answered. This page is made 
 - **tests**: those that belong to the kernel (ports, walks, the tracepoint, netlink, the packet socket), as root in the
   guest. Skipped are those that need a younger kernel, and those that need tcpdump or capinfos, which is not there.
 
+"-": not tried.
+
 """
 _END = """
 Where the rules come from, and which kernels were looked for:
@@ -95,8 +97,10 @@ def _row(answer: dict[str, Any]) -> tuple[str, ...]:
         ", ".join(sorted({one.get("third") or "none" for one in runs})),
         ", ".join(sorted(agree)),
         str(answer["check"]),
-        f"{sum(answer['setups'])} of {len(answer['setups'])}",
-        ", ".join(f"{count} {outcome}" for outcome, count in answer["tests"].items() if count),
+        f"{sum(answer['setups'])} of {len(answer['setups'])}" if "setups" in answer else "-",
+        ", ".join(f"{count} {outcome}" for outcome, count in answer["tests"].items() if count)
+        if "tests" in answer
+        else "-",
     )
 
 
@@ -115,8 +119,8 @@ def wrong(answer: dict[str, Any]) -> list[str]:
         "verdict": all(one.get("verdict") == "self-connect" for one in runs),
         "agrees": all(one.get("agrees") or one.get("missing") for one in runs),
         "check": answer["check"] == 0,
-        "setups": all(answer["setups"]),
-        "tests": not answer["tests"]["failed"],
+        "setups": all(answer.get("setups", [])),
+        "tests": not answer.get("tests", {}).get("failed"),
     }
     return [name for name, holds in right.items() if not holds]
 
