@@ -34,6 +34,7 @@ PICTURES = {
     "simultaneous-open": Picture("simultaneous-open-middle", 1280, 800, "dark", 7),
     "phone": Picture("live", 390, 844, "light", 3),
     "lecture": Picture("self-connect-v4", 1920, 1080, "light", 2, keys="l"),
+    "predict": Picture("self-connect-v4", 1280, 760, "light", keys="p23"),
     "walk": Picture("live", 390, 844, "dark", to=".figures"),
 }
 

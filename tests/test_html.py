@@ -35,7 +35,7 @@ from analysis.model import REMARKABLE, Attempts, CaptureResult, Damage, Opening,
 from analysis.reader import analyze
 from analysis.replay import Replay, replay
 from analysis.report import Report, report
-from analysis.states import TABLE, State
+from analysis.states import TABLE, Event, State
 from analysis.views import rendered
 from analysis.views.html import render
 from analysis.views.page import machine, walk
@@ -622,7 +622,13 @@ FEW = ("self-connect-v4", "simultaneous-open-left", "three-way", "land")
 
 @pytest.mark.parametrize(
     ("width", "which", "mode"),
-    [(1280, "all", ""), (390, "few", ""), (3840, "few", ""), (1920, "all", "-lecture"), (1280, "few", "-lecture")],
+    [
+        (1280, "all", ""),
+        (390, "few", ""),
+        (3840, "few", ""),
+        (1920, "all", "-lecture"),
+        (1280, "few", "-lecture-predict"),
+    ],
 )
 def test_no_name_is_covered(browser: Browser, tmp_path: Path, width: int, which: str, mode: str) -> None:
     for path in PCAPS:
@@ -642,7 +648,7 @@ def test_lecture_mode_is_read_from_the_last_row(browser: Browser, tmp_path: Path
             continue
         with Visit(browser, tmp_path / "page.html", page_of(path), viewport=size, color_scheme=scheme) as page:
             page.keyboard.press("l")
-            for _ in range(4):
+            for key in ("PageDown", "PageDown", "p", "1", "PageDown"):
                 least, text = page.evaluate(SMALLEST)
                 assert round(least, 1) >= 24 * width / 1920, (path.stem, text)
                 box = page.locator(".opening.shown").bounding_box()
@@ -650,7 +656,7 @@ def test_lecture_mode_is_read_from_the_last_row(browser: Browser, tmp_path: Path
                 assert box["y"] == 0
                 assert box["height"] == size["height"]
                 assert page.evaluate("document.documentElement.scrollHeight") <= size["height"]
-                page.keyboard.press("PageDown")
+                page.keyboard.press(key)
 
 
 @pytest.mark.parametrize(
@@ -715,6 +721,110 @@ def test_the_letter_keys_can_be_turned_off(browser: Browser, tmp_path: Path) -> 
         assert page.locator("html.lecture").count() == 1
 
 
+# -- predict mode -----------------------------------------------------------------------------------------------------
+
+#: Answers every question of every opening, each choice that is wrong first: step, choices, what was said to each, which
+#: one went on; and what can be seen of steps to come before it is answered.
+PREDICT = """() => {
+    const found = [];
+    for (const one of selfconn.openings) {
+        const { opening, steps } = one, said = opening.querySelector(".feedback");
+        one.go(0, true);
+        one.move(0);
+        while (one.here < steps.length) {
+            const buttons = () => [...opening.querySelectorAll(".choices button")];
+            const from = one.here, given = buttons().map((button) => button.textContent.replace(/^\\d /, ""));
+            const ahead = [...opening.querySelectorAll(".ladder [data-step], .machine .badge")].filter((part) =>
+                part.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && !part.matches(".done") &&
+                !(Number(part.dataset.step) <= from));
+            const answers = {};
+            while (one.here === from) {
+                const button = buttons().find((other) => !other.hasAttribute("aria-disabled"));
+                button.click();
+                answers[button.textContent.replace(/^\\d /, "")] = said.textContent;
+            }
+            found.push([opening.id, from + 1, given, answers, ahead.map((part) => part.outerHTML)]);
+        }
+    }
+    return found;
+}"""
+
+
+def test_predict_mode_asks_and_explains_by_the_table(browser: Browser, tmp_path: Path) -> None:
+    asked = 0
+    for path in PCAPS:
+        openings = dict(shown_in_full(path))
+        if not openings:
+            continue
+        with Visit(browser, tmp_path / "page.html", page_of(path), to="#o1s0-predict") as page:
+            for name, place, choices, answers, ahead in page.evaluate(PREDICT):
+                step = openings[int(name[1:])][place - 1]
+                assert ahead == []
+                if choices == ["Go on"]:
+                    assert not step.changes
+                    continue
+                asked += 1
+                assert len(choices) == len(set(choices)) == 4
+                right = list(answers)[-1]
+                assert answers[right].startswith("Right. In ")
+                if right in set(State):
+                    row = TABLE[step.before, step.event]
+                    assert right == step.after in {row.to, row.passive}
+                    assert f"(RFC 9293, {row.section})" in answers[right]
+                else:
+                    assert right in {row.sent for row in TABLE.values()}
+                for wrong, why in list(answers.items())[:-1]:
+                    assert explained(wrong, why, step) != (right in set(State) and wrong == right), (wrong, why)
+    assert asked > 200
+
+
+def explained(wrong: str, why: str, step: Step) -> bool:
+    """Whether what is said to a wrong choice is so, by the table."""
+    if why.startswith("It does not stay"):
+        return wrong == step.before and step.changes and TABLE[step.before, step.event].section in why
+    assert why.startswith(f"Not {wrong}: ")
+    if found := re.search(r"(?:from|in) (\S+) (?:it is reached by|that answers) (.+?) \(RFC 9293, ([\d.]+)\)", why):
+        row = TABLE[State(found[1]), Event(found[2])]
+        return wrong in (row.to, row.sent) and row.section == found[3]
+    found = re.search(r"nothing (?:leads from|that arrives in) (\S+)", why)
+    rows = [row for (state, event), row in TABLE.items() if state == found[1]]
+    return all(wrong not in (row.to, row.sent) for row in rows)
+
+
+def test_predict_mode_by_the_keyboard_alone(browser: Browser, tmp_path: Path) -> None:
+    with Visit(browser, tmp_path / "page.html", page_of(ROOT / "pcaps" / "self-connect-v4.pcapng")) as page:
+        page.keyboard.press("p")
+        assert page.evaluate("document.activeElement.className") == "quiz"
+        name = """document.activeElement.getAttribute("aria-labelledby").split(" ")
+            .map((id) => document.getElementById(id).textContent).join(" ")"""
+        assert "SYN leaves A (send SYN). A is in CLOSED. Which state comes next?" in page.evaluate(name)
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert "A is in SYN-SENT. Which state comes next?" in page.evaluate(name)
+        for key in ("3", "2"):
+            page.keyboard.press(key)
+            if key == "3":
+                status = page.locator("[role=status]").text_content()
+                assert "Not ESTABLISHED: from SYN-SENT it is reached by receive SYN-ACK (RFC 9293, 3.10.7.3)" in status
+        assert "Right. In SYN-SENT, receive SYN leads to SYN-RECEIVED (RFC 9293, 3.10.7.3)." in page.evaluate(name)
+        assert "Which segment does it send?" in page.evaluate(name)
+        page.keyboard.press("ArrowRight")  # who does not know goes on
+        page.locator(".copy").click()
+        assert page.locator(".quiz textarea").input_value().splitlines() == [
+            "selfconn · 127.0.0.1:50000 connected to itself",
+            "1 right at the first try, of 3 asked; 9 in all.",
+            "step 1: SYN-SENT, right",
+            "step 2: SYN-RECEIVED, right after ESTABLISHED",
+            "step 3: SYN-ACK, not answered",
+        ]
+        assert page.locator("[role=status]").text_content() in (
+            "Copied.",
+            "The score is selected: copy it with Ctrl+C.",
+        )
+        assert page.evaluate("document.activeElement.selectionEnd") > 100
+
+
 def test_a_segment_moves_along_its_arc(browser: Browser, tmp_path: Path) -> None:
     moved = """async () => {
         const dot = document.querySelector(".flying"), seen = [];
@@ -724,8 +834,8 @@ def test_a_segment_moves_along_its_arc(browser: Browser, tmp_path: Path) -> None
             seen.push([Number(dot.getAttribute("cx")), Number(dot.getAttribute("cy"))]);
         }
         const path = document.querySelector(".out"), length = path.getTotalLength();
-        const near = ([x, y]) => Math.min(...Array.from({ length: 400 }, (_, n) => path.getPointAtLength(length * n / 399))
-            .map((one) => Math.hypot(one.x - x, one.y - y)));
+        const points = Array.from({ length: 400 }, (_, n) => path.getPointAtLength(length * n / 399));
+        const near = ([x, y]) => Math.min(...points.map((one) => Math.hypot(one.x - x, one.y - y)));
         return [new Set(seen.map(String)).size, Math.max(...seen.map(near))];
     }"""
     for wish, moves in (("no-preference", True), ("reduce", False)):
@@ -750,6 +860,9 @@ AXE = {
         ("several", 390, "light"),
         ("live", 1280, "light l"),
         ("several", 1920, "dark l"),
+        ("live", 390, "dark p 1"),
+        ("several", 1280, "light p 2"),
+        ("live", 1920, "light l p 1"),
     ],
 )
 def test_axe_finds_no_violation(browser: Browser, tmp_path: Path, what: str, width: int, scheme_and_keys: str) -> None:
@@ -816,7 +929,7 @@ def test_motion_is_left_out_for_who_wants_none(browser: Browser, tmp_path: Path)
 
 def test_the_focus_can_be_seen(browser: Browser, tmp_path: Path) -> None:
     with Visit(browser, tmp_path / "page.html", html(live())) as page:
-        modes = ("[data-mode=lecture]", ".letters")
+        modes = ("[data-mode=lecture]", "[data-mode=predict]", ".letters")
         for part in (".skip", *modes, ".scroll", ".back", "input", ".next", "summary"):
             page.keyboard.press("Tab")
             focused = page.locator(":focus")

@@ -25,7 +25,7 @@ from ..model import NANOSECONDS, Evidence, Flag, Verdict, spoken
 from ..odds import Odds
 from ..portwalk import look
 from ..report import entries
-from ..states import State
+from ..states import TABLE, State
 from ..text import count, printable
 from .page import ladder as ladders
 from .page import machine, walk
@@ -69,7 +69,7 @@ _OCTETS, _LINES = 600_000, 500
 
 #: The page's style and its script, in these files of page/.
 _STYLES = ("page.css", "modes.css", "print.css")
-_SCRIPTS = ("page.js", "modes.js")
+_SCRIPTS = ("page.js", "modes.js", "predict.js")
 
 #: How many walks of a capture get a picture.
 _WALKS = 3
@@ -193,8 +193,14 @@ def _environment(language: str) -> Environment:
 
 
 def _data(w: Words) -> str:
-    """What the script has to know, as JSON within the page."""
-    return json.dumps({"words": w.spoken}, ensure_ascii=False).replace("<", "\\u003c")
+    """What the script has to know, as JSON within the page: its words, and the rules that lead somewhere."""
+    rules = [
+        (state, event, row.to, row.sent, row.section)
+        for (state, event), row in TABLE.items()
+        if row.sent or row.to is not state
+    ]
+    told = {"words": w.spoken, "states": list(State), "rules": rules}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _asset(name: str) -> str:

@@ -2,22 +2,25 @@
 (() => {
   const { openings, board, place, current, say, heard, root } = selfconn;
   if (!openings.length) return;
-  const MODES = ["lecture"];
+  const MODES = ["lecture", "predict"];
   const WAYS = { ArrowRight: 1, ArrowLeft: -1 };
   const CLICKER = { ...WAYS, PageDown: 1, PageUp: -1, ArrowDown: 1, ArrowUp: -1, " ": 1, Home: -Infinity, End: Infinity };
   const letters = document.querySelector(".letters");
   const buttons = [...document.querySelectorAll("[data-mode]")];
+  const turned = [];
   let looked = openings[0];
 
   const on = (mode) => root.classList.contains(mode);
 
   function turn(mode, to) {
+    const is = on(mode);
     looked = on("lecture") ? looked : current();
     root.classList.toggle(mode, to);
     for (const one of buttons) one.setAttribute("aria-pressed", on(one.dataset.mode));
     if (on("lecture")) lecture(looked);
     for (const one of openings) one.mark();
     if (mode === "lecture" && !to) looked.opening.scrollIntoView();
+    if (is !== to) turned.forEach((one) => one(mode, to, looked));
     write();
   }
 
@@ -126,5 +129,5 @@
     kept[0].forEach((mode) => turn(mode, true));
   });
   addEventListener("hashchange", follow);
-  follow();
+  Object.assign(selfconn, { turned, follow, looked: () => (on("lecture") ? looked : current()) });
 })();

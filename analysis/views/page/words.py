@@ -125,7 +125,8 @@ TEXTS = {
     # -- modes
     "modes": ("Modes", "模式"),
     "lecture": ("Lecture", "讲课"),
-    "letters": ("Letter keys", "启用字母键"),
+    "predict": ("Predict", "预测"),
+    "letters": ("Keys L, P, 1–4", "启用 L、P、1–4 键"),
     # -- an opening
     "refused_same": ("each the same: a SYN, and a RST in answer", "每次都一样：一个 SYN，回来一个 RST"),
     "refused_table": ("Refused attempts", "遭到拒绝的尝试"),
@@ -250,6 +251,62 @@ SPOKEN = {
     "opening_of": ("opening {n} of {all}", "第 {n} 次连接，共 {all} 次"),
     "overview": ("Overview", "概览"),
     "ladder": ("Ladder", "时序图"),
+    # -- predict mode
+    "ask_state": (
+        "{title} ({event}). {letter} is in {state}. Which state comes next?",
+        "{title}（{event}）。{letter} 处于 {state}，接下来进入哪个状态？",
+    ),
+    "ask_segment": (
+        "What came: {event}. {letter} is in {state} now. Which segment does it send?",
+        "刚才发生的是 {event}，{letter} 现在处于 {state}。它发送哪个报文段？",
+    ),
+    "nothing_to_ask": ("Nothing to predict here: the program decides what comes.", "这里无从预测：由程序决定下一步。"),
+    "all_asked": ("That was the last step.", "这是最后一步。"),
+    "go_on": ("Go on", "继续"),
+    "right": ("Right.", "正确。"),
+    "rule_state": (
+        "In {state}, {event} leads to {answer} (RFC 9293, {section}).",
+        "在 {state} 中，{event} 使状态变为 {answer}（RFC 9293，{section}）。",
+    ),
+    "rule_stays": (
+        "In {state}, {event} changes no state (RFC 9293, {section}).",
+        "在 {state} 中，{event} 不改变状态（RFC 9293，{section}）。",
+    ),
+    "rule_segment": (
+        "In {state}, {event} is answered by {answer} (RFC 9293, {section}).",
+        "在 {state} 中，对 {event} 的应答是 {answer}（RFC 9293，{section}）。",
+    ),
+    "not_staying": (
+        "It does not stay: in {state}, {event} changes the state (RFC 9293, {section}).",
+        "状态不会保持不变：在 {state} 中，{event} 会改变状态（RFC 9293，{section}）。",
+    ),
+    "not_this_state": (
+        "Not {choice}: from {state} it is reached by {other} (RFC 9293, {where}), and this is {event}.",
+        "不是 {choice}：从 {state} 到那里要靠 {other}（RFC 9293，{where}），而这里是 {event}。",
+    ),
+    "never_state": (
+        "Not {choice}: nothing leads from {state} to {choice} in one step.",
+        "不是 {choice}：没有任何事件能一步从 {state} 到 {choice}。",
+    ),
+    "not_this_segment": (
+        "Not {choice}: in {state} that answers {other} (RFC 9293, {where}), and this was {event}.",
+        "不是 {choice}：在 {state} 中它用来应答 {other}（RFC 9293，{where}），而这里是 {event}。",
+    ),
+    "never_segment": (
+        "Not {choice}: nothing that arrives in {state} is answered by {choice}.",
+        "不是 {choice}：在 {state} 中，收到什么都不会用 {choice} 应答。",
+    ),
+    "score": (
+        "{n} right at the first try, of {asked} asked; {all} in all.",
+        "已问 {asked} 题，一次答对 {n} 题；共 {all} 题。",
+    ),
+    "score_label": ("Your score, as text", "你的得分（文本）"),
+    "copy": ("Copy the score", "复制得分"),
+    "copied": ("Copied.", "已复制。"),
+    "copy_yourself": ("The score is selected: copy it with Ctrl+C.", "得分已选中：请用 Ctrl+C 复制。"),
+    "line_right": ("step {step}: {answer}, right", "第 {step} 步：{answer}，答对"),
+    "line_after": ("step {step}: {answer}, right after {wrong}", "第 {step} 步：{answer}，答错 {wrong} 之后答对"),
+    "line_shown": ("step {step}: {answer}, not answered", "第 {step} 步：{answer}，没有回答"),
 }
 
 
