@@ -11,6 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from . import user
 from .commandline import (
     Failing,
     Parser,
@@ -289,7 +290,7 @@ def _run(options: argparse.Namespace, *, gave_up: bool) -> int:
 
 def _give_up_root() -> bool:
     """Become the user who called sudo, before anything is read; return whether there was one."""
-    if os.geteuid() or os.environ.get("SUDO_UID", "0") == "0":
+    if user() or os.environ.get("SUDO_UID", "0") == "0":
         return False
     from .privilege import give_up_root
 

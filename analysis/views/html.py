@@ -224,7 +224,7 @@ def _title(report: Report, w: Words) -> str:
 
 def _headline(opening: Opening, w: Words) -> str:
     if opening.evidence is Evidence.STANDING:
-        return str(w.standing.format(source=opening.source))
+        return str(w.standing.format(source=opening.source, frame=opening.first_frame))
     if error := opening.refused_by:
         ends = {"source": opening.source, "destination": opening.destination}
         return str(w.icmp_refused.format(sender=error.address, **ends))

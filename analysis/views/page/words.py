@@ -109,8 +109,8 @@ TEXTS = {
         "在看到的部分里没有可以展示的连接，但是看到的并非全部",
     ),
     "standing": (
-        "{source} is connected to itself, since before frame 1",
-        "{source} 与它自己相连，早在第 1 帧之前",
+        "{source} is connected to itself, since before frame {frame}",
+        "{source} 与它自己相连，早在第 {frame} 帧之前",
     ),
     "standing_why": (
         "Its own segments acknowledge each other: one socket, at both ends.",
