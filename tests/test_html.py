@@ -825,6 +825,75 @@ def test_predict_mode_by_the_keyboard_alone(browser: Browser, tmp_path: Path) ->
         assert page.evaluate("document.activeElement.selectionEnd") > 100
 
 
+# -- side by side -----------------------------------------------------------------------------------------------------
+
+
+def two(one: str, other: str, language: str = "en") -> str:
+    """The page of two captures in pcaps/."""
+    results = [analyze(str(ROOT / "pcaps" / f"{name}.pcapng"), collect=frozenset(Verdict)) for name in (one, other)]
+    return "".join(render(report(results), language=language))
+
+
+PLACES = """() => selfconn.openings.map((one) => [one.here, one.opening.matches(".waits"),
+    one.steps.slice(one.here - 1)[0]?.dataset.event, one.opening.getBoundingClientRect().top])"""
+
+
+def test_two_openings_are_stepped_together(browser: Browser, tmp_path: Path) -> None:
+    text = two("self-connect-v4", "simultaneous-open-middle")
+    with Visit(browser, tmp_path / "page.html", text) as page:
+        page.keyboard.press("s")
+        seen = []
+        while page.locator(".pair .next").get_attribute("aria-disabled") == "false":
+            page.keyboard.press("PageDown")
+            seen.append(page.evaluate(PLACES))
+            assert page.evaluate("location.hash") == f"#o1-o2-m{len(seen)}-side"
+        assert [place for place, *_ in seen[-1]] == [14, 27]
+        before = [0, 0]
+        for (left, left_waits, event, _), (right, right_waits, other, _) in seen:
+            assert (left - before[0], right - before[1]) in ((1, 1), (1, 0), (0, 1))
+            assert (left_waits, right_waits) == (left == before[0], right == before[1])
+            assert event == other or left_waits or right_waits
+            before = [left, right]
+        assert sum(not left[1] and not right[1] for left, right in seen) >= 10
+        assert seen[0][0][3] == seen[0][1][3]
+        page.keyboard.press("Home")
+        page.locator("#o2 .ladder text.frame").nth(1).click()  # frame 2 leaves B in step 2
+        assert [place for place, *_ in page.evaluate(PLACES)] == [1, 2]
+        page.keyboard.press("l")
+        assert page.locator("html.side").count() == 0
+        assert page.locator(".opening:visible").count() == 1
+
+
+def test_side_by_side_is_one_below_the_other_on_a_phone(browser: Browser, tmp_path: Path) -> None:
+    text = two("three-way", "server-cannot-bind")
+    with Visit(browser, tmp_path / "page.html", text, width=390, to="#o1-o3-m4-side") as page:
+        tops = [top for place, _, _, top in page.evaluate(PLACES) if place]
+        assert tops == sorted(tops)
+        assert len(set(tops)) == 2
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.get_by_label("Right").select_option("3")
+        assert page.evaluate("location.hash") == "#o1-o4-m0-side"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark"), (3840, "light")])
+def test_side_by_side_nothing_is_covered_and_axe_finds_nothing(
+    browser: Browser, tmp_path: Path, width: int, scheme: str
+) -> None:
+    text = two("self-connect-v4", "simultaneous-open-middle")
+    with Visit(browser, tmp_path / "page.html", text, width=width, color_scheme=scheme) as page:
+        page.locator("[data-mode=side]").click()
+        for _ in range(9):
+            page.keyboard.press("ArrowRight")
+            assert page.evaluate(f"({COVERED})(false)") == []
+        found = Axe().run(page, options=AXE).response["violations"]
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+
+
+def test_one_opening_has_nothing_to_be_beside() -> None:
+    assert 'data-mode="side"' not in html(told(self_connect()))
+    assert 'data-mode="side"' in html(told(self_connect(), three_way()))
+
+
 def test_a_segment_moves_along_its_arc(browser: Browser, tmp_path: Path) -> None:
     moved = """async () => {
         const dot = document.querySelector(".flying"), seen = [];

@@ -69,7 +69,7 @@ _OCTETS, _LINES = 600_000, 500
 
 #: The page's style and its script, in these files of page/.
 _STYLES = ("page.css", "modes.css", "print.css")
-_SCRIPTS = ("page.js", "modes.js", "predict.js")
+_SCRIPTS = ("page.js", "modes.js", "predict.js", "side.js", "start.js")
 
 #: How many walks of a capture get a picture.
 _WALKS = 3

@@ -1,6 +1,6 @@
 // Predict mode: what is to come is hidden, and the reader says what it is. Why not, the table of RFC 9293 says.
 (() => {
-  const { openings, say, heard, root, data } = selfconn;
+  const { openings, say, heard, made, root, data } = selfconn;
   const rules = data.rules.map(([state, event, to, sent, section]) => ({ state, event, to, sent, section }));
   const order = data.states;
   const SEGMENTS = ["SYN", "SYN-ACK", "ACK", "RST"];
@@ -38,13 +38,6 @@
 
   function rightly({ kind, filled }) {
     return say(kind === "segment" ? "rule_segment" : filled.answer === filled.state ? "rule_stays" : "rule_state", filled);
-  }
-
-  function made(name, inner, attributes = {}) {
-    const one = document.createElement(name);
-    one.append(...inner);
-    for (const [key, value] of Object.entries(attributes)) one.setAttribute(key, value);
-    return one;
   }
 
   const quizzes = new Map(openings.map((walk) => [walk, quiz(walk)]));
@@ -144,5 +137,4 @@
     quizzes.forEach(({ ask }) => ask());
     quizzes.get(walk).box.focus({ preventScroll: true });
   });
-  selfconn.follow();
 })();

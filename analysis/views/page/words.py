@@ -126,7 +126,8 @@ TEXTS = {
     "modes": ("Modes", "模式"),
     "lecture": ("Lecture", "讲课"),
     "predict": ("Predict", "预测"),
-    "letters": ("Keys L, P, 1–4", "启用 L、P、1–4 键"),
+    "side": ("Side by side", "并排"),
+    "letters": ("Letter and number keys", "启用字母和数字键"),
     # -- an opening
     "refused_same": ("each the same: a SYN, and a RST in answer", "每次都一样：一个 SYN，回来一个 RST"),
     "refused_table": ("Refused attempts", "遭到拒绝的尝试"),
@@ -251,6 +252,14 @@ SPOKEN = {
     "opening_of": ("opening {n} of {all}", "第 {n} 次连接，共 {all} 次"),
     "overview": ("Overview", "概览"),
     "ladder": ("Ladder", "时序图"),
+    # -- side by side
+    "left": ("Left", "左边"),
+    "right_side": ("Right", "右边"),
+    "moment": ("Moment {n} of {all}", "第 {n} 刻，共 {all} 刻"),
+    "moments": ("Moment", "时刻"),
+    "waits": ("waits", "等待"),
+    "back": ("Back", "后退"),
+    "next": ("Next", "前进"),
     # -- predict mode
     "ask_state": (
         "{title} ({event}). {letter} is in {state}. Which state comes next?",
