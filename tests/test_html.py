@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import re
+import subprocess
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -36,9 +37,9 @@ from analysis.reader import analyze
 from analysis.replay import Replay, replay
 from analysis.report import Report, report
 from analysis.states import TABLE, Event, State
-from analysis.views import rendered
+from analysis.views import LANGUAGES, rendered
 from analysis.views.html import render
-from analysis.views.page import machine, walk
+from analysis.views.page import machine, walk, words
 from analysis.views.page.ladder import ladder
 from analysis.views.phrases import Fold, timeline
 
@@ -116,7 +117,7 @@ def live(attempts: int = 9_000) -> Report:
     return made
 
 
-def html(made: Report, **how: bool) -> str:
+def html(made: Report, **how: Any) -> str:
     return "".join(render(made, **how))
 
 
@@ -250,6 +251,61 @@ def test_a_page_without_openings() -> None:
     assert "<h1>No opening to show</h1>" in html(told())
     assert "<h1>1 attempt to connect refused</h1>" in html(told(verdicts={Verdict.REFUSED: 1}))
     assert "No opening of a TCP connection." in html(told())
+
+
+# -- the page's own words ---------------------------------------------------------------------------------------------
+
+PAGE = ROOT / "analysis" / "views" / "page"
+
+
+def test_every_text_is_there_in_every_language_with_the_same_gaps() -> None:
+    for table in (words.HEADLINES, words.WHY, words.TEXTS, words.SPOKEN):
+        for name, row in table.items():
+            assert len(row) == len(LANGUAGES), name
+            assert len({tuple(sorted(re.findall(r"\{\w+\}|<kbd>", text))) for text in row}) == 1 or name == "english", (
+                name
+            )
+    assert words.HEADLINES.keys() == words.WHY.keys() == set(Verdict)
+
+
+def test_every_text_is_used() -> None:
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in [*PAGE.iterdir(), PAGE.parent / "html.py"] if path.is_file()
+    )
+    assert [name for name in words.TEXTS if not re.search(rf"\bw\.{name}\b", source)] == []
+    said = "".join(path.read_text(encoding="utf-8") for path in PAGE.glob("*.js"))
+    kinds = {f"{text}_{kind}" for text in ("not_this", "never") for kind in ("state", "segment")}
+    assert [name for name in words.SPOKEN if f'"{name}"' not in said and name not in kinds] == []
+
+
+def test_templates_hold_no_words_of_their_own() -> None:
+    """What is between the tags of a template comes from the table, or from the capture."""
+    for path in PAGE.glob("*.html"):
+        bare = re.sub(r"\{[{%].*?[%}]\}|<[^>]*>", " ", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert set(re.findall(r"[A-Za-z]{2,}", bare)) <= {"selfconn", "RFC"}, path.name
+
+
+def test_a_chinese_page_says_that_it_is_one_and_which_words_are_not() -> None:
+    text = html(live(), language="zh")
+    page = Markup(text)
+    assert '<html lang="zh">' in text
+    assert "127.0.0.1:50000 连上了它自己" in page.text
+    assert "自己的 SYN 回到了自己这里" in page.text
+    assert "关于抓包内容的句子" in page.text
+    assert len(page.all("p", lang="en")) > len(replay(self_connect()).steps)
+    assert Markup(html(live())).all("p", lang="en") == []
+    assert page.elements != Markup(html(live())).elements
+
+
+def test_the_language_is_an_option_of_the_page(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "analysis.cli", "--language", "zh", str(PCAPS[-1]), "--all"]
+    how = {"cwd": tmp_path, "env": {"PYTHONPATH": str(ROOT)}, "capture_output": True, "timeout": 60}
+    made = subprocess.run([*command, "-o", "page.html"], **how, check=True)
+    assert made.stderr == b""
+    assert "连上了" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    refused = subprocess.run(command, **how, check=False)
+    assert refused.returncode == 2
+    assert b"--language is that of the page, and --format is table" in refused.stderr
 
 
 # -- the drawings -----------------------------------------------------------------------------------------------------
@@ -932,11 +988,13 @@ AXE = {
         ("live", 390, "dark p 1"),
         ("several", 1280, "light p 2"),
         ("live", 1920, "light l p 1"),
+        ("chinese", 1280, "light p 1"),
     ],
 )
 def test_axe_finds_no_violation(browser: Browser, tmp_path: Path, what: str, width: int, scheme_and_keys: str) -> None:
     scheme, *keys = scheme_and_keys.split()
     text = {"live": lambda: html(live()), "damaged": lambda: damaged(tmp_path), "storm": storm, "several": several}
+    text["chinese"] = lambda: html(live(), language="zh")
     with Visit(browser, tmp_path / "page.html", text[what](), width=width, color_scheme=scheme) as page:
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         for key in keys:

@@ -455,7 +455,10 @@ def _refused(opening: Opening, attempts: Attempts | None, w: Words) -> Refused |
     if not opening.refused_before:
         return None
     sentence = w.refused_before_one if opening.refused_before == 1 else w.refused_before
-    text = str(sentence.format(n=f"{opening.refused_before:,}", first=_micro(first_of_them(opening))))
+    since = ""
+    if first_of_them(opening) and opening.refused_since is not None:
+        since = w.first.format(span=_micro(span(opening.time - opening.refused_since)))
+    text = str(sentence.format(n=f"{opening.refused_before:,}", first=since))
     known = min(opening.refused_before, len(attempts.ports)) if attempts else 0
     some = list(range(known)) if known <= _FIRST + _LAST else [*range(_FIRST), *range(known - _LAST, known)]
     lines = [

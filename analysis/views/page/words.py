@@ -2,6 +2,7 @@
 
 What is said *about a capture* (reasons, notes, facts) comes from phrases.py and states.py, and is English.
 Names of states, events, control bits and verdicts are those of RFC 9293 and of this program in every language.
+A row below has its text in each of LANGUAGES, in that order.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ from types import SimpleNamespace
 from markupsafe import Markup
 
 from ...model import Verdict
-
-#: The languages that ``--language`` knows: the page's ``lang``, and the place of its words in each row below.
-LANGUAGES = ("en", "zh")
+from .. import LANGUAGES
 
 #: What an opening was, as a headline: of the two ends.
 HEADLINES = {
@@ -100,7 +99,7 @@ TEXTS = {
         "关于抓包内容的句子（原因、说明、数据）目前是英文；状态、事件和标志位沿用 RFC 9293 的名称。",
     ),
     "openings_shown": ("Openings on this page", "本页的连接"),
-    "title_many": ("{n} openings of TCP connections", "{n} 次打开 TCP 连接"),
+    "title_many": ("{n} openings of TCP connections", "共 {n} 次打开 TCP 连接"),
     "title_refused": ("{n} attempts to connect refused", "{n} 次连接尝试遭到拒绝"),
     "title_refused_one": ("1 attempt to connect refused", "1 次连接尝试遭到拒绝"),
     "title_none": ("No opening to show", "没有可以展示的连接"),
@@ -133,6 +132,7 @@ TEXTS = {
     "refused_table": ("Refused attempts", "遭到拒绝的尝试"),
     "refused_before": ("{n} attempts refused before it{first}", "此前有 {n} 次尝试遭到拒绝{first}"),
     "refused_before_one": ("1 attempt refused before it{first}", "此前有 1 次尝试遭到拒绝{first}"),
+    "first": (", the first {span} earlier", "，第一次在 {span} 之前"),
     "more": ("{n} more", "另有 {n} 次"),
     "attempt": ("attempt", "第几次"),
     "time": ("time", "时间"),
@@ -149,10 +149,10 @@ TEXTS = {
         "State diagram. Walked through: {n} of its {all} changes of state, numbered as the steps are.",
         "状态图。{all} 种状态变化中走过了 {n} 种，编号就是步骤的编号。",
     ),
-    "step_by_step": ("Step by step", "逐步"),
+    "step_by_step": ("Step by step", "逐步讲解"),
     "through": ("Go through the steps", "浏览各个步骤"),
-    "back": ("Back", "后退"),
-    "next": ("Next", "前进"),
+    "back": ("Back", "上一步"),
+    "next": ("Next", "下一步"),
     "step": ("Step", "步骤"),
     "overview": ("overview", "概览"),
     "steps": (
@@ -255,11 +255,11 @@ SPOKEN = {
     # -- side by side
     "left": ("Left", "左边"),
     "right_side": ("Right", "右边"),
-    "moment": ("Moment {n} of {all}", "第 {n} 刻，共 {all} 刻"),
+    "moment": ("Moment {n} of {all}", "第 {n} 个时刻，共 {all} 个"),
     "moments": ("Moment", "时刻"),
     "waits": ("waits", "等待"),
-    "back": ("Back", "后退"),
-    "next": ("Next", "前进"),
+    "back": ("Back", "上一步"),
+    "next": ("Next", "下一步"),
     # -- predict mode
     "ask_state": (
         "{title} ({event}). {letter} is in {state}. Which state comes next?",
@@ -322,13 +322,15 @@ SPOKEN = {
 class Words(SimpleNamespace):
     """The texts of one language by their names; they are our own, so they may hold markup and count as safe.
 
-    Besides TEXTS: ``lang``; ``headlines`` and ``whys`` by verdict; ``spoken``, what the script says.
+    Besides TEXTS: ``lang``; ``english_words``, the attribute of what is English on a page that is not; ``headlines``
+    and ``whys`` by verdict; ``spoken``, what the script says.
     """
 
     def __init__(self, language: str) -> None:
         place = LANGUAGES.index(language)
         super().__init__(**{name: Markup(row[place]) for name, row in TEXTS.items()})  # noqa: S704 -- our own
         self.lang = language
+        self.english_words = Markup("" if language == "en" else ' lang="en"')  # noqa: S704 -- our own
         self.headlines = {verdict: row[place] for verdict, row in HEADLINES.items()}
         self.whys = {verdict: row[place] for verdict, row in WHY.items()}
         self.spoken = {name: row[place] for name, row in SPOKEN.items()}
