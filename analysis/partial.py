@@ -13,8 +13,9 @@ The result is exact only within bounds. Where ``unsure`` is set in it, it may di
 reading in one go decides: a part had more conversations than ``--table`` holds (of a merge, too, unless it is with the
 first part: then it puts out the same ones as one go does, or is unsure which), more than 524,288 segments to log, or
 more than 4,194,304 refused attempts; a part does not fit; of more than 64 segments in a row without SYN, FIN or RST at
-the head of a part (which logs 64 of them) one may have mattered; or a third copy of a packet came NEAR frames after the
-first one. Not marked as ``unsure``: more than 65,536 openings kept at one time.
+the head of a part (which logs 64 of them) one may have mattered; the other side of an opening, after a translation, may
+be in the part before; a third copy of a packet came NEAR frames after the first one; or so many openings were kept at
+one time that the whole might have kept fewer (65,536, or 4,096 if any was kept only because its SYN was repeated).
 
 Parts can be pickled, do not depend on the form of the engine, and take some 250 octets for each 4-tuple and 192 for
 each logged segment.
@@ -65,6 +66,8 @@ class Part:
     log: bytes = b""
     tails: bytes = b""
     held: dict[int, Held] = field(default_factory=dict)
+    most_kept: int = 0
+    retried: bool = False
     ring: bytes = b""
     destinations: bytes = b""
     attempts: bytes = b""
@@ -174,6 +177,8 @@ def exported(analysis: Analysis, asked: Asked, pieces: list[Piece], last: bool =
         log=table.log_octets(),
         tails=tails,
         held=held,
+        most_kept=table.kept.most,
+        retried=bool(table.kept.retried),
         ring=b"" if last else table.ring_octets(engine.packets),
         destinations=table.refused.destinations.octets(),
         attempts=table.refused.attempts.octets(),
@@ -189,7 +194,9 @@ def absorb(analysis: Analysis, following: Part) -> None:
     """Let *analysis* continue with a part, as if it read the octets of that part."""
     engine, table = analysis.engine, table_of(analysis)
     base = engine.packets
+    kept = table.kept.begin_merge()
     table.work_through(following.log, base)
+    too_many = table.kept.end_merge(kept, following.most_kept, following.retried)
     held = {number: _shifted_held(one, base) for number, one in following.held.items()}
     table.take_tails(following.tails, held, base)
     for opening, at in zip(following.finished, following.finished_at, strict=True):
@@ -201,7 +208,7 @@ def absorb(analysis: Analysis, following: Part) -> None:
         table.finished_at.append(at + base)
     table.take_ring(following.ring, base)
     table.refused.take(following.destinations, following.attempts, base)
-    table.unsure = table.unsure or following.unsure or bool(table.refused.full)
+    table.unsure = table.unsure or following.unsure or bool(table.refused.full) or too_many
     analysis.pass_over(following.packets)
     engine.passed_over += following.segments
     table.duplicates += following.duplicates

@@ -151,7 +151,7 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
     from analysis import privilege  # noqa: PLC0415 - --help needs none of it
 
     from .check.findings import Seen, Survey, look, to_ask  # noqa: PLC0415
-    from .kernel import namespaces, port_choice, socket_options, sockets  # noqa: PLC0415
+    from .kernel import bound_sockets, namespaces, port_choice, socket_options, sockets  # noqa: PLC0415
 
     # Only root sees which processes hold the sockets of other users, and enters network namespaces.
     held: dict[int, str] = {}
@@ -170,7 +170,8 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
         insides, refused = namespaces.look_inside(scan, namespaces.chosen(scan, which))
         for one in insides:
             opened.callback(one.close)
-        tables = [sockets.table(ports, one) for one in insides]
+        looked = [(sockets.table(ports, one), one.namespace.inode) for one in insides]
+        tables = bound_sockets.completed(looked, descriptors)
         asked = {inode for one in tables for inode in to_ask(one, ports)}
         set_there = socket_options.options(asked, descriptors)
         rule = None

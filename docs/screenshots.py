@@ -18,7 +18,7 @@ from browser import running  # noqa: E402 -- found by the line above
 
 
 class Picture(NamedTuple):
-    """One picture: of which page, how wide and high, after how many steps, scrolled to what."""
+    """One picture: of which page, how wide and high, after which keys and how many steps, scrolled to what."""
 
     page: str
     width: int
@@ -26,12 +26,14 @@ class Picture(NamedTuple):
     scheme: str
     steps: int = 0
     to: str = ""
+    keys: str = ""
 
 
 PICTURES = {
     "self-connect": Picture("live", 1280, 940, "light", 4),
     "simultaneous-open": Picture("simultaneous-open-middle", 1280, 800, "dark", 7),
     "phone": Picture("live", 390, 844, "light", 3),
+    "lecture": Picture("self-connect-v4", 1920, 1080, "light", 2, keys="l"),
     "walk": Picture("live", 390, 844, "dark", to=".figures"),
 }
 
@@ -61,11 +63,13 @@ def main() -> None:
             )
             shown = context.new_page()
             shown.goto(pages[picture.page].as_uri())
+            for key in picture.keys:
+                shown.keyboard.press(key)
             for _ in range(picture.steps):
                 shown.keyboard.press("ArrowRight")
             if picture.to:
                 shown.locator(picture.to).first.evaluate("one => one.scrollIntoView()")
-            elif picture.width > 1000:
+            elif picture.width > 1000 and not picture.keys:
                 shown.evaluate("scrollTo(0, 0)")
             shown.screenshot(path=ROOT / "docs" / "screenshots" / f"{name}.png")
             context.close()

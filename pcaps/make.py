@@ -402,6 +402,18 @@ MADE = [(capture, str(recipe.cook.__doc__)) for recipe in RECIPES for capture in
 MADE += [(one.capture, one.how) for one in ELSEWHERE]
 CAPTURES = {capture.name: capture for capture, _ in MADE}
 
+#: Whose pages stand here as well, for whoever opens one from a clone: README and lessons link to them. Each page
+#: carries the same style and script, so the others are left to be made, from their captures.
+PAGES = (
+    "port-walk",
+    "self-connect-rst",
+    "self-connect-v4",
+    "self-connect-walk",
+    "server-cannot-bind",
+    "simultaneous-open-middle",
+    "three-way",
+)
+
 
 def golden(name: str, folder: Path = HERE) -> str:
     """What selfconn-analyze prints for a capture."""
@@ -431,8 +443,10 @@ def index() -> str:
         "other kernels and stay as they are. Addresses are loopback's or those set aside for documentation (RFC",
         "5737). The [lessons](../docs/lessons/README.md) go through some of them.",
         "",
-        "The page of each is for a browser: open it from a clone of this repository, or save it and open it. It needs",
-        "nothing else, and steps through the opening ([the page explained](../docs/page.md)).",
+        "A page is for a browser: open it from a clone of this repository, or save it and open it. It needs",
+        "nothing else, and steps through the opening ([the page explained](../docs/page.md)). The pages that the",
+        "lessons use are here; each carries the same style and script, so the others are not: the command below a",
+        "capture makes its page.",
         "",
         "| capture | packets | verdict | to read | to step through |",
         "|---|--:|---|---|---|",
@@ -440,7 +454,7 @@ def index() -> str:
     for name in CAPTURES:
         found = analyze(str(HERE / f"{name}.pcapng"))
         counts = ", ".join(f"{count} {verdict}" for verdict, count in found.verdicts.items() if count)
-        links = f"[text]({name}.txt) | [page]({name}.html)"
+        links = f"[text]({name}.txt) | {f'[page]({name}.html)' if name in PAGES else ''}"
         anchor = name.replace(".", "")  # as forges make it of the heading
         lines.append(f"| [{name}](#{anchor}) | {found.packets} | {counts} | {links} |")
     for capture, how in MADE:
@@ -448,7 +462,8 @@ def index() -> str:
         lines += ["", f"## {capture.name}", "", *_filled(capture.look), ""]
         lines += [*_filled(f"How it was made: {how}"), ""]
         lines += [f"`{command}` prints [{capture.name}.txt]({capture.name}.txt);"]
-        lines += [f"with `--format html` it is [{capture.name}.html]({capture.name}.html)."]
+        page_of_it = f"[{capture.name}.html]({capture.name}.html)" if capture.name in PAGES else "a page"
+        lines += [f"with `--format html` it is {page_of_it}."]
     return "\n".join(lines) + "\n"
 
 
@@ -473,6 +488,7 @@ def main() -> None:
                 recipe.make(Studio(HERE))
     for name in CAPTURES:
         (HERE / f"{name}.txt").write_text(golden(name), encoding="utf-8")
+    for name in PAGES:
         (HERE / f"{name}.html").write_text(page(name), encoding="utf-8")
     (HERE / "README.md").write_text(index(), encoding="utf-8")
 

@@ -166,6 +166,13 @@ def need_ipv6() -> None:
 
 
 @pytest.fixture(scope="session")
+def need_pidfd_getfd(need_root: None) -> None:  # noqa: ARG001
+    """The right to duplicate another process's descriptors, and a kernel that can: Linux 5.6."""
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (5, 6):
+        missing("Linux 5.6")
+
+
+@pytest.fixture(scope="session")
 def installed(need_root: None) -> Iterator[Path]:  # noqa: ARG001
     """Where `make install` put the commands: a place that every user of the machine may enter."""
     ours = {name: value for name, value in os.environ.items() if name != "PYTHON"}  # make's, in this clone

@@ -131,7 +131,9 @@ KINDS = (conversations, scenery, wrapped, extremes)
 
 def traffic(chance: random.Random, most: int = 5) -> list[Shot]:
     """What one or two of KINDS make, in the order of time, or not quite; some packets are captured again."""
-    shots = [shot for kind in chance.sample(KINDS, chance.randint(1, 2)) for shot in kind(chance, most)]
+    shots: list[Shot] = []
+    while not shots:  # of some scenes nothing was captured
+        shots = [shot for kind in chance.sample(KINDS, chance.randint(1, 2)) for shot in kind(chance, most)]
     start = min(shot.time for shot in shots)
     match chance.randrange(8):
         case 0:  # closer together: what is a copy, and the other side of a translation, is a matter of time

@@ -238,8 +238,8 @@ def looks_like_self() -> Opening:
 
 #: Openings, and in a few words what they rest on.
 GROUNDS = {
-    "standing": (standing(), "connected since before frame 1, frames 5 and 7 prove it"),
-    "standing, IPv6": (standing(SELF6), "connected since before frame 1"),
+    "standing": (standing(), "connected since before frame 5, frames 5 and 7 prove it"),
+    "standing, IPv6": (standing(SELF6), "connected since before frame 5"),
     "ICMP": (by_icmp(), "refused by 10.0.0.1 in frame 2 (ICMP type 3, code 13)"),
     "answered": (translated(), "answered by 10.0.0.5:15001, as an address was translated"),
     "translated": (translated(), "the other side of its translation is the opening of frame 44"),
@@ -259,9 +259,9 @@ def test_a_diagram_says_on_what_grounds(what: str) -> None:
 
 
 @pytest.mark.parametrize("form", PEOPLE)
-def test_what_stands_stands_since_before_frame_1(form: str) -> None:
-    assert "since before frame 1" in shown(form, made(standing()))
-    assert "since before frame 1" in shown(form, made(*[standing()] * 9))
+def test_what_stands_stands_since_before_its_first_frame(form: str) -> None:
+    assert "since before frame 5" in shown(form, made(standing()))
+    assert "since before frame 5" in shown(form, made(*[standing()] * 9))
 
 
 @pytest.mark.parametrize("form", [*PEOPLE, "json", "jsonl"])
@@ -276,7 +276,7 @@ def test_who_answered_is_said(form: str, opening: Opening, who: str) -> None:
 
 
 def test_lines_of_openings_that_stand() -> None:
-    assert shown("table", made(*[standing()] * 9)).count("9. self-connect since before frame 1 5 127.0.0.1:50000") == 1
+    assert shown("table", made(*[standing()] * 9)).count("9. self-connect since before frame 5 5 127.0.0.1:50000") == 1
 
 
 def test_a_keepalive_proves_as_well_as_data() -> None:
@@ -313,8 +313,8 @@ def test_captures_in_json() -> None:
 
 def test_comments_on_the_packets_that_prove() -> None:
     said = dict(comments(Entry(0, opening) for opening in (standing(), by_icmp())))
-    assert said[5].startswith("selfconn: self-connect since before frame 1, proof 1 of 2")
-    assert said[7].startswith("selfconn: self-connect since before frame 1, proof 2 of 2")
+    assert said[5].startswith("selfconn: self-connect since before frame 5, proof 1 of 2")
+    assert said[7].startswith("selfconn: self-connect since before frame 5, proof 2 of 2")
     assert said[2] == "selfconn: refused, the SYN of frame 1 (ICMP type 3, code 13)"
 
 

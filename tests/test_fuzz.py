@@ -24,7 +24,7 @@ from conftest import ROOT
 from segments import SELF, packets, self_connect
 from test_partial import reference, tree
 
-from analysis import parallel, partial, reader
+from analysis import engine, parallel, partial, reader
 from analysis.engine import NEAR, layout
 from analysis.formats.compression import unpacked
 from analysis.model import Flag, Verdict
@@ -248,6 +248,20 @@ def test_time_that_goes_back(form: str, link: int, apart: int, copies: int) -> N
         analysis = reader.Analysis("it")
     analysis.feed(octets)
     assert analysis.finish().duplicates == copies
+
+
+def test_the_same_capture_gives_the_same_counts() -> None:
+    """Whatever keys the run drew: which packet a full set of the search for copies forgets follows from the packets."""
+    chance = random.Random(2047)
+    packet = frames.ipv4(bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2)), frames.tcp(40_000, 80, 2, 0))
+    octets, now = [writers.pcap_header(101, kind="nano")], 10**18
+    for _ in range(60 if engine.COMPILED else 1):
+        once = [packet[:24] + chance.randbytes(4) + packet[28:] for _ in range(NEAR - 48)]
+        octets += [writers.pcap_record(now + 100 * place, one, kind="nano") for place, one in enumerate(once + once)]
+        now += 10**9
+    whole = b"".join(octets)
+    first, *others = (fuzz.said(whole, [len(whole)]) for _ in range(8))
+    assert others == [first] * 7
 
 
 def test_what_is_shifted_fits_its_field() -> None:

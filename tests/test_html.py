@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
 import sys
@@ -361,7 +362,7 @@ def browser() -> Iterator[Browser]:
 class Visit:
     """A page in the browser, and all that it says on the console or asks for."""
 
-    def __init__(self, browser: Browser, path: Path, text: str, *, width: int = 1280, **how: Any) -> None:
+    def __init__(self, browser: Browser, path: Path, text: str, *, width: int = 1280, to: str = "", **how: Any) -> None:
         path.write_text(text, encoding="utf-8")
         how = {"viewport": {"width": width, "height": 800}, "reduced_motion": "reduce", **how}
         self.context = browser.new_context(**how)
@@ -370,14 +371,14 @@ class Visit:
         self.page.on("console", lambda message: self.heard.append(message.text))
         self.page.on("pageerror", lambda error: self.heard.append(str(error)))
         self.page.on("request", lambda request: self.heard.append(f"request: {request.url}"))
-        self.page.goto(path.as_uri())
+        self.page.goto(path.as_uri() + to)
 
     def __enter__(self) -> Page:
         return self.page
 
     def __exit__(self, *_: object) -> None:
         self.context.close()
-        assert self.heard == [f"request: {self.page.url.partition('#')[0]}"]
+        assert [one.partition("#")[0] for one in self.heard] == [f"request: {self.page.url.partition('#')[0]}"]
 
 
 def at(page: Page) -> str | None:
@@ -401,8 +402,14 @@ SEEN = """(opening) => {
 }"""
 
 
+@functools.cache
+def page_of(path: Path) -> str:
+    """The page of a capture in pcaps/."""
+    return make.page(path.stem)
+
+
 def shown_in_full(path: Path) -> list[tuple[int, list[Step]]]:
-    """The openings on the committed page of a capture: number, steps."""
+    """The openings on the page of a capture: number, steps."""
     options = make.CAPTURES[path.stem].options
     made = report([analyze(str(path), collect=frozenset(Verdict) if options else REMARKABLE)])
     return [(number, entry.account().replay.steps) for number, entry in enumerate(made.entries, 1)]
@@ -410,9 +417,8 @@ def shown_in_full(path: Path) -> list[tuple[int, list[Step]]]:
 
 @pytest.mark.parametrize("path", PCAPS, ids=lambda path: path.stem)
 def test_every_step_forward_and_back_by_key_and_click(browser: Browser, tmp_path: Path, path: Path) -> None:
-    text = path.with_suffix(".html").read_text(encoding="utf-8")
-    openings = shown_in_full(path)
-    assert text.count('<article class="opening"') == len(openings)
+    text, openings = page_of(path), shown_in_full(path)
+    assert text.count('<article class="opening') == len(openings)
     with Visit(browser, tmp_path / "page.html", text) as page:
         page.keyboard.press("ArrowRight")  # where there is no opening, nothing happens
         for number, steps in openings:
@@ -483,11 +489,12 @@ def test_the_keys_move_the_opening_that_is_looked_at(browser: Browser, tmp_path:
         assert at(page) == "o2s2"
 
 
-def test_without_javascript_every_step_is_readable(browser: Browser) -> None:
+def test_without_javascript_every_step_is_readable(browser: Browser, tmp_path: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     for path in PCAPS:
-        page.goto(path.with_suffix(".html").as_uri())
+        (tmp_path / "page.html").write_text(page_of(path), encoding="utf-8")
+        page.goto((tmp_path / "page.html").as_uri())
         for number, steps in shown_in_full(path):
             listed = page.locator(f"#o{number} .steps > li")
             assert listed.count() == len(steps)
@@ -496,7 +503,7 @@ def test_without_javascript_every_step_is_readable(browser: Browser) -> None:
                 text = " ".join(shown.inner_text().split())
                 assert step.reason.lower() in text.lower()
                 assert step.after.value in text
-            assert page.locator(f"#o{number} .ladder svg").is_visible()
+            assert page.locator(f"#o{number} .ladder svg[role]").is_visible()
         assert page.locator(".controls:visible").count() == 0
     context.close()
 
@@ -509,6 +516,7 @@ def test_on_paper_every_step_is_readable(browser: Browser, tmp_path: Path) -> No
         assert page.locator(".steps > li:visible").count() == page.locator(".steps > li").count()
         assert not page.locator(".controls").is_visible()
         assert page.locator(".ladder .ahead").count() == 0
+        assert not page.locator(".modes, .steps dl").first.is_visible()
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         page.emulate_media(media="screen")
         assert at(page) == "o1s1"
@@ -535,6 +543,199 @@ def several() -> str:
     return html(report([analyze(str(ROOT / "pcaps" / f"{name}.pcapng")) for name in names]))
 
 
+def test_a_handout_has_two_pages_at_most_for_an_opening(browser: Browser, tmp_path: Path) -> None:
+    page = browser.new_page()
+    for path in PCAPS:
+        (tmp_path / "page.html").write_text(page_of(path), encoding="utf-8")
+        page.goto((tmp_path / "page.html").as_uri())
+        sheets = len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4")))
+        assert 1 <= sheets <= 2 * max(1, len(shown_in_full(path))), path.stem
+    page.close()
+
+
+def test_on_paper_nothing_is_told_by_a_ground_alone(browser: Browser, tmp_path: Path) -> None:
+    """A browser prints no backgrounds unless it is asked to: letters and badges have ink and an edge of their own."""
+    with Visit(browser, tmp_path / "page.html", page_of(PCAPS[-1]), color_scheme="dark") as page:
+        page.emulate_media(media="print")
+        seen = page.locator(".who, .known li, .verdict").evaluate_all(
+            """(all) => all.map((one) => getComputedStyle(one))
+                .map((one) => [one.color, one.borderTopStyle, one.borderTopWidth])"""
+        )
+        assert len(seen) > 20
+        for color, edge, width in seen:
+            parts = [int(part) for part in re.findall(r"\d+", color)]
+            assert contrast("#" + "".join(f"{part:02x}" for part in parts[:3]), "#ffffff") >= 4.5
+            assert (edge in ("solid", "dashed"), float(width[:-2]) >= 1) == (True, True)
+
+
+def test_on_a_phone_the_diagram_comes_first(browser: Browser, tmp_path: Path) -> None:
+    for text in (html(live()), page_of(ROOT / "pcaps" / "three-way.pcapng")):
+        with Visit(browser, tmp_path / "page.html", text, width=390) as page:
+            tops = page.evaluate(
+                """[".why", ".ladder svg[role]", ".walkthrough", ".machine svg", ".lead", "details.refused"]
+                .map((one) => document.querySelector(one)?.getBoundingClientRect().top)
+                .filter((top) => top !== undefined)"""
+            )
+            assert tops == sorted(tops)
+            assert tops[1] < 300
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 720)])
+def test_why_is_on_the_first_screen(browser: Browser, tmp_path: Path, width: int, height: int) -> None:
+    page = browser.new_page(viewport={"width": width, "height": height})
+    for path in PCAPS if width == 390 else PCAPS[-2:]:
+        if not shown_in_full(path):
+            continue
+        (tmp_path / "page.html").write_text(page_of(path), encoding="utf-8")
+        page.goto((tmp_path / "page.html").as_uri())
+        y, why, verdict = page.evaluate(
+            """() => [".why", ".verdict"].map((one) => document.querySelector(one)).flatMap(
+                (one, n) => (n ? [one.innerText] : [one.getBoundingClientRect().bottom, one.innerText]))"""
+        )
+        assert y < height / 2, path.stem
+        assert ("Its own SYN came back: simultaneous open" in why) == (verdict == "self-connect"), path.stem
+    page.close()
+
+
+# -- what covers what -------------------------------------------------------------------------------------------------
+
+#: Names in drawings that lie on other names, on a box or a letter that is not their own, or stick out of their box;
+#: and names over which the dot flies that stands for a segment.
+COVERED = (ROOT / "tests" / "covered.js").read_text(encoding="utf-8")
+
+#: The smallest type of what is seen, in pixels of the screen, and whose it is.
+SMALLEST = (ROOT / "tests" / "smallest.js").read_text(encoding="utf-8")
+
+
+#: The same for all steps of all openings: what is covered, and at which step.
+COVERED_SOMEWHERE = f"""() => {{
+    const covered = {COVERED}, found = {{}};
+    for (const one of selfconn.openings) for (let step = one.steps.length; step >= 0; step -= 1) {{
+        one.go(step, true);
+        for (const name of covered(step === 0)) found[name] = `${{one.opening.id}}s${{step}}`;
+    }}
+    return found;
+}}"""
+
+FEW = ("self-connect-v4", "simultaneous-open-left", "three-way", "land")
+
+
+@pytest.mark.parametrize(
+    ("width", "which", "mode"),
+    [(1280, "all", ""), (390, "few", ""), (3840, "few", ""), (1920, "all", "-lecture"), (1280, "few", "-lecture")],
+)
+def test_no_name_is_covered(browser: Browser, tmp_path: Path, width: int, which: str, mode: str) -> None:
+    for path in PCAPS:
+        if (which == "few" and path.stem not in FEW) or not shown_in_full(path):
+            continue
+        size = {"width": width, "height": 844 if width < 500 else width * 9 // 16}
+        with Visit(browser, tmp_path / "page.html", page_of(path), viewport=size, to="#o1s0" + mode) as page:
+            assert page.evaluate(COVERED_SOMEWHERE) == {}, path.stem
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1920, "light"), (3840, "dark")])
+def test_lecture_mode_is_read_from_the_last_row(browser: Browser, tmp_path: Path, width: int, scheme: str) -> None:
+    """Full width and height, and no type below 24 pixels at 1920 x 1080."""
+    size = {"width": width, "height": width * 9 // 16}
+    for path in PCAPS if width == 1920 else PCAPS[-1:]:
+        if not shown_in_full(path):
+            continue
+        with Visit(browser, tmp_path / "page.html", page_of(path), viewport=size, color_scheme=scheme) as page:
+            page.keyboard.press("l")
+            for _ in range(4):
+                least, text = page.evaluate(SMALLEST)
+                assert round(least, 1) >= 24 * width / 1920, (path.stem, text)
+                box = page.locator(".opening.shown").bounding_box()
+                assert box["width"] >= 0.97 * width
+                assert box["y"] == 0
+                assert box["height"] == size["height"]
+                assert page.evaluate("document.documentElement.scrollHeight") <= size["height"]
+                page.keyboard.press("PageDown")
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in PCAPS if path.stem in (*FEW, "server-cannot-bind")], ids=lambda path: path.stem
+)
+def test_a_clicker_reaches_every_step_and_the_address_follows(browser: Browser, tmp_path: Path, path: Path) -> None:
+    with Visit(browser, tmp_path / "page.html", page_of(path)) as page:
+        page.keyboard.press("l")
+        seen = [page.evaluate("location.hash")]
+        expected = [
+            f"#o{number}s{step}-lecture" for number, steps in shown_in_full(path) for step in range(len(steps) + 1)
+        ]
+        for _ in expected[1:]:
+            page.keyboard.press("PageDown")
+            seen.append(page.evaluate("location.hash"))
+        assert seen == expected
+        assert (
+            page.locator(".count:visible")
+            .inner_text()
+            .endswith(f"Step {(n := len(shown_in_full(path)[-1][1]))} of {n}")
+        )
+        for key in (
+            "PageDown",
+            "PageUp",
+            " ",
+            "ArrowUp",
+            "ArrowDown",
+            "Shift+ ",
+            "ArrowLeft",
+            "ArrowRight",
+            "Home",
+            "End",
+        ):
+            page.keyboard.press(key)
+            seen.append(page.evaluate("location.hash"))
+        last, before = expected[-1], expected[-2]
+        first = f"#o{len(shown_in_full(path))}s0-lecture"
+        assert seen[len(expected) :] == [last, before, last, before, last, before, expected[-3], before, first, last]
+        page.keyboard.press("Escape")
+        assert page.evaluate("location.hash") == last.removesuffix("-lecture")
+
+
+def test_a_link_opens_the_step_and_the_mode(browser: Browser, tmp_path: Path) -> None:
+    text = page_of(ROOT / "pcaps" / "server-cannot-bind.pcapng")
+    with Visit(browser, tmp_path / "page.html", text, to="#o2s3-lecture") as page:
+        assert page.locator(".opening:visible").get_attribute("id") == "o2"
+        assert at(page) == "o2s3"
+        assert page.locator("[data-mode=lecture]").get_attribute("aria-pressed") == "true"
+        page.evaluate("location.hash = '#o1s1'")
+        page.wait_for_function("document.querySelectorAll('.opening')[2].checkVisibility()")
+        assert page.locator("#o1 [aria-current]").get_attribute("id") == "o1s1"
+
+
+def test_the_letter_keys_can_be_turned_off(browser: Browser, tmp_path: Path) -> None:
+    """WCAG 2.1.4."""
+    with Visit(browser, tmp_path / "page.html", html(live())) as page:
+        page.locator(".letters").uncheck()
+        page.keyboard.press("l")
+        assert page.locator("html.lecture").count() == 0
+        page.locator(".letters").check()
+        page.keyboard.press("l")
+        assert page.locator("html.lecture").count() == 1
+
+
+def test_a_segment_moves_along_its_arc(browser: Browser, tmp_path: Path) -> None:
+    moved = """async () => {
+        const dot = document.querySelector(".flying"), seen = [];
+        selfconn.openings[0].move(1);
+        for (let n = 0; n < 12; n += 1) {
+            await new Promise(requestAnimationFrame);
+            seen.push([Number(dot.getAttribute("cx")), Number(dot.getAttribute("cy"))]);
+        }
+        const path = document.querySelector(".out"), length = path.getTotalLength();
+        const points = Array.from({ length: 400 }, (_, n) => path.getPointAtLength(length * n / 399));
+        const near = ([x, y]) => Math.min(...points
+            .map((one) => Math.hypot(one.x - x, one.y - y)));
+        return [new Set(seen.map(String)).size, Math.max(...seen.map(near))];
+    }"""
+    for wish, moves in (("no-preference", True), ("reduce", False)):
+        with Visit(browser, tmp_path / "page.html", html(told(self_connect())), reduced_motion=wish) as page:
+            places, away = page.evaluate(moved)
+            assert (places > 3) is moves
+            assert away < 1
+
+
 AXE = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
     "resultTypes": ["violations"],
@@ -542,19 +743,23 @@ AXE = {
 
 
 @pytest.mark.parametrize(
-    ("what", "width", "scheme"),
+    ("what", "width", "scheme_and_keys"),
     [
         *(("live", width, scheme) for width in (1280, 390) for scheme in ("light", "dark")),
         ("damaged", 1280, "dark"),
         ("storm", 390, "dark"),
         ("several", 390, "light"),
+        ("live", 1280, "light l"),
+        ("several", 1920, "dark l"),
     ],
 )
-def test_axe_finds_no_violation(browser: Browser, tmp_path: Path, what: str, width: int, scheme: str) -> None:
+def test_axe_finds_no_violation(browser: Browser, tmp_path: Path, what: str, width: int, scheme_and_keys: str) -> None:
+    scheme, *keys = scheme_and_keys.split()
     text = {"live": lambda: html(live()), "damaged": lambda: damaged(tmp_path), "storm": storm, "several": several}
     with Visit(browser, tmp_path / "page.html", text[what](), width=width, color_scheme=scheme) as page:
-        for summary in page.locator("summary").all():
-            summary.click()
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        for key in keys:
+            page.keyboard.press(key)
         for step in (0, 4):
             for _ in range(step):
                 page.keyboard.press("ArrowRight")
@@ -612,7 +817,8 @@ def test_motion_is_left_out_for_who_wants_none(browser: Browser, tmp_path: Path)
 
 def test_the_focus_can_be_seen(browser: Browser, tmp_path: Path) -> None:
     with Visit(browser, tmp_path / "page.html", html(live())) as page:
-        for part in (".skip", "summary", ".scroll", ".back", "input", ".next"):
+        modes = ("[data-mode=lecture]", ".letters")
+        for part in (".skip", *modes, ".scroll", ".back", "input", ".next", "summary"):
             page.keyboard.press("Tab")
             focused = page.locator(":focus")
             assert focused.evaluate("(one, part) => one.matches(part)", part)

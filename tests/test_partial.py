@@ -479,6 +479,53 @@ def test_conversations_that_begin_in_a_part_are_not_logged(tmp_path, monkeypatch
     assert parts.analyze_parts(paths, 2) == analyze_set(paths)
 
 
+@pytest.mark.parametrize("isn", [7, 8])
+def test_the_other_side_of_a_translation_is_in_the_part_before(isn):
+    """It is over before its own part is, so that only its SYN in the log tells."""
+
+    def packet(server: int, flags: int, seq: int) -> bytes:
+        ends = bytes((10, 0, 0, 1)), bytes((10, 0, 0, server))
+        if flags & 4:
+            return frames.ipv4(*ends[::-1], frames.tcp(80, 40_000, flags, 0, seq + 1))
+        return frames.ipv4(*ends, frames.tcp(40_000, 80, flags, seq))
+
+    start = 10**18
+    first = [(start, packet(2, 2, 7))]
+    later = [packet(3, 2, number) for number in (1, 2, isn)] + [packet(3, 0x14, isn)]
+    second = [(start, b"\0")] * NEAR + [(start + 1000 * number, one) for number, one in enumerate(later, 1)]
+    files = [pcap(first), pcap([]), pcap(second)]
+    expected = reference(files, {})
+    assert expected.translated == (isn == 7)
+    one, nothing, other = (partial.part([data]) for data in files)
+    whole = partial.Whole()
+    for made in (one, nothing, other):
+        whole.add(made)
+    assert whole.unsure is (isn == 7)
+    assert whole.unsure or whole.result() == expected
+    merged = partial.result(partial.merge(one, partial.merge(nothing, other)))
+    assert merged.unsure is (isn == 7)
+    assert merged.unsure or merged == expected
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("each", [1000, 33_000])
+def test_more_openings_than_are_kept_at_one_time(each):
+    """65,536: fewer than that in each part, and more in both together."""
+    start, server = 10**18, bytes((10, 200, 0, 1))
+    clients = [struct.pack(">BBH", 10, number >> 16, number & 0xFFFF) for number in range(2 * each)]
+    syns = [frames.ipv4(one, server, frames.tcp(40_000, 80, 2, 7)) for one in clients]
+    answers = [frames.ipv4(server, one, frames.tcp(80, 40_000, 0x12, 9, 8)) for one in clients]
+    records = [(start + 1000 * number, packet) for number, packet in enumerate(syns + answers)]
+    files = [pcap(records[:each]), pcap([(start, b"\0")] * NEAR + records[each:])]
+    asked = {"collect": frozenset(Verdict), "most": 2 * each}
+    expected = reference(files, asked)
+    whole = partial.Whole(**asked)
+    for data in files:
+        whole.add(partial.part([data], **asked))
+    assert whole.unsure is (each > 1000)
+    assert (whole.result() == expected) is not whole.unsure
+
+
 def test_a_part_is_the_same_octets_in_both_forms():
     """So parts can be merged where the engine has another form than where they were made."""
     assert (layout.SLOT.size, layout.ENTRY.size) == (layout.SLOT_OCTETS, layout.ENTRY_OCTETS)

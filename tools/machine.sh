@@ -1,5 +1,5 @@
 #!/bin/bash
-# machine.sh ARCHITECTURE [TEST...]
+# machine.sh ARCHITECTURE [prepare | TEST...]
 #
 # Runs tests of what looks at bytes as a program of another architecture: s390x is big-endian, i386 and armhf have 32 bits.
 # Python, pytest and the rest are the distribution's packages for it, unpacked into .cache/machines/, run by QEMU's
@@ -32,7 +32,7 @@ Dir::Etc::sourcelist "$here/apt/sources.list"; Dir::Etc::sourceparts "/dev/null"
 END
     export APT_CONFIG=$here/apt/apt.conf
     apt-get -qq update
-    apt-get -qq -y --no-install-recommends --download-only install libpython3.11-dev python3-{pytest,pytest-timeout,hypothesis,jinja2,scapy,tabulate,tqdm} >/dev/null
+    apt-get -qq -y --no-install-recommends --download-only install libpython3.11-dev iproute2 python3-{pytest,pytest-timeout,hypothesis,jinja2,scapy,tabulate,tqdm} >/dev/null
     for one in "$here"/apt/cache/archives/*.deb; do dpkg -x "$one" "$root"; done
     rm -rf "$here/apt/cache"; touch "$here/ready"
 fi
@@ -49,6 +49,8 @@ if command -v "$compiler" >/dev/null && "$python" setup.py -q --version >"$here/
 else
     echo "no $compiler, or no Cython: interpreted alone"
 fi
+
+[ "$1" != prepare ] || exit 0  # tools/kernels/boot.sh goes on from here
 
 run() { # as a program of that machine
     (cd "$work" && PYTHONDONTWRITEBYTECODE=1 PYTHONHOME=$root/usr PYTHONPATH=.:$root/usr/lib/python3/dist-packages ${emulator:-env LD_LIBRARY_PATH=$root/lib/$library:$root/usr/lib/$library $(find "$root" -name 'ld-linux*.so*' | head -n 1)} ${emulator:+-L "$root"} "$root/usr/bin/python3.11" "$@")

@@ -96,6 +96,10 @@ class Answers:
             return (two & LOW32) - 1
         return -1
 
+    def may_lack(self, segment: Segment) -> bool:
+        """Whether other openings of this segment's sender that were entered before the capture began would be here."""
+        return not self.origins[(self.client_of(segment, True) & (ORIGINS - 1)) * 2 + 1]
+
     def is_other_side(self, slots: list[Slot], found: int, own: Slot, segment: Segment) -> bool:
         """Whether the opening of this entry began with the SYN *segment* of *own*, too, but for the destination."""
         if not found:

@@ -73,7 +73,7 @@ cdef class Conversations:
     @cython.locals(s=SlotAt, verdict=u64)
     cdef int announce_opening(self, i64 slot) except -1 with gil
     @cython.final
-    @cython.locals(s=SlotAt, limit=u64)
+    @cython.locals(s=SlotAt, limit=u64, retried=bint)
     cdef int keep(self, i64 slot, Segment* segment, bytes_at d, bint first) except -1 nogil
     @cython.locals(slot=u64)
     cpdef finish(self)
@@ -88,6 +88,7 @@ cdef class Conversations:
     cpdef list walks(self)
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 nogil
+    cdef int log_side(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil
 
     cdef int step_with_itself(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil

@@ -488,6 +488,8 @@ class Conversations:
             twin = self.answers.enter(self.slots, slot, segment)
             if twin >= 0:
                 self.link(slot, twin)
+            elif self.heads:
+                self.log_side(slot, segment, d)
         if self.keep_phases and (self.keep_phases >> after & 1 or s.flags & EQUAL):
             self.keep(slot, segment, d, True)
         if joined and s.flags & KEPT and self.kept.early_count:
@@ -543,8 +545,10 @@ class Conversations:
         s = slot_at(self.slots, slot)
         if not s.flags & KEPT:
             limit = MAX_KEPT if self.keep_phases >> s.phase & 1 or (self.keep_phases and s.flags & EQUAL) else 0
-            if s.retransmissions and not s.flags & (ENDED | COUNTED) and self.keep_phases >> P_CROSSED & 1:
-                limit = max(limit, MAX_RETRIED)
+            retried = s.retransmissions and not s.flags & (ENDED | COUNTED) and self.keep_phases >> P_CROSSED & 1
+            if not limit and retried:
+                limit = MAX_RETRIED
+                self.kept.retried = True
             if self.kept.count < limit:
                 self.kept.begin(slot, s)
                 if s.phase >= P_SYN:
@@ -646,6 +650,10 @@ class Conversations:
     def head(self, slot: int, segment: Segment, d: Octets) -> bool:
         """Whether this segment depends on what came before: in a whole capture, none does."""
         return False
+
+    def log_side(self, slot: int, segment: Segment, d: Octets) -> int:
+        """Do nothing: there is no part before, in which the other side of this opening might be."""
+        return 0
 
     def remember_packet(self, segment: Segment, d: Octets) -> int:
         """Do nothing: there is no next part, in which a copy of this packet might come."""

@@ -8,7 +8,7 @@ cdef class Duplicates:
     cdef halves entries
     cdef words ring, keys
     cdef u64 mask, taken
-    @cython.locals(at=Py_ssize_t, end=Py_ssize_t, size=u64, h=u64, i=u64, rest=u64, last=u64)
+    @cython.locals(at=Py_ssize_t, end=Py_ssize_t, size=u64, place=u64, h=u64, i=u64, rest=u64, last=u64)
     cdef inline u64 digest(self, bytes_at d, Segment* segment) noexcept nogil
     @cython.locals(place=Py_ssize_t, segment=SegmentAt)
     cdef void digest_batch(self, bytes_at d, Segment* batch, Py_ssize_t count) noexcept nogil

@@ -75,9 +75,11 @@ class Duplicates:
     def digest(self, d: Octets, segment: Segment) -> int:
         """Return a 64-bit hash of what identifies a segment: folded products with random keys of this run.
 
-        That of the 4-tuple is there already (index.py).
+        That of the 4-tuple is there already (index.py). The last bits, which choose the set, have no key: what a full
+        set forgets is the same in each run.
         """
         at = segment.at
+        place = (load_u64(d, at) + load_u64(d, at + 8) + segment.a_low + segment.b_low) * MIX1 >> 48
         size = segment.size
         end = at + size
         h = segment.ends + segment.from_a + folded(load_u64(d, at) ^ self.keys[0], load_u64(d, at + 8) ^ self.keys[1])
@@ -96,8 +98,7 @@ class Duplicates:
         elif end > at:
             last = load_u32(d, at) << 32 | load_u32(d, end - 4)
         h += folded(rest ^ self.keys[i], last ^ self.keys[i + 1])
-        h *= MIX2
-        return h ^ h >> 32
+        return h * MIX2 & ~self.mask | place & self.mask
 
     def digest_batch(self, d: Octets, batch: list[Segment], count: int) -> None:
         """Hash the headers of a batch, and prefetch their sets into the processor's cache."""
@@ -124,7 +125,7 @@ class Duplicates:
         seen = segment.place
         seen = seen << 32 | number << 16 | traces(d, segment)
         if seldom(any_alike(self.entries, base, entry)):
-            other = ((segment.digest >> 16) + number * MIX1 & self.mask) * WAYS
+            other = (segment.digest + number * (MIX1 >> 40) & self.mask) * WAYS
             ago = self.find_copy(base, entry, seen, segment) or self.find_copy(other, entry, seen, segment)
             if ago:
                 return ago

@@ -22,6 +22,7 @@ if not cython.compiled:
         entry_at,
         entry_octets,
         keyed,
+        name_ends,
         note_conversation,
         note_error,
         note_octets,
@@ -48,6 +49,7 @@ if not cython.compiled:
         L_INDEPENDENT,
         L_LEFT_OUT,
         L_SEGMENT,
+        L_SIDE,
         LOW64,
         MAX_LOG,
         MID,
@@ -254,6 +256,16 @@ class LoggedConversations(AllConversations):
             self.unsure = True
             return 0
         return AllConversations.link(self, slot, twin)
+
+    def log_side(self, slot: int, segment: Segment, d: Octets) -> int:
+        """Log the SYN of an independent opening, if the one on the other side of a translation may be in a part before.
+
+        The first SYN of each 4-tuple is logged in any case.
+        """
+        if self.logged and entry_at(self.log, self.logged - 1).frame == segment.frame:
+            return 0
+        name_ends(segment, slot_at(self.slots, slot))
+        return self.log_segment(segment, d, L_SIDE, 20) if self.answers.may_lack(segment) else 0
 
     def miss(self, slot: int, segment: Segment, d: Octets) -> int:
         """Log a SYN-ACK or RST that answers nothing here: it may answer a SYN in the part before."""

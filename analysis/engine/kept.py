@@ -22,6 +22,7 @@ if not cython.compiled:
         LENT,
         LOW32,
         MAX_KEPT,
+        MAX_RETRIED,
         P_SELF_CONNECT,
         RST,
         SETTLED,
@@ -46,20 +47,22 @@ def remembered(s: Slot) -> Kept:
 class KeptSegments:
     """By slot: the segments of its opening, how many were left out of them, and an early SYN-ACK with what follows it.
 
-    ``count`` and ``early_count`` say how many slots have segments and early segments.
+    ``count`` and ``early_count`` say how many slots have segments and early segments, ``most`` how many there were at
+    one time, at most, and ``retried`` whether any was kept only because its SYN was repeated.
     """
 
     def __init__(self) -> None:
         self.segments: dict[int, list[Kept]] = {}
         self.omitted: dict[int, int] = {}
         self.early: dict[int, list[Kept]] = {}
-        self.count = self.early_count = 0
+        self.count = self.early_count = self.most = 0
+        self.retried = False
 
     def begin(self, slot: int, s: Slot) -> None:
         """From now on keep the segments of the opening in *slot*."""
         s.flags |= KEPT
         self.segments[slot] = []
-        self.count = len(self.segments)
+        self.recount()
 
     def add_first(self, slot: int, s: Slot) -> None:
         """Add the opening's first SYN, as the slot remembers it."""
@@ -96,7 +99,12 @@ class KeptSegments:
             if len(segments) < FULL:
                 header = bytes(d[segment.at : segment.at + segment.size])
                 segments.append((segment.frame, segment.time, first, header, segment.data))
-            self.early_count = len(self.early)
+            self.recount()
+
+    def recount(self) -> None:
+        """Count what is kept."""
+        self.count, self.early_count = len(self.segments), len(self.early)
+        self.most = max(self.most, self.count + self.early_count)
 
     def drop_early(self, slot: int) -> None:
         """Forget what add_early() kept."""
@@ -117,8 +125,22 @@ class KeptSegments:
             self.segments[slot] = kept
         if omitted:
             self.omitted[slot] = omitted
-        self.early_count = len(self.early)
-        self.count = len(self.segments)
+        self.recount()
+
+    def begin_merge(self) -> int:
+        """From now on ``most`` is of this merge; return what it was."""
+        before, self.most = self.most, self.count + self.early_count
+        return int(before)
+
+    def end_merge(self, before: int, most: int, retried: bool) -> bool:
+        """Say how many openings the part that is merged kept at one time; return whether some may be too many.
+
+        The part, which knew nothing of those *before*, kept what the whole would not have kept then.
+        """
+        most += self.most
+        self.most = max(before, most)
+        self.retried = self.retried or retried
+        return self.most >= (MAX_RETRIED if self.retried else MAX_KEPT)
 
 
 def handed_on(s: Slot, slot: int, verdict: int, kept: KeptSegments, answers: Answers) -> Finished:

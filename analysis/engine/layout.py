@@ -347,6 +347,7 @@ L_LEFT_OUT = 4  # ... segments that were left out, ...
 L_ANSWER = 5  # ... a SYN-ACK or RST that answers nothing in its own 4-tuple, or an ICMP error
 L_ERROR = 6
 L_FRESH = 7  # the SYN with which a conversation began in the part: it is independent, if that is true
+L_SIDE = 8  # a later SYN of one that is independent: its other side, after a translation, may be in the part before
 #: Where the TCP header begins in the octets of a log entry: before it are so many octets of the IP header.
 TCP_AT = 40
 #: Octets of a log entry, and of a slot, in a part.

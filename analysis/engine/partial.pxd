@@ -35,6 +35,8 @@ cdef class PartialConversations(LoggedConversations):
     cdef int again_error(self, bytes_at d, Py_ssize_t size) except -1 with gil
     @cython.locals(segment=SegmentAt)
     cdef int again_answer(self, Entry* one, i64 slot) except -1 nogil
+    @cython.locals(segment=SegmentAt)
+    cdef int again_side(self, Entry* one, i64 slot) except -1 nogil
     @cython.locals(d=bytes_at, place=i64, one=EntryAt, segment=SegmentAt, slot=i64)
     cpdef bint fits(self, bytes log)
     @cython.locals(s=SlotAt)

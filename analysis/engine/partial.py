@@ -52,6 +52,7 @@ if not cython.compiled:
         L_FRESH,
         L_LEFT_OUT,
         L_SEGMENT,
+        L_SIDE,
         LEFT_OUT,
         M_DOUBTFUL,
         M_INDEPENDENT,
@@ -172,6 +173,8 @@ class PartialConversations(LoggedConversations):
             slot = self.index.find(segment, self.slots)
             if kind == L_ANSWER:
                 self.again_answer(one, slot)
+            elif kind == L_SIDE:
+                self.again_side(one, slot)
             elif kind != L_LEFT_OUT:
                 self.independent(one, slot)
             elif slot < 0:
@@ -266,6 +269,16 @@ class PartialConversations(LoggedConversations):
             self.unsure = True  # the part has decided already what its own conversation counts as
         else:
             self.miss(slot, segment, octets_of_entry(one))
+        return 0
+
+    def again_side(self, one: Entry, slot: int) -> int:
+        """Handle a later SYN of a conversation that is independent, which *slot* has."""
+        self.read_header(one)
+        segment = segment_at(self.again_batch, 0)
+        if slot < 0 or self.answers.enter(self.slots, slot, segment) >= 0:
+            self.unsure = True  # the part has counted it without its other side
+        elif self.heads:
+            self.log_side(slot, segment, octets_of_entry(one))
         return 0
 
     def fits(self, log: bytes) -> bool:

@@ -230,15 +230,20 @@ def names(replayed: Replay) -> dict[Endpoint, str]:
 
 
 def kind(opening: Opening) -> str:
-    """What an opening is, as a title: its verdict, and that it is older than the capture, where it is."""
-    return opening.verdict.value + (" since before frame 1" if opening.evidence is Evidence.STANDING else "")
+    """What an opening is, as a title: its verdict, and since when where its beginning is not known."""
+    return opening.verdict.value + (f" {standing(opening)}" if opening.evidence is Evidence.STANDING else "")
+
+
+def standing(opening: Opening) -> str:
+    """Since when a connection stands whose handshake was not captured; its 4-tuple may have had another one before."""
+    return f"since before frame {opening.first_frame}"
 
 
 #: What is missing of a self-connect's handshake.
 _MISSING = {
     Evidence.SYN_ACK: "its SYN was not captured",
     Evidence.ACKNOWLEDGED: "its SYN-ACK was not captured",
-    Evidence.STANDING: "connected since before frame 1",
+    Evidence.STANDING: "connected",
 }
 
 
@@ -253,7 +258,8 @@ def grounds(opening: Opening) -> Iterator[str]:
         frames = proof(opening)
         word = "frame" if len(frames) == 1 else "frames"
         proves = f"{word} {' and '.join(map(str, frames))} prove{'s' * (len(frames) == 1)} it"
-        yield f"{_MISSING[opening.evidence]}, {proves}"
+        since = f" {standing(opening)}" * (opening.evidence is Evidence.STANDING)
+        yield f"{_MISSING[opening.evidence]}{since}, {proves}"
     if opening.answered_by:
         yield f"answered by {opening.answered_by}, as an address was translated"
     if opening.translated_with:
@@ -299,7 +305,7 @@ def before(replayed: Replay, duration: int | None) -> str:
         text += first_of_them(opening)
         text += ". "
     if opening.evidence is Evidence.STANDING:
-        return f"{text}Connected since before frame 1."
+        return f"{text}Connected {standing(opening)}."
     if not replayed.handshake:
         return f"{text}No segment of its handshake was captured."
     frames = ", ".join(map(str, replayed.handshake))

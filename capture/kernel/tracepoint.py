@@ -69,7 +69,8 @@ SIMULTANEOUS_OPEN = "oldstate == 2 && newstate == 3"
 #: Every step but what SYN_SENT leads to: that is SIMULTANEOUS_OPEN, or of no interest (refused, or an ordinary open).
 _NOT_FROM_SYN_SENT = "oldstate != 2"
 
-_MOUNTED = Path("/sys/kernel/tracing")
+_SYS, _STAT = Path("/sys"), Path("/proc/stat")
+_MOUNTED = _SYS / "kernel/tracing"
 _EVENT = "events/sock/inet_sock_set_state"
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -475,8 +476,11 @@ def _power_of_two(number: int) -> int:
 
 
 def _processors() -> list[int]:
-    """List the processors in use."""
-    return sorted(parsed(Path("/sys/devices/system/cpu/online").read_text(encoding="ascii").strip()))
+    """List the processors in use; from /proc/stat where /sys is not mounted, as in a bare root file system."""
+    try:
+        return sorted(parsed((_SYS / "devices/system/cpu/online").read_text(encoding="ascii").strip()))
+    except FileNotFoundError:
+        return [int(number) for number in re.findall(r"^cpu(\d+)", _STAT.read_text(encoding="ascii"), re.MULTILINE)]
 
 
 def _perf_event_open() -> int:
