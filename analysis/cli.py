@@ -227,6 +227,12 @@ def parser() -> Parser:
         action="store_true",
         help="ask Wireshark's dissectors (tshark) about the same frames, and show what they say beside it",
     )
+    _add_views(made)
+    add_version(made, "print the version and which engine is in use", _engine)
+    return made
+
+
+def _add_views(made: Parser) -> None:
     how = made.add_argument_group("how to show it")
     how.add_argument(
         "--format",
@@ -258,8 +264,6 @@ def parser() -> Parser:
     )
     how.add_argument("-n", action="store_true", help="accepted, and without effect: names are never resolved")
     add_color(how, "auto: on a terminal")
-    add_version(made, "print the version and which engine is in use", _engine)
-    return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
