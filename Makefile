@@ -39,6 +39,8 @@ $(VENV)/ready-quick: $(SOURCES)
 
 demo: $(VENV)/ready ## set up, then catch a socket connecting to itself and print how
 	@$(HAND_BACK); $(VENV)/bin/selfconn-analyze --version; $(VENV)/bin/selfconn-capture
+	@echo; echo "The commands are in $(CURDIR)/$(VENV)/bin. For this shell: PATH=\$$PATH:$(CURDIR)/$(VENV)/bin"
+	@echo "With sudo: sudo $(CURDIR)/$(VENV)/bin/selfconn-check; or once sudo make install, then plain sudo selfconn-check"
 
 .PHONY: test-packages
 test-packages:
@@ -85,6 +87,10 @@ reliability: $(VENV)/ready-dev ## what is lost, left behind or late, at length (
 
 docs: $(VENV)/ready-dev ## write anew what the documents show of the program (manual pages, completion, pictures)
 	@$(HAND_BACK); PYTHONPATH=. $(PYTHON_IN) docs/pages.py
+
+.PHONY: site
+site: $(VENV)/ready-quick ## dist/site: captures, lessons and the analysis itself as a folder for any web server (needs npm)
+	@$(HAND_BACK); tools/site/fetch .cache/site; $(PYTHON_IN) tools/site/build.py dist/site .cache/site/node_modules/pyodide
 
 screenshots: $(VENV)/ready-dev ## take the pictures of the HTML page anew; needs root or user namespaces
 	@$(HAND_BACK); $(PYTHON_IN) docs/screenshots.py

@@ -476,7 +476,8 @@ def index() -> str:
         found = analyze(str(HERE / f"{name}.pcapng"))
         counts = ", ".join(f"{count} {verdict}" for verdict, count in found.verdicts.items() if count)
         links = f"[text]({name}.txt) | {f'[page]({name}.html)' if name in PAGES else ''}"
-        lines.append(f"| [{name}](#{name}) | {found.packets} | {counts} | {links} |")
+        anchor = name.replace(".", "")  # as forges make it of the heading
+        lines.append(f"| [{name}](#{anchor}) | {found.packets} | {counts} | {links} |")
     for capture, how in MADE:
         command = " ".join(("selfconn-analyze", *capture.options, f"{capture.name}.pcapng"))
         lines += ["", f"## {capture.name}", "", *_filled(capture.look), ""]
