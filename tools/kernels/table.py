@@ -1,6 +1,6 @@
 """Make docs/kernels.md of what guest.py measured: ``table.py LOG...``; the answers go to tests/kernels/measured.json.
 
-Each LOG is what a guest said. Answers of kernels that are measured again replace those that were there.
+Each LOG is what a guest said. What is measured again of a kernel replaces what was there.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main(logs: list[str]) -> int:
         for line in Path(log).read_text().splitlines():
             if line.startswith("JSON "):
                 answer = json.loads(line.removeprefix("JSON "))
-                measured[answer["upstream"] + " " + answer["machine"]] = answer
+                measured.setdefault(answer["upstream"] + " " + answer["machine"], {}).update(answer)
     MEASURED.write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
     PAGE.write_text(page(measured))
     return int(any(wrong(answer) for answer in measured.values()))
