@@ -41,7 +41,7 @@ runs there, and tests/kernels/measured.json what it answered. This page is made 
 _END = """
 Where the rules come from, and which kernels were looked for:
 
-- Moving on by 2 is the rule of 4.2 to 5.11, here in Ubuntu's first kernels of 18.04 and 20.04.
+- Moving on by 2 is the rule of 4.2 to 5.11, here in Ubuntu's first kernel of 18.04.
 - Moving on by 2, seldom by 4 (a double hash) is that of 5.12 to 5.17, here in Ubuntu's first kernel of 22.04. Stable
   kernels had it for a while, 5.10.119 to 5.10.124 for one. None of these is a package any more, neither in Debian's
   suites (bullseye and later, with security and backports) nor in Ubuntu's (18.04 to 24.04, with updates).
