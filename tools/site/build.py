@@ -136,15 +136,19 @@ class Site:
 
     def documents(self) -> None:
         """The documents, and what they lead to."""
-        nothing = {"walked": {}, "visited": set(), "letters": []}
-        drawn = {"machine": machine, "nodes": machine.nodes(), "edges": machine.drawn(), "page": nothing}
-        drawing = self.templates.get_template("machine.html").render(drawn)
-        drawings = {"docs/states.md": f'<figure class="machine">{drawing}</figure>'}
+        drawing = self.templates.get_template("machine.html").render(machine=machine, stretch=1, page=None)
+        figure = f'<figure class="machine">{" ".join(drawing.split())}</figure>'
+        states = (ROOT / "docs" / "states.md").read_text(encoding="utf-8")
+        texts = {
+            "docs/states.md": re.sub(r"```mermaid\n.*?\n```", lambda _: figure, states, flags=re.DOTALL),
+            # Here every capture has its page, which in the repository only some have.
+            "pcaps/README.md": CORPUS.index(CORPUS.CAPTURES),
+        }
 
         def frame(document: Document) -> str:
             return self.shown("document.html", document=document, top=document.top)
 
-        Documents(ROOT, self.target, frame, helped, drawings).make(DOCUMENTS)
+        Documents(ROOT, self.target, frame, helped, texts).make(DOCUMENTS)
 
     def index(self) -> None:
         """The first page."""
@@ -223,12 +227,17 @@ def grouped() -> dict[str, list[Shown]]:
         counts = {str(verdict): times for verdict, times in result.verdicts.items() if times}
         named = [title for title, marks in GROUPS.items() if capture.name.startswith(marks)]
         ruled = [title for title, marks in GROUPS.items() if next(iter(counts)) in marks]
-        look = re.split(r"(?<=[.:]) ", " ".join(capture.look.split()))[0].rstrip(":")
+        look = beginning(" ".join(capture.look.split()).replace("`", ""))
         said = ", ".join(
             f"{times} {verdict}" if times > 1 or len(counts) > 1 else verdict for verdict, times in counts.items()
         )
         groups[(named or ruled)[-1]].append(Shown(capture.name, said, result.packets, look, picture(result)))
     return groups
+
+
+def beginning(text: str) -> str:
+    """The first sentence or two of a text."""
+    return re.match(r"(.{60}.*?|.*?)(\. |: |$)", text)[1].rstrip(".") + "."
 
 
 def helped(program: str) -> str:
