@@ -28,7 +28,7 @@ from .errors import SelfconnError, UsageError
 from .formats.remote import shown
 from .model import MOST, Endpoint, Verdict
 from .text import printable
-from .views import ENDINGS, FORMATS, ROWS
+from .views import ENDINGS, FORMATS, LANGUAGES, ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -240,6 +240,11 @@ def parser() -> Parser:
         help=f"write there instead of to standard output; a name that ends in {', '.join(ENDINGS)} names the format",
     )
     how.add_argument(
+        "--language",
+        choices=LANGUAGES,
+        help="of the page (--format html): its own words in Chinese; what it says of packets stays English",
+    )
+    how.add_argument(
         "--step", action="store_true", help="walk through the timelines with the keyboard, in the terminal"
     )
     how.add_argument(
@@ -335,6 +340,7 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
         color=colored(options.color, None if options.output else sys.stdout),
         quiet=options.quiet,
         verbose=options.verbose,
+        language=options.language or LANGUAGES[0],
         step=options.step,
         annotate=options.annotate,
         witness=options.witness,
@@ -367,6 +373,8 @@ def _form(options: argparse.Namespace) -> str:
         )
     if form in ROWS and (options.step or options.annotate or options.witness):
         raise UsageError(f"--format {form} writes rows without timelines: leave out --step, --annotate and --witness")
+    if options.language and form != "html":
+        raise UsageError(f"--language is that of the page, and --format is {form}: leave it out, or add --format html")
     return form
 
 

@@ -34,19 +34,24 @@ PICTURES = {
     "simultaneous-open": Picture("simultaneous-open-middle", 1280, 800, "dark", 7),
     "phone": Picture("live", 390, 844, "light", 3),
     "lecture": Picture("self-connect-v4", 1920, 1080, "light", 2, keys="l"),
+    "predict": Picture("self-connect-v4", 1280, 760, "light", keys="p23"),
+    "side": Picture("self-connect-v4 simultaneous-open-middle", 1920, 1000, "dark", 5, keys="s"),
     "walk": Picture("live", 390, 844, "dark", to=".figures"),
 }
 
 
 def page(name: str, folder: Path) -> Path:
-    """Make a page: of a capture in pcaps/, or of one made now."""
+    """Make a page: of captures in pcaps/, or of one made now."""
     made = folder / f"{name}.html"
     how = ["--format", "html", "-o", str(made)]
     if name == "live":
         walk = ["--private", "--range", "50000-51999", "--port", "50800", "-q", "-w", "selfconn.pcapng"]
         command = [sys.executable, "-m", "capture.cli", *walk, *how]
     else:
-        command = [sys.executable, "-m", "analysis.cli", str(ROOT / "pcaps" / f"{name}.pcapng"), *how]
+        captures = [f"{one}.pcapng" for one in name.split()]
+        for one in captures:
+            shutil.copy(ROOT / "pcaps" / one, folder)
+        command = [sys.executable, "-m", "analysis.cli", *captures, *how]
     subprocess.run(command, check=True, cwd=folder, env={"PYTHONPATH": str(ROOT)}, timeout=120)  # noqa: S603 -- ours
     return made
 

@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import re
+import subprocess
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -35,10 +36,10 @@ from analysis.model import REMARKABLE, Attempts, CaptureResult, Damage, Opening,
 from analysis.reader import analyze
 from analysis.replay import Replay, replay
 from analysis.report import Report, report
-from analysis.states import TABLE, State
-from analysis.views import rendered
+from analysis.states import TABLE, Event, State
+from analysis.views import LANGUAGES, rendered
 from analysis.views.html import render
-from analysis.views.page import machine, walk
+from analysis.views.page import machine, walk, words
 from analysis.views.page.ladder import ladder
 from analysis.views.phrases import Fold, timeline
 
@@ -116,7 +117,7 @@ def live(attempts: int = 9_000) -> Report:
     return made
 
 
-def html(made: Report, **how: bool) -> str:
+def html(made: Report, **how: Any) -> str:
     return "".join(render(made, **how))
 
 
@@ -250,6 +251,61 @@ def test_a_page_without_openings() -> None:
     assert "<h1>No opening to show</h1>" in html(told())
     assert "<h1>1 attempt to connect refused</h1>" in html(told(verdicts={Verdict.REFUSED: 1}))
     assert "No opening of a TCP connection." in html(told())
+
+
+# -- the page's own words ---------------------------------------------------------------------------------------------
+
+PAGE = ROOT / "analysis" / "views" / "page"
+
+
+def test_every_text_is_there_in_every_language_with_the_same_gaps() -> None:
+    for table in (words.HEADLINES, words.WHY, words.TEXTS, words.SPOKEN):
+        for name, row in table.items():
+            assert len(row) == len(LANGUAGES), name
+            assert len({tuple(sorted(re.findall(r"\{\w+\}|<kbd>", text))) for text in row}) == 1 or name == "english", (
+                name
+            )
+    assert words.HEADLINES.keys() == words.WHY.keys() == set(Verdict)
+
+
+def test_every_text_is_used() -> None:
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in [*PAGE.iterdir(), PAGE.parent / "html.py"] if path.is_file()
+    )
+    assert [name for name in words.TEXTS if not re.search(rf"\bw\.{name}\b", source)] == []
+    said = "".join(path.read_text(encoding="utf-8") for path in PAGE.glob("*.js"))
+    kinds = {f"{text}_{kind}" for text in ("not_this", "never") for kind in ("state", "segment")}
+    assert [name for name in words.SPOKEN if f'"{name}"' not in said and name not in kinds] == []
+
+
+def test_templates_hold_no_words_of_their_own() -> None:
+    """What is between the tags of a template comes from the table, or from the capture."""
+    for path in PAGE.glob("*.html"):
+        bare = re.sub(r"\{[{%].*?[%}]\}|<[^>]*>", " ", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert set(re.findall(r"[A-Za-z]{2,}", bare)) <= {"selfconn", "RFC"}, path.name
+
+
+def test_a_chinese_page_says_that_it_is_one_and_which_words_are_not() -> None:
+    text = html(live(), language="zh")
+    page = Markup(text)
+    assert '<html lang="zh">' in text
+    assert "127.0.0.1:50000 连上了它自己" in page.text
+    assert "自己的 SYN 回到了自己这里" in page.text
+    assert "关于抓包内容的句子" in page.text
+    assert len(page.all("p", lang="en")) > len(replay(self_connect()).steps)
+    assert Markup(html(live())).all("p", lang="en") == []
+    assert page.elements != Markup(html(live())).elements
+
+
+def test_the_language_is_an_option_of_the_page(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "analysis.cli", "--language", "zh", str(PCAPS[-1]), "--all"]
+    how = {"cwd": tmp_path, "env": {"PYTHONPATH": str(ROOT)}, "capture_output": True, "timeout": 60}
+    made = subprocess.run([*command, "-o", "page.html"], **how, check=True)
+    assert made.stderr == b""
+    assert "连上了" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    refused = subprocess.run(command, **how, check=False)
+    assert refused.returncode == 2
+    assert b"--language is that of the page, and --format is table" in refused.stderr
 
 
 # -- the drawings -----------------------------------------------------------------------------------------------------
@@ -622,7 +678,13 @@ FEW = ("self-connect-v4", "simultaneous-open-left", "three-way", "land")
 
 @pytest.mark.parametrize(
     ("width", "which", "mode"),
-    [(1280, "all", ""), (390, "few", ""), (3840, "few", ""), (1920, "all", "-lecture"), (1280, "few", "-lecture")],
+    [
+        (1280, "all", ""),
+        (390, "few", ""),
+        (3840, "few", ""),
+        (1920, "all", "-lecture"),
+        (1280, "few", "-lecture-predict"),
+    ],
 )
 def test_no_name_is_covered(browser: Browser, tmp_path: Path, width: int, which: str, mode: str) -> None:
     for path in PCAPS:
@@ -642,7 +704,7 @@ def test_lecture_mode_is_read_from_the_last_row(browser: Browser, tmp_path: Path
             continue
         with Visit(browser, tmp_path / "page.html", page_of(path), viewport=size, color_scheme=scheme) as page:
             page.keyboard.press("l")
-            for _ in range(4):
+            for key in ("PageDown", "PageDown", "p", "1", "PageDown"):
                 least, text = page.evaluate(SMALLEST)
                 assert round(least, 1) >= 24 * width / 1920, (path.stem, text)
                 box = page.locator(".opening.shown").bounding_box()
@@ -650,7 +712,7 @@ def test_lecture_mode_is_read_from_the_last_row(browser: Browser, tmp_path: Path
                 assert box["y"] == 0
                 assert box["height"] == size["height"]
                 assert page.evaluate("document.documentElement.scrollHeight") <= size["height"]
-                page.keyboard.press("PageDown")
+                page.keyboard.press(key)
 
 
 @pytest.mark.parametrize(
@@ -715,6 +777,179 @@ def test_the_letter_keys_can_be_turned_off(browser: Browser, tmp_path: Path) -> 
         assert page.locator("html.lecture").count() == 1
 
 
+# -- predict mode -----------------------------------------------------------------------------------------------------
+
+#: Answers every question of every opening, each choice that is wrong first: step, choices, what was said to each, which
+#: one went on; and what can be seen of steps to come before it is answered.
+PREDICT = """() => {
+    const found = [];
+    for (const one of selfconn.openings) {
+        const { opening, steps } = one, said = opening.querySelector(".feedback");
+        one.go(0, true);
+        one.move(0);
+        while (one.here < steps.length) {
+            const buttons = () => [...opening.querySelectorAll(".choices button")];
+            const from = one.here, given = buttons().map((button) => button.textContent.replace(/^\\d /, ""));
+            const ahead = [...opening.querySelectorAll(".ladder [data-step], .machine .badge")].filter((part) =>
+                part.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && !part.matches(".done") &&
+                !(Number(part.dataset.step) <= from));
+            const answers = {};
+            while (one.here === from) {
+                const button = buttons().find((other) => !other.hasAttribute("aria-disabled"));
+                button.click();
+                answers[button.textContent.replace(/^\\d /, "")] = said.textContent;
+            }
+            found.push([opening.id, from + 1, given, answers, ahead.map((part) => part.outerHTML)]);
+        }
+    }
+    return found;
+}"""
+
+
+def test_predict_mode_asks_and_explains_by_the_table(browser: Browser, tmp_path: Path) -> None:
+    asked = 0
+    for path in PCAPS:
+        openings = dict(shown_in_full(path))
+        if not openings:
+            continue
+        with Visit(browser, tmp_path / "page.html", page_of(path), to="#o1s0-predict") as page:
+            for name, place, choices, answers, ahead in page.evaluate(PREDICT):
+                step = openings[int(name[1:])][place - 1]
+                assert ahead == []
+                if choices == ["Go on"]:
+                    assert not step.changes
+                    continue
+                asked += 1
+                assert len(choices) == len(set(choices)) == 4
+                right = list(answers)[-1]
+                assert answers[right].startswith("Right. In ")
+                if right in set(State):
+                    row = TABLE[step.before, step.event]
+                    assert right == step.after in {row.to, row.passive}
+                    assert f"(RFC 9293, {row.section})" in answers[right]
+                else:
+                    assert right in {row.sent for row in TABLE.values()}
+                for wrong, why in list(answers.items())[:-1]:
+                    assert explained(wrong, why, step) != (right in set(State) and wrong == right), (wrong, why)
+    assert asked > 200
+
+
+def explained(wrong: str, why: str, step: Step) -> bool:
+    """Whether what is said to a wrong choice is so, by the table."""
+    if why.startswith("It does not stay"):
+        return wrong == step.before and step.changes and TABLE[step.before, step.event].section in why
+    assert why.startswith(f"Not {wrong}: ")
+    if found := re.search(r"(?:from|in) (\S+) (?:it is reached by|that answers) (.+?) \(RFC 9293, ([\d.]+)\)", why):
+        row = TABLE[State(found[1]), Event(found[2])]
+        return wrong in (row.to, row.sent) and row.section == found[3]
+    found = re.search(r"nothing (?:leads from|that arrives in) (\S+)", why)
+    rows = [row for (state, event), row in TABLE.items() if state == found[1]]
+    return all(wrong not in (row.to, row.sent) for row in rows)
+
+
+def test_predict_mode_by_the_keyboard_alone(browser: Browser, tmp_path: Path) -> None:
+    with Visit(browser, tmp_path / "page.html", page_of(ROOT / "pcaps" / "self-connect-v4.pcapng")) as page:
+        page.keyboard.press("p")
+        assert page.evaluate("document.activeElement.className") == "quiz"
+        name = """document.activeElement.getAttribute("aria-labelledby").split(" ")
+            .map((id) => document.getElementById(id).textContent).join(" ")"""
+        assert "SYN leaves A (send SYN). A is in CLOSED. Which state comes next?" in page.evaluate(name)
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert "A is in SYN-SENT. Which state comes next?" in page.evaluate(name)
+        for key in ("3", "2"):
+            page.keyboard.press(key)
+            if key == "3":
+                status = page.locator("[role=status]").text_content()
+                assert "Not ESTABLISHED: from SYN-SENT it is reached by receive SYN-ACK (RFC 9293, 3.10.7.3)" in status
+        assert "Right. In SYN-SENT, receive SYN leads to SYN-RECEIVED (RFC 9293, 3.10.7.3)." in page.evaluate(name)
+        assert "Which segment does it send?" in page.evaluate(name)
+        page.keyboard.press("ArrowRight")  # who does not know goes on
+        page.locator(".copy").click()
+        assert page.locator(".quiz textarea").input_value().splitlines() == [
+            "selfconn · 127.0.0.1:50000 connected to itself",
+            "1 right at the first try, of 3 asked; 9 in all.",
+            "step 1: SYN-SENT, right",
+            "step 2: SYN-RECEIVED, right after ESTABLISHED",
+            "step 3: SYN-ACK, not answered",
+        ]
+        assert page.locator("[role=status]").text_content() in (
+            "Copied.",
+            "The score is selected: copy it with Ctrl+C.",
+        )
+        assert page.evaluate("document.activeElement.selectionEnd") > 100
+
+
+# -- side by side -----------------------------------------------------------------------------------------------------
+
+
+def two(one: str, other: str, language: str = "en") -> str:
+    """The page of two captures in pcaps/."""
+    results = [analyze(str(ROOT / "pcaps" / f"{name}.pcapng"), collect=frozenset(Verdict)) for name in (one, other)]
+    return "".join(render(report(results), language=language))
+
+
+PLACES = """() => selfconn.openings.map((one) => [one.here, one.opening.matches(".waits"),
+    one.steps.slice(one.here - 1)[0]?.dataset.event, one.opening.getBoundingClientRect().top])"""
+
+
+def test_two_openings_are_stepped_together(browser: Browser, tmp_path: Path) -> None:
+    text = two("self-connect-v4", "simultaneous-open-middle")
+    with Visit(browser, tmp_path / "page.html", text) as page:
+        page.keyboard.press("s")
+        seen = []
+        while page.locator(".pair .next").get_attribute("aria-disabled") == "false":
+            page.keyboard.press("PageDown")
+            seen.append(page.evaluate(PLACES))
+            assert page.evaluate("location.hash") == f"#o1-o2-m{len(seen)}-side"
+        assert [place for place, *_ in seen[-1]] == [14, 27]
+        before = [0, 0]
+        for (left, left_waits, event, _), (right, right_waits, other, _) in seen:
+            assert (left - before[0], right - before[1]) in ((1, 1), (1, 0), (0, 1))
+            assert (left_waits, right_waits) == (left == before[0], right == before[1])
+            assert event == other or left_waits or right_waits
+            before = [left, right]
+        assert sum(not left[1] and not right[1] for left, right in seen) >= 10
+        assert seen[0][0][3] == seen[0][1][3]
+        page.keyboard.press("Home")
+        page.locator("#o2 .ladder text.frame").nth(1).click()  # frame 2 leaves B in step 2
+        assert [place for place, *_ in page.evaluate(PLACES)] == [1, 2]
+        page.keyboard.press("l")
+        assert page.locator("html.side").count() == 0
+        assert page.locator(".opening:visible").count() == 1
+
+
+def test_side_by_side_is_one_below_the_other_on_a_phone(browser: Browser, tmp_path: Path) -> None:
+    text = two("three-way", "server-cannot-bind")
+    with Visit(browser, tmp_path / "page.html", text, width=390, to="#o1-o3-m4-side") as page:
+        tops = [top for place, _, _, top in page.evaluate(PLACES) if place]
+        assert tops == sorted(tops)
+        assert len(set(tops)) == 2
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.get_by_label("Right").select_option("3")
+        assert page.evaluate("location.hash") == "#o1-o4-m0-side"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark"), (3840, "light")])
+def test_side_by_side_nothing_is_covered_and_axe_finds_nothing(
+    browser: Browser, tmp_path: Path, width: int, scheme: str
+) -> None:
+    text = two("self-connect-v4", "simultaneous-open-middle")
+    with Visit(browser, tmp_path / "page.html", text, width=width, color_scheme=scheme) as page:
+        page.locator("[data-mode=side]").click()
+        for _ in range(9):
+            page.keyboard.press("ArrowRight")
+            assert page.evaluate(f"({COVERED})(false)") == []
+        found = Axe().run(page, options=AXE).response["violations"]
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+
+
+def test_one_opening_has_nothing_to_be_beside() -> None:
+    assert 'data-mode="side"' not in html(told(self_connect()))
+    assert 'data-mode="side"' in html(told(self_connect(), three_way()))
+
+
 def test_a_segment_moves_along_its_arc(browser: Browser, tmp_path: Path) -> None:
     moved = """async () => {
         const dot = document.querySelector(".flying"), seen = [];
@@ -725,8 +960,7 @@ def test_a_segment_moves_along_its_arc(browser: Browser, tmp_path: Path) -> None
         }
         const path = document.querySelector(".out"), length = path.getTotalLength();
         const points = Array.from({ length: 400 }, (_, n) => path.getPointAtLength(length * n / 399));
-        const near = ([x, y]) => Math.min(...points
-            .map((one) => Math.hypot(one.x - x, one.y - y)));
+        const near = ([x, y]) => Math.min(...points.map((one) => Math.hypot(one.x - x, one.y - y)));
         return [new Set(seen.map(String)).size, Math.max(...seen.map(near))];
     }"""
     for wish, moves in (("no-preference", True), ("reduce", False)):
@@ -751,11 +985,16 @@ AXE = {
         ("several", 390, "light"),
         ("live", 1280, "light l"),
         ("several", 1920, "dark l"),
+        ("live", 390, "dark p 1"),
+        ("several", 1280, "light p 2"),
+        ("live", 1920, "light l p 1"),
+        ("chinese", 1280, "light p 1"),
     ],
 )
 def test_axe_finds_no_violation(browser: Browser, tmp_path: Path, what: str, width: int, scheme_and_keys: str) -> None:
     scheme, *keys = scheme_and_keys.split()
     text = {"live": lambda: html(live()), "damaged": lambda: damaged(tmp_path), "storm": storm, "several": several}
+    text["chinese"] = lambda: html(live(), language="zh")
     with Visit(browser, tmp_path / "page.html", text[what](), width=width, color_scheme=scheme) as page:
         page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
         for key in keys:
@@ -817,7 +1056,7 @@ def test_motion_is_left_out_for_who_wants_none(browser: Browser, tmp_path: Path)
 
 def test_the_focus_can_be_seen(browser: Browser, tmp_path: Path) -> None:
     with Visit(browser, tmp_path / "page.html", html(live())) as page:
-        modes = ("[data-mode=lecture]", ".letters")
+        modes = ("[data-mode=lecture]", "[data-mode=predict]", ".letters")
         for part in (".skip", *modes, ".scroll", ".back", "input", ".next", "summary"):
             page.keyboard.press("Tab")
             focused = page.locator(":focus")

@@ -25,7 +25,7 @@ from ..model import NANOSECONDS, Evidence, Flag, Verdict, spoken
 from ..odds import Odds
 from ..portwalk import look
 from ..report import entries
-from ..states import State
+from ..states import TABLE, State
 from ..text import count, printable
 from .page import ladder as ladders
 from .page import machine, walk
@@ -69,7 +69,7 @@ _OCTETS, _LINES = 600_000, 500
 
 #: The page's style and its script, in these files of page/.
 _STYLES = ("page.css", "modes.css", "print.css")
-_SCRIPTS = ("page.js", "modes.js")
+_SCRIPTS = ("page.js", "modes.js", "predict.js", "side.js", "start.js")
 
 #: How many walks of a capture get a picture.
 _WALKS = 3
@@ -193,8 +193,14 @@ def _environment(language: str) -> Environment:
 
 
 def _data(w: Words) -> str:
-    """What the script has to know, as JSON within the page."""
-    return json.dumps({"words": w.spoken}, ensure_ascii=False).replace("<", "\\u003c")
+    """What the script has to know, as JSON within the page: its words, and the rules that lead somewhere."""
+    rules = [
+        (state, event, row.to, row.sent, row.section)
+        for (state, event), row in TABLE.items()
+        if row.sent or row.to is not state
+    ]
+    told = {"words": w.spoken, "states": list(State), "rules": rules}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _asset(name: str) -> str:
@@ -449,7 +455,10 @@ def _refused(opening: Opening, attempts: Attempts | None, w: Words) -> Refused |
     if not opening.refused_before:
         return None
     sentence = w.refused_before_one if opening.refused_before == 1 else w.refused_before
-    text = str(sentence.format(n=f"{opening.refused_before:,}", first=_micro(first_of_them(opening))))
+    since = ""
+    if first_of_them(opening) and opening.refused_since is not None:
+        since = w.first.format(span=_micro(span(opening.time - opening.refused_since)))
+    text = str(sentence.format(n=f"{opening.refused_before:,}", first=since))
     known = min(opening.refused_before, len(attempts.ports)) if attempts else 0
     some = list(range(known)) if known <= _FIRST + _LAST else [*range(_FIRST), *range(known - _LAST, known)]
     lines = [

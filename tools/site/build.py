@@ -35,12 +35,16 @@ from analysis import VERSION  # noqa: E402
 from analysis.cli import parser as analyze_parser  # noqa: E402
 from analysis.model import Verdict  # noqa: E402
 from analysis.reader import analyze  # noqa: E402
+from analysis.report import report  # noqa: E402
+from analysis.views import rendered  # noqa: E402
 from analysis.views.page import machine  # noqa: E402
 from capture.check_cli import parser as check_parser  # noqa: E402
 from capture.cli import parser as capture_parser  # noqa: E402
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from analysis.model import CaptureResult
 
 #: What a reader begins with; what these lead to comes along.
 DOCUMENTS = ["README.md", "README.zh.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/README.md", "pcaps/README.md"]
@@ -58,6 +62,9 @@ GROUPS = {
     "A client, a server, or nobody": ("three-way", "half-open", "refused"),
     "Other kernels": ("linux-",),
 }
+
+#: Two captures whose openings are stepped through together.
+SIDE_BY_SIDE = ("self-connect-v4", "simultaneous-open-middle")
 
 #: What of Pyodide's package is needed to run.
 PYODIDE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
@@ -134,6 +141,10 @@ class Site:
             self.write(f"pcaps/{name}.html", CORPUS.page(name))
             shutil.copyfile(ROOT / "pcaps" / f"{name}.pcapng", self.target / "pcaps" / f"{name}.pcapng")
 
+        results = [named(name) for name in SIDE_BY_SIDE]
+        self.write("pcaps/side-by-side.html", "".join(rendered(report(results), "html")))
+        self.write("pcaps/self-connect-v4.zh.html", "".join(rendered(report(results[:1]), "html", language="zh")))
+
     def documents(self) -> None:
         """The documents, and what they lead to."""
         drawing = self.templates.get_template("machine.html").render(machine=machine, stretch=1, page=None)
@@ -154,15 +165,19 @@ class Site:
         """The first page."""
         lessons = sorted((ROOT / "docs" / "lessons").glob("[0-9]*.md"))
         titles = {path.stem: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for path in lessons}
-        page = CORPUS.page("self-connect-v4")
+        pages = "".join(
+            path.read_text(encoding="utf-8") for path in (self.target / "pcaps").glob("self-connect-v4.*html")
+        )
+        groups = grouped()
         text = self.shown(
             "index.html",
             top="",
-            groups=grouped(),
+            groups=groups,
+            captures=[one for group in groups.values() for one in group],
             first=picture(analyze(str(ROOT / "pcaps" / "self-connect-v4.pcapng"))),
             lessons=[(stem, *title.split(". ", 1)) for stem, title in titles.items()],
-            inline=" ".join(hashed(part) for part in re.findall(r"<script>(.*?)</script>", page, re.DOTALL)),
-            inline_style=" ".join(hashed(part) for part in re.findall(r"<style>(.*?)</style>", page, re.DOTALL)),
+            inline=" ".join({hashed(part) for part in re.findall(r"<script>(.*?)</script>", pages, re.DOTALL)}),
+            inline_style=" ".join({hashed(part) for part in re.findall(r"<style>(.*?)</style>", pages, re.DOTALL)}),
             megabytes=round(sum(path.stat().st_size for path in self.target.rglob("*") if path.is_file()) / 1e6),
         )
         self.write("index.html", text)
@@ -207,6 +222,11 @@ def _not_source(folder: str, names: list[str]) -> set[str]:
     """What is left out of the package: the compiled engine, which is for another processor, and caches."""
     ours = (".py", ".html", ".css", ".js")
     return {"__pycache__", *(name for name in names if not (Path(folder, name).is_dir() or name.endswith(ours)))}
+
+
+def named(name: str) -> CaptureResult:
+    """What the analysis finds in a capture of the folder."""
+    return analyze(str(ROOT / "pcaps" / f"{name}.pcapng"))._replace(name=f"{name}.pcapng")
 
 
 def archived(top: Path, target: Path) -> None:

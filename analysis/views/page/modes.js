@@ -2,22 +2,26 @@
 (() => {
   const { openings, board, place, current, say, heard, root } = selfconn;
   if (!openings.length) return;
-  const MODES = ["lecture"];
+  const MODES = ["lecture", "predict", "side"];
   const WAYS = { ArrowRight: 1, ArrowLeft: -1 };
   const CLICKER = { ...WAYS, PageDown: 1, PageUp: -1, ArrowDown: 1, ArrowUp: -1, " ": 1, Home: -Infinity, End: Infinity };
   const letters = document.querySelector(".letters");
   const buttons = [...document.querySelectorAll("[data-mode]")];
+  const turned = [];
   let looked = openings[0];
 
   const on = (mode) => root.classList.contains(mode);
 
   function turn(mode, to) {
+    const is = on(mode);
     looked = on("lecture") ? looked : current();
     root.classList.toggle(mode, to);
+    if (to) for (const other of MODES) if (other !== mode && [other, mode].includes("side")) root.classList.remove(other);
     for (const one of buttons) one.setAttribute("aria-pressed", on(one.dataset.mode));
     if (on("lecture")) lecture(looked);
     for (const one of openings) one.mark();
     if (mode === "lecture" && !to) looked.opening.scrollIntoView();
+    if (is !== to) turned.forEach((one) => one(mode, to, looked));
     write();
   }
 
@@ -63,6 +67,7 @@
 
   // Beyond the last step is the next opening.
   function move(way) {
+    if (on("side")) return selfconn.pair.move(way);
     const walk = on("lecture") ? looked : current();
     const other = openings[openings.indexOf(walk) + Math.sign(way)];
     const beyond = way > 0 ? walk.here === walk.steps.length : walk.here === 0;
@@ -75,9 +80,9 @@
     const { key, target } = event, within = target.matches.bind(target);
     if (event.altKey || event.ctrlKey || event.metaKey || within("textarea, select")) return;
     const mode = MODES.find((one) => one[0] === key.toLowerCase());
-    if (mode && letters.checked && !event.shiftKey) return turn(mode, !on(mode));
+    if (mode && letters.checked && !event.shiftKey && buttons.some((one) => one.dataset.mode === mode)) return turn(mode, !on(mode));
     if (key === "Escape") return MODES.filter(on).forEach((one) => turn(one, false));
-    const way = (on("lecture") ? CLICKER : WAYS)[key];
+    const way = (on("lecture") || on("side") ? CLICKER : WAYS)[key];
     const pressed = key === " " && within("button, input, summary, a");
     if (!way || within("input") || pressed || (event.shiftKey && key !== " ")) return;
     event.preventDefault();
@@ -86,6 +91,7 @@
   for (const one of buttons) one.addEventListener("click", () => turn(one.dataset.mode, !on(one.dataset.mode)));
 
   function written({ opening, here }) {
+    if (on("side")) return selfconn.pair.address();
     const modes = MODES.filter(on).map((mode) => `-${mode}`).join("");
     return `#${opening.id}${here || modes ? `s${here}` : ""}${modes}`;
   }
@@ -99,13 +105,14 @@
   }
 
   function follow() {
+    if (selfconn.pair && selfconn.pair.follow()) return;
     const [, id, step, modes] = /^#(o\d+)s(\d+)((?:-[a-z]+)*)$/.exec(location.hash) || [];
     const walk = openings.find(({ opening }) => opening.id === id);
     if (!walk) return;
     walk.go(Number(step), true);
     looked = walk;
     walk.opening.scrollIntoView();
-    for (const mode of MODES) turn(mode, modes.includes(`-${mode}`));
+    for (const mode of ["lecture", "predict"]) turn(mode, modes.includes(`-${mode}`));
     walk.show();
   }
 
@@ -124,7 +131,8 @@
   addEventListener("afterprint", () => {
     openings.forEach((one, n) => one.go(kept[1][n], true));
     kept[0].forEach((mode) => turn(mode, true));
+    if (on("side")) selfconn.pair.go();
   });
   addEventListener("hashchange", follow);
-  follow();
+  Object.assign(selfconn, { turned, turn, follow, write, looked: () => (on("lecture") ? looked : current()) });
 })();

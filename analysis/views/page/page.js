@@ -244,6 +244,13 @@ const selfconn = (() => {
     return focused || openings.reduce((best, one) => (away(one) < away(best) ? one : best), openings[0]);
   }
 
+  function made(name, inner, attributes = {}) {
+    const one = document.createElement(name);
+    one.append(...inner);
+    for (const [key, value] of Object.entries(attributes)) one.setAttribute(key, value);
+    return one;
+  }
+
   if (innerWidth < 736) for (const list of document.querySelectorAll("nav details")) list.open = false;
-  return { openings, board, place, current, say, heard, root, data };
+  return { openings, board, place, current, say, made, heard, root, data };
 })();

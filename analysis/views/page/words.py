@@ -2,6 +2,7 @@
 
 What is said *about a capture* (reasons, notes, facts) comes from phrases.py and states.py, and is English.
 Names of states, events, control bits and verdicts are those of RFC 9293 and of this program in every language.
+A row below has its text in each of LANGUAGES, in that order.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ from types import SimpleNamespace
 from markupsafe import Markup
 
 from ...model import Verdict
-
-#: The languages that ``--language`` knows: the page's ``lang``, and the place of its words in each row below.
-LANGUAGES = ("en", "zh")
+from .. import LANGUAGES
 
 #: What an opening was, as a headline: of the two ends.
 HEADLINES = {
@@ -100,7 +99,7 @@ TEXTS = {
         "关于抓包内容的句子（原因、说明、数据）目前是英文；状态、事件和标志位沿用 RFC 9293 的名称。",
     ),
     "openings_shown": ("Openings on this page", "本页的连接"),
-    "title_many": ("{n} openings of TCP connections", "{n} 次打开 TCP 连接"),
+    "title_many": ("{n} openings of TCP connections", "共 {n} 次打开 TCP 连接"),
     "title_refused": ("{n} attempts to connect refused", "{n} 次连接尝试遭到拒绝"),
     "title_refused_one": ("1 attempt to connect refused", "1 次连接尝试遭到拒绝"),
     "title_none": ("No opening to show", "没有可以展示的连接"),
@@ -125,12 +124,15 @@ TEXTS = {
     # -- modes
     "modes": ("Modes", "模式"),
     "lecture": ("Lecture", "讲课"),
-    "letters": ("Letter keys", "启用字母键"),
+    "predict": ("Predict", "预测"),
+    "side": ("Side by side", "并排"),
+    "letters": ("Letter and number keys", "启用字母和数字键"),
     # -- an opening
     "refused_same": ("each the same: a SYN, and a RST in answer", "每次都一样：一个 SYN，回来一个 RST"),
     "refused_table": ("Refused attempts", "遭到拒绝的尝试"),
     "refused_before": ("{n} attempts refused before it{first}", "此前有 {n} 次尝试遭到拒绝{first}"),
     "refused_before_one": ("1 attempt refused before it{first}", "此前有 1 次尝试遭到拒绝{first}"),
+    "first": (", the first {span} earlier", "，第一次在 {span} 之前"),
     "more": ("{n} more", "另有 {n} 次"),
     "attempt": ("attempt", "第几次"),
     "time": ("time", "时间"),
@@ -147,10 +149,10 @@ TEXTS = {
         "State diagram. Walked through: {n} of its {all} changes of state, numbered as the steps are.",
         "状态图。{all} 种状态变化中走过了 {n} 种，编号就是步骤的编号。",
     ),
-    "step_by_step": ("Step by step", "逐步"),
+    "step_by_step": ("Step by step", "逐步讲解"),
     "through": ("Go through the steps", "浏览各个步骤"),
-    "back": ("Back", "后退"),
-    "next": ("Next", "前进"),
+    "back": ("Back", "上一步"),
+    "next": ("Next", "下一步"),
     "step": ("Step", "步骤"),
     "overview": ("overview", "概览"),
     "steps": (
@@ -250,19 +252,85 @@ SPOKEN = {
     "opening_of": ("opening {n} of {all}", "第 {n} 次连接，共 {all} 次"),
     "overview": ("Overview", "概览"),
     "ladder": ("Ladder", "时序图"),
+    # -- side by side
+    "left": ("Left", "左边"),
+    "right_side": ("Right", "右边"),
+    "moment": ("Moment {n} of {all}", "第 {n} 个时刻，共 {all} 个"),
+    "moments": ("Moment", "时刻"),
+    "waits": ("waits", "等待"),
+    "back": ("Back", "上一步"),
+    "next": ("Next", "下一步"),
+    # -- predict mode
+    "ask_state": (
+        "{title} ({event}). {letter} is in {state}. Which state comes next?",
+        "{title}（{event}）。{letter} 处于 {state}，接下来进入哪个状态？",
+    ),
+    "ask_segment": (
+        "What came: {event}. {letter} is in {state} now. Which segment does it send?",
+        "刚才发生的是 {event}，{letter} 现在处于 {state}。它发送哪个报文段？",
+    ),
+    "nothing_to_ask": ("Nothing to predict here: the program decides what comes.", "这里无从预测：由程序决定下一步。"),
+    "all_asked": ("That was the last step.", "这是最后一步。"),
+    "go_on": ("Go on", "继续"),
+    "right": ("Right.", "正确。"),
+    "rule_state": (
+        "In {state}, {event} leads to {answer} (RFC 9293, {section}).",
+        "在 {state} 中，{event} 使状态变为 {answer}（RFC 9293，{section}）。",
+    ),
+    "rule_stays": (
+        "In {state}, {event} changes no state (RFC 9293, {section}).",
+        "在 {state} 中，{event} 不改变状态（RFC 9293，{section}）。",
+    ),
+    "rule_segment": (
+        "In {state}, {event} is answered by {answer} (RFC 9293, {section}).",
+        "在 {state} 中，对 {event} 的应答是 {answer}（RFC 9293，{section}）。",
+    ),
+    "not_staying": (
+        "It does not stay: in {state}, {event} changes the state (RFC 9293, {section}).",
+        "状态不会保持不变：在 {state} 中，{event} 会改变状态（RFC 9293，{section}）。",
+    ),
+    "not_this_state": (
+        "Not {choice}: from {state} it is reached by {other} (RFC 9293, {where}), and this is {event}.",
+        "不是 {choice}：从 {state} 到那里要靠 {other}（RFC 9293，{where}），而这里是 {event}。",
+    ),
+    "never_state": (
+        "Not {choice}: nothing leads from {state} to {choice} in one step.",
+        "不是 {choice}：没有任何事件能一步从 {state} 到 {choice}。",
+    ),
+    "not_this_segment": (
+        "Not {choice}: in {state} that answers {other} (RFC 9293, {where}), and this was {event}.",
+        "不是 {choice}：在 {state} 中它用来应答 {other}（RFC 9293，{where}），而这里是 {event}。",
+    ),
+    "never_segment": (
+        "Not {choice}: nothing that arrives in {state} is answered by {choice}.",
+        "不是 {choice}：在 {state} 中，收到什么都不会用 {choice} 应答。",
+    ),
+    "score": (
+        "{n} right at the first try, of {asked} asked; {all} in all.",
+        "已问 {asked} 题，一次答对 {n} 题；共 {all} 题。",
+    ),
+    "score_label": ("Your score, as text", "你的得分（文本）"),
+    "copy": ("Copy the score", "复制得分"),
+    "copied": ("Copied.", "已复制。"),
+    "copy_yourself": ("The score is selected: copy it with Ctrl+C.", "得分已选中：请用 Ctrl+C 复制。"),
+    "line_right": ("step {step}: {answer}, right", "第 {step} 步：{answer}，答对"),
+    "line_after": ("step {step}: {answer}, right after {wrong}", "第 {step} 步：{answer}，答错 {wrong} 之后答对"),
+    "line_shown": ("step {step}: {answer}, not answered", "第 {step} 步：{answer}，没有回答"),
 }
 
 
 class Words(SimpleNamespace):
     """The texts of one language by their names; they are our own, so they may hold markup and count as safe.
 
-    Besides TEXTS: ``lang``; ``headlines`` and ``whys`` by verdict; ``spoken``, what the script says.
+    Besides TEXTS: ``lang``; ``english_words``, the attribute of what is English on a page that is not; ``headlines``
+    and ``whys`` by verdict; ``spoken``, what the script says.
     """
 
     def __init__(self, language: str) -> None:
         place = LANGUAGES.index(language)
         super().__init__(**{name: Markup(row[place]) for name, row in TEXTS.items()})  # noqa: S704 -- our own
         self.lang = language
+        self.english_words = Markup("" if language == "en" else ' lang="en"')  # noqa: S704 -- our own
         self.headlines = {verdict: row[place] for verdict, row in HEADLINES.items()}
         self.whys = {verdict: row[place] for verdict, row in WHY.items()}
         self.spoken = {name: row[place] for name, row in SPOKEN.items()}

@@ -51,7 +51,7 @@ function _shtab_selfconn_analyze_using
 end
 
 set -g _shtab_selfconn_analyze_commands 
-set -g _shtab_selfconn_analyze_opts_with_value --annotate --cluster --color --expect --expect-states --format --host --jobs --only --output --port --table -o
+set -g _shtab_selfconn_analyze_opts_with_value --annotate --cluster --color --expect --expect-states --format --host --jobs --language --only --output --port --table -o
 
 complete -c selfconn-analyze -e
 complete -c selfconn-analyze -f
@@ -72,6 +72,7 @@ complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l cluster -x -d '
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l witness -d 'ask Wireshark'"'"'s dissectors (tshark) about the same frames, and show what they say beside it'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l format -xka "table json jsonl markdown mermaid html csv parquet" -d 'table (default), json, jsonl, markdown, mermaid, html; or a row for every opening: csv, or parquet with -o'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write there instead of to standard output; a name that ends in .json, .jsonl, .html, .md, .csv, .parquet names the format'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l language -xka "en zh" -d 'of the page (--format html): its own words in Chinese; what it says of packets stays English'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l step -d 'walk through the timelines with the keyboard, in the terminal'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l annotate -xka "(__fish_complete_path (commandline -ct))" -d 'write the capture once more to this file, with comments for Wireshark on every packet of a handshake'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s q -l quiet -d 'only the counts of the table, and no progress bar'

@@ -51,7 +51,7 @@ function _shtab_selfconn_using
 end
 
 set -g _shtab_selfconn_commands capture analyze check
-set -g _shtab_selfconn_opts_with_value --annotate --attempts --before --close --cluster --color --count --every --expect --expect-states --format --host --interface --jobs --keep --measure --netns --only --output --port --range --rate --repro --table --then --timeout --write -c -i -o -w
+set -g _shtab_selfconn_opts_with_value --annotate --attempts --before --close --cluster --color --count --every --expect --expect-states --format --host --interface --jobs --keep --language --measure --netns --only --output --port --range --rate --repro --table --then --timeout --write -c -i -o -w
 
 complete -c selfconn -e
 complete -c selfconn -f
@@ -101,6 +101,7 @@ complete -c selfconn -n '_shtab_selfconn_using analyze' -l cluster -x -d 'have a
 complete -c selfconn -n '_shtab_selfconn_using analyze' -l witness -d 'ask Wireshark'"'"'s dissectors (tshark) about the same frames, and show what they say beside it'
 complete -c selfconn -n '_shtab_selfconn_using analyze' -l format -xka "table json jsonl markdown mermaid html csv parquet" -d 'table (default), json, jsonl, markdown, mermaid, html; or a row for every opening: csv, or parquet with -o'
 complete -c selfconn -n '_shtab_selfconn_using analyze' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write there instead of to standard output; a name that ends in .json, .jsonl, .html, .md, .csv, .parquet names the format'
+complete -c selfconn -n '_shtab_selfconn_using analyze' -l language -xka "en zh" -d 'of the page (--format html): its own words in Chinese; what it says of packets stays English'
 complete -c selfconn -n '_shtab_selfconn_using analyze' -l step -d 'walk through the timelines with the keyboard, in the terminal'
 complete -c selfconn -n '_shtab_selfconn_using analyze' -l annotate -xka "(__fish_complete_path (commandline -ct))" -d 'write the capture once more to this file, with comments for Wireshark on every packet of a handshake'
 complete -c selfconn -n '_shtab_selfconn_using analyze' -s q -l quiet -d 'only the counts of the table, and no progress bar'
