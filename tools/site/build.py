@@ -148,6 +148,9 @@ class Site:
     def documents(self) -> None:
         """The documents, and what they lead to."""
         drawing = self.templates.get_template("machine.html").render(machine=machine, stretch=1, page=None)
+        drawing = drawing.replace(
+            'role="img"', 'role="img" aria-label="State diagram; the table says the same in words"'
+        )
         figure = f'<figure class="machine">{" ".join(drawing.split())}</figure>'
         states = (ROOT / "docs" / "states.md").read_text(encoding="utf-8")
         texts = {

@@ -66,7 +66,7 @@ for (const option of own.querySelectorAll(".options input, .options select")) op
 function take(files) {
   if (files && !files.length) return;
   if (files) captures = named(files);
-  options = [...own.querySelectorAll(".options :checked")].map(({ value }) => value);
+  options = [...own.querySelectorAll(".options input:checked")].map(({ value }) => value);
   outputs = {};
   if (runs) analysis.cancel();
   choose(format, true);
