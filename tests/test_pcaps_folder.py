@@ -61,7 +61,9 @@ def test_nothing_is_there_that_is_not_in_the_table():
 
 def test_a_page_is_there_because_a_document_links_to_it():
     documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    links = {name for one in documents for name in re.findall(r"pcaps/([\w.-]+)\.html(?:#[\w-]+)?\)", one.read_text("utf-8"))}
+    links = {
+        name for one in documents for name in re.findall(r"pcaps/([\w.-]+)\.html(?:#[\w-]+)?\)", one.read_text("utf-8"))
+    }
     assert links == set(make.PAGES)
 
 
