@@ -47,7 +47,7 @@ _VERDICTS = [verdict.value for verdict in Verdict]
 _EPILOG = f"""\
 examples:
   {PROGRAM} night.pcap                       counts, then each unusual opening step by step
-  {PROGRAM} --only self-connect captures/    nothing but sockets connected to themselves, in a folder
+  {PROGRAM} --only self-connect captures/    of a folder, these alone
   {PROGRAM} --expect self-connect a.pcap     exit 0 if there is one, 1 if there is none
   {PROGRAM} --port 51966 --expect 'self-connect>=1' --expect-states 'ESTABLISHED>FIN-WAIT-1>CLOSING' a.pcap
                                                     so many, at this port, and one that went this way
@@ -152,8 +152,8 @@ def _add_expected(what: argparse._ArgumentGroup) -> None:
         metavar="PATH",
         action="append",
         type=_path,
-        help="exit 1 if no socket of an opening goes this way, 'SYN-SENT>SYN-RECEIVED>ESTABLISHED'; may be repeated; "
-        "--only, --host and --port say which openings",
+        help="exit 1 if no socket of an opening goes this way; 'SYN-SENT>SYN-RECEIVED>ESTABLISHED', for one; may "
+        "be repeated; --only, --host and --port say which openings",
     )
 
 
@@ -179,7 +179,7 @@ def parser() -> Parser:
     what.add_argument(
         "--all",
         action="store_true",
-        help=f"show every opening, not only the unusual ones, and of those the first {MOST:,} of a kind",
+        help=f"show every opening; not only the unusual ones, and of those the first {MOST:,} of a kind",
     )
     what.add_argument(
         "--only",
@@ -199,7 +199,7 @@ def parser() -> Parser:
     what.add_argument(
         "--rotated",
         action="store_true",
-        help="the files are one capture that was cut, as tcpdump -G, -C and dumpcap -b do: name them in order; "
+        help="the files are one capture that was cut; as tcpdump -G, -C and dumpcap -b do: name them in order; "
         "the files of a directory are sorted by name, with the numbers in it by value",
     )
     what.add_argument(
@@ -218,7 +218,7 @@ def parser() -> Parser:
         "--jobs",
         metavar="N",
         type=whole(1, 1024, "{} is not a number from 1 to 1024"),
-        help="captures, or parts of a large one, to read at the same time (default: one for each processor); the "
+        help="captures, or parts of one, to read at the same time (default: one for each processor); the "
         "report is the same",
     )
     what.add_argument("--cluster", metavar="ADDRESS", type=_cluster, help=_CLUSTER)
@@ -227,11 +227,18 @@ def parser() -> Parser:
         action="store_true",
         help="ask Wireshark's dissectors (tshark) about the same frames, and show what they say beside it",
     )
+    _add_views(made)
+    add_version(made, "print the version and which engine is in use", _engine)
+    return made
+
+
+def _add_views(made: Parser) -> None:
     how = made.add_argument_group("how to show it")
     how.add_argument(
         "--format",
         choices=(*FORMATS, *ROWS),
-        help=f"table (default), {', '.join(FORMATS[1:])}; or a row for every opening: csv, or parquet with -o",
+        help=f"(default table) of the report: {', '.join(FORMATS)}; or a row for every opening: csv, "
+        "or parquet with -o",
     )
     how.add_argument(
         "-o",
@@ -245,21 +252,19 @@ def parser() -> Parser:
         help="of the page (--format html): its own words in Chinese; what it says of packets stays English",
     )
     how.add_argument(
-        "--step", action="store_true", help="walk through the timelines with the keyboard, in the terminal"
+        "--step", action="store_true", help="walk through the timelines with the keyboard; in the terminal"
     )
     how.add_argument(
         "--annotate",
         metavar="FILE.pcapng",
-        help="write the capture once more to this file, with comments for Wireshark on every packet of a handshake",
+        help="the capture once more, with comments; for Wireshark, on every packet of a handshake",
     )
     how.add_argument("-q", "--quiet", action="store_true", help="only the counts of the table, and no progress bar")
     how.add_argument(
-        "-v", "--verbose", action="store_true", help="every opening in full, and which files were passed over"
+        "-v", "--verbose", action="store_true", help="every opening in full; and which files were passed over"
     )
     how.add_argument("-n", action="store_true", help="accepted, and without effect: names are never resolved")
-    add_color(how, "auto: on a terminal")
-    add_version(made, "print the version and which engine is in use", _engine)
-    return made
+    add_color(how, "colours (auto: on a terminal)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -102,7 +102,7 @@ EXPECTED = {
     2000: (Risk.SAFE, "source ports come from 32768-60999"),
     50000: (Risk.AT_RISK, "even source ports of 32768-60999, given to 1 attempt in 14,1"),
     50002: (Risk.AT_RISK, "once nobody listens"),
-    50003: (Risk.UNTIL, "odd, and connect() takes even ones of 32768-60999"),
+    50003: (Risk.UNTIL, "odd, and connect() prefers even ones, like 32768, the first of 32768-60999"),
     50004: (Risk.SAFE, "reserved"),
     50006: (Risk.UNTIL, "a client that dials 127.0.0.53 gets another source address"),
     50010: (Risk.AT_RISK, "even source ports"),

@@ -47,7 +47,10 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     ("code", "said"),
     [
         (errno.ENODEV, "this kernel has no tracefs"),
-        (errno.ENOSYS, "this kernel has no tracefs"),
+        (
+            errno.ENOSYS,
+            "this kernel has no tracefs but where it is mounted (before Linux 5.2): mount -t tracefs tracefs {}",
+        ),
         (
             errno.EPERM,
             (

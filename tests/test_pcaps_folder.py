@@ -59,11 +59,17 @@ def test_nothing_is_there_that_is_not_in_the_table():
     assert there == files | {"README.md", "make.py", "recipes.py"}
 
 
+def test_one_is_of_a_big_endian_machine():
+    orders = {name: (PCAPS / f"{name}.pcapng").read_bytes()[8:12] for name in make.CAPTURES}
+    assert [name for name, order in orders.items() if order == b"\x1a\x2b\x3c\x4d"] == [
+        "linux-6.1.176-s390x-self-connect"
+    ]
+
+
 def test_a_page_is_there_because_a_document_links_to_it():
     documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    links = {
-        name for one in documents for name in re.findall(r"pcaps/([\w.-]+)\.html(?:#[\w-]+)?\)", one.read_text("utf-8"))
-    }
+    to_page = re.compile(r"pcaps/([\w.-]+)\.html(?:#[\w-]+)?\)")
+    links = {name for one in documents for name in to_page.findall(one.read_text("utf-8"))}
     assert links == set(make.PAGES)
 
 

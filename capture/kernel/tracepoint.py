@@ -433,7 +433,8 @@ def _reason(error: OSError) -> str:
     """Say to the user why the kernel does not tell its socket states, and what helps."""
     part = error.filename
     if error.errno in (errno.ENOSYS, errno.ENODEV, errno.ENOENT):  # for the tracepoint and tracefs; no perf events
-        return f"this kernel has no {part}"
+        helps = f" but where it is mounted (before Linux 5.2): mount -t tracefs tracefs {_MOUNTED}"
+        return f"this kernel has no {part}{helps if error.errno == errno.ENOSYS and part == 'tracefs' else ''}"
     if error.errno not in (errno.EPERM, errno.EACCES):
         return f"the kernel refused {part} ({error.strerror})"
     if part == _LOCKED:

@@ -54,7 +54,7 @@ skeleton() { # skeleton ROOT BUSYBOX: what every guest has
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$r/etc/hosts"
     cat >"$r/init" <<'END'
 #!/bin/sh
-mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev; mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev; mkdir -p /dev/pts /dev/shm; mount -t devpts devpts /dev/pts; mount -t tracefs tracefs /sys/kernel/tracing
 for m in $(cat /modules/order); do insmod "/modules/$m"; done
 ip link set lo up; hostname kernels; export HOME=/root LANG=C.UTF-8 TERM=dumb PYTHONDONTWRITEBYTECODE=1; cd /out
 sh /command >/out/log 2>&1 </dev/null; echo $? >/out/status; cat /out/log
@@ -112,7 +112,7 @@ for kernel in "${kernels[@]}"; do
     fi
     modules=$(ls -d "$k"/usr/lib/modules/* "$k"/lib/modules/* "$k"/usr/lib/uml/modules/* 2>/dev/null | head -1)
     if [ -d "$modules/kernel" ]; then
-        v=$(basename "$modules"); mkdir -p "$k/tree/lib/modules"; ln -sfn "$modules" "$k/tree/lib/modules/$v"; [ -e "$modules/modules.dep" ] || depmod -b "$k/tree" "$v"
+        v=$(basename "$modules"); mkdir -p "$k/tree/lib/modules"; ln -sfn "$modules" "$k/tree/lib/modules/$v"; [ -e "$modules/modules.dep" ] || depmod -b "$k/tree" "$v" 2>/dev/null
         for m in ipv6 inet_diag tcp_diag veth $([ $base = base ] || echo virtio_console); do modprobe -d "$k/tree" -S "$v" --show-depends $m 2>/dev/null || true; done | awk '/^insmod/{print $2}' | awk '!s[$0]++' | while read -r ko; do
             cp "$ko" "$add/modules/"; b=$(basename "$ko"); case $b in *.xz) xz -d "$add/modules/$b"; b=${b%.xz};; *.zst) zstd -qd --rm "$add/modules/$b"; b=${b%.zst};; esac; echo "$b"; done >"$add/modules/order"
     fi
