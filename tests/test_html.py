@@ -401,7 +401,8 @@ def test_the_pictures_in_the_documents_are_there_and_small() -> None:
     pictures = sorted((ROOT / "docs" / "screenshots").glob("*"))
     assert {picture.name for picture in pictures} == {f"{name}.png" for name in screenshots.PICTURES}
     assert all(picture.stat().st_size < 300_000 for picture in pictures)
-    shown = set(re.findall(r"\(screenshots/([^)]+)\)", (ROOT / "docs" / "page.md").read_text()))
+    documents = "".join((ROOT / "docs" / name).read_text() for name in ("page.md", "site.md"))
+    shown = set(re.findall(r"\(screenshots/([^)]+)\)", documents))
     assert shown == {picture.name for picture in pictures}
 
 
@@ -437,6 +438,21 @@ class Visit:
         assert [one.partition("#")[0] for one in self.heard] == [f"request: {self.page.url.partition('#')[0]}"]
 
 
+def each_page(browser: Browser, folder: Path, *, few: bool = False, to: str = "", **how: Any) -> Iterator[Any]:
+    """The pages of the captures in pcaps/ that show an opening (*few*: one of each kind), in one window: path, page."""
+    context = browser.new_context(**{"reduced_motion": "reduce", **how})
+    page, heard = context.new_page(), []
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    for path in PCAPS:
+        if shown_in_full(path) and (path.stem in FEW or not few):
+            file = folder / f"{path.stem}.html"
+            file.write_text(page_of(path), encoding="utf-8")
+            page.goto(file.as_uri() + to)
+            yield path, page
+    context.close()
+    assert heard == []
+
+
 def at(page: Page) -> str | None:
     """The id of the step that is shown."""
     shown = page.locator(".steps > li:visible")
@@ -458,12 +474,16 @@ SEEN = """(opening) => {
 }"""
 
 
+FEW = ("self-connect-v4", "simultaneous-open-left", "three-way", "land")
+
+
 @functools.cache
 def page_of(path: Path) -> str:
     """The page of a capture in pcaps/."""
     return make.page(path.stem)
 
 
+@functools.cache
 def shown_in_full(path: Path) -> list[tuple[int, list[Step]]]:
     """The openings on the page of a capture: number, steps."""
     options = make.CAPTURES[path.stem].options
@@ -600,13 +620,9 @@ def several() -> str:
 
 
 def test_a_handout_has_two_pages_at_most_for_an_opening(browser: Browser, tmp_path: Path) -> None:
-    page = browser.new_page()
-    for path in PCAPS:
-        (tmp_path / "page.html").write_text(page_of(path), encoding="utf-8")
-        page.goto((tmp_path / "page.html").as_uri())
+    for path, page in each_page(browser, tmp_path):
         sheets = len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4")))
-        assert 1 <= sheets <= 2 * max(1, len(shown_in_full(path))), path.stem
-    page.close()
+        assert 1 <= sheets <= 2 * len(shown_in_full(path)), path.stem
 
 
 def test_on_paper_nothing_is_told_by_a_ground_alone(browser: Browser, tmp_path: Path) -> None:
@@ -638,19 +654,13 @@ def test_on_a_phone_the_diagram_comes_first(browser: Browser, tmp_path: Path) ->
 
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 720)])
 def test_why_is_on_the_first_screen(browser: Browser, tmp_path: Path, width: int, height: int) -> None:
-    page = browser.new_page(viewport={"width": width, "height": height})
-    for path in PCAPS if width == 390 else PCAPS[-2:]:
-        if not shown_in_full(path):
-            continue
-        (tmp_path / "page.html").write_text(page_of(path), encoding="utf-8")
-        page.goto((tmp_path / "page.html").as_uri())
+    for path, page in each_page(browser, tmp_path, few=width > 390, viewport={"width": width, "height": height}):
         y, why, verdict = page.evaluate(
             """() => [".why", ".verdict"].map((one) => document.querySelector(one)).flatMap(
                 (one, n) => (n ? [one.innerText] : [one.getBoundingClientRect().bottom, one.innerText]))"""
         )
         assert y < height / 2, path.stem
         assert ("Its own SYN came back: simultaneous open" in why) == (verdict == "self-connect"), path.stem
-    page.close()
 
 
 # -- what covers what -------------------------------------------------------------------------------------------------
@@ -673,46 +683,39 @@ COVERED_SOMEWHERE = f"""() => {{
     return found;
 }}"""
 
-FEW = ("self-connect-v4", "simultaneous-open-left", "three-way", "land")
+
+@pytest.mark.parametrize(("width", "few"), [(1280, False), (390, True), (1920, True), (3840, True)])
+def test_no_name_is_covered(browser: Browser, tmp_path: Path, width: int, *, few: bool) -> None:
+    size = {"width": width, "height": 844 if width < 500 else width * 9 // 16}
+    for path, page in each_page(browser, tmp_path, few=few, viewport=size):
+        assert page.evaluate(COVERED_SOMEWHERE) == {}, path.stem
 
 
 @pytest.mark.parametrize(
-    ("width", "which", "mode"),
-    [
-        (1280, "all", ""),
-        (390, "few", ""),
-        (3840, "few", ""),
-        (1920, "all", "-lecture"),
-        (1280, "few", "-lecture-predict"),
-    ],
+    ("width", "few", "scheme"), [(1920, False, "light"), (3840, True, "dark"), (1280, True, "dark")]
 )
-def test_no_name_is_covered(browser: Browser, tmp_path: Path, width: int, which: str, mode: str) -> None:
-    for path in PCAPS:
-        if (which == "few" and path.stem not in FEW) or not shown_in_full(path):
-            continue
-        size = {"width": width, "height": 844 if width < 500 else width * 9 // 16}
-        with Visit(browser, tmp_path / "page.html", page_of(path), viewport=size, to="#o1s0" + mode) as page:
-            assert page.evaluate(COVERED_SOMEWHERE) == {}, path.stem
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(1920, "light"), (3840, "dark")])
-def test_lecture_mode_is_read_from_the_last_row(browser: Browser, tmp_path: Path, width: int, scheme: str) -> None:
-    """Full width and height, and no type below 24 pixels at 1920 x 1080."""
+def test_lecture_mode_is_read_from_the_last_row(
+    browser: Browser, tmp_path: Path, width: int, scheme: str, *, few: bool
+) -> None:
+    """Full width and height, no type below 24 pixels at 1920 x 1080, and no name covered; with predict mode, too."""
     size = {"width": width, "height": width * 9 // 16}
-    for path in PCAPS if width == 1920 else PCAPS[-1:]:
-        if not shown_in_full(path):
-            continue
-        with Visit(browser, tmp_path / "page.html", page_of(path), viewport=size, color_scheme=scheme) as page:
-            page.keyboard.press("l")
-            for key in ("PageDown", "PageDown", "p", "1", "PageDown"):
-                least, text = page.evaluate(SMALLEST)
-                assert round(least, 1) >= 24 * width / 1920, (path.stem, text)
-                box = page.locator(".opening.shown").bounding_box()
-                assert box["width"] >= 0.97 * width
-                assert box["y"] == 0
-                assert box["height"] == size["height"]
-                assert page.evaluate("document.documentElement.scrollHeight") <= size["height"]
-                page.keyboard.press(key)
+    for path, page in each_page(browser, tmp_path, few=few, viewport=size, color_scheme=scheme):
+        page.keyboard.press("l")
+        assert page.evaluate(COVERED_SOMEWHERE) == {}, path.stem
+        for key in ("PageDown", "p", "1", "PageDown"):
+            page.keyboard.press(key)
+            least, text = page.evaluate(SMALLEST)
+            assert round(least, 1) >= 24 * width / 1920, (path.stem, text)
+            y, width_of_it, height, inside = page.evaluate(
+                """() => {
+                    const { y, width, height } = document.querySelector(".opening.shown").getBoundingClientRect();
+                    return [y, width, height, document.documentElement.scrollHeight];
+                }"""
+            )
+            assert (y, height) == (0, size["height"])
+            assert width_of_it >= 0.97 * width
+            assert inside <= size["height"]
+        assert page.evaluate(f"({COVERED})(true)") == []
 
 
 @pytest.mark.parametrize(
@@ -808,29 +811,26 @@ PREDICT = """() => {
 
 def test_predict_mode_asks_and_explains_by_the_table(browser: Browser, tmp_path: Path) -> None:
     asked = 0
-    for path in PCAPS:
+    for path, page in each_page(browser, tmp_path, to="#o1s0-predict"):
         openings = dict(shown_in_full(path))
-        if not openings:
-            continue
-        with Visit(browser, tmp_path / "page.html", page_of(path), to="#o1s0-predict") as page:
-            for name, place, choices, answers, ahead in page.evaluate(PREDICT):
-                step = openings[int(name[1:])][place - 1]
-                assert ahead == []
-                if choices == ["Go on"]:
-                    assert not step.changes
-                    continue
-                asked += 1
-                assert len(choices) == len(set(choices)) == 4
-                right = list(answers)[-1]
-                assert answers[right].startswith("Right. In ")
-                if right in set(State):
-                    row = TABLE[step.before, step.event]
-                    assert right == step.after in {row.to, row.passive}
-                    assert f"(RFC 9293, {row.section})" in answers[right]
-                else:
-                    assert right in {row.sent for row in TABLE.values()}
-                for wrong, why in list(answers.items())[:-1]:
-                    assert explained(wrong, why, step) != (right in set(State) and wrong == right), (wrong, why)
+        for name, place, choices, answers, ahead in page.evaluate(PREDICT):
+            step = openings[int(name[1:])][place - 1]
+            assert ahead == []
+            if choices == ["Go on"]:
+                assert not step.changes
+                continue
+            asked += 1
+            assert len(choices) == len(set(choices)) == 4
+            right = list(answers)[-1]
+            assert answers[right].startswith("Right. In ")
+            if right in set(State):
+                row = TABLE[step.before, step.event]
+                assert right == step.after in {row.to, row.passive}
+                assert f"(RFC 9293, {row.section})" in answers[right]
+            else:
+                assert right in {row.sent for row in TABLE.values()}
+            for wrong, why in list(answers.items())[:-1]:
+                assert explained(wrong, why, step), (wrong, why)
     assert asked > 200
 
 

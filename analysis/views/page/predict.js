@@ -1,6 +1,7 @@
 // Predict mode: what is to come is hidden, and the reader says what it is. Why not, the table of RFC 9293 says.
 (() => {
   const { openings, say, heard, made, root, data } = selfconn;
+  if (!openings.length) return;
   const rules = data.rules.map(([state, event, to, sent, section]) => ({ state, event, to, sent, section }));
   const order = data.states;
   const SEGMENTS = ["SYN", "SYN-ACK", "ACK", "RST"];
