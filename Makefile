@@ -70,12 +70,12 @@ KERNELS = oldest:unsigned-4.15.0-[0-9]+-generic oldest:unsigned-5.4.0-[0-9]+-gen
     newest:6.12.[0-9]+.deb12-cloud-amd64-unsigned newest:[0-9.]+.deb13-cloud-amd64 s390x:6.1.0-[0-9]+-s390x
 
 kernels: $(VENV)/ready-dev ## this checkout on other Linux kernels, in QEMU: docs/kernels.md (5 minutes each)
-	@tools/packages qemu-system-x86 qemu-system-misc qemu-user-static gcc-s390x-linux-gnu busybox-static iproute2 cpio kmod xz-utils zstd bc
+	@tools/packages qemu-system-x86 qemu-system-misc qemu-user-static gcc-s390x-linux-gnu libc6-dev-s390x-cross busybox-static iproute2 cpio kmod xz-utils zstd bc
 	@$(HAND_BACK); VENV=$(VENV) LIMIT=1800 tools/kernels/boot.sh .cache/kernels $(KERNELS)
 	@$(VENV)/bin/python tools/kernels/table.py .cache/kernels/{vm,s390x}-*/log
 
-machines: $(VENV)/ready-dev ## what looks at bytes, as programs of a big-endian (s390x) and a 32-bit machine (i386), emulated
-	@tools/packages qemu-user-static gcc-s390x-linux-gnu gcc-i686-linux-gnu
+machines: $(VENV)/ready-dev ## what looks at bytes, as programs of a big-endian (s390x) and a 32-bit machine (i386): 6 minutes
+	@tools/packages qemu-user-static gcc-s390x-linux-gnu libc6-dev-s390x-cross gcc-i686-linux-gnu libc6-dev-i386-cross
 	@$(HAND_BACK); for machine in s390x i386; do PYTHON=$(VENV)/bin/python tools/machine.sh $$machine || exit; done
 
 bench: $(VENV)/ready ## us and other programs on big captures, side by side (24 GB of disk)

@@ -8,8 +8,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +40,7 @@ PICTURES = {
     "predict": Picture("self-connect-v4", 1280, 760, "light", keys="p23"),
     "side": Picture("self-connect-v4 simultaneous-open-middle", 1920, 1000, "dark", 5, keys="s"),
     "walk": Picture("live", 390, 844, "dark", to=".figures"),
+    "site": Picture("site", 1280, 1080, "light"),
 }
 
 
@@ -56,10 +60,22 @@ def page(name: str, folder: Path) -> Path:
     return made
 
 
+def site(folder: Path) -> str:
+    """Make the site and serve it, for as long as this runs; its address."""
+    cache = ROOT / ".cache" / "site"
+    subprocess.run([ROOT / "tools" / "site" / "fetch", cache], check=True)  # noqa: S603 -- ours
+    build = [sys.executable, ROOT / "tools" / "site" / "build.py", folder / "site", cache / "node_modules" / "pyodide"]
+    subprocess.run(build, check=True)  # noqa: S603 -- ours
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder / "site"))
+    Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}/"
+
+
 def main() -> None:
     """Take them all."""
     with TemporaryDirectory() as folder, running(shutil.which("chromium") or "chromium") as browser:
-        pages = {name: page(name, Path(folder)) for name in {picture.page for picture in PICTURES.values()}}
+        names = {picture.page for picture in PICTURES.values()} - {"site"}
+        pages = {name: page(name, Path(folder)).as_uri() for name in names} | {"site": site(Path(folder))}
         for name, picture in PICTURES.items():
             context = browser.new_context(
                 viewport={"width": picture.width, "height": picture.height},
@@ -67,7 +83,7 @@ def main() -> None:
                 reduced_motion="reduce",
             )
             shown = context.new_page()
-            shown.goto(pages[picture.page].as_uri())
+            shown.goto(pages[picture.page])
             for key in picture.keys:
                 shown.keyboard.press(key)
             for _ in range(picture.steps):

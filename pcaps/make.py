@@ -32,7 +32,7 @@ from analysis.report import report  # noqa: E402
 from analysis.views import rendered  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 # -- what there is --------------------------------------------------------------------------------------------------
 
@@ -454,8 +454,8 @@ def page(name: str) -> str:
     return "".join(rendered(report([found]), "html")).replace(f"selfconn {VERSION}", "selfconn")
 
 
-def index() -> str:
-    """README.md: what there is, how it was made, what to look at."""
+def index(pages: Collection[str] = PAGES) -> str:
+    """README.md: what there is, how it was made, what to look at; *pages* are the captures whose pages are there."""
     lines = [
         "# Captures to learn from",
         "",
@@ -475,7 +475,7 @@ def index() -> str:
     for name in CAPTURES:
         found = analyze(str(HERE / f"{name}.pcapng"))
         counts = ", ".join(f"{count} {verdict}" for verdict, count in found.verdicts.items() if count)
-        links = f"[text]({name}.txt) | {f'[page]({name}.html)' if name in PAGES else ''}"
+        links = f"[text]({name}.txt) | {f'[page]({name}.html)' if name in pages else ''}"
         anchor = name.replace(".", "")  # as forges make it of the heading
         lines.append(f"| [{name}](#{anchor}) | {found.packets} | {counts} | {links} |")
     for capture, how in MADE:
@@ -483,7 +483,7 @@ def index() -> str:
         lines += ["", f"## {capture.name}", "", *_filled(capture.look), ""]
         lines += [*_filled(f"How it was made: {how}"), ""]
         lines += [f"`{command}` prints [{capture.name}.txt]({capture.name}.txt);"]
-        page_of_it = f"[{capture.name}.html]({capture.name}.html)" if capture.name in PAGES else "a page"
+        page_of_it = f"[{capture.name}.html]({capture.name}.html)" if capture.name in pages else "a page"
         lines += [f"with `--format html` it is {page_of_it}."]
     return "\n".join(lines) + "\n"
 

@@ -401,7 +401,8 @@ def test_the_pictures_in_the_documents_are_there_and_small() -> None:
     pictures = sorted((ROOT / "docs" / "screenshots").glob("*"))
     assert {picture.name for picture in pictures} == {f"{name}.png" for name in screenshots.PICTURES}
     assert all(picture.stat().st_size < 300_000 for picture in pictures)
-    shown = set(re.findall(r"\(screenshots/([^)]+)\)", (ROOT / "docs" / "page.md").read_text()))
+    documents = "".join((ROOT / "docs" / name).read_text() for name in ("page.md", "site.md"))
+    shown = set(re.findall(r"\(screenshots/([^)]+)\)", documents))
     assert shown == {picture.name for picture in pictures}
 
 

@@ -35,12 +35,16 @@ from analysis import VERSION  # noqa: E402
 from analysis.cli import parser as analyze_parser  # noqa: E402
 from analysis.model import Verdict  # noqa: E402
 from analysis.reader import analyze  # noqa: E402
+from analysis.report import report  # noqa: E402
+from analysis.views import rendered  # noqa: E402
 from analysis.views.page import machine  # noqa: E402
 from capture.check_cli import parser as check_parser  # noqa: E402
 from capture.cli import parser as capture_parser  # noqa: E402
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+    from analysis.model import CaptureResult
 
 #: What a reader begins with; what these lead to comes along.
 DOCUMENTS = ["README.md", "README.zh.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/README.md", "pcaps/README.md"]
@@ -58,6 +62,9 @@ GROUPS = {
     "A client, a server, or nobody": ("three-way", "half-open", "refused"),
     "Other kernels": ("linux-",),
 }
+
+#: Two captures whose openings are stepped through together.
+SIDE_BY_SIDE = ("self-connect-v4", "simultaneous-open-middle")
 
 #: What of Pyodide's package is needed to run.
 PYODIDE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip")
@@ -134,31 +141,46 @@ class Site:
             self.write(f"pcaps/{name}.html", CORPUS.page(name))
             shutil.copyfile(ROOT / "pcaps" / f"{name}.pcapng", self.target / "pcaps" / f"{name}.pcapng")
 
+        results = [named(name) for name in SIDE_BY_SIDE]
+        self.write("pcaps/side-by-side.html", "".join(rendered(report(results), "html")))
+        self.write("pcaps/self-connect-v4.zh.html", "".join(rendered(report(results[:1]), "html", language="zh")))
+
     def documents(self) -> None:
         """The documents, and what they lead to."""
-        nothing = {"walked": {}, "visited": set(), "letters": []}
-        drawn = {"machine": machine, "nodes": machine.nodes(), "edges": machine.drawn(), "page": nothing}
-        drawing = self.templates.get_template("machine.html").render(drawn)
-        drawings = {"docs/states.md": f'<figure class="machine">{drawing}</figure>'}
+        drawing = self.templates.get_template("machine.html").render(machine=machine, stretch=1, page=None)
+        drawing = drawing.replace(
+            'role="img"', 'role="img" aria-label="State diagram; the table says the same in words"'
+        )
+        figure = f'<figure class="machine">{" ".join(drawing.split())}</figure>'
+        states = (ROOT / "docs" / "states.md").read_text(encoding="utf-8")
+        texts = {
+            "docs/states.md": re.sub(r"```mermaid\n.*?\n```", lambda _: figure, states, flags=re.DOTALL),
+            # Here every capture has its page, which in the repository only some have.
+            "pcaps/README.md": CORPUS.index(CORPUS.CAPTURES),
+        }
 
         def frame(document: Document) -> str:
             return self.shown("document.html", document=document, top=document.top)
 
-        Documents(ROOT, self.target, frame, helped, drawings).make(DOCUMENTS)
+        Documents(ROOT, self.target, frame, helped, texts).make(DOCUMENTS)
 
     def index(self) -> None:
         """The first page."""
         lessons = sorted((ROOT / "docs" / "lessons").glob("[0-9]*.md"))
         titles = {path.stem: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for path in lessons}
-        page = CORPUS.page("self-connect-v4")
+        pages = "".join(
+            path.read_text(encoding="utf-8") for path in (self.target / "pcaps").glob("self-connect-v4.*html")
+        )
+        groups = grouped()
         text = self.shown(
             "index.html",
             top="",
-            groups=grouped(),
+            groups=groups,
+            captures=[one for group in groups.values() for one in group],
             first=picture(analyze(str(ROOT / "pcaps" / "self-connect-v4.pcapng"))),
             lessons=[(stem, *title.split(". ", 1)) for stem, title in titles.items()],
-            inline=" ".join(hashed(part) for part in re.findall(r"<script>(.*?)</script>", page, re.DOTALL)),
-            inline_style=" ".join(hashed(part) for part in re.findall(r"<style>(.*?)</style>", page, re.DOTALL)),
+            inline=" ".join({hashed(part) for part in re.findall(r"<script>(.*?)</script>", pages, re.DOTALL)}),
+            inline_style=" ".join({hashed(part) for part in re.findall(r"<style>(.*?)</style>", pages, re.DOTALL)}),
             megabytes=round(sum(path.stat().st_size for path in self.target.rglob("*") if path.is_file()) / 1e6),
         )
         self.write("index.html", text)
@@ -205,6 +227,11 @@ def _not_source(folder: str, names: list[str]) -> set[str]:
     return {"__pycache__", *(name for name in names if not (Path(folder, name).is_dir() or name.endswith(ours)))}
 
 
+def named(name: str) -> CaptureResult:
+    """What the analysis finds in a capture of the folder."""
+    return analyze(str(ROOT / "pcaps" / f"{name}.pcapng"))._replace(name=f"{name}.pcapng")
+
+
 def archived(top: Path, target: Path) -> None:
     """Write all files below *top* into an archive."""
     paths = sorted(path for path in top.rglob("*") if path.is_file())
@@ -223,12 +250,17 @@ def grouped() -> dict[str, list[Shown]]:
         counts = {str(verdict): times for verdict, times in result.verdicts.items() if times}
         named = [title for title, marks in GROUPS.items() if capture.name.startswith(marks)]
         ruled = [title for title, marks in GROUPS.items() if next(iter(counts)) in marks]
-        look = re.split(r"(?<=[.:]) ", " ".join(capture.look.split()))[0].rstrip(":")
+        look = beginning(" ".join(capture.look.split()).replace("`", ""))
         said = ", ".join(
             f"{times} {verdict}" if times > 1 or len(counts) > 1 else verdict for verdict, times in counts.items()
         )
         groups[(named or ruled)[-1]].append(Shown(capture.name, said, result.packets, look, picture(result)))
     return groups
+
+
+def beginning(text: str) -> str:
+    """The first sentence or two of a text."""
+    return re.match(r"(.{60}.*?|.*?)(\. |: |$)", text)[1].rstrip(".") + "."
 
 
 def helped(program: str) -> str:

@@ -48,8 +48,8 @@ class Document(NamedTuple):
 class Documents:
     """Makes pages below *target* out of documents below *root*.
 
-    *frame* makes a page of a document, *helped* gives the text of a manual page, and *drawings* what stands in the
-    place of a diagram, by the name of the document.
+    *frame* makes a page of a document, *helped* gives the text of a manual page; *texts* are those of documents that
+    are other ones here than in the repository.
     """
 
     def __init__(
@@ -58,9 +58,9 @@ class Documents:
         target: Path,
         frame: Callable[[Document], str],
         helped: Callable[[str], str],
-        drawings: dict[str, str],
+        texts: dict[str, str],
     ) -> None:
-        self.root, self.target, self.frame, self.helped, self.drawings = root, target, frame, helped, drawings
+        self.root, self.target, self.frame, self.helped, self.texts = root, target, frame, helped, texts
         self.waiting: list[str] = []
         self.known: set[str] = set()
         self.markdown = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -106,7 +106,7 @@ class Documents:
                 f"{PurePosixPath(name).stem} --help-all" if manual else name, text
             )
             return Document(name, "en", top, body, [])
-        tokens = self.markdown.parse((self.root / name).read_text(encoding="utf-8"))
+        tokens = self.markdown.parse(self.texts.get(name) or (self.root / name).read_text(encoding="utf-8"))
         headings = list(_anchored(tokens))
         self._rewrite(name, tokens)
         body = self.markdown.renderer.render(tokens, self.markdown.options, {})
@@ -146,8 +146,6 @@ class Documents:
                 token.content = _IN_HTML.sub(
                     lambda found: f'{found[1]}="{escape(self._link(name, found[2]))}"', token.content
                 )
-            elif token.info == "mermaid":
-                _becomes(token, self.drawings[name])
             elif token.type in {"fence", "code_block"}:
                 _becomes(token, f"<pre tabindex=0><code>{escape(token.content)}</code></pre>\n")
             else:
@@ -163,9 +161,10 @@ class Documents:
         there = os.path.normpath(f"{here or '.'}/{path}")
         if (self.root / there / "README.md").is_file():
             there = f"{there}/README.md"
-        if there.startswith("..") or not (self.root / there).exists():
+        if there.startswith("..") or not any((top / there).exists() for top in (self.root, self.target)):
             raise SystemExit(f"{name} leads to {href}, and there is no {there}")
-        self._want(there)
+        if (self.root / there).exists():
+            self._want(there)
         return os.path.relpath(self._place(there), here or ".") + (f"#{anchor}" if anchor else "")
 
 

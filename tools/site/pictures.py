@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from analysis.views.page.ladder import Ladder
 
 #: Width and height, in the units of the ladder; what is lower is cut off.
-WIDTH, HEIGHT = 300, 230
+WIDTH, HEIGHT = 470, 360
 
 #: Where the ladder's first instant is, and how much room there is above it.
 _TOP = 50
@@ -50,9 +50,9 @@ def _opening(opening: Opening) -> Markup:
 
 
 def _left(drawn: Ladder) -> float:
-    """Where the picture begins: it has the two lifelines in its middle, or the one at a third."""
+    """Where the picture begins: it has the two lifelines in its middle, or the one at a fifth."""
     places = [line.x for line in drawn.lifelines]
-    return places[0] - WIDTH / 4 if drawn.to_itself else sum(places) / 2 - WIDTH / 2
+    return places[0] - WIDTH / 5 if drawn.to_itself else sum(places) / 2 - WIDTH / 2
 
 
 def _lifelines(drawn: Ladder) -> list[str]:
@@ -67,11 +67,13 @@ def _arrows(drawn: Ladder) -> list[str]:
         kind = "arrow" + " lost" * arrow.lost + " finding" * arrow.finding + " syn" * arrow.flags.startswith("SYN")
         whole = "" if arrow.lost else f'<path d="{arrow.into}"/><path class="head" d="{arrow.head}"/>'
         shapes.append(f'<g class="{kind}"><path d="{arrow.out}"/>{whole}</g>')
-    for arrow in drawn.arrows:
-        if drawn.to_itself and arrow.middle:
-            at = f'x="{arrow.label_at.x + 10}" y="{arrow.label_at.y + 6}"'
-            shapes.append(f"<text {at}>{escape(arrow.flags)}</text>")
-    return shapes
+    # Where there are two lifelines, words would lie on other arrows.
+    if not drawn.to_itself:
+        return shapes
+    return shapes + [
+        f'<text x="{arrow.label_at.x + 14}" y="{arrow.label_at.y + 8}">{escape(arrow.flags)}</text>'
+        for arrow in drawn.arrows
+    ]
 
 
 def _walk(attempts: Attempts) -> Markup:

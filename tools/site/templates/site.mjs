@@ -55,17 +55,18 @@ addEventListener("drop", (event) => {
   event.preventDefault();
   take([...event.dataTransfer.files]);
 });
-one(".try").addEventListener("click", async () => {
-  const name = "self-connect-v4.pcapng";
-  const answer = await fetch(`pcaps/${name}`);
-  take([new File([await answer.blob()], name)]);
+one(".compare").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const names = ["one", "other"].map((id) => document.getElementById(id).value).filter(Boolean).map((name) => `${name}.pcapng`);
+  analysis.begin();
+  take(await Promise.all(names.map(async (name) => new File([await (await fetch(`pcaps/${name}`)).blob()], name))));
 });
-for (const option of own.querySelectorAll(".options input")) option.addEventListener("change", () => captures.length && take());
+for (const option of own.querySelectorAll(".options input, .options select")) option.addEventListener("change", () => captures.length && take());
 
 function take(files) {
   if (files && !files.length) return;
   if (files) captures = named(files);
-  options = [...own.querySelectorAll(".options :checked")].map(({ value }) => value);
+  options = [...own.querySelectorAll(".options input:checked")].map(({ value }) => value);
   outputs = {};
   if (runs) analysis.cancel();
   choose(format, true);
@@ -81,11 +82,18 @@ async function choose(wanted, first = false) {
   }
   view.setAttribute("aria-labelledby", `tab-${format}`);
   if (!outputs[format]) {
-    const done = await ran(["--format", format, ...options]);
+    const done = await ran([...asked(), ...options]);
     if (!done) return;
     outputs[wanted] = done;
   }
   if (format === wanted) show(outputs[format], first);
+}
+
+// The options that belong to the view.
+function asked() {
+  const language = document.getElementById("language").value;
+  const form = format === "table" ? [] : ["--format", format];
+  return format === "html" && language !== "en" ? [...form, "--language", language] : form;
 }
 
 // What comes of a run; null where it was broken off, which is said.
@@ -137,8 +145,8 @@ function show({ status, out, messages }, first) {
   one("#result-title").textContent = names.length > 3 ? `${names.length} captures` : names.join(", ");
   const lines = messages.split("\n").filter(Boolean);
   one(".messages").replaceChildren(...lines.map((line) => element("li", line)));
-  const asked = ["selfconn-analyze", ...options, ...names.map(quoted)].join(" ");
-  one(".command").textContent = status === null ? "" : `$ ${asked}   # exit status ${status}`;
+  const command = ["selfconn-analyze", ...asked(), ...options, ...names.map(quoted)].join(" ");
+  one(".command").textContent = status === null ? "" : `$ ${command}   # exit status ${status}`;
   one(".views").hidden = !out;
   if (out) format === "html" ? showPage(out) : view.replaceChildren(element("pre", shortened(out)));
   offer(out);
