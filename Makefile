@@ -39,6 +39,8 @@ $(VENV)/ready-quick: $(SOURCES)
 
 demo: $(VENV)/ready ## set up, then catch a socket connecting to itself and print how
 	@$(HAND_BACK); $(VENV)/bin/selfconn-analyze --version; $(VENV)/bin/selfconn-capture
+	@echo; echo "The commands are in $(CURDIR)/$(VENV)/bin. For this shell: PATH=\$$PATH:$(CURDIR)/$(VENV)/bin"
+	@echo "With sudo: sudo $(CURDIR)/$(VENV)/bin/selfconn-check; or once sudo make install, then plain sudo selfconn-check"
 
 .PHONY: test-packages
 test-packages:
@@ -61,17 +63,19 @@ fuzz: $(VENV)/ready-dev ## every fuzzer in turn: make fuzz SEED=1 SECONDS=300; f
 	@tools/packages clang libclang-rt-14-dev
 	@$(HAND_BACK); PYTHON="$(PYTHON_IN)" tools/fuzz .cache/fuzz "$(SEED)" "$(SECONDS)"
 
-KERNELS = oldest:5.10.0-[0-9]+-cloud-amd64-unsigned newest:5.10.0-[0-9]+-cloud-amd64-unsigned \
-    newest:6.1.0-[0-9]+-cloud-amd64-unsigned newest:6.12.[0-9]+.deb12-cloud-amd64-unsigned \
-    oldest:6.1[6-9].[0-9.]+.deb13-cloud-amd64 newest:[0-9.]+.deb13-cloud-amd64
+# Both sides of each change that a kernel of the suites has: 4.19 (TIME-WAIT is renewed), 5.12 and 5.18 (port choice), 6.3
+# and 6.8 (own ranges; who only binds is listed), 6.11 (the SYN-ACK); the newest; and one that is big-endian.
+KERNELS = oldest:unsigned-4.15.0-[0-9]+-generic oldest:5.10.0-[0-9]+-cloud-amd64-unsigned oldest:unsigned-5.15.0-[0-9]+-generic \
+    newest:6.1.0-[0-9]+-cloud-amd64-unsigned oldest:unsigned-6.8.0-[0-9]+-generic newest:6.12.[0-9]+.deb12-cloud-amd64-unsigned \
+    newest:[0-9.]+.deb13-cloud-amd64 s390x:6.1.0-[0-9]+-s390x
 
-kernels: $(VENV)/ready ## this checkout on other Linux kernels, in QEMU: docs/kernels.md (2 to 4 minutes each)
-	@tools/packages qemu-system-x86 busybox-static cpio kmod xz-utils bc
-	@$(HAND_BACK); VENV=$(VENV) tools/kernels/boot.sh .cache/kernels $(KERNELS)
-	@$(VENV)/bin/python tools/kernels/table.py .cache/kernels/vm-*/log
+kernels: $(VENV)/ready-dev ## this checkout on other Linux kernels, in QEMU: docs/kernels.md (5 minutes each; s390x 10)
+	@tools/packages qemu-system-x86 qemu-system-misc qemu-user-static gcc-s390x-linux-gnu libc6-dev-s390x-cross busybox-static iproute2 cpio kmod xz-utils zstd bc
+	@$(HAND_BACK); VENV=$(VENV) LIMIT=1800 tools/kernels/boot.sh .cache/kernels $(KERNELS)
+	@$(VENV)/bin/python tools/kernels/table.py .cache/kernels/{vm,s390x}-*/log
 
-machines: $(VENV)/ready-dev ## what looks at bytes, as programs of a big-endian (s390x) and a 32-bit machine (i386), emulated
-	@tools/packages qemu-user-static gcc-s390x-linux-gnu gcc-i686-linux-gnu
+machines: $(VENV)/ready-dev ## what looks at bytes, as programs of a big-endian (s390x) and a 32-bit machine (i386): 6 minutes
+	@tools/packages qemu-user-static gcc-s390x-linux-gnu libc6-dev-s390x-cross gcc-i686-linux-gnu libc6-dev-i386-cross
 	@$(HAND_BACK); for machine in s390x i386; do PYTHON=$(VENV)/bin/python tools/machine.sh $$machine || exit; done
 
 bench: $(VENV)/ready ## us and other programs on big captures, side by side (24 GB of disk)
@@ -83,6 +87,10 @@ reliability: $(VENV)/ready-dev ## what is lost, left behind or late, at length (
 
 docs: $(VENV)/ready-dev ## write anew what the documents show of the program (manual pages, completion, pictures)
 	@$(HAND_BACK); PYTHONPATH=. $(PYTHON_IN) docs/pages.py
+
+.PHONY: site
+site: $(VENV)/ready-quick ## dist/site: captures, lessons and the analysis itself as a folder for any web server (needs npm)
+	@$(HAND_BACK); tools/site/fetch .cache/site; $(PYTHON_IN) tools/site/build.py dist/site .cache/site/node_modules/pyodide
 
 screenshots: $(VENV)/ready-dev ## take the pictures of the HTML page anew; needs root or user namespaces
 	@$(HAND_BACK); $(PYTHON_IN) docs/screenshots.py

@@ -95,6 +95,11 @@ def extensions() -> list[Extension]:
 class AllOrNone(build_ext):
     """Compile all of the engine, or leave it interpreted: its modules do not work half and half."""
 
+    def finalize_options(self) -> None:
+        """As many compilers side by side as there are processors, if it is not said otherwise."""
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
     def build_extensions(self) -> None:
         """Compile; where one module could not be compiled, take the others away again."""
         super().build_extensions()

@@ -11,6 +11,7 @@ import re
 import sys
 from typing import TYPE_CHECKING
 
+from . import user
 from .commandline import (
     Failing,
     Parser,
@@ -27,7 +28,7 @@ from .errors import SelfconnError, UsageError
 from .formats.remote import shown
 from .model import MOST, Endpoint, Verdict
 from .text import printable
-from .views import ENDINGS, FORMATS, ROWS
+from .views import ENDINGS, FORMATS, LANGUAGES, ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ _VERDICTS = [verdict.value for verdict in Verdict]
 _EPILOG = f"""\
 examples:
   {PROGRAM} night.pcap                       counts, then each unusual opening step by step
-  {PROGRAM} --only self-connect captures/    nothing but sockets connected to themselves, in a folder
+  {PROGRAM} --only self-connect captures/    of a folder, these alone
   {PROGRAM} --expect self-connect a.pcap     exit 0 if there is one, 1 if there is none
   {PROGRAM} --port 51966 --expect 'self-connect>=1' --expect-states 'ESTABLISHED>FIN-WAIT-1>CLOSING' a.pcap
                                                     so many, at this port, and one that went this way
@@ -151,8 +152,8 @@ def _add_expected(what: argparse._ArgumentGroup) -> None:
         metavar="PATH",
         action="append",
         type=_path,
-        help="exit 1 if no socket of an opening goes this way, 'SYN-SENT>SYN-RECEIVED>ESTABLISHED'; may be repeated; "
-        "--only, --host and --port say which openings",
+        help="exit 1 if no socket of an opening goes this way; 'SYN-SENT>SYN-RECEIVED>ESTABLISHED', for one; may "
+        "be repeated; --only, --host and --port say which openings",
     )
 
 
@@ -178,7 +179,7 @@ def parser() -> Parser:
     what.add_argument(
         "--all",
         action="store_true",
-        help=f"show every opening, not only the unusual ones, and of those the first {MOST:,} of a kind",
+        help=f"show every opening; not only the unusual ones, and of those the first {MOST:,} of a kind",
     )
     what.add_argument(
         "--only",
@@ -198,7 +199,7 @@ def parser() -> Parser:
     what.add_argument(
         "--rotated",
         action="store_true",
-        help="the files are one capture that was cut, as tcpdump -G, -C and dumpcap -b do: name them in order; "
+        help="the files are one capture that was cut; as tcpdump -G, -C and dumpcap -b do: name them in order; "
         "the files of a directory are sorted by name, with the numbers in it by value",
     )
     what.add_argument(
@@ -217,7 +218,7 @@ def parser() -> Parser:
         "--jobs",
         metavar="N",
         type=whole(1, 1024, "{} is not a number from 1 to 1024"),
-        help="captures, or parts of a large one, to read at the same time (default: one for each processor); the "
+        help="captures, or parts of one, to read at the same time (default: one for each processor); the "
         "report is the same",
     )
     what.add_argument("--cluster", metavar="ADDRESS", type=_cluster, help=_CLUSTER)
@@ -226,11 +227,18 @@ def parser() -> Parser:
         action="store_true",
         help="ask Wireshark's dissectors (tshark) about the same frames, and show what they say beside it",
     )
+    _add_views(made)
+    add_version(made, "print the version and which engine is in use", _engine)
+    return made
+
+
+def _add_views(made: Parser) -> None:
     how = made.add_argument_group("how to show it")
     how.add_argument(
         "--format",
         choices=(*FORMATS, *ROWS),
-        help=f"table (default), {', '.join(FORMATS[1:])}; or a row for every opening: csv, or parquet with -o",
+        help=f"(default table) of the report: {', '.join(FORMATS)}; or a row for every opening: csv, "
+        "or parquet with -o",
     )
     how.add_argument(
         "-o",
@@ -239,21 +247,24 @@ def parser() -> Parser:
         help=f"write there instead of to standard output; a name that ends in {', '.join(ENDINGS)} names the format",
     )
     how.add_argument(
-        "--step", action="store_true", help="walk through the timelines with the keyboard, in the terminal"
+        "--language",
+        choices=LANGUAGES,
+        help="of the page (--format html): its own words in Chinese; what it says of packets stays English",
+    )
+    how.add_argument(
+        "--step", action="store_true", help="walk through the timelines with the keyboard; in the terminal"
     )
     how.add_argument(
         "--annotate",
         metavar="FILE.pcapng",
-        help="write the capture once more to this file, with comments for Wireshark on every packet of a handshake",
+        help="the capture once more, with comments; for Wireshark, on every packet of a handshake",
     )
     how.add_argument("-q", "--quiet", action="store_true", help="only the counts of the table, and no progress bar")
     how.add_argument(
-        "-v", "--verbose", action="store_true", help="every opening in full, and which files were passed over"
+        "-v", "--verbose", action="store_true", help="every opening in full; and which files were passed over"
     )
     how.add_argument("-n", action="store_true", help="accepted, and without effect: names are never resolved")
-    add_color(how, "auto: on a terminal")
-    add_version(made, "print the version and which engine is in use", _engine)
-    return made
+    add_color(how, "colours (auto: on a terminal)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -289,7 +300,7 @@ def _run(options: argparse.Namespace, *, gave_up: bool) -> int:
 
 def _give_up_root() -> bool:
     """Become the user who called sudo, before anything is read; return whether there was one."""
-    if os.geteuid() or os.environ.get("SUDO_UID", "0") == "0":
+    if user() or os.environ.get("SUDO_UID", "0") == "0":
         return False
     from .privilege import give_up_root
 
@@ -334,6 +345,7 @@ def _wanted(options: argparse.Namespace, captures: Sequence[Input]) -> Wanted:
         color=colored(options.color, None if options.output else sys.stdout),
         quiet=options.quiet,
         verbose=options.verbose,
+        language=options.language or LANGUAGES[0],
         step=options.step,
         annotate=options.annotate,
         witness=options.witness,
@@ -366,6 +378,8 @@ def _form(options: argparse.Namespace) -> str:
         )
     if form in ROWS and (options.step or options.annotate or options.witness):
         raise UsageError(f"--format {form} writes rows without timelines: leave out --step, --annotate and --witness")
+    if options.language and form != "html":
+        raise UsageError(f"--language is that of the page, and --format is {form}: leave it out, or add --format html")
     return form
 
 

@@ -46,13 +46,10 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         """An option or operand in one line: its names, and the first clause of its help."""
         value = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
         names = " ".join(filter(None, (", ".join(action.option_strings), value)))
+        text = re.split(r"; | ?\(", self._expand_help(action) if action.help else "", maxsplit=1)[0]
         if action.choices and not action.metavar:
-            text = ", ".join(map(str, action.choices))
-        else:
-            text = re.split(r"; | \(", self._expand_help(action) if action.help else "", maxsplit=1)[0]
-        import textwrap  # noqa: PLC0415 - --help alone wants it
-
-        return f"  {names:22} {textwrap.shorten(text, _WIDTH - 25 - max(0, len(names) - 22), placeholder=' ...')}\n"
+            text = f"{text}{': ' if text else ''}{'|'.join(map(str, action.choices))}"
+        return f"  {names:22} {text}\n"
 
 
 class _Help(argparse.Action):
@@ -79,7 +76,11 @@ def _screen(parser: argparse.ArgumentParser) -> Iterator[str]:
         if lines:
             yield f"\n{group.title}:\n"
             yield from lines
-    yield f"\n{parser.prog} --help-all: all of it, with examples and exit statuses\n"
+    yield "\nexamples:\n"
+    for line in (parser.epilog or "").split("\n")[1:3]:
+        example, _, what = line.strip().partition("  ")
+        yield f"  {example}   {what.strip()}\n"
+    yield f"\n{parser.prog} --help-all: all of it, with more examples and exit statuses\n"
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,6 +6,7 @@ arithmetic of sequence numbers (RFC 9293 3.4).
 
 # Without "from __future__ import annotations": NamedTuple would compile each of the annotations, which takes 2 ms.
 import enum
+import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from operator import sub
@@ -30,11 +31,7 @@ class Endpoint(NamedTuple):
     @property
     def address(self) -> str:
         """The address as text, ``127.0.0.1`` or ``::1``."""
-        if len(self.packed) == 4:
-            return "{}.{}.{}.{}".format(*self.packed)
-        import socket  # noqa: PLC0415 - here and below: it takes longer to import than a small capture to read
-
-        return socket.inet_ntop(socket.AF_INET6, self.packed)
+        return _dotted(self.packed) if len(self.packed) == 4 else _colons(self.packed)
 
     @property
     def is_loopback(self) -> bool:
@@ -46,11 +43,35 @@ class Endpoint(NamedTuple):
 
     @classmethod
     def parse(cls, address: str, port: int) -> "Endpoint":
-        """An endpoint from text. Raises OSError where *address* is no IP address."""
-        import socket  # noqa: PLC0415
+        """An endpoint from text. Raises OSError or ValueError where *address* is no IP address."""
+        import socket  # noqa: PLC0415 - here and below: it takes longer to import than a small capture to read
 
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        return cls(socket.inet_pton(family, address), port)
+        if ":" not in address:
+            return cls(socket.inet_pton(socket.AF_INET, address), port)
+        if socket.has_ipv6:
+            return cls(socket.inet_pton(socket.AF_INET6, address), port)
+        from ipaddress import IPv6Address  # noqa: PLC0415 - Pyodide's Python knows no IPv6 socket
+
+        return cls(IPv6Address(address).packed, port)
+
+
+#: Words of an IPv6 address that are zero, one after the other.
+_ZEROS = re.compile("(?:^|:)0(?::0)+(?:$|:)")
+
+
+def _dotted(packed: bytes) -> str:
+    return "{}.{}.{}.{}".format(*packed)
+
+
+def _colons(packed: bytes) -> str:
+    """An IPv6 address as glibc's inet_ntop() writes it (RFC 5952), which not every Python has."""
+    if packed[:12] == bytes(10) + b"\xff\xff":
+        return f"::ffff:{_dotted(packed[12:])}"
+    if packed[:12] == bytes(12) and packed[12:14] != bytes(2):
+        return f"::{_dotted(packed[12:])}"
+    text = ":".join(f"{high << 8 | low:x}" for high, low in zip(packed[::2], packed[1::2], strict=True))
+    longest = max(_ZEROS.finditer(text), key=lambda found: found[0].count("0"), default=None)
+    return f"{text[: longest.start()]}::{text[longest.end() :]}" if longest else text
 
 
 class SequenceNumber(int):

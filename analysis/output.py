@@ -13,6 +13,7 @@ from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from . import user
 from .errors import Incomplete, UsageError
 
 if TYPE_CHECKING:
@@ -143,10 +144,10 @@ def _reason(error: OSError) -> str:
 
 def whose_rights() -> str:
     """What to add where a file may not be written: with whose rights files are written, if that may surprise."""
-    user = os.geteuid()
-    if user == 0 and _without_capabilities():
+    us = user()
+    if us == 0 and _without_capabilities():
         return f": {_NO_CAPABILITY}"
-    return f": {_NOT_AS_ROOT}" if os.environ.get("SUDO_UID") == str(user) else ""
+    return f": {_NOT_AS_ROOT}" if os.environ.get("SUDO_UID") == str(us) else ""
 
 
 def _without_capabilities() -> bool:
@@ -185,7 +186,7 @@ def _ours(name: str, directory: int) -> int:
     """Open a regular file of this user with no other name. Raises FileExistsError where it is anything else."""
     fd = os.open(name, _FLAGS, dir_fd=directory)
     found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != user() or found.st_nlink != 1:
         os.close(fd)
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
     return fd
@@ -217,7 +218,7 @@ def _directory(path: str) -> tuple[int, str]:
                 here = there
                 continue
             links += 1
-            if links > _LINKS or found.st_uid not in {0, os.geteuid()}:
+            if links > _LINKS or found.st_uid not in {0, user()}:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             target = os.readlink("", dir_fd=there)
             here = step("/") if target.startswith("/") else here

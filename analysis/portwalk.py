@@ -339,7 +339,8 @@ def _guess(track: _Track) -> tuple[Guess, float]:
     (best, missed), top = max(scores.items(), key=lambda item: item[1])
     believed = {way: math.exp(score - top) for way, score in scores.items()}
     sure = sum(share for (way, _), share in believed.items() if way.algorithm is best.algorithm)
-    sure /= sum(believed.values())
+    # Logarithms differ in their last digits from one C library to the next, and reports do not.
+    sure = round(sure / sum(believed.values()), 9)
     if sure < _SURE:
         return Guess(None, None, sure, _unclear(track, pauses)), 0.0
     why = _evidence(best, alone if best.shared else plain, track)

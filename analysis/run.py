@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import NotACapture
 from .model import MOST, REMARKABLE, Verdict
-from .views import ROWS
+from .views import LANGUAGES, ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -40,6 +40,7 @@ class Wanted(NamedTuple):
     color: bool = False
     quiet: bool = False
     verbose: bool = False
+    language: str = LANGUAGES[0]
     step: bool = False
     annotate: str | None = None
     witness: bool = False
@@ -385,7 +386,7 @@ def _show(report: Report, wanted: Wanted, stop: Stop) -> None:
         from .output import write
         from .views import rendered
 
-        write(rendered(report, wanted.form, **manner(wanted)), wanted.output)
+        write(rendered(report, wanted.form, language=wanted.language, **manner(wanted)), wanted.output)
     elif not stop:
         from .views.step import step_through
 

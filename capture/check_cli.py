@@ -42,8 +42,8 @@ into every network namespace of the host, those of containers and units; otherwi
 
 _EPILOG = f"""\
 Examples:
-  sudo {PROGRAM}                            sockets connected to themselves, and the ports of all servers
-  {PROGRAM} --port 6379 --port 50000        and ports whose servers are down; root sees whose sockets they are
+  sudo {PROGRAM}                            sockets connected to themselves, and all servers' ports
+  {PROGRAM} --port 6379 --port 50000        and ports whose servers are down
   {PROGRAM} --port 50000 --every 0.1        with a client that tries again ten times a second
   {PROGRAM} --port 50000 --measure 10       at the pace at which connect() fails here now
   {PROGRAM} --port 50000 --measure-rule     by the rule that this kernel is seen to have, whatever its number
@@ -91,8 +91,8 @@ def parser() -> Parser:
     add(
         "--netns",
         metavar="WHICH",
-        help="the network namespace: self (this one), all (as root the default), a PID, a name (of ip-netns(8), "
-        "a container's ID) or a path. One that nothing but an open socket keeps is not found",
+        help="the namespace: self, all, a PID, a name or a path; self is this one, all the default as root, a name "
+        "one of ip-netns(8), or a container's ID. One that nothing but an open socket keeps is not found",
     )
     pace = made.add_argument_group("how soon").add_mutually_exclusive_group()
     pace.add_argument("--every", type=_positive, metavar="SECONDS", help="from one attempt to the next (default 1)")
@@ -101,21 +101,26 @@ def parser() -> Parser:
         "--measure",
         type=_positive,
         metavar="SECONDS",
-        help="count for so long how often connect() fails on this host, to any port, and calculate with that pace",
+        help="measure how often connect() fails here; for so long, to any port, and calculate with that pace",
     )
     add(
         "--measure-rule",
         action="store_true",
-        help="measure by which rule this kernel chooses source ports, and calculate with that, instead of going by its "
+        help="measure how this kernel chooses source ports; and calculate with that, instead of going by its "
         "release: 1,000 attempts in a network namespace of their own, within a second",
     )
     output = made.add_argument_group("what comes out")
     add = output.add_argument
-    add("--format", choices=("table", "json", "prometheus"), default="table", help="(default %(default)s)")
+    add(
+        "--format",
+        choices=("table", "json", "prometheus"),
+        default="table",
+        help="(of the result; default %(default)s)",
+    )
     add("-o", "--output", metavar="FILE", help="write there instead; it is put in place when it is whole")
-    add_color(output, "(default %(default)s; NO_COLOR is heeded)")
-    add("-q", "--quiet", action="store_true", help="in the table nothing but sockets connected to themselves")
-    add("-v", "--verbose", action="store_true", help="in the table every socket with its address and inode")
+    add_color(output, "colours (default %(default)s; NO_COLOR is heeded)")
+    add("-q", "--quiet", action="store_true", help="nothing but sockets connected to themselves; in the table")
+    add("-v", "--verbose", action="store_true", help="every socket with its address and inode; in the table")
     add("-n", action="store_true", help="accepted: addresses are never turned into names")
     add_version(output, "print the version")
     return made
@@ -151,7 +156,7 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
     from analysis import privilege  # noqa: PLC0415 - --help needs none of it
 
     from .check.findings import Seen, Survey, look, to_ask  # noqa: PLC0415
-    from .kernel import namespaces, port_choice, socket_options, sockets  # noqa: PLC0415
+    from .kernel import bound_sockets, namespaces, port_choice, socket_options, sockets  # noqa: PLC0415
 
     # Only root sees which processes hold the sockets of other users, and enters network namespaces.
     held: dict[int, str] = {}
@@ -170,7 +175,8 @@ def _survey(options: argparse.Namespace, pace: Measured | None) -> Survey:
         insides, refused = namespaces.look_inside(scan, namespaces.chosen(scan, which))
         for one in insides:
             opened.callback(one.close)
-        tables = [sockets.table(ports, one) for one in insides]
+        looked = [(sockets.table(ports, one), one.namespace.inode) for one in insides]
+        tables = bound_sockets.completed(looked, descriptors)
         asked = {inode for one in tables for inode in to_ask(one, ports)}
         set_there = socket_options.options(asked, descriptors)
         rule = None

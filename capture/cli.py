@@ -67,60 +67,65 @@ def parser() -> Parser:
         "--repro",
         choices=("auto", "walk", "bind", "range"),
         default="auto",
-        help="walk: connect() again and again, as a client does whose server is down; bind: take the port with bind() "
-        "first; range: a port range of one, for one socket (Linux 6.3). auto (default) walks wherever that gets there",
+        help="how; walk: connect() again and again, as a client does whose server is down; bind: take the port with "
+        "bind() first; range: a port range of one, for one socket (Linux 6.3). auto (default) walks wherever that "
+        "gets there",
     )
     add("--attempts", type=_count, metavar="N", help="give up after N refused attempts (default: 20 times the mean)")
     add("--timeout", type=_seconds, metavar="SECONDS", help="give up then (default 90; none for COMMAND or --watch)")
-    add("--close", choices=("fin", "rst"), default="fin", help="how to close: rst leaves no TIME-WAIT (default fin)")
+    add("--close", choices=("fin", "rst"), default="fin", help="how to close; rst leaves no TIME-WAIT (default fin)")
     add = made.add_argument_group("instead of a repro").add_argument
     add(
         "command",
         nargs="*",
         default=(),
         metavar="COMMAND",
-        help="after --: a program and its arguments, run as the user and not as root while its sockets are captured",
+        help="after --: a program and its arguments; run as the user and not as root while its sockets are captured",
     )
     add(
         "--then",
         choices=("stop", "wait", "leave"),
         default="stop",
-        help="what to do with COMMAND when a socket has connected to itself: stop it (default), wait until it ends, or "
-        "leave it running",
+        help="what to do with COMMAND then; when a socket has connected to itself: stop it (default), wait until it "
+        "ends, or leave it running",
     )
     add(
         "--watch",
         action="store_true",
-        help="watch this host, for days if need be: print a line of JSON and save a capture for every socket that "
-        "connects to itself (-w names the directory of the captures, -c ends the watch after so many; --format table "
-        "is a line for people)",
+        help="watch this host, and make nothing; for days if need be: print a line of JSON and save a capture for every"
+        " socket that connects to itself (-w names the directory of the captures, -c ends the watch after so many;"
+        " --format table is a line for people)",
     )
     add(
         "--before",
         type=_count,
         default=10_000,
         metavar="N",
-        help="with --watch: how many earlier segments with SYN, FIN or RST each capture holds (default %(default)s)",
+        help="with --watch: N earlier segments in each capture; those with SYN, FIN or RST (default %(default)s)",
     )
     add(
         "--keep",
         type=_count,
         default=1000,
         metavar="N",
-        help="with --watch: save no more than N captures, however many sockets connect to themselves (default "
+        help="with --watch: save no more than N captures; however many sockets connect to themselves (default "
         "%(default)s); the others are reported without a capture",
     )
     add = made.add_argument_group("where").add_argument
     add("-i", "--interface", default="lo", metavar="IF", help="capture on IF; 'any' is all (default %(default)s)")
-    add("--private", action="store_true", help="in a network namespace of its own, with a small ephemeral range")
+    add(
+        "--private",
+        action="store_true",
+        help="in a network namespace of its own, without root; with a small ephemeral range",
+    )
     add(
         "--netns",
         metavar="WHICH",
-        help="in the network namespace of a PID, of a name (of ip-netns(8), a container's ID) or at a path, as root: "
+        help="in that network namespace: a PID, a name or a path; a name of ip-netns(8), or a container's ID; as root: "
         "recorder, repro and COMMAND; only the network changes, users, files and processes stay the host's. With "
         "--watch also self (this one) and all (as root the default)",
     )
-    add("--range", type=_range, metavar="LOW-HIGH", help="the ephemeral range of that namespace; means --private")
+    add("--range", type=_range, metavar="LOW-HIGH", help="--private, and this ephemeral range there")
     output = made.add_argument_group("what comes out")
     add = output.add_argument
     add(
@@ -130,9 +135,9 @@ def parser() -> Parser:
         help="save the packets there, - is standard output (default selfconn-TIME.pcapng)",
     )
     add("-c", "--count", type=_count, metavar="COUNT", help="stop after COUNT packets")
-    add("--format", choices=FORMATS, help="of the report (default table)")
+    add("--format", choices=FORMATS, help="(of the report; default table)")
     add("-o", "--output", metavar="FILE", help="write the report there instead of standard output")
-    add_color(output, "(default %(default)s; NO_COLOR is heeded)")
+    add_color(output, "colours (default %(default)s; NO_COLOR is heeded)")
     add("-q", "--quiet", action="store_true", help="say nothing on the way, and only counts in the table")
     add("-v", "--verbose", action="store_true", help="every opening in full")
     add("-n", action="store_true", help="accepted: addresses are never turned into names")

@@ -133,13 +133,23 @@ FILES = {"annotate", "captures", "output", "write"}
 COMPLETED = {"bash": "{}", "zsh": "_{}", "fish": "{}.fish"}
 
 
-def completion(name: str, shell: str) -> str:
-    """Return what has a shell complete the command's options."""
+def completed(name: str) -> argparse.ArgumentParser:
+    """Return a parser of the command's options which says what of them are files."""
     parser = COMMANDS[name][0]()
     for action in parser._actions:
         if action.dest in FILES:
             action.complete = shtab.FILE  # type: ignore[attr-defined]  # where shtab looks for it
-    return str(shtab.complete(parser, shell))
+    return parser
+
+
+def completed_of_all() -> argparse.ArgumentParser:
+    """Return a parser of selfconn(1), whose first word names one of the three."""
+    parser = argparse.ArgumentParser("selfconn")
+    parser.add_argument("-V", "--version", action="version")
+    three = parser.add_subparsers()
+    for word, (_, purpose) in selfconn.__main__.COMMANDS.items():
+        three.add_parser(word, parents=[completed(f"selfconn-{word}")], add_help=False, help=purpose)
+    return parser
 
 
 #: The command line above the picture, and the lines of the picture: all are indented.
@@ -182,9 +192,9 @@ def made() -> dict[Path, str]:
     manual = {ROOT / "docs" / "man" / f"{name}.1": page(name) for name in COMMANDS}
     manual[ROOT / "docs" / "man" / "selfconn.1"] = page_of_all()
     completions = {
-        ROOT / "docs" / "completion" / shell / called.format(name): completion(name, shell)
+        ROOT / "docs" / "completion" / shell / called.format(parser.prog): str(shtab.complete(parser, shell))
         for shell, called in COMPLETED.items()
-        for name in COMMANDS
+        for parser in (completed_of_all(), *map(completed, COMMANDS))
     }
     stills = {ROOT / "docs" / f"still-{name}.svg": still.still(name) for name in still.THEMES}
     uses, others = ROOT / "docs" / "uses.md", ROOT / "docs" / "other-tools.md"

@@ -32,7 +32,7 @@ from analysis.report import report  # noqa: E402
 from analysis.views import rendered  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 # -- what there is --------------------------------------------------------------------------------------------------
 
@@ -326,6 +326,7 @@ class Elsewhere:
 
 
 _COMMAND = "selfconn-capture in a guest with Debian's kernel (tools/kernels/boot.sh): "
+_UBUNTU = "selfconn-capture in a guest with Ubuntu's kernel 5.15.0-25 (tools/kernels/boot.sh): "
 _LINE = "In user-mode Linux, a kernel that runs as a process (tools/kernels/boot.sh): "
 
 ELSEWHERE = (
@@ -395,12 +396,44 @@ ELSEWHERE = (
         ),
         f"{_COMMAND}selfconn-capture --range 50000-50255 --port 49999 --repro walk; the first 300 packets.",
     ),
+    Elsewhere(
+        Capture(
+            "linux-5.15.30-port-walk",
+            {Verdict.REFUSED: 150},
+            """The walk through 256 ports on Linux 5.15.30, which has the rule of 5.12 (double hash, RFC 6056 algorithm
+            4): the next even port each time, but now and then one is left out (5 % of the steps, while by lot it would
+            be seven in eight). A hash of the destination chooses one of many counters; 5.10.46 has one.""",
+        ),
+        f"{_UBUNTU}selfconn-capture --range 50000-50255 --port 49999 --repro walk --attempts 150.",
+    ),
+    Elsewhere(
+        Capture(
+            "linux-6.1.176-s390x-self-connect",
+            {Verdict.SELF_CONNECT: 1},
+            """A self-connect on a big-endian machine, and a file in its order of octets: the first 32 bits of the
+            section are 1a 2b 3c 4d, where a PC has 4d 3c 2b 1a. Packets are the same on every machine.""",
+        ),
+        "On s390x in QEMU, with Debian's kernel (tools/kernels/boot.sh): bind(), connect(), 5 octets, shutdown(), "
+        "recorded by Debian's dumpcap 4.0.17 for s390x, -f tcp, Debian 6.1.176-1.",
+    ),
 )
 
 #: What there is, each with how it was made.
 MADE = [(capture, str(recipe.cook.__doc__)) for recipe in RECIPES for capture in recipe.captures]
 MADE += [(one.capture, one.how) for one in ELSEWHERE]
 CAPTURES = {capture.name: capture for capture, _ in MADE}
+
+#: Whose pages stand here as well, for whoever opens one from a clone: README and lessons link to them. Each page
+#: carries the same style and script, so the others are left to be made, from their captures.
+PAGES = (
+    "port-walk",
+    "self-connect-rst",
+    "self-connect-v4",
+    "self-connect-walk",
+    "server-cannot-bind",
+    "simultaneous-open-middle",
+    "three-way",
+)
 
 
 def golden(name: str, folder: Path = HERE) -> str:
@@ -421,8 +454,8 @@ def page(name: str) -> str:
     return "".join(rendered(report([found]), "html")).replace(f"selfconn {VERSION}", "selfconn")
 
 
-def index() -> str:
-    """README.md: what there is, how it was made, what to look at."""
+def index(pages: Collection[str] = PAGES) -> str:
+    """README.md: what there is, how it was made, what to look at; *pages* are the captures whose pages are there."""
     lines = [
         "# Captures to learn from",
         "",
@@ -431,8 +464,10 @@ def index() -> str:
         "other kernels and stay as they are. Addresses are loopback's or those set aside for documentation (RFC",
         "5737). The [lessons](../docs/lessons/README.md) go through some of them.",
         "",
-        "The page of each is for a browser: open it from a clone of this repository, or save it and open it. It needs",
-        "nothing else, and steps through the opening ([the page explained](../docs/page.md)).",
+        "A page is for a browser: open it from a clone of this repository, or save it and open it. It needs",
+        "nothing else, and steps through the opening ([the page explained](../docs/page.md)). The pages that the",
+        "lessons use are here; each carries the same style and script, so the others are not: the command below a",
+        "capture makes its page.",
         "",
         "| capture | packets | verdict | to read | to step through |",
         "|---|--:|---|---|---|",
@@ -440,14 +475,16 @@ def index() -> str:
     for name in CAPTURES:
         found = analyze(str(HERE / f"{name}.pcapng"))
         counts = ", ".join(f"{count} {verdict}" for verdict, count in found.verdicts.items() if count)
-        links = f"[text]({name}.txt) | [page]({name}.html)"
-        lines.append(f"| [{name}](#{name}) | {found.packets} | {counts} | {links} |")
+        links = f"[text]({name}.txt) | {f'[page]({name}.html)' if name in pages else ''}"
+        anchor = name.replace(".", "")  # as forges make it of the heading
+        lines.append(f"| [{name}](#{anchor}) | {found.packets} | {counts} | {links} |")
     for capture, how in MADE:
         command = " ".join(("selfconn-analyze", *capture.options, f"{capture.name}.pcapng"))
         lines += ["", f"## {capture.name}", "", *_filled(capture.look), ""]
         lines += [*_filled(f"How it was made: {how}"), ""]
         lines += [f"`{command}` prints [{capture.name}.txt]({capture.name}.txt);"]
-        lines += [f"with `--format html` it is [{capture.name}.html]({capture.name}.html)."]
+        page_of_it = f"[{capture.name}.html]({capture.name}.html)" if capture.name in pages else "a page"
+        lines += [f"with `--format html` it is {page_of_it}."]
     return "\n".join(lines) + "\n"
 
 
@@ -472,6 +509,7 @@ def main() -> None:
                 recipe.make(Studio(HERE))
     for name in CAPTURES:
         (HERE / f"{name}.txt").write_text(golden(name), encoding="utf-8")
+    for name in PAGES:
         (HERE / f"{name}.html").write_text(page(name), encoding="utf-8")
     (HERE / "README.md").write_text(index(), encoding="utf-8")
 

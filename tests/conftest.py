@@ -165,6 +165,25 @@ def need_ipv6() -> None:
         missing("IPv6 in the kernel")
 
 
+def need_linux(major: int, minor: int, what: str) -> None:
+    """Skip the test where the kernel is older than *what* it needs."""
+    __tracebackhide__ = True
+    if tuple(map(int, os.uname().release.split(".")[:2])) < (major, minor):
+        missing(f"Linux {major}.{minor} ({what})")
+
+
+@pytest.fixture(scope="session")
+def need_pidfd_getfd(need_root: None) -> None:  # noqa: ARG001
+    """The right to duplicate another process's descriptors, and a kernel that can."""
+    need_linux(5, 6, "pidfd_getfd")
+
+
+@pytest.fixture(scope="session")
+def need_tracepoint() -> None:
+    """The tracepoint of socket states (Linux 4.16), and tracing files without mounting them."""
+    need_linux(5, 2, "fsopen")
+
+
 @pytest.fixture(scope="session")
 def installed(need_root: None) -> Iterator[Path]:  # noqa: ARG001
     """Where `make install` put the commands: a place that every user of the machine may enter."""

@@ -40,7 +40,13 @@ def built(target: Path, python: str = sys.executable) -> Path:
     """The file, of this clone's source and its compiled engine, if it has one."""
     with tempfile.TemporaryDirectory() as directory:
         environment = os.environ | {"SELFCONN_PURE": "1", "OFFLINE": "1"}
-        subprocess.run(["tools/wheel", directory, sys.executable], cwd=ROOT, env=environment, check=True, timeout=200)
+        subprocess.run(
+            ["tools/wheel", directory, os.path.relpath(sys.executable, ROOT)],
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            timeout=200,
+        )
         [wheel] = Path(directory).glob("*.whl")
         with zipfile.ZipFile(wheel, "a") as archive:
             for path in (ROOT / "analysis" / "engine").glob(f"*{sysconfig.get_config_var('EXT_SUFFIX')}"):

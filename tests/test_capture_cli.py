@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from alone import alone
+from conftest import program
 
 from analysis.errors import CannotCapture
 from capture import cli
@@ -194,6 +195,21 @@ def test_an_ordinary_user_gets_a_namespace_and_is_told(tmp_path: Path) -> None:
     assert "Not root (on the host's own network: sudo " in said
     assert "): in a private network namespace instead." in said
     assert json.loads(ended.stdout)["live"]["namespace"] == "private"
+
+
+def where_loopback_is_down(*options: str) -> subprocess.CompletedProcess[str]:
+    subprocess.run([program("ip", "iproute2"), "link", "set", "lo", "down"], check=True, timeout=20)
+    return capture(*options, "-w", os.devnull, cwd=ROOT)
+
+
+@pytest.mark.live
+@pytest.mark.usefixtures("need_private_namespace", "need_root")
+def test_loopback_that_is_down_is_said_and_a_private_one_is_not() -> None:
+    ended = alone(where_loopback_is_down)
+    assert ended.returncode == 3
+    said = " ".join(ended.stderr.split())
+    assert "interface 'lo' is down; bring it up: ip link set lo up; or take a private one" in said
+    assert alone(where_loopback_is_down, "--private").returncode == 0
 
 
 WALK = ("--repro", "walk", "--attempts", "1", "-w", os.devnull)

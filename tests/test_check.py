@@ -27,6 +27,7 @@ from analysis import privilege
 from analysis.errors import CannotCapture
 from analysis.model import Endpoint
 from analysis.odds import Odds
+from analysis.states import State
 from analysis.text import Style
 from capture import check_cli
 from capture.check import findings, page
@@ -34,10 +35,12 @@ from capture.check.findings import Risk, Survey
 from capture.check.grid import grid
 from capture.kernel import measured_rule, namespaces, netlink, netns, number_lists, port_choice, sockets
 from capture.kernel.port_choice import Kernel
-from capture.kernel.port_rules import BOUND_LISTED, RULES, Rule
+from capture.kernel.port_rules import BOUND_LISTED, RULES, Identity, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from capture.kernel.socket_table import TcpSocket
 
 live = pytest.mark.live(pytest.mark.usefixtures("need_private_namespace"))
 
@@ -99,7 +102,7 @@ EXPECTED = {
     2000: (Risk.SAFE, "source ports come from 32768-60999"),
     50000: (Risk.AT_RISK, "even source ports of 32768-60999, given to 1 attempt in 14,1"),
     50002: (Risk.AT_RISK, "once nobody listens"),
-    50003: (Risk.UNTIL, "odd, and connect() takes even ones of 32768-60999"),
+    50003: (Risk.UNTIL, "odd, and connect() prefers even ones, like 32768, the first of 32768-60999"),
     50004: (Risk.SAFE, "reserved"),
     50006: (Risk.UNTIL, "a client that dials 127.0.0.53 gets another source address"),
     50010: (Risk.AT_RISK, "even source ports"),
@@ -551,6 +554,32 @@ def test_what_cannot_be_seen_is_not_called_well(
     said = capfd.readouterr()
     assert "/proc/net/tcp cannot be read" in said.out + said.err
     assert "No socket is connected" not in said.out
+
+
+def check_unlisted() -> dict[str, Any]:
+    """What the command says of a bound port where the kernel lists none, as Linux before 6.8."""
+    listed = netlink.SockDiag.sockets
+
+    def without_bound(*arguments: object, **named: object) -> list[TcpSocket]:
+        return [one for one in listed(*arguments, **named) if one.state is not State.CLOSED]
+
+    netlink.SockDiag.sockets = without_bound
+    port_choice.identity = lambda: Identity((6, 1, 170), certain=True)
+    privilege.give_up_root = lambda: None
+    with tempfile.NamedTemporaryFile() as out, socket.socket() as bound:
+        bound.bind(("127.0.0.1", 50000))
+        assert check_cli.main(["--netns", "self", "--port", "50000", "--format", "json", "-o", out.name]) == 0
+        [port] = json.loads(Path(out.name).read_text())["ports"]
+        return port
+
+
+@live
+@pytest.mark.usefixtures("need_pidfd_getfd")
+def test_a_port_that_is_bound_is_held_although_the_kernel_does_not_list_it() -> None:
+    port = alone(check_unlisted)
+    assert port["risk"] == "safe only until"
+    assert "bound by a socket that does not listen" in port["reason"]
+    assert [one["state"] for one in port["held_by"]] == ["CLOSED"]
 
 
 def check_without(part: str) -> tuple[int, str]:

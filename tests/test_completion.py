@@ -77,6 +77,8 @@ def said(*command: object) -> str:
         ("selfconn-capture --ran", ["--range"]),
         ("selfconn-capture --repro b", ["bind"]),
         ("selfconn-check --format prom", ["prometheus"]),
+        ("selfconn an", ["analyze"]),
+        ("selfconn capture --repro b", ["bind"]),
     ],
 )
 @pytest.mark.parametrize("shell", [bash, fish, zsh], ids=lambda shell: shell.__name__)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
+import subprocess
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -30,14 +32,14 @@ from segments import (
 )
 
 from analysis import wireshark as witness
-from analysis.model import REMARKABLE, Attempts, CaptureResult, Damage, Opening, Verdict
+from analysis.model import REMARKABLE, Attempts, CaptureResult, Damage, Endpoint, Opening, Verdict
 from analysis.reader import analyze
 from analysis.replay import Replay, replay
 from analysis.report import Report, report
-from analysis.states import TABLE, State
-from analysis.views import rendered
+from analysis.states import TABLE, Event, State
+from analysis.views import LANGUAGES, rendered
 from analysis.views.html import render
-from analysis.views.page import machine, walk
+from analysis.views.page import machine, walk, words
 from analysis.views.page.ladder import ladder
 from analysis.views.phrases import Fold, timeline
 
@@ -115,7 +117,7 @@ def live(attempts: int = 9_000) -> Report:
     return made
 
 
-def html(made: Report, **how: bool) -> str:
+def html(made: Report, **how: Any) -> str:
     return "".join(render(made, **how))
 
 
@@ -251,6 +253,61 @@ def test_a_page_without_openings() -> None:
     assert "No opening of a TCP connection." in html(told())
 
 
+# -- the page's own words ---------------------------------------------------------------------------------------------
+
+PAGE = ROOT / "analysis" / "views" / "page"
+
+
+def test_every_text_is_there_in_every_language_with_the_same_gaps() -> None:
+    for table in (words.HEADLINES, words.WHY, words.TEXTS, words.SPOKEN):
+        for name, row in table.items():
+            assert len(row) == len(LANGUAGES), name
+            assert len({tuple(sorted(re.findall(r"\{\w+\}|<kbd>", text))) for text in row}) == 1 or name == "english", (
+                name
+            )
+    assert words.HEADLINES.keys() == words.WHY.keys() == set(Verdict)
+
+
+def test_every_text_is_used() -> None:
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in [*PAGE.iterdir(), PAGE.parent / "html.py"] if path.is_file()
+    )
+    assert [name for name in words.TEXTS if not re.search(rf"\bw\.{name}\b", source)] == []
+    said = "".join(path.read_text(encoding="utf-8") for path in PAGE.glob("*.js"))
+    kinds = {f"{text}_{kind}" for text in ("not_this", "never") for kind in ("state", "segment")}
+    assert [name for name in words.SPOKEN if f'"{name}"' not in said and name not in kinds] == []
+
+
+def test_templates_hold_no_words_of_their_own() -> None:
+    """What is between the tags of a template comes from the table, or from the capture."""
+    for path in PAGE.glob("*.html"):
+        bare = re.sub(r"\{[{%].*?[%}]\}|<[^>]*>", " ", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        assert set(re.findall(r"[A-Za-z]{2,}", bare)) <= {"selfconn", "RFC"}, path.name
+
+
+def test_a_chinese_page_says_that_it_is_one_and_which_words_are_not() -> None:
+    text = html(live(), language="zh")
+    page = Markup(text)
+    assert '<html lang="zh">' in text
+    assert "127.0.0.1:50000 连上了它自己" in page.text
+    assert "自己的 SYN 回到了自己这里" in page.text
+    assert "关于抓包内容的句子" in page.text
+    assert len(page.all("p", lang="en")) > len(replay(self_connect()).steps)
+    assert Markup(html(live())).all("p", lang="en") == []
+    assert page.elements != Markup(html(live())).elements
+
+
+def test_the_language_is_an_option_of_the_page(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "analysis.cli", "--language", "zh", str(PCAPS[-1]), "--all"]
+    how = {"cwd": tmp_path, "env": {"PYTHONPATH": str(ROOT)}, "capture_output": True, "timeout": 60}
+    made = subprocess.run([*command, "-o", "page.html"], **how, check=True)
+    assert made.stderr == b""
+    assert "连上了" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    refused = subprocess.run(command, **how, check=False)
+    assert refused.returncode == 2
+    assert b"--language is that of the page, and --format is table" in refused.stderr
+
+
 # -- the drawings -----------------------------------------------------------------------------------------------------
 
 
@@ -344,7 +401,8 @@ def test_the_pictures_in_the_documents_are_there_and_small() -> None:
     pictures = sorted((ROOT / "docs" / "screenshots").glob("*"))
     assert {picture.name for picture in pictures} == {f"{name}.png" for name in screenshots.PICTURES}
     assert all(picture.stat().st_size < 300_000 for picture in pictures)
-    shown = set(re.findall(r"\(screenshots/([^)]+)\)", (ROOT / "docs" / "page.md").read_text()))
+    documents = "".join((ROOT / "docs" / name).read_text() for name in ("page.md", "site.md"))
+    shown = set(re.findall(r"\(screenshots/([^)]+)\)", documents))
     assert shown == {picture.name for picture in pictures}
 
 
@@ -361,7 +419,7 @@ def browser() -> Iterator[Browser]:
 class Visit:
     """A page in the browser, and all that it says on the console or asks for."""
 
-    def __init__(self, browser: Browser, path: Path, text: str, *, width: int = 1280, **how: Any) -> None:
+    def __init__(self, browser: Browser, path: Path, text: str, *, width: int = 1280, to: str = "", **how: Any) -> None:
         path.write_text(text, encoding="utf-8")
         how = {"viewport": {"width": width, "height": 800}, "reduced_motion": "reduce", **how}
         self.context = browser.new_context(**how)
@@ -370,14 +428,29 @@ class Visit:
         self.page.on("console", lambda message: self.heard.append(message.text))
         self.page.on("pageerror", lambda error: self.heard.append(str(error)))
         self.page.on("request", lambda request: self.heard.append(f"request: {request.url}"))
-        self.page.goto(path.as_uri())
+        self.page.goto(path.as_uri() + to)
 
     def __enter__(self) -> Page:
         return self.page
 
     def __exit__(self, *_: object) -> None:
         self.context.close()
-        assert self.heard == [f"request: {self.page.url.partition('#')[0]}"]
+        assert [one.partition("#")[0] for one in self.heard] == [f"request: {self.page.url.partition('#')[0]}"]
+
+
+def each_page(browser: Browser, folder: Path, *, few: bool = False, to: str = "", **how: Any) -> Iterator[Any]:
+    """The pages of the captures in pcaps/ that show an opening (*few*: one of each kind), in one window: path, page."""
+    context = browser.new_context(**{"reduced_motion": "reduce", **how})
+    page, heard = context.new_page(), []
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    for path in PCAPS:
+        if shown_in_full(path) and (path.stem in FEW or not few):
+            file = folder / f"{path.stem}.html"
+            file.write_text(page_of(path), encoding="utf-8")
+            page.goto(file.as_uri() + to)
+            yield path, page
+    context.close()
+    assert heard == []
 
 
 def at(page: Page) -> str | None:
@@ -401,8 +474,18 @@ SEEN = """(opening) => {
 }"""
 
 
+FEW = ("self-connect-v4", "simultaneous-open-left", "three-way", "land")
+
+
+@functools.cache
+def page_of(path: Path) -> str:
+    """The page of a capture in pcaps/."""
+    return make.page(path.stem)
+
+
+@functools.cache
 def shown_in_full(path: Path) -> list[tuple[int, list[Step]]]:
-    """The openings on the committed page of a capture: number, steps."""
+    """The openings on the page of a capture: number, steps."""
     options = make.CAPTURES[path.stem].options
     made = report([analyze(str(path), collect=frozenset(Verdict) if options else REMARKABLE)])
     return [(number, entry.account().replay.steps) for number, entry in enumerate(made.entries, 1)]
@@ -410,9 +493,8 @@ def shown_in_full(path: Path) -> list[tuple[int, list[Step]]]:
 
 @pytest.mark.parametrize("path", PCAPS, ids=lambda path: path.stem)
 def test_every_step_forward_and_back_by_key_and_click(browser: Browser, tmp_path: Path, path: Path) -> None:
-    text = path.with_suffix(".html").read_text(encoding="utf-8")
-    openings = shown_in_full(path)
-    assert text.count('<article class="opening"') == len(openings)
+    text, openings = page_of(path), shown_in_full(path)
+    assert text.count('<article class="opening') == len(openings)
     with Visit(browser, tmp_path / "page.html", text) as page:
         page.keyboard.press("ArrowRight")  # where there is no opening, nothing happens
         for number, steps in openings:
@@ -483,11 +565,12 @@ def test_the_keys_move_the_opening_that_is_looked_at(browser: Browser, tmp_path:
         assert at(page) == "o2s2"
 
 
-def test_without_javascript_every_step_is_readable(browser: Browser) -> None:
+def test_without_javascript_every_step_is_readable(browser: Browser, tmp_path: Path) -> None:
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     for path in PCAPS:
-        page.goto(path.with_suffix(".html").as_uri())
+        (tmp_path / "page.html").write_text(page_of(path), encoding="utf-8")
+        page.goto((tmp_path / "page.html").as_uri())
         for number, steps in shown_in_full(path):
             listed = page.locator(f"#o{number} .steps > li")
             assert listed.count() == len(steps)
@@ -496,7 +579,7 @@ def test_without_javascript_every_step_is_readable(browser: Browser) -> None:
                 text = " ".join(shown.inner_text().split())
                 assert step.reason.lower() in text.lower()
                 assert step.after.value in text
-            assert page.locator(f"#o{number} .ladder svg").is_visible()
+            assert page.locator(f"#o{number} .ladder svg[role]").is_visible()
         assert page.locator(".controls:visible").count() == 0
     context.close()
 
@@ -509,6 +592,7 @@ def test_on_paper_every_step_is_readable(browser: Browser, tmp_path: Path) -> No
         assert page.locator(".steps > li:visible").count() == page.locator(".steps > li").count()
         assert not page.locator(".controls").is_visible()
         assert page.locator(".ladder .ahead").count() == 0
+        assert not page.locator(".modes, .steps dl").first.is_visible()
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         page.emulate_media(media="screen")
         assert at(page) == "o1s1"
@@ -535,6 +619,382 @@ def several() -> str:
     return html(report([analyze(str(ROOT / "pcaps" / f"{name}.pcapng")) for name in names]))
 
 
+def test_a_handout_has_two_pages_at_most_for_an_opening(browser: Browser, tmp_path: Path) -> None:
+    for path, page in each_page(browser, tmp_path):
+        sheets = len(re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4")))
+        assert 1 <= sheets <= 2 * len(shown_in_full(path)), path.stem
+
+
+def test_on_paper_nothing_is_said_twice(browser: Browser, tmp_path: Path) -> None:
+    with Visit(browser, tmp_path / "page.html", html(live())) as page:
+        page.emulate_media(media="print")
+        parts = page.locator("h1, h2, h3, .why, .lead, .remarks li, .about li, .walks p, .steps h4, dt")
+        said = parts.evaluate_all("(all) => all.filter((one) => one.checkVisibility()).map((one) => one.innerText)")
+        seen = Counter(" ".join(text.split()) for text in said if text.strip())
+        assert len(seen) > 20
+        assert [text for text, times in seen.items() if times > 1] == []
+
+
+def test_on_paper_nothing_is_told_by_a_ground_alone(browser: Browser, tmp_path: Path) -> None:
+    """A browser prints no backgrounds unless it is asked to: letters and badges have ink and an edge of their own."""
+    with Visit(browser, tmp_path / "page.html", page_of(PCAPS[-1]), color_scheme="dark") as page:
+        page.emulate_media(media="print")
+        seen = page.locator(".who, .known li, .verdict").evaluate_all(
+            """(all) => all.map((one) => getComputedStyle(one))
+                .map((one) => [one.color, one.borderTopStyle, one.borderTopWidth])"""
+        )
+        assert len(seen) > 20
+        for color, edge, width in seen:
+            parts = [int(part) for part in re.findall(r"\d+", color)]
+            assert contrast("#" + "".join(f"{part:02x}" for part in parts[:3]), "#ffffff") >= 4.5
+            assert (edge in ("solid", "dashed"), float(width[:-2]) >= 1) == (True, True)
+
+
+def test_on_a_phone_the_diagram_comes_first(browser: Browser, tmp_path: Path) -> None:
+    for text in (html(live()), page_of(ROOT / "pcaps" / "three-way.pcapng")):
+        with Visit(browser, tmp_path / "page.html", text, width=390) as page:
+            tops = page.evaluate(
+                """[".why", ".ladder svg[role]", ".walkthrough", ".machine svg", ".lead", "details.refused"]
+                .map((one) => document.querySelector(one)?.getBoundingClientRect().top)
+                .filter((top) => top !== undefined)"""
+            )
+            assert tops == sorted(tops)
+            assert tops[1] < 300
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 720)])
+def test_why_is_on_the_first_screen(browser: Browser, tmp_path: Path, width: int, height: int) -> None:
+    for path, page in each_page(browser, tmp_path, few=width > 390, viewport={"width": width, "height": height}):
+        y, why, verdict = page.evaluate(
+            """() => [".why", ".verdict"].map((one) => document.querySelector(one)).flatMap(
+                (one, n) => (n ? [one.innerText] : [one.getBoundingClientRect().bottom, one.innerText]))"""
+        )
+        assert y < height / 2, path.stem
+        assert ("Its own SYN came back: simultaneous open" in why) == (verdict == "self-connect"), path.stem
+
+
+# -- what covers what -------------------------------------------------------------------------------------------------
+
+#: Names in drawings that lie on other names, on a box or a letter that is not their own, or stick out of their box;
+#: and names over which the dot flies that stands for a segment.
+COVERED = (ROOT / "tests" / "covered.js").read_text(encoding="utf-8")
+
+#: The smallest type of what is seen, in pixels of the screen, and whose it is.
+SMALLEST = (ROOT / "tests" / "smallest.js").read_text(encoding="utf-8")
+
+
+#: The same for all steps of all openings: what is covered, and at which step.
+COVERED_SOMEWHERE = f"""() => {{
+    const covered = {COVERED}, found = {{}};
+    for (const one of selfconn.openings) for (let step = one.steps.length; step >= 0; step -= 1) {{
+        one.go(step, true);
+        for (const name of covered(step === 0)) found[name] = `${{one.opening.id}}s${{step}}`;
+    }}
+    return found;
+}}"""
+
+
+@pytest.mark.parametrize(("width", "few"), [(1280, False), (390, True), (1920, True), (3840, True)])
+def test_no_name_is_covered(browser: Browser, tmp_path: Path, width: int, *, few: bool) -> None:
+    size = {"width": width, "height": 844 if width < 500 else width * 9 // 16}
+    for path, page in each_page(browser, tmp_path, few=few, viewport=size):
+        assert page.evaluate(COVERED_SOMEWHERE) == {}, path.stem
+
+
+def far_apart() -> str:
+    """The page of two sockets with the longest addresses and ports that there are."""
+    ends = [Endpoint.parse(f"2001:db8:1234:5678:9abc:def0:1234:{last}", 65535) for last in ("5678", "9abc")]
+    talk = Talk(*ends).a("S").b("S").a("S.", 0, 1).b("S.", 0, 1).a(".", 1, 1).b("P.", 1, 1, 1460).a("F.", 1, 1461)
+    return html(told(talk.opening(Verdict.SIMULTANEOUS_OPEN)))
+
+
+@pytest.mark.parametrize("what", ["far apart", "several", "storm"])
+def test_no_name_is_covered_on_other_pages(browser: Browser, tmp_path: Path, what: str) -> None:
+    text = {"far apart": far_apart, "several": several, "storm": storm}[what]()
+    for mode in ("", "-lecture"):
+        with Visit(browser, tmp_path / "page.html", text, to="#o1s0" + mode) as page:
+            assert page.evaluate(COVERED_SOMEWHERE) == {}
+
+
+@pytest.mark.parametrize(
+    ("width", "few", "scheme"), [(1920, False, "light"), (3840, True, "dark"), (1280, True, "dark")]
+)
+def test_lecture_mode_is_read_from_the_last_row(
+    browser: Browser, tmp_path: Path, width: int, scheme: str, *, few: bool
+) -> None:
+    """Full width and height, no type below 24 pixels at 1920 x 1080, and no name covered; with predict mode, too."""
+    size = {"width": width, "height": width * 9 // 16}
+    for path, page in each_page(browser, tmp_path, few=few, viewport=size, color_scheme=scheme):
+        page.keyboard.press("l")
+        assert page.evaluate(COVERED_SOMEWHERE) == {}, path.stem
+        for key in ("PageDown", "p", "1", "PageDown"):
+            page.keyboard.press(key)
+            least, text = page.evaluate(SMALLEST)
+            assert round(least, 1) >= 24 * width / 1920, (path.stem, text)
+            y, width_of_it, height, inside = page.evaluate(
+                """() => {
+                    const { y, width, height } = document.querySelector(".opening.shown").getBoundingClientRect();
+                    return [y, width, height, document.documentElement.scrollHeight];
+                }"""
+            )
+            assert (y, height) == (0, size["height"])
+            assert width_of_it >= 0.97 * width
+            assert inside <= size["height"]
+        assert page.evaluate(f"({COVERED})(true)") == []
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in PCAPS if path.stem in (*FEW, "server-cannot-bind")], ids=lambda path: path.stem
+)
+def test_a_clicker_reaches_every_step_and_the_address_follows(browser: Browser, tmp_path: Path, path: Path) -> None:
+    with Visit(browser, tmp_path / "page.html", page_of(path)) as page:
+        page.keyboard.press("l")
+        seen = [page.evaluate("location.hash")]
+        expected = [
+            f"#o{number}s{step}-lecture" for number, steps in shown_in_full(path) for step in range(len(steps) + 1)
+        ]
+        for _ in expected[1:]:
+            page.keyboard.press("PageDown")
+            seen.append(page.evaluate("location.hash"))
+        assert seen == expected
+        assert (
+            page.locator(".count:visible")
+            .inner_text()
+            .endswith(f"Step {(n := len(shown_in_full(path)[-1][1]))} of {n}")
+        )
+        for key in (
+            "PageDown",
+            "PageUp",
+            " ",
+            "ArrowUp",
+            "ArrowDown",
+            "Shift+ ",
+            "ArrowLeft",
+            "ArrowRight",
+            "Home",
+            "End",
+        ):
+            page.keyboard.press(key)
+            seen.append(page.evaluate("location.hash"))
+        last, before = expected[-1], expected[-2]
+        first = f"#o{len(shown_in_full(path))}s0-lecture"
+        assert seen[len(expected) :] == [last, before, last, before, last, before, expected[-3], before, first, last]
+        page.keyboard.press("Escape")
+        assert page.evaluate("location.hash") == last.removesuffix("-lecture")
+
+
+def test_a_link_opens_the_step_and_the_mode(browser: Browser, tmp_path: Path) -> None:
+    text = page_of(ROOT / "pcaps" / "server-cannot-bind.pcapng")
+    with Visit(browser, tmp_path / "page.html", text, to="#o2s3-lecture") as page:
+        assert page.locator(".opening:visible").get_attribute("id") == "o2"
+        assert at(page) == "o2s3"
+        assert page.locator("[data-mode=lecture]").get_attribute("aria-pressed") == "true"
+        page.evaluate("location.hash = '#o1s1'")
+        page.wait_for_function("document.querySelectorAll('.opening')[2].checkVisibility()")
+        assert page.locator("#o1 [aria-current]").get_attribute("id") == "o1s1"
+
+
+def test_the_letter_keys_can_be_turned_off(browser: Browser, tmp_path: Path) -> None:
+    """WCAG 2.1.4."""
+    with Visit(browser, tmp_path / "page.html", html(live())) as page:
+        page.locator(".letters").uncheck()
+        page.keyboard.press("l")
+        assert page.locator("html.lecture").count() == 0
+        page.locator(".letters").check()
+        page.keyboard.press("l")
+        assert page.locator("html.lecture").count() == 1
+
+
+# -- predict mode -----------------------------------------------------------------------------------------------------
+
+#: Answers every question of every opening, each choice that is wrong first: step, choices, what was said to each, which
+#: one went on; and what can be seen of steps to come before it is answered.
+PREDICT = """() => {
+    const found = [];
+    for (const one of selfconn.openings) {
+        const { opening, steps } = one, said = opening.querySelector(".feedback");
+        one.go(0, true);
+        one.move(0);
+        while (one.here < steps.length) {
+            const buttons = () => [...opening.querySelectorAll(".choices button")];
+            const from = one.here, given = buttons().map((button) => button.textContent.replace(/^\\d /, ""));
+            const ahead = [...opening.querySelectorAll(".ladder [data-step], .machine .badge")].filter((part) =>
+                part.checkVisibility({ opacityProperty: true, visibilityProperty: true }) && !part.matches(".done") &&
+                !(Number(part.dataset.step) <= from));
+            const answers = {};
+            while (one.here === from) {
+                const button = buttons().find((other) => !other.hasAttribute("aria-disabled"));
+                button.click();
+                answers[button.textContent.replace(/^\\d /, "")] = said.textContent;
+            }
+            found.push([opening.id, from + 1, given, answers, ahead.map((part) => part.outerHTML)]);
+        }
+    }
+    return found;
+}"""
+
+
+def test_predict_mode_asks_and_explains_by_the_table(browser: Browser, tmp_path: Path) -> None:
+    asked = 0
+    for path, page in each_page(browser, tmp_path, to="#o1s0-predict"):
+        openings = dict(shown_in_full(path))
+        for name, place, choices, answers, ahead in page.evaluate(PREDICT):
+            step = openings[int(name[1:])][place - 1]
+            assert ahead == []
+            if choices == ["Go on"]:
+                assert not step.changes
+                continue
+            asked += 1
+            assert len(choices) == len(set(choices)) == 4
+            right = list(answers)[-1]
+            assert answers[right].startswith("Right. In ")
+            if right in set(State):
+                row = TABLE[step.before, step.event]
+                assert right == step.after in {row.to, row.passive}
+                assert f"(RFC 9293, {row.section})" in answers[right]
+            else:
+                assert right in {row.sent for row in TABLE.values()}
+            for wrong, why in list(answers.items())[:-1]:
+                assert explained(wrong, why, step), (wrong, why)
+    assert asked > 200
+
+
+def explained(wrong: str, why: str, step: Step) -> bool:
+    """Whether what is said to a wrong choice is so, by the table."""
+    if why.startswith("It does not stay"):
+        return wrong == step.before and step.changes and TABLE[step.before, step.event].section in why
+    assert why.startswith(f"Not {wrong}: ")
+    if found := re.search(r"(?:from|in) (\S+) (?:it is reached by|that answers) (.+?) \(RFC 9293, ([\d.]+)\)", why):
+        row = TABLE[State(found[1]), Event(found[2])]
+        return wrong in (row.to, row.sent) and row.section == found[3]
+    found = re.search(r"nothing (?:leads from|that arrives in) (\S+)", why)
+    rows = [row for (state, event), row in TABLE.items() if state == found[1]]
+    return all(wrong not in (row.to, row.sent) for row in rows)
+
+
+def test_predict_mode_by_the_keyboard_alone(browser: Browser, tmp_path: Path) -> None:
+    with Visit(browser, tmp_path / "page.html", page_of(ROOT / "pcaps" / "self-connect-v4.pcapng")) as page:
+        page.keyboard.press("p")
+        assert page.evaluate("document.activeElement.className") == "quiz"
+        name = """document.activeElement.getAttribute("aria-labelledby").split(" ")
+            .map((id) => document.getElementById(id).textContent).join(" ")"""
+        assert "SYN leaves A (send SYN). A is in CLOSED. Which state comes next?" in page.evaluate(name)
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert "A is in SYN-SENT. Which state comes next?" in page.evaluate(name)
+        for key in ("3", "2"):
+            page.keyboard.press(key)
+            if key == "3":
+                status = page.locator("[role=status]").text_content()
+                assert "Not ESTABLISHED: from SYN-SENT it is reached by receive SYN-ACK (RFC 9293, 3.10.7.3)" in status
+        assert "Right. In SYN-SENT, receive SYN leads to SYN-RECEIVED (RFC 9293, 3.10.7.3)." in page.evaluate(name)
+        assert "Which segment does it send?" in page.evaluate(name)
+        page.keyboard.press("ArrowRight")  # who does not know goes on
+        page.locator(".copy").click()
+        assert page.locator(".quiz textarea").input_value().splitlines() == [
+            "selfconn · 127.0.0.1:50000 connected to itself",
+            "1 right at the first try, of 3 asked; 9 in all.",
+            "step 1: SYN-SENT, right",
+            "step 2: SYN-RECEIVED, right after ESTABLISHED",
+            "step 3: SYN-ACK, not answered",
+        ]
+        assert page.locator("[role=status]").text_content() in (
+            "Copied.",
+            "The score is selected: copy it with Ctrl+C.",
+        )
+        assert page.evaluate("document.activeElement.selectionEnd") > 100
+
+
+# -- side by side -----------------------------------------------------------------------------------------------------
+
+
+def two(one: str, other: str, language: str = "en") -> str:
+    """The page of two captures in pcaps/."""
+    results = [analyze(str(ROOT / "pcaps" / f"{name}.pcapng"), collect=frozenset(Verdict)) for name in (one, other)]
+    return "".join(render(report(results), language=language))
+
+
+PLACES = """() => selfconn.openings.map((one) => [one.here, one.opening.matches(".waits"),
+    one.steps.slice(one.here - 1)[0]?.dataset.event, one.opening.getBoundingClientRect().top])"""
+
+
+def test_two_openings_are_stepped_together(browser: Browser, tmp_path: Path) -> None:
+    text = two("self-connect-v4", "simultaneous-open-middle")
+    with Visit(browser, tmp_path / "page.html", text) as page:
+        page.keyboard.press("s")
+        seen = []
+        while page.locator(".pair .next").get_attribute("aria-disabled") == "false":
+            page.keyboard.press("PageDown")
+            seen.append(page.evaluate(PLACES))
+            assert page.evaluate("location.hash") == f"#o1-o2-m{len(seen)}-side"
+        assert [place for place, *_ in seen[-1]] == [14, 27]
+        before = [0, 0]
+        for (left, left_waits, event, _), (right, right_waits, other, _) in seen:
+            assert (left - before[0], right - before[1]) in ((1, 1), (1, 0), (0, 1))
+            assert (left_waits, right_waits) == (left == before[0], right == before[1])
+            assert event == other or left_waits or right_waits
+            before = [left, right]
+        assert sum(not left[1] and not right[1] for left, right in seen) >= 10
+        assert seen[0][0][3] == seen[0][1][3]
+        page.keyboard.press("Home")
+        page.locator("#o2 .ladder text.frame").nth(1).click()  # frame 2 leaves B in step 2
+        assert [place for place, *_ in page.evaluate(PLACES)] == [1, 2]
+        page.keyboard.press("l")
+        assert page.locator("html.side").count() == 0
+        assert page.locator(".opening:visible").count() == 1
+
+
+def test_side_by_side_is_one_below_the_other_on_a_phone(browser: Browser, tmp_path: Path) -> None:
+    text = two("three-way", "server-cannot-bind")
+    with Visit(browser, tmp_path / "page.html", text, width=390, to="#o1-o3-m4-side") as page:
+        tops = [top for place, _, _, top in page.evaluate(PLACES) if place]
+        assert tops == sorted(tops)
+        assert len(set(tops)) == 2
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.get_by_label("Right").select_option("3")
+        assert page.evaluate("location.hash") == "#o1-o4-m0-side"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark"), (3840, "light")])
+def test_side_by_side_nothing_is_covered_and_axe_finds_nothing(
+    browser: Browser, tmp_path: Path, width: int, scheme: str
+) -> None:
+    text = two("self-connect-v4", "simultaneous-open-middle")
+    with Visit(browser, tmp_path / "page.html", text, width=width, color_scheme=scheme) as page:
+        page.locator("[data-mode=side]").click()
+        for _ in range(9):
+            page.keyboard.press("ArrowRight")
+            assert page.evaluate(f"({COVERED})(false)") == []
+        found = Axe().run(page, options=AXE).response["violations"]
+        assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+
+
+def test_one_opening_has_nothing_to_be_beside() -> None:
+    assert 'data-mode="side"' not in html(told(self_connect()))
+    assert 'data-mode="side"' in html(told(self_connect(), three_way()))
+
+
+def test_a_segment_moves_along_its_arc(browser: Browser, tmp_path: Path) -> None:
+    moved = """async () => {
+        const dot = document.querySelector(".flying"), seen = [];
+        selfconn.openings[0].move(1);
+        for (let n = 0; n < 12; n += 1) {
+            await new Promise(requestAnimationFrame);
+            seen.push([Number(dot.getAttribute("cx")), Number(dot.getAttribute("cy"))]);
+        }
+        const path = document.querySelector(".out"), length = path.getTotalLength();
+        const points = Array.from({ length: 400 }, (_, n) => path.getPointAtLength(length * n / 399));
+        const near = ([x, y]) => Math.min(...points.map((one) => Math.hypot(one.x - x, one.y - y)));
+        return [new Set(seen.map(String)).size, Math.max(...seen.map(near))];
+    }"""
+    for wish, moves in (("no-preference", True), ("reduce", False)):
+        with Visit(browser, tmp_path / "page.html", html(told(self_connect())), reduced_motion=wish) as page:
+            places, away = page.evaluate(moved)
+            assert (places > 3) is moves
+            assert away < 1
+
+
 AXE = {
     "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]},
     "resultTypes": ["violations"],
@@ -542,19 +1002,28 @@ AXE = {
 
 
 @pytest.mark.parametrize(
-    ("what", "width", "scheme"),
+    ("what", "width", "scheme_and_keys"),
     [
         *(("live", width, scheme) for width in (1280, 390) for scheme in ("light", "dark")),
         ("damaged", 1280, "dark"),
         ("storm", 390, "dark"),
         ("several", 390, "light"),
+        ("live", 1280, "light l"),
+        ("several", 1920, "dark l"),
+        ("live", 390, "dark p 1"),
+        ("several", 1280, "light p 2"),
+        ("live", 1920, "light l p 1"),
+        ("chinese", 1280, "light p 1"),
     ],
 )
-def test_axe_finds_no_violation(browser: Browser, tmp_path: Path, what: str, width: int, scheme: str) -> None:
+def test_axe_finds_no_violation(browser: Browser, tmp_path: Path, what: str, width: int, scheme_and_keys: str) -> None:
+    scheme, *keys = scheme_and_keys.split()
     text = {"live": lambda: html(live()), "damaged": lambda: damaged(tmp_path), "storm": storm, "several": several}
+    text["chinese"] = lambda: html(live(), language="zh")
     with Visit(browser, tmp_path / "page.html", text[what](), width=width, color_scheme=scheme) as page:
-        for summary in page.locator("summary").all():
-            summary.click()
+        page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        for key in keys:
+            page.keyboard.press(key)
         for step in (0, 4):
             for _ in range(step):
                 page.keyboard.press("ArrowRight")
@@ -612,7 +1081,8 @@ def test_motion_is_left_out_for_who_wants_none(browser: Browser, tmp_path: Path)
 
 def test_the_focus_can_be_seen(browser: Browser, tmp_path: Path) -> None:
     with Visit(browser, tmp_path / "page.html", html(live())) as page:
-        for part in (".skip", "summary", ".scroll", ".back", "input", ".next"):
+        modes = ("[data-mode=lecture]", "[data-mode=predict]", ".letters")
+        for part in (".skip", *modes, ".scroll", ".back", "input", ".next", "summary"):
             page.keyboard.press("Tab")
             focused = page.locator(":focus")
             assert focused.evaluate("(one, part) => one.matches(part)", part)

@@ -133,15 +133,19 @@ def test_it_is_installed_again_and_removed(place: Place) -> None:
     assert "share/selfconn/selfconn-alerts.yml" in files
     shells = ("bash-completion/completions/{}", "zsh/site-functions/_{}", "fish/vendor_completions.d/{}.fish")
     assert {f"share/man/man1/{name}.1" for name in names} <= files.keys()
-    assert {f"share/{path.format(name)}" for name in names - {"selfconn"} for path in shells} <= files.keys()
+    assert {f"share/{path.format(name)}" for name in names for path in shells} <= files.keys()
     (place.path / "bin" / "other").touch()
     assert place.make("uninstall").returncode == 0
     assert place.files() == {"bin/other": ""}
 
 
 def test_an_older_version_is_replaced_and_what_is_new_removed_with_it(place: Place) -> None:
-    """0.1.0 had three commands; one that fails to come in its place leaves these three."""
+    """0.1.0 had three commands, and no mark; one that fails to come in its place leaves these three."""
     assert place.make("install", VERSION="0.1.0").returncode == 0
+    (place.path / "opt/.selfconn").unlink()
+    for path in (place.path / "opt/bin").glob("selfconn-*"):
+        _, _, rest = path.read_text().partition("\n")
+        path.write_text(f"#!{place.path}/opt/bin/python3.11 -IB\n{rest}")
     assert not (place.path / "bin/selfconn").exists()
     before = place.files()
     assert place.make("install", VERSION="0.2.0", FAILS="run").returncode != 0

@@ -50,3 +50,7 @@ def test_a_run_that_failed_has_a_row() -> None:
 
 def test_a_wrong_set_up_is_seen() -> None:
     assert table.wrong(next(iter(MEASURED.values())) | {"setups": [True, False]}) == ["setups"]
+
+
+def test_a_test_that_failed_there_is_seen() -> None:
+    assert table.wrong(next(iter(MEASURED.values())) | {"tests": {"passed": 1, "skipped": 0, "failed": 1}}) == ["tests"]

@@ -14,7 +14,7 @@ from analysis.states import State
 
 CAPTURES = sorted((Path(__file__).parent / "kernels").glob("*.pcapng"))
 #: Kernels that drop the SYN-ACK (RFC 9293 3.10.7.4): ESTABLISHED by the third packet.
-DROPS = ("5.10.46-uml", "5.10.251")
+DROPS = ("4.15.17", "5.10.46-uml", "5.10.251", "5.15.30", "6.8.1")
 
 
 def rebuilt(path: Path) -> Replay:

@@ -47,7 +47,10 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     ("code", "said"),
     [
         (errno.ENODEV, "this kernel has no tracefs"),
-        (errno.ENOSYS, "this kernel has no tracefs"),
+        (
+            errno.ENOSYS,
+            "this kernel has no tracefs but where it is mounted (before Linux 5.2): mount -t tracefs tracefs {}",
+        ),
         (
             errno.EPERM,
             (
@@ -119,3 +122,9 @@ def test_bit_fields_begin_at_the_other_end_on_big_endian(
 ) -> None:
     monkeypatch.setattr(tracepoint.sys, "byteorder", order)
     assert tracepoint._bit(tracepoint._DISABLED) | tracepoint._bit(tracepoint._USE_CLOCKID) == flags
+
+
+def test_processors_are_known_without_sys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = tracepoint._processors()
+    monkeypatch.setattr(tracepoint, "_SYS", tmp_path)  # where nothing is mounted
+    assert tracepoint._processors() == known

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,8 +29,25 @@ def test_endpoint_as_text(address, port, text):
 
 @pytest.mark.parametrize("address", ["localhost", "1.2.3", "::g", "", "127.0.0.1:80"])
 def test_endpoint_takes_addresses_only(address):
-    with pytest.raises(OSError, match=r"illegal|invalid"):
+    with pytest.raises((OSError, ValueError), match=r"illegal|invalid|permitted|expected"):
         Endpoint.parse(address, 80)
+
+
+words = st.sampled_from([0, 0, 0, 1, 0x10, 0xFFFF]) | st.integers(0, 0xFFFF)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="needs a Python with IPv6 sockets")
+@given(st.lists(words, min_size=8, max_size=8))
+def test_ipv6_addresses_are_written_as_the_c_library_writes_them(eight):
+    packed = b"".join(word.to_bytes(2, "big") for word in eight)
+    assert Endpoint(packed, 1).address == socket.inet_ntop(socket.AF_INET6, packed)
+
+
+def test_ipv6_addresses_are_read_without_ipv6_sockets(monkeypatch):
+    texts = ("::1", "2001:db8::5", "::ffff:192.0.2.1")
+    read = [Endpoint.parse(text, 1) for text in texts]
+    monkeypatch.setattr(socket, "has_ipv6", False)
+    assert [Endpoint.parse(text, 1) for text in texts] == read
 
 
 @given(numbers, distances)

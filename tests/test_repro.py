@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from alone import alone
+from conftest import need_linux
 
 from analysis.errors import CannotCapture, UsageError
 from analysis.model import Endpoint
@@ -147,7 +148,7 @@ def bound(account: Progress, when: str) -> list[str | None]:
 )
 def test_every_way_leads_there(way: str, address: str, port: int, ports: tuple[int, int]) -> None:
     if way == "range" and not port_choice.kernel().has(OWN_RANGE):
-        pytest.skip("needs Linux 6.3")
+        need_linux(6, 3, "IP_LOCAL_PORT_RANGE")
     (account,) = alone(run, address, port, ports, ways=(way,))
     assert account["outcome"] == "hit"
     assert account["local"] == account["peer"] == [address, port]
@@ -166,6 +167,7 @@ def test_every_way_leads_there(way: str, address: str, port: int, ports: tuple[i
 
 @live
 def test_time_wait_keeps_the_port_from_servers_even_with_reuseaddr() -> None:
+    need_linux(4, 19, "tcp_tw_reuse=2: before, a TIME-WAIT that no connect() gets past lets servers share the port")
     (account,) = alone(run)
     assert bound(account, "closed") == ["EADDRINUSE", "EADDRINUSE"]
 

@@ -132,7 +132,7 @@ def descriptors() -> set[str]:
 
 @live
 @pytest.mark.root
-@pytest.mark.usefixtures("need_root")
+@pytest.mark.usefixtures("need_pidfd_getfd")
 @pytest.mark.parametrize("name", ["SO_REUSEADDR", "SO_REUSEPORT"])
 def test_the_options_of_another_process(name: str) -> None:
     command = [sys.executable, "-c", OTHER, name]

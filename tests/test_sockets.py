@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ import pytest
 from alone import alone
 
 from analysis.states import State
-from capture.kernel import netlink, port_choice, socket_table, sockets
+from capture.kernel import bound_sockets, netlink, port_choice, socket_table, sockets
 from capture.kernel.port_rules import BOUND_LISTED
 
 if TYPE_CHECKING:
@@ -73,16 +74,18 @@ def refuse(*_: object, **__: object) -> None:
 def test_every_kind_of_socket_is_in_the_table() -> None:
     found, _ = alone(seen)
     assert names(found.sockets) == KINDS
-    assert (found.missing, found.whole) == ([], True)
-    if port_choice.kernel().has(BOUND_LISTED):
-        assert names(found.bound) == {"127.0.0.1:2002 CLOSED"}
+    assert found.whole
+    listed = port_choice.kernel().has(BOUND_LISTED)
+    assert found.bound_told == listed
+    assert len(found.missing) == (not listed)
+    assert names(found.bound) == ({"127.0.0.1:2002 CLOSED"} if listed else set())
 
 
 @pytest.mark.usefixtures("need_ipv6")
 def test_netlink_tells_the_same_as_proc() -> None:
     by_proc, by_netlink = alone(seen, tcp_sockets=refuse)
     assert sorted(by_proc.sockets) == sorted(by_netlink.sockets)
-    assert (by_netlink.missing, by_netlink.whole) == ([], True)
+    assert (by_netlink.missing, by_netlink.whole) == (by_proc.missing, True)
 
 
 @pytest.mark.usefixtures("need_ipv6")
@@ -94,6 +97,67 @@ def test_without_netlink_the_sockets_are_seen_all_the_same() -> None:
     assert found.missing == [
         "ports that are bound though nobody listens, so that no client is given them: Permission denied"
     ]
+
+
+def bound_only() -> tuple[list[socket_table.TcpSocket], sockets.Table]:
+    """What netlink lists as bound; and the table of a kernel that lists none, with what the sockets say themselves."""
+    with ExitStack() as opened:
+        for family, address, port in ((socket.AF_INET, "127.0.0.1", 2002), (socket.AF_INET6, "::1", 2004)):
+            opened.enter_context(socket.socket(family)).bind((address, port))
+        opened.enter_context(to_itself(50000))
+        opened.enter_context(socket.create_server(("127.0.0.1", 2000)))
+        opened.enter_context(socket.create_connection(("127.0.0.1", 2000)))
+        opened.enter_context(socket.socket())
+        opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind(("127.0.0.1", 2006))
+        listed = sockets.table()
+        unlisted = listed._replace(bound=[], missing=[f"{sockets.UNSEEN_BOUND}: for this test"], bound_told=False)
+        return listed.bound, asked(unlisted)
+
+
+def asked(unlisted: sockets.Table) -> sockets.Table:
+    """Ask the sockets of this process."""
+    descriptors: dict[int, str] = {}
+    sockets.owners(None, None, descriptors)
+    own = {inode: path for inode, path in descriptors.items() if path.startswith(f"/proc/{os.getpid()}/")}
+    [found] = bound_sockets.completed([(unlisted, Path("/proc/self/ns/net").stat().st_ino)], own)
+    return found
+
+
+@pytest.mark.usefixtures("need_ipv6", "need_pidfd_getfd")
+def test_who_only_binds_is_found_where_the_kernel_does_not_list_it() -> None:
+    listed, found = alone(bound_only)
+    assert names(found.bound) == {"127.0.0.1:2002 CLOSED", "[::1]:2004 CLOSED"}
+    assert (found.missing, found.bound_told) == ([], True)
+    if port_choice.kernel().has(BOUND_LISTED):
+        assert sorted(found.bound) == sorted(listed)
+
+
+@pytest.mark.usefixtures("need_pidfd_getfd")
+@pytest.mark.parametrize("bind", [True, False])
+def test_who_failed_to_connect_may_hold_its_port(bind: bool) -> None:
+    """It says the port that it had, whether bind() or connect() gave it that one."""
+
+    def refused() -> sockets.Table:
+        with socket.socket() as one:
+            if bind:
+                one.bind(("127.0.0.1", 2002))
+            assert one.connect_ex(("127.0.0.1", 2000)) == errno.ECONNREFUSED
+            assert one.getsockname()[1]
+            return asked(sockets.Table([], [], [f"{sockets.UNSEEN_BOUND}: for this test"], True, False))
+
+    found = alone(refused)
+    assert found.bound == []
+    assert not found.bound_told
+    assert len(found.missing) == 1
+
+
+def test_sockets_that_may_not_be_asked_are_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(bound_sockets, "copied", refusing)
+    assert bound_sockets.bound({1: "/proc/1/fd/1"}, {1}).told(0)
+    assert not bound_sockets.bound({1: "/proc/1/fd/1"}, ()).told(0)
 
 
 def test_where_nothing_can_be_read_it_says_so() -> None:

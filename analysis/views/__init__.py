@@ -23,6 +23,9 @@ FORMATS = ("table", "json", "jsonl", "markdown", "mermaid", "html")
 #: Formats that are no reports: a row for every opening, written as the openings end.
 ROWS = ("csv", "parquet")
 
+#: The languages of the HTML page's own words.
+LANGUAGES = ("en", "zh")
+
 #: The ending of a file's name, and the format that it asks for.
 ENDINGS = {
     ".json": "json",
@@ -81,10 +84,19 @@ def _nothing(_result: CaptureResult) -> str:
     return ""
 
 
-def rendered(
-    report: Report, form: str, *, color: bool = False, verbose: bool = False, quiet: bool = False
+def rendered(  # noqa: PLR0913 -- all that any view can be told
+    report: Report,
+    form: str,
+    *,
+    color: bool = False,
+    verbose: bool = False,
+    quiet: bool = False,
+    language: str = LANGUAGES[0],
 ) -> Iterator[str]:
-    """The report in the format *form*, one of FORMATS, in pieces of text; *color* and *quiet* are the table's."""
+    """The report in the format *form*, one of FORMATS, in pieces of text.
+
+    *color* and *quiet* are the table's, *language* (one of LANGUAGES) is the page's.
+    """
     match form:
         case "json" | "jsonl":
             from . import json  # noqa: PLC0415 -- here and below: one view a run
@@ -97,7 +109,7 @@ def rendered(
         case "html":
             from . import html  # noqa: PLC0415
 
-            return html.render(report, verbose=verbose)
+            return html.render(report, verbose=verbose, language=language)
         case "mermaid":
             from . import mermaid  # noqa: PLC0415
 

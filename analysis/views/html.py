@@ -11,6 +11,7 @@ import base64
 import functools
 import hashlib
 import itertools
+import json
 import shlex
 from datetime import UTC, datetime
 from pkgutil import get_data
@@ -24,11 +25,12 @@ from ..model import NANOSECONDS, Evidence, Flag, Verdict, spoken
 from ..odds import Odds
 from ..portwalk import look
 from ..report import entries
-from ..states import State
+from ..states import TABLE, State
 from ..text import count, printable
 from .page import ladder as ladders
 from .page import machine, walk
 from .page.ladder import ladder
+from .page.words import Words, words
 from .phrases import (
     TIMELINES,
     Fold,
@@ -49,7 +51,6 @@ from .phrases import (
     remarks,
     segment_details,
     span,
-    standing,
     timeline,
 )
 
@@ -66,35 +67,15 @@ if TYPE_CHECKING:
 #: After so many octets of the page no opening is shown in full any more, and no walk; so many get a line instead.
 _OCTETS, _LINES = 600_000, 500
 
+#: The page's style and its script, in these files of page/.
+_STYLES = ("page.css", "modes.css", "print.css")
+_SCRIPTS = ("page.js", "modes.js", "predict.js", "side.js", "start.js")
+
 #: How many walks of a capture get a picture.
 _WALKS = 3
 
 #: Refused attempts that are listed, of the first and of the last.
 _FIRST, _LAST = 12, 6
-
-#: What an opening was, as a headline.
-_HEADLINES = {
-    Verdict.SELF_CONNECT: "{0} connected to itself",
-    Verdict.SELF_SYN: "{0} sent a SYN to itself",
-    Verdict.SIMULTANEOUS_OPEN: "{0} and {1} opened at the same time",
-    Verdict.ONE_SIDED_CROSSING: "The SYNs of {0} and {1} crossed, and one of them answered",
-    Verdict.SPLIT_HANDSHAKE: "{1} split its answer to {0}",
-    Verdict.CROSSED_UNANSWERED: "The SYNs of {0} and {1} crossed, without a SYN-ACK",
-    Verdict.THREE_WAY: "{0} connected to {1}",
-    Verdict.HALF_OPEN: "{0} did not complete its connection to {1} in this capture",
-    Verdict.REFUSED: "{1} refused {0}",
-    Verdict.ABORTED: "{0} gave up its connection to {1}",
-    Verdict.UNANSWERED: "No answer from {1} to {0} was captured",
-    Verdict.ODD: "{0} had an odd answer from {1}",
-}
-
-#: How a step is known, and in which words.
-_CAPTURED = ("captured", "Captured")
-_SHOWN = ("shown", "Shown by the packets after it")
-_INFERRED = ("inferred", "Inferred: no packet proves it")
-_UNKNOWN = ("unknown", "Not known")
-_KERNEL = ("kernel", "Confirmed by the kernel")
-_FINDING = ("finding", "Does not fit the rules of RFC 9293")
 
 
 class Shown(NamedTuple):
@@ -102,6 +83,8 @@ class Shown(NamedTuple):
 
     number: int
     letter: str
+    sends: bool
+    flags: str
     title: str
     event: str
     before: State
@@ -132,6 +115,7 @@ class Page(NamedTuple):
     capture: str
     verdict: Verdict
     headline: str
+    why: str
     before: str
     letters: list[tuple[str, str]]
     to_itself: bool
@@ -170,14 +154,17 @@ class Capture(NamedTuple):
     walks: list[Markup]
 
 
-def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
-    """The page in pieces of text: the first few openings of each capture in full, all of them where *verbose*."""
-    environment = _environment()
+def render(report: Report, *, verbose: bool = False, language: str = "en") -> Iterator[str]:
+    """The page in pieces of text: the first few openings of each capture in full, all of them where *verbose*.
+
+    *language* is one of words.LANGUAGES. A report of two captures offers their openings side by side.
+    """
+    w, environment = words(language), _environment(language)
     template = environment.get_template("page.html")
-    captures = list(_captures(report, environment, verbose=verbose))
-    style, script = _asset("page.css"), _asset("page.js")
+    captures = list(_captures(report, environment, w, verbose=verbose))
+    style, script = ("".join(map(_asset, names)) for names in (_STYLES, _SCRIPTS))
     yield from template.generate(
-        title=_title(report),
+        title=_title(report, w),
         verdict=report.entries[0].opening.verdict.value if len(report.entries) == 1 else "",
         version=VERSION,
         captures=captures,
@@ -185,13 +172,14 @@ def render(report: Report, *, verbose: bool = False) -> Iterator[str]:
         live=_live(report),
         style=Markup(style),  # noqa: S704 -- our own file
         script=Markup(script),  # noqa: S704 -- our own file
+        data=Markup(_data(w)),  # noqa: S704 -- our own words, and no "<" in them
         policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'",
     )
 
 
 @functools.cache
-def _environment() -> Environment:
+def _environment(language: str) -> Environment:
     made = Environment(
         loader=FunctionLoader(_asset),
         autoescape=True,
@@ -200,10 +188,19 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    made.globals.update(
-        kind=kind, nodes=machine.nodes(), edges=machine.drawn(), sizes=ladders.sizes, machine=machine, walk=walk
-    )
+    made.globals.update(kind=kind, ladder=ladders, machine=machine, walk=walk, w=words(language))
     return made
+
+
+def _data(w: Words) -> str:
+    """What the script has to know, as JSON within the page: its words, and the rules that lead somewhere."""
+    rules = [
+        (state, event, row.to, row.sent, row.section)
+        for (state, event), row in TABLE.items()
+        if row.sent or row.to is not state
+    ]
+    told = {"words": w.spoken, "states": list(State), "rules": rules}
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _asset(name: str) -> str:
@@ -215,25 +212,27 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _title(report: Report) -> str:
+def _title(report: Report, w: Words) -> str:
     if len(report.entries) == 1:
-        return _headline(report.entries[0].opening)
+        return _headline(report.entries[0].opening, w)
     if report.entries:
-        return f"{count(len(report.entries), 'opening')} of TCP connections"
-    refused = report.count(Verdict.REFUSED)
-    if refused:
-        return f"{count(refused, 'attempt')} to connect refused"
-    if everything_seen(report):
-        return "No opening to show"
-    return "No opening to show in what was seen, which is not everything"
+        return str(w.title_many.format(n=f"{len(report.entries):,}"))
+    if refused := report.count(Verdict.REFUSED):
+        return str(w.title_refused_one if refused == 1 else w.title_refused.format(n=f"{refused:,}"))
+    return str(w.title_none if everything_seen(report) else w.title_unsure)
 
 
-def _headline(opening: Opening) -> str:
+def _headline(opening: Opening, w: Words) -> str:
     if opening.evidence is Evidence.STANDING:
-        return f"{opening.source} is connected to itself, {standing(opening)}"
+        return str(w.standing.format(source=opening.source, frame=opening.first_frame))
     if error := opening.refused_by:
-        return f"{error.address} refused {opening.source} a connection to {opening.destination}"
-    return _HEADLINES[opening.verdict].format(opening.source, opening.destination)
+        ends = {"source": opening.source, "destination": opening.destination}
+        return str(w.icmp_refused.format(sender=error.address, **ends))
+    return w.headlines[opening.verdict].format(opening.source, opening.destination)
+
+
+def _why(opening: Opening, w: Words) -> str:
+    return str(w.standing_why if opening.evidence is Evidence.STANDING else w.whys[opening.verdict])
 
 
 # -- captures ------------------------------------------------------------------------------------------------------
@@ -256,7 +255,7 @@ class _Room:
         return self.verbose or (shown < TIMELINES and self.octets > 0)
 
 
-def _captures(report: Report, environment: Environment, *, verbose: bool) -> Iterator[Capture]:
+def _captures(report: Report, environment: Environment, w: Words, *, verbose: bool) -> Iterator[Capture]:
     article, figures = environment.get_template("opening.html"), environment.get_template("walk.html")
     room = _Room(verbose=verbose)
     numbers = itertools.count(1)
@@ -265,8 +264,8 @@ def _captures(report: Report, environment: Environment, *, verbose: bool) -> Ite
         rest: list[tuple[int, Opening]] = []
         for entry, number in zip(entries(place, result), numbers, strict=False):
             if room.for_another(len(pages)):
-                markup = room.take(article.render(page=_page(number, entry, report)))
-                pages.append((number, _headline(entry.opening), markup))
+                markup = room.take(article.render(page=_page(number, entry, report, w)))
+                pages.append((number, _headline(entry.opening, w), markup))
             else:
                 rest.append((number, entry.opening))
         listed, room.lines = rest[: room.lines], max(0, room.lines - len(rest))
@@ -290,7 +289,7 @@ def _captures(report: Report, environment: Environment, *, verbose: bool) -> Ite
 # -- an opening ----------------------------------------------------------------------------------------------------
 
 
-def _page(number: int, entry: Entry, report: Report) -> Page:
+def _page(number: int, entry: Entry, report: Report, w: Words) -> Page:
     replayed, notes, duration = entry.account()
     said = report.said(entry)
     opening = entry.opening
@@ -305,14 +304,15 @@ def _page(number: int, entry: Entry, report: Report) -> Page:
             walked.setdefault(machine.edge_key(step.before, step.after), []).append(str(place))
     tried = report.captures[entry.capture].attempts
     attempts = next((one for one in tried if one.destination == opening.destination), None)
-    shown = list(_steps(replayed, steps, said or {}, _confirmed(replayed, number - 1, report)))
+    shown = list(_steps(replayed, steps, said or {}, _confirmed(replayed, number - 1, report), w))
     drawn = ladder(replayed, steps, folds)
     return Page(
         number,
         len(report.entries) == 1,
         report.captures[entry.capture].name if len(report.captures) > 1 else "",
         opening.verdict,
-        _headline(opening),
+        _headline(opening, w),
+        _why(opening, w),
         before(replayed, duration),
         [(letters[endpoint], str(endpoint)) for endpoint in replayed.sockets],
         opening.to_itself,
@@ -324,11 +324,13 @@ def _page(number: int, entry: Entry, report: Report) -> Page:
         [*close(replayed), *notes],
         [] if said is None or report.witness is None else agreement(said, report.witness.version),
         remarks(replayed, said or {}),
-        _refused(opening, attempts),
+        _refused(opening, attempts, w),
     )
 
 
-def _steps(replayed: Replay, steps: list[Step], said: dict[int, Witness], confirmed: set[int]) -> Iterator[Shown]:
+def _steps(
+    replayed: Replay, steps: list[Step], said: dict[int, Witness], confirmed: set[int], w: Words
+) -> Iterator[Shown]:
     segments = {segment.frame: segment for segment in replayed.segments}
     letters = names(replayed)
     at: dict[Endpoint, str] = dict.fromkeys(replayed.sockets, State.CLOSED)
@@ -339,62 +341,64 @@ def _steps(replayed: Replay, steps: list[Step], said: dict[int, Witness], confir
         yield Shown(
             number,
             letters[step.endpoint],
-            _step_title(step, segment, letters),
+            step.sends,
+            "" if step.by_itself else spoken(segment.flags & ~Flag.PSH),
+            _step_title(step, segment, letters[step.endpoint], w),
             step.event,
             step.before,
             step.after,
-            _sentence(step),
+            _sentence(step, w),
             step.section,
-            list(_known(step, confirmed=id(step) in confirmed)),
-            list(_fields(segment, replayed)),
-            (said[step.frame].says or ("nothing of note",)) if step.frame in said else (),
+            list(_known(step, w, confirmed=id(step) in confirmed)),
+            list(_fields(segment, replayed, w)),
+            (said[step.frame].says or (str(w.nothing_of_note),)) if step.frame in said else (),
             machine.edge_key(step.before, step.after) if step.changes else "",
             " ".join(at.values()),
         )
 
 
-def _step_title(step: Step, segment: Segment, letters: dict[Endpoint, str]) -> str:
-    flags, letter = spoken(segment.flags & ~Flag.PSH), letters[step.endpoint]
+def _step_title(step: Step, segment: Segment, letter: str, w: Words) -> str:
     if step.by_itself:
         return f"{letter}: {step.event}"
-    if step.sends:
-        return f"{flags} leaves {letter}"
-    return f"{flags} arrives at {letter}" if step.section or step.finding else f"{flags} on its way to {letter}"
+    known = step.section or step.finding
+    how = w.leaves if step.sends else w.arrives if known else w.on_its_way
+    return str(how.format(flags=spoken(segment.flags & ~Flag.PSH), letter=letter))
 
 
-def _sentence(step: Step) -> str:
-    text = step.reason[:1].upper() + step.reason[1:]
-    return f"{text}. It crossed frame {step.after_frame}." if step.after_frame else f"{text}."
+def _sentence(step: Step, w: Words) -> str:
+    text = f"{step.reason[:1].upper()}{step.reason[1:]}."
+    return f"{text} {w.crossed.format(frame=step.after_frame)}" if step.after_frame else text
 
 
-def _known(step: Step, *, confirmed: bool) -> Iterator[tuple[str, str]]:
+def _known(step: Step, w: Words, *, confirmed: bool) -> Iterator[tuple[str, str]]:
     """How a step was seen: each as a class of the style, and in words."""
     if step.finding:
-        yield _FINDING
+        yield "finding", w.finding
     elif not step.sends and not step.section and not step.by_itself:
-        yield _UNKNOWN
+        yield "unknown", w.unknown
         return
     if step.inferred:
-        yield _INFERRED
+        yield "inferred", w.inferred
     elif not step.finding:
-        yield (_CAPTURED[0], f"{_CAPTURED[1]}: frame {step.frame}") if step.sends else _SHOWN
+        yield ("captured", w.captured.format(frame=step.frame)) if step.sends else ("shown", w.shown)
     if confirmed:
-        yield _KERNEL
+        yield "kernel", w.kernel
 
 
-def _fields(segment: Segment, replayed: Replay) -> Iterator[tuple[str, str]]:
+def _fields(segment: Segment, replayed: Replay, w: Words) -> Iterator[tuple[str, str]]:
     """The segment's header, field by field."""
     isn, options = replayed.isn, segment.options
-    yield "Frame", f"{segment.frame}, {_micro(span(segment.time - replayed.opening.time))} after the first SYN"
-    yield "Captured", _clock(segment.time)
-    yield "From, to", f"{segment.source} to {segment.destination}"
-    yield "Control bits", spoken(segment.flags)
-    yield "Sequence", _number(relative(segment.seq, isn.get(segment.source)), int(segment.seq))
+    after = _micro(span(segment.time - replayed.opening.time))
+    yield w.field_frame, w.after_first.format(frame=segment.frame, time=after)
+    yield w.field_captured, _clock(segment.time)
+    yield w.field_ends, w.ends_of.format(source=segment.source, destination=segment.destination)
+    yield w.field_flags, spoken(segment.flags)
+    yield w.field_seq, _number(relative(segment.seq, isn.get(segment.source)), int(segment.seq))
     if segment.flags & Flag.ACK:
-        yield "Acknowledges", _number(relative(segment.ack, isn.get(segment.destination)), int(segment.ack))
-    yield "Window", f"{segment.window:,}"
+        yield w.field_ack, _number(relative(segment.ack, isn.get(segment.destination)), int(segment.ack))
+    yield w.field_window, f"{segment.window:,}"
     if segment.payload:
-        yield "Data", count(segment.payload, "octet")
+        yield w.field_data, count(segment.payload, "octet")
     told = []
     if options.mss is not None:
         told.append(f"MSS {options.mss:,}")
@@ -408,7 +412,7 @@ def _fields(segment: Segment, replayed: Replay) -> Iterator[tuple[str, str]]:
     if options.damage:
         told.append(options.damage)
     if told:
-        yield "Options", ", ".join(told)
+        yield w.field_options, ", ".join(told)
 
 
 def _number(near: str, absolute: int) -> str:
@@ -447,10 +451,14 @@ def _confirmed(replayed: Replay, place: int, report: Report) -> set[int]:
 # -- what came before ----------------------------------------------------------------------------------------------
 
 
-def _refused(opening: Opening, attempts: Attempts | None) -> Refused | None:
+def _refused(opening: Opening, attempts: Attempts | None, w: Words) -> Refused | None:
     if not opening.refused_before:
         return None
-    text = f"{count(opening.refused_before, 'attempt')} refused before it{_micro(first_of_them(opening))}"
+    sentence = w.refused_before_one if opening.refused_before == 1 else w.refused_before
+    since = ""
+    if first_of_them(opening) and opening.refused_since is not None:
+        since = w.first.format(span=_micro(span(opening.time - opening.refused_since)))
+    text = str(sentence.format(n=f"{opening.refused_before:,}", first=since))
     known = min(opening.refused_before, len(attempts.ports)) if attempts else 0
     some = list(range(known)) if known <= _FIRST + _LAST else [*range(_FIRST), *range(known - _LAST, known)]
     lines = [
@@ -462,7 +470,7 @@ def _refused(opening: Opening, attempts: Attempts | None) -> Refused | None:
         text,
         first,
         lines[len(first) :],
-        f"{hidden:,} more" if hidden else "",
+        str(w.more.format(n=f"{hidden:,}")) if hidden else "",
     )
 
 

@@ -366,7 +366,7 @@ def _never(kernel: Kernel, port: int, taken: frozenset[int]) -> _Verdict:
     if port not in kernel.windows(bound_first=True, taken=taken):
         return _Verdict(Risk.SAFE, f"{span} is an odd number of ports, of which the last is left out")
     own, its = _KINDS[kernel.low % 2], _KINDS[port % 2]
-    reason = f"{its}, and connect() takes {own} ones of {span}, like the first"
+    reason = f"{its}, and connect() prefers {own} ones, like {kernel.low}, the first of {span}"
     return _Verdict(Risk.UNTIL, reason, f"a client calls bind() to port 0 before connect(), or no {own} one is free")
 
 

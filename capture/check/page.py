@@ -109,8 +109,8 @@ def _selves(page: _Page) -> Iterator[str]:
         for left in found.left:
             yield from page.text(
                 f"{left.local}{page.where(found)} was connected to itself and is in TIME-WAIT: for "
-                f"{math.ceil(left.seconds)} s more a server can have the port only if both set SO_REUSEADDR (or both "
-                "SO_REUSEPORT)."
+                f"{math.ceil(left.seconds)} s more a server can have the port only if that socket and its own set "
+                "SO_REUSEADDR (or both SO_REUSEPORT)."
             )
 
 

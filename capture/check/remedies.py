@@ -64,7 +64,7 @@ def advice(survey: Survey) -> Iterator[Advice]:
         spans = ", ".join(dict.fromkeys(f"{kernel.low}-{kernel.high}" for kernel in kernels))
         yield Advice(
             f"Or move the server to a port outside of {spans}, or keep its port bound by a socket that does not "
-            "listen. SO_REUSEADDR does not help."
+            "listen. SO_REUSEADDR on the server alone does not help."
         )
 
 

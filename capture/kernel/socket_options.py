@@ -8,14 +8,16 @@ Linux 5.6): as root before privilege is given up, with the standard library alon
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import socket
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.states import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 _PIDFD_GETFD = 438  # but on alpha, where the answer is ENOSYS or of another call: the inode is compared
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -76,20 +78,32 @@ def options(inodes: Iterable[int], descriptors: Mapping[int, str]) -> dict[int, 
     return found
 
 
-def _asked(path: str, inode: int) -> Options | None:
+@contextmanager
+def copied(path: str, inode: int) -> Iterator[socket.socket]:
+    """A duplicate of the socket with this inode that a process has open under *path* (/proc/PID/fd/N).
+
+    Raises FileNotFoundError where something else is open there by now, ProcessLookupError where the process has
+    ended, and OSError where it may not be looked into, or the kernel cannot (before Linux 5.6).
+    """
     pid, _, number = path.removeprefix("/proc/").partition("/fd/")
+    process = os.pidfd_open(int(pid))
     try:
-        process = os.pidfd_open(int(pid))
-        try:
-            copy = _libc.syscall(_PIDFD_GETFD, process, int(number), 0)
-        finally:
-            os.close(process)
-        if copy < 0:
-            return None
-        if os.fstat(copy).st_ino != inode:
-            os.close(copy)
-            return None
-        with socket.socket(fileno=copy) as one:
+        copy = _libc.syscall(_PIDFD_GETFD, process, int(number), 0)
+        code = ctypes.get_errno()
+    finally:
+        os.close(process)
+    if copy < 0:
+        raise OSError(errno.ENOENT if code == errno.EBADF else code, os.strerror(code), path)
+    if os.fstat(copy).st_ino != inode:
+        os.close(copy)
+        raise FileNotFoundError(errno.ENOENT, "it was closed", path)
+    with socket.socket(fileno=copy) as one:
+        yield one
+
+
+def _asked(path: str, inode: int) -> Options | None:
+    try:
+        with copied(path, inode) as one:
             return Options(*(bool(one.getsockopt(socket.SOL_SOCKET, name)) for name in _OPTIONS))
     except (OSError, ValueError):
         return None

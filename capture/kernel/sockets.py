@@ -30,7 +30,7 @@ _PROC = Path("/proc")
 _EFFECTIVE = re.compile(rb"^Uid:\t\d+\t(\d+)", re.MULTILINE)
 
 #: What netlink alone knows.
-_UNSEEN_BOUND = "ports that are bound though nobody listens, so that no client is given them"
+UNSEEN_BOUND = "ports that are bound though nobody listens, so that no client is given them"
 
 
 class Process(NamedTuple):
@@ -63,6 +63,11 @@ class Table(NamedTuple):
     whole: bool
     bound_told: bool = True
 
+    @property
+    def to_be_asked(self) -> bool:
+        """Whether those that are bound and no more are known to their processes alone."""
+        return self.whole and not self.bound_told
+
 
 def table(ports: Collection[int] = (), of: Inside | None = None) -> Table:
     """Look at the sockets of a network namespace (None: of ours); with *ports*, also at all that have one of these."""
@@ -70,12 +75,12 @@ def table(ports: Collection[int] = (), of: Inside | None = None) -> Table:
     try:
         found = (of.asked().sockets if of else _netlink)(ports=ports)
     except OSError as error:
-        missing.append(f"{_UNSEEN_BOUND}: {error.strerror}")
+        missing.append(f"{UNSEEN_BOUND}: {error.strerror}")
     else:
         bound = [one for one in found if one.state is State.CLOSED]
         told = bool(bound) or BOUND_LISTED.is_in(port_choice.identity().release)
         if not told:
-            missing.append(f"{_UNSEEN_BOUND}: Linux does not tell before 6.8, and this is {os.uname().release}")
+            missing.append(f"{UNSEEN_BOUND}: Linux does not tell before 6.8, and this is {os.uname().release}")
         return Table([one for one in found if one.state is not State.CLOSED], bound, missing, True, told)
     try:
         return Table(tcp_sockets(*ports, tables=of.tables if of else None), [], missing, False, False)

@@ -69,7 +69,8 @@ SIMULTANEOUS_OPEN = "oldstate == 2 && newstate == 3"
 #: Every step but what SYN_SENT leads to: that is SIMULTANEOUS_OPEN, or of no interest (refused, or an ordinary open).
 _NOT_FROM_SYN_SENT = "oldstate != 2"
 
-_MOUNTED = Path("/sys/kernel/tracing")
+_SYS, _STAT = Path("/sys"), Path("/proc/stat")
+_MOUNTED = _SYS / "kernel/tracing"
 _EVENT = "events/sock/inet_sock_set_state"
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -432,7 +433,8 @@ def _reason(error: OSError) -> str:
     """Say to the user why the kernel does not tell its socket states, and what helps."""
     part = error.filename
     if error.errno in (errno.ENOSYS, errno.ENODEV, errno.ENOENT):  # for the tracepoint and tracefs; no perf events
-        return f"this kernel has no {part}"
+        helps = f" but where it is mounted (before Linux 5.2): mount -t tracefs tracefs {_MOUNTED}"
+        return f"this kernel has no {part}{helps if error.errno == errno.ENOSYS and part == 'tracefs' else ''}"
     if error.errno not in (errno.EPERM, errno.EACCES):
         return f"the kernel refused {part} ({error.strerror})"
     if part == _LOCKED:
@@ -475,8 +477,11 @@ def _power_of_two(number: int) -> int:
 
 
 def _processors() -> list[int]:
-    """List the processors in use."""
-    return sorted(parsed(Path("/sys/devices/system/cpu/online").read_text(encoding="ascii").strip()))
+    """List the processors in use; from /proc/stat where /sys is not mounted, as in a bare root file system."""
+    try:
+        return sorted(parsed((_SYS / "devices/system/cpu/online").read_text(encoding="ascii").strip()))
+    except FileNotFoundError:
+        return [int(number) for number in re.findall(r"^cpu(\d+)", _STAT.read_text(encoding="ascii"), re.MULTILINE)]
 
 
 def _perf_event_open() -> int:

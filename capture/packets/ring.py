@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 #: The name for all interfaces at once.
 ANY = "any"
+_LOOPBACK = "lo"
 
 ETH_P_ALL = 0x0003
 SOL_PACKET = 263
@@ -377,7 +378,8 @@ def _reason(error: OSError, interface: str) -> str:
             there = ", ".join(name for _, name in socket.if_nameindex())
             return f"there is no interface {interface!r}; choose one of {ANY}, {there}"
         case errno.ENETDOWN:
-            return f"interface {interface!r} is down; bring it up: ip link set {interface} up"
+            private = "; or take a private one, which needs no ip: --private" if interface == _LOOPBACK else ""
+            return f"interface {interface!r} is down; bring it up: ip link set {interface} up{private}"
         case errno.ENOMEM | errno.ENOBUFS:
             return "the kernel has no memory for the packet ring; stop other programs that capture, or free memory"
         case errno.EAFNOSUPPORT | errno.ENOPROTOOPT | errno.EINVAL:

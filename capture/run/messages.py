@@ -119,7 +119,9 @@ _WHEN = {
 def _bound(tries: list[Server]) -> str:
     """What bind() gave, without SO_REUSEADDR and with it."""
     plain, reuse = (f"fails with {one['error']}" if one["error"] else "succeeds" for one in tries)
-    return f"{plain}, with SO_REUSEADDR or without" if plain == reuse else f"{plain}; with SO_REUSEADDR it {reuse}"
+    if plain == reuse:
+        return f"{plain}, whether the server sets SO_REUSEADDR or not"
+    return f"{plain}; with SO_REUSEADDR it {reuse}"
 
 
 def _ran(outcome: Outcome, command: Command) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What a kernel does, measured on it: one JSON object. Runs as root in the guest that boot.sh starts."""
+"""What a kernel does, measured on it, as one JSON object: ``guest.py [PART...]``, as root in a guest of boot.sh."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 from analysis.errors import SelfconnError
 from analysis.model import Endpoint
@@ -35,9 +36,12 @@ _WALKS = 300
 _RANGE = (50000, 50063)
 _SEED, _SETUPS = 11, 20
 
+#: The tests that belong to the kernel: ports, walks, the tracepoint, netlink, the packet socket.
+_TESTS = ("kernel_truth", "sockets", "socket_options", "netns", "portwalk", "repro", "filters", "recorder")
 
-def main() -> None:
-    """Measure, and print it."""
+
+def main(parts: list[str]) -> None:
+    """Measure these parts, or all, and print them."""
     kernel = port_choice.kernel()
     found: dict[str, Any] = {
         "release": kernel.release,
@@ -45,16 +49,26 @@ def main() -> None:
         "machine": os.uname().machine,
         "byteorder": sys.byteorder,
         "rule": kernel.rule.description if kernel.certain else "not known",
-        "runs": {name: _run(name, arguments) for name, arguments in RUNS.items()},
-        "check": subprocess.run([sys.executable, "-m", "capture.check_cli", "-q"], check=False).returncode,
     }
-    try:
-        found["measured"] = measured_rule(kernel.rule).description
-    except SelfconnError as error:
-        found["measured"] = str(error)
-    found["setups"] = [outcome.right for _, outcome in _said(experiments(_SEED, _SETUPS))]
-    found |= _forecast()
+    for part in parts or PARTS:
+        found |= PARTS[part]()
     print("JSON", json.dumps(found))
+
+
+def _runs() -> dict[str, Any]:
+    check = subprocess.run([sys.executable, "-m", "capture.check_cli", "-q"], check=False)
+    return {"runs": {name: _run(name, arguments) for name, arguments in RUNS.items()}, "check": check.returncode}
+
+
+def _rule() -> dict[str, str]:
+    try:
+        return {"measured": measured_rule(port_choice.kernel().rule).description}
+    except SelfconnError as error:
+        return {"measured": str(error)}
+
+
+def _setups() -> dict[str, list[bool]]:
+    return {"setups": [outcome.right for _, outcome in _said(experiments(_SEED, _SETUPS))]}
 
 
 def _run(name: str, arguments: tuple[str, ...]) -> dict[str, Any]:
@@ -83,6 +97,21 @@ def _said(tried: Iterable[tuple[Setup, Outcome]]) -> Iterator[tuple[Setup, Outco
         yield setup, outcome
 
 
+def _tests() -> dict[str, dict[str, int]]:
+    """How many of the tests passed, were skipped and failed; the log has which and why."""
+    report = Path("tests.xml").absolute()
+    asked = [f"tests/test_{name}.py" for name in _TESTS]
+    options = ("-q", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-m", "live or root", "-o", "timeout=900")
+    command = [sys.executable, "-m", "pytest", *options, f"--junit-xml={report}", *asked]
+    alone = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # the distribution's packages bring their own
+    subprocess.run(command, cwd=Path(__file__).parents[2], env=alone, check=False)
+    [suite] = ElementTree.parse(report).getroot()  # noqa: S314 - what pytest wrote
+    told = {name: int(suite.get(name, 0)) for name in ("tests", "skipped", "failures", "errors")}
+    failed = told["failures"] + told["errors"]
+    passed = told["tests"] - told["skipped"] - failed
+    return {"tests": {"passed": passed, "skipped": told["skipped"], "failed": failed}}
+
+
 def _forecast() -> dict[str, float]:
     """The mean that is forecast for walks through a small range, and that of so many, in standard errors from it."""
     netns.enter(Endpoint.parse("127.0.0.1", _RANGE[0]), _RANGE)
@@ -107,4 +136,7 @@ def _walk(address: str, target: int) -> int:
                 return count
 
 
-main()
+#: In their order: the last one steps into a network namespace, and stays there.
+PARTS = {"runs": _runs, "rule": _rule, "setups": _setups, "tests": _tests, "forecast": _forecast}
+
+main(sys.argv[1:])

@@ -18,12 +18,13 @@ import sys
 import time
 import traceback
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from analysis.model import Endpoint
 from capture.check import findings
 from capture.check.findings import Risk
-from capture.kernel import netns
+from capture.kernel import bound_sockets, netns, sockets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -141,7 +142,7 @@ def _tried(setup: Setup) -> Outcome:
         if made:
             time.sleep(1.1)  # connect() may have the place of a TIME-WAIT after a second
         # The user names the port, as somebody does whose server is down.
-        [port] = (one for one in findings.look([setup.target]).ports if one.port == setup.target)
+        [port] = (one for one in _look(setup.target).ports if one.port == setup.target)
         beside = any(kind not in ("nobody", "nothing") and at != setup.target for kind, _, at in setup[-2:])
         if port.listening:  # who dials it reaches that server, as long as it is there
             return Outcome(port.risk, port.reason, port.until, 0.0, 0, 0, beside)
@@ -149,6 +150,15 @@ def _tried(setup: Setup) -> Outcome:
         attempts = min(_MOST_ATTEMPTS, math.ceil(_HITS / chance)) if chance else 2 * (setup.high - setup.low + 1) * 8
         hits = sum(_attempt(setup) for _ in range(attempts))
         return Outcome(port.risk, port.reason, port.until, attempts * chance, hits, attempts, beside)
+
+
+def _look(target: int) -> findings.Findings:
+    """What selfconn-check looks at here."""
+    descriptors: dict[int, str] = {}
+    owners = sockets.owners(None, None, descriptors)
+    here = Path("/proc/self/ns/net").stat().st_ino
+    [table] = bound_sockets.completed([(sockets.table([target]), here)], descriptors)
+    return findings.look([target], seen=findings.Seen(owners, table, {}))
 
 
 def _attempt(setup: Setup) -> bool:

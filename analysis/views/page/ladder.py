@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ...model import Flag, spoken
 from ..phrases import Fold, names, segment_details, span
-from .shapes import Curve, Point, head, number, straight
+from .shapes import Curve, Point, number, straight
+from .shapes import head as arrow_head
 
 if TYPE_CHECKING:
     from ...model import Endpoint, Segment
@@ -25,14 +26,26 @@ _WIDTHS = (392, 420)
 #: Where the lifelines stand: the one, or the two. Frame and time are at their left.
 _ALONE, _APART = (106.0,), (106.0, 368.0)
 
+#: How high the head is: letters, addresses and ports; and how much a second line of addresses adds to it.
+HEAD, _LINE = 36, 14
+
+#: So many characters of two addresses have room beside each other.
+_BESIDE = 50
+
 #: A state's label, and the way from an instant down to it.
 _TO_PILL, _PILL = 22, 21
+
+#: From where a segment may leave next down to a state that the program chose before it.
+_BEFORE = -2
 
 #: Rows: the first instant; after a send, after an arrival, the end; a fold.
 _TOP, _SEND, _ARRIVE, _BOTTOM, _FOLD = 80, 38, 28, 16, 34
 
 #: How far an arc reaches, and how much further for each segment on its way at the same time.
 _REACH, _FURTHER = 156.0, 44.0
+
+#: How high over its arrow a label stands where another segment is under way.
+_OVER = 9
 
 #: Addresses up to this length are centred on their lifeline.
 _SHORT = 17
@@ -56,6 +69,9 @@ class Lifeline(NamedTuple):
     x: float
     text_x: float
     anchor: str
+    port_x: float
+    letter_x: float
+    address_y: int = 12
 
 
 class Lane(NamedTuple):
@@ -98,6 +114,7 @@ class Ladder:
     to_itself: bool
     lifelines: list[Lifeline]
     width: int
+    head: int = HEAD
     height: float = 0
     arrows: list[Arrow] = field(default_factory=list)
     pills: list[Pill] = field(default_factory=list)
@@ -136,17 +153,20 @@ class _Drawing:
         places = dict(zip("AB", _ALONE if alone else _APART, strict=False))
         self.x = {endpoint: places[letter] for endpoint, letter in letters.items()}
         self.made = Ladder(alone, [self._lifeline(end, letters[end]) for end in replayed.sockets], _WIDTHS[not alone])
+        if sum(len(line.address) for line in self.made.lifelines) > _BESIDE and not alone:
+            self.made.lifelines[1] = self.made.lifelines[1]._replace(address_y=12 + _LINE)
+            self.made.head += _LINE
         self.under_way: dict[int, Arrow] = {}  # by frame
         self.y: float = _TOP
 
     def _lifeline(self, endpoint: Endpoint, letter: str) -> Lifeline:
         x = self.x[endpoint]
         if len(endpoint.address) <= _SHORT:
-            return Lifeline(letter, endpoint.address, endpoint.port, x, x, "middle")
-        left = letter == "A"
-        return Lifeline(
-            letter, endpoint.address, endpoint.port, x, 2 if left else _WIDTHS[1] - 2, "start" if left else "end"
-        )
+            return Lifeline(letter, endpoint.address, endpoint.port, x, x, "middle", x + 8, x - 38)
+        if letter == "A":
+            return Lifeline(letter, endpoint.address, endpoint.port, x, 2, "start", 26, 11)
+        right = _WIDTHS[1] - 2
+        return Lifeline(letter, endpoint.address, endpoint.port, x, right, "end", right, right - 76)
 
     def draw(self, instants: list[_Instant], folds: list[Fold]) -> Ladder:
         """Place everything."""
@@ -156,8 +176,10 @@ class _Drawing:
         for instant in instants:
             while waiting and waiting[0].frames[0] < instant.segment.frame:
                 self._fold(waiting.pop(0))
-            if instant.steps[0][1].by_itself:  # no segment does it
+            if instant.steps[0][1].by_itself:  # no segment does it: it is so before the next one
+                self.y -= _TO_PILL - _BEFORE
                 self._pills(instant, self.x[instant.steps[0][1].endpoint])
+                self.y += _TO_PILL
             else:
                 (self._send if instant.sends else self._arrive)(instant)
         for fold in waiting:
@@ -174,7 +196,10 @@ class _Drawing:
         (sent, step), *_ = instant.steps
         x, alone = self.x[segment.source], self.made.to_itself
         rightward = alone or x == min(self.x.values())
-        label_at = Point(x + _REACH * 0.86, self.y + 12) if alone else Point(x + (8 if rightward else -8), self.y - 5)
+        over = _OVER if self.under_way else 5  # what is on its way passes below
+        label_at = (
+            Point(x + _REACH * 0.86, self.y + 12) if alone else Point(x + (8 if rightward else -8), self.y - over)
+        )
         arrow = Arrow(
             segment.frame,
             span(segment.time - self.replayed.opening.time),
@@ -207,7 +232,7 @@ class _Drawing:
             curve = straight(arrow.at, tip)
         out, into = curve.halves()
         arrow.out, arrow.into = str(out), str(into)
-        arrow.head, arrow.middle = head(tip, into.second), out.end
+        arrow.head, arrow.middle = arrow_head(tip, into.second), out.end
         self._pills(instant, x)
         self.y += _ARRIVE
 
@@ -220,6 +245,11 @@ class _Drawing:
         self.y += _PILL * len(changes) - (_PILL - 8 if changes and instant.sends else 0)
 
 
-def sizes(made: Ladder) -> str:
-    """The drawing's viewBox."""
-    return f"0 0 {made.width} {number(made.height)}"
+def head(made: Ladder) -> str:
+    """The viewBox of the drawing's head, which names the sockets and stays in sight."""
+    return f"0 0 {made.width} {made.head}"
+
+
+def body(made: Ladder) -> str:
+    """The viewBox of what is below the head."""
+    return f"0 {HEAD} {made.width} {number(made.height - HEAD)}"

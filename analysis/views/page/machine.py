@@ -112,9 +112,9 @@ def _by_right_rail(state: State) -> _Route:
 ROUTES: dict[tuple[State, State], _Route] = {
     **{(state, _S.CLOSED): _by_left_rail(state) for state in (_S.SYN_RECEIVED, _S.FIN_WAIT_1, _S.FIN_WAIT_2)},
     **{(state, _S.CLOSED): _by_right_rail(state) for state in (_S.SYN_SENT, _S.ESTABLISHED, _S.CLOSE_WAIT)},
-    (_S.LISTEN, _S.SYN_SENT): _Route((Point(123, 103), Point(277, 178)), Point(214, 147)),
+    (_S.LISTEN, _S.SYN_SENT): _Route((Point(123, 103), Point(277, 178)), Point(234, 157)),
     (_S.LISTEN, _S.SYN_RECEIVED): _Route(_down(50, _S.LISTEN, _S.SYN_RECEIVED)),
-    (_S.SYN_RECEIVED, _S.LISTEN): _Route(_down(90, _S.LISTEN, _S.SYN_RECEIVED)[::-1], Point(96, 162), "start"),
+    (_S.SYN_RECEIVED, _S.LISTEN): _Route(_down(90, _S.LISTEN, _S.SYN_RECEIVED)[::-1], Point(95, 150), "start"),
     (_S.SYN_RECEIVED, _S.ESTABLISHED): _Route((Point(96, 205), Point(170, 269)), Point(126, 246)),
     (_S.SYN_SENT, _S.ESTABLISHED): _Route((Point(304, 205), Point(230, 269)), Point(268, 238)),
     (_S.SYN_RECEIVED, _S.FIN_WAIT_1): _Route(_down(40, _S.SYN_RECEIVED, _S.FIN_WAIT_1), Point(36, 274), "start"),
@@ -127,9 +127,12 @@ ROUTES: dict[tuple[State, State], _Route] = {
 }
 
 
-def nodes() -> list[Node]:
-    """The boxes, in the order of the RFC, the second CLOSED last."""
-    return [Node(key, _S.CLOSED if key == END else State(key), at) for key, at in sorted(PLACES.items(), key=_rank)]
+def nodes(stretch: float = 1) -> list[Node]:
+    """The boxes, in the order of the RFC, the second CLOSED last. *stretch* makes the drawing so many times as wide."""
+    return [
+        Node(key, _S.CLOSED if key == END else State(key), at.wider(stretch))
+        for key, at in sorted(PLACES.items(), key=_rank)
+    ]
 
 
 def _rank(item: tuple[str, Point]) -> int:
@@ -141,25 +144,26 @@ def edge_key(before: State, after: State) -> str:
     return f"{before}>{after}"
 
 
-def drawn() -> list[Edge]:
-    """Every line of the diagram: one for each change of state that the table allows."""
-    return [_edge(before, after, events) for (before, after), events in edges().items()]
+def drawn(stretch: float = 1) -> list[Edge]:
+    """Every line of the diagram: one for each change of state that the table allows; *stretch* as for nodes()."""
+    return [_edge(before, after, events, stretch) for (before, after), events in edges().items()]
 
 
-def _edge(before: State, after: State, events: list[Event]) -> Edge:
+def _edge(before: State, after: State, events: list[Event], stretch: float) -> Edge:
     route = ROUTES.get((before, after)) or _Route(_from_box_to_box(PLACES[before], PLACES[_end_key(after)]))
-    *_, last, tip = route.points
+    points = [point.wider(stretch) for point in route.points]
+    *_, last, tip = points
     telling = [event for event in events if event not in _RESETS]
-    first, second = route.points[:2]
+    first, second = points[:2]
     return Edge(
         edge_key(before, after),
         f"{before} to {after}: {', '.join(events)}",
-        lines(*route.points),
+        lines(*points),
         head(tip, last),
         tuple(telling or ([] if after is _S.CLOSED else events)),
-        route.label_at or between(first, second, 0.5),
+        route.label_at.wider(stretch) if route.label_at else between(first, second, 0.5),
         route.anchor,
-        between(first, second, 0.5 if len(route.points) > 2 else 0.24),
+        between(first, second, 0.5 if len(points) > 2 else 0.24),
         not telling,
     )
 

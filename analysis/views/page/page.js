@@ -1,38 +1,130 @@
 "use strict";
-// Walks through the steps of each opening. Everything it shows is in the page already: it marks and hides.
-(() => {
+// Walks through the steps of each opening. Everything it shows is in the page already: it marks, hides and places.
+const selfconn = (() => {
   const calm = matchMedia("(prefers-reduced-motion: reduce)");
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const root = document.documentElement;
+  const heard = [];
+  root.classList.add("js");
   const openings = [...document.querySelectorAll(".opening")].map(walkthrough);
-  document.documentElement.classList.add("js");
+
+  // What the page says, with {name} filled in.
+  function say(name, filled = {}) {
+    return data.words[name].replace(/\{(\w+)\}/g, (_, one) => filled[one]);
+  }
 
   function walkthrough(opening) {
     const all = (selector) => [...opening.querySelectorAll(selector)];
     const steps = all(".steps > li");
     const parts = all(".ladder [data-step]");
-    const edges = all(".machine [data-edge]");
-    const nodes = all(".machine [data-node]");
-    const tokens = all(".machine .token");
+    const boards = [board(opening.querySelector(".machine svg"), steps)];
     const [back, next, slider] = [".back", ".next", ".controls input"].map((one) => opening.querySelector(one));
     const status = opening.querySelector("[role=status]");
     const scroll = opening.querySelector(".scroll");
-    const places = Object.fromEntries(nodes.map((node) => [node.dataset.node, node.dataset.place.split(" ").map(Number)]));
-    let here = 0;
+    const walk = { opening, steps, boards, here: 0, go, mark, show, move: (way) => go(walk.here + way), say: tell };
+    let landing = 0;
 
     function go(to, quietly) {
-      const begins = here === 0;
-      here = Math.max(0, Math.min(steps.length, to));
-      const step = steps[here - 1];
+      const from = walk.here;
+      walk.here = Math.max(0, Math.min(steps.length, to));
+      mark();
+      if (quietly) return;
+      tell(told());
+      if (from === 0) settle();
+      show();
+      if (walk.here === from + 1) fly();
+      heard.forEach((one) => one(walk, from));
+    }
+
+    function mark() {
+      const { here } = walk, step = steps[here - 1];
+      const hides = here > 0 || root.classList.contains("predict");
       opening.classList.toggle("at-step", here > 0);
       for (const one of steps) one === step ? one.setAttribute("aria-current", "step") : one.removeAttribute("aria-current");
       for (const part of parts) {
         const of = Number(part.dataset.step);
-        part.classList.toggle("ahead", here > 0 && of > here);
+        part.classList.toggle("ahead", hides && of > here);
         part.classList.toggle("now", here > 0 && of === here);
       }
+      for (const one of boards) one(here);
+      back.setAttribute("aria-disabled", here === 0);
+      next.setAttribute("aria-disabled", here === steps.length);
+      slider.value = here;
+      slider.setAttribute("aria-valuetext", step ? `${here} / ${steps.length}` : say("overview"));
+    }
+
+    function tell(text) {
+      status.textContent = text;
+    }
+
+    function told() {
+      const step = steps[walk.here - 1];
+      if (!step) return say("overview");
+      const words = (part) => step.querySelector(part).textContent.replace("→", "").replace(/\s+/g, " ").trim();
+      return `${say("step_of", { n: walk.here, all: steps.length })}. ` + ["h4", ".states", ".reason"].map(words).join(". ");
+    }
+
+    // With the first step the stage comes to the top of the window, where the window is too low for all of it.
+    function settle() {
+      const stage = opening.querySelector(".stage");
+      if (walk.here && stage.getBoundingClientRect().bottom > innerHeight) stage.scrollIntoView({ behavior: motion() });
+    }
+
+    // Keep what happens now in the middle of the ladder's own window, where it has one.
+    function show() {
+      const now = parts.find((part) => part.classList.contains("now"));
+      if (scroll.scrollHeight <= scroll.clientHeight) return;
+      const middle = now ? now.getBoundingClientRect().top - scroll.getBoundingClientRect().top + scroll.scrollTop : 0;
+      scroll.scrollTo({ top: middle - scroll.clientHeight / 2, behavior: motion() });
+    }
+
+    // The segment moves along its way: to the middle when it leaves, from there to the end when it arrives.
+    function fly() {
+      landing += 1;
+      const path = parts.find((part) => part.matches(".out.now, .into.now"));
+      const dot = path && path.parentNode.querySelector(".flying");
+      if (!dot || calm.matches) return;
+      const mine = landing, length = path.getTotalLength(), begin = performance.now();
+      const home = [dot.getAttribute("cx"), dot.getAttribute("cy")];
+      dot.classList.add("moving");
+      requestAnimationFrame(function frame(now) {
+        const share = mine === landing ? Math.min(1, Math.max(0, now - begin) / 700) : 1;
+        const { x, y } = path.getPointAtLength(length * share * share * (3 - 2 * share));
+        dot.setAttribute("cx", x);
+        dot.setAttribute("cy", y);
+        if (share < 1) return requestAnimationFrame(frame);
+        dot.classList.remove("moving");
+        ["cx", "cy"].forEach((name, n) => dot.setAttribute(name, home[n]));
+      });
+    }
+
+    back.addEventListener("click", () => walk.move(-1));
+    next.addEventListener("click", () => walk.move(1));
+    slider.addEventListener("input", () => go(Number(slider.value)));
+    opening.querySelector(".ladder").addEventListener("click", (event) => {
+      const part = event.target.closest("[data-step]");
+      if (part) go(Number(part.dataset.step));
+    });
+    // A window that scrolls has to be reached by the keyboard, and to have a name.
+    for (const [name, value] of [["tabindex", 0], ["role", "group"], ["aria-label", say("ladder")]]) scroll.setAttribute(name, value);
+    swipes(opening.querySelector(".stage"), (way) => walk.move(way));
+    place(opening.querySelector(".machine svg"));
+    raise(opening.querySelector(".ladder svg[role]"));
+    go(0, true);
+    return walk;
+  }
+
+  // A state diagram: returns what marks it for a step.
+  function board(svg, steps) {
+    const all = (selector) => [...svg.querySelectorAll(selector)];
+    const edges = all("[data-edge]"), nodes = all("[data-node]"), tokens = all(".token");
+    const [width, height] = svg.dataset.box.split(" ").map(Number);
+    const places = Object.fromEntries(nodes.map((node) => [node.dataset.node, node.dataset.place.split(" ").map(Number)]));
+    return (here) => {
+      const step = steps[here - 1];
       const done = new Set(steps.slice(0, here).map((one) => one.dataset.edge));
-      const been = new Set(steps.slice(0, here).flatMap((one) => one.dataset.at.split(" ")));
+      const been = new Set(["CLOSED", ...steps.slice(0, here).flatMap((one) => one.dataset.at.split(" "))]);
       const at = step ? step.dataset.at.split(" ") : tokens.map(() => "CLOSED");
-      been.add("CLOSED");
       for (const edge of edges) {
         edge.classList.toggle("done", done.has(edge.dataset.edge));
         edge.classList.toggle("now", Boolean(step) && edge.dataset.edge === step.dataset.edge);
@@ -45,56 +137,82 @@
       }
       tokens.forEach((token, n) => {
         const [x, y] = places[at[n]];
-        token.style.transform = `translate(${x + 58 * token.dataset.side}px, ${y}px)`;
+        token.style.transform = `translate(${x + token.dataset.side * width / 2}px, ${y - height / 2}px)`;
       });
-      back.setAttribute("aria-disabled", here === 0);
-      next.setAttribute("aria-disabled", here === steps.length);
-      slider.value = here;
-      slider.setAttribute("aria-valuetext", step ? `${here} of ${steps.length}` : "overview");
-      if (quietly) return;
-      status.textContent = step
-        ? `Step ${here} of ${steps.length}. ` + ["h4", ".states", ".reason"].map((part) => words(step, part)).join(". ")
-        : "Overview";
-      if (begins) settle();
-      show();
-    }
-
-    // With the first step the stage comes to the top of the window, where the window is too low for all of it.
-    function settle() {
-      const stage = opening.querySelector(".stage");
-      if (here && stage.getBoundingClientRect().bottom > innerHeight) stage.scrollIntoView({ behavior: motion() });
-    }
-
-    function words(step, part) {
-      return step.querySelector(part).textContent.replace("→", "").replace(/\s+/g, " ").trim();
-    }
-
-    // Keep what happens now in the middle of the ladder's own window, where it has one.
-    function show() {
-      const now = parts.find((part) => part.classList.contains("now"));
-      if (scroll.scrollHeight <= scroll.clientHeight) return;
-      const middle = now ? now.getBoundingClientRect().top - scroll.getBoundingClientRect().top + scroll.scrollTop : 0;
-      scroll.scrollTo({ top: middle - scroll.clientHeight / 2, behavior: motion() });
-    }
-
-    back.addEventListener("click", () => go(here - 1));
-    next.addEventListener("click", () => go(here + 1));
-    slider.addEventListener("input", () => go(Number(slider.value)));
-    opening.querySelector(".ladder").addEventListener("click", (event) => {
-      const part = event.target.closest("[data-step]");
-      if (part) go(Number(part.dataset.step));
-    });
-    // A window that scrolls has to be reached by the keyboard, and to have a name.
-    for (const [name, value] of [["tabindex", 0], ["role", "group"], ["aria-label", "Ladder"]]) scroll.setAttribute(name, value);
-    swipes(opening.querySelector(".stage"), (way) => go(here + way));
-    go(0, true);
-    let paused = 0;
-    return {
-      opening, steps, go,
-      move: (way) => go(here + way),
-      pause: () => { paused = here; go(0, true); },
-      resume: () => go(paused, true),
     };
+  }
+
+  // Put labels and the numbers of steps where they cover nothing: along their lines, by the widths that they have here.
+  function place(svg) {
+    const all = (selector) => [...svg.querySelectorAll(selector)];
+    const taken = all(".node").flatMap((node) => {
+      const { x, y, width, height } = node.querySelector("rect").getBBox();
+      const corner = (at) => [at - 11, y - 11, at + 11, y + 11];
+      return [[x, y, x + width, y + height], corner(x), corner(x + width)];
+    });
+    for (const edge of [...all(".edge"), ...all(".badge")]) {
+      const texts = [...edge.querySelectorAll("text")];
+      if (!texts.length || !texts[0].getClientRects().length) continue;
+      const path = svg.querySelector(`.edge[data-edge="${edge.dataset.edge}"] path`), length = path.getTotalLength();
+      const was = texts.map((text) => Number(text.getAttribute("y")));
+      const middle = (was[0] + was[was.length - 1]) / 2;
+      const at = (share) => {
+        if (!share) return;
+        const point = path.getPointAtLength(length * share);
+        texts.forEach((text, n) => {
+          text.setAttribute("x", point.x);
+          text.setAttribute("y", point.y + was[n] - middle);
+          text.setAttribute("text-anchor", "middle");
+        });
+      };
+      const tries = edge.matches(".badge") ? [0.5, 0.38, 0.62, 0.27, 0.73, 0.2, 0.8, 0.14, 0.86, 0.1, 0.9] : [0, 0.5, 0.4, 0.6, 0.3, 0.7];
+      let best = [Infinity, 0];
+      for (const share of tries) {
+        at(share);
+        const cost = cover(texts.map(measured), taken);
+        if (cost < best[0]) best = [cost, share];
+        if (!cost) break;
+      }
+      at(best[1]);
+      taken.push(...texts.map(measured));
+    }
+  }
+
+  // The same for what stands over an arrow between two lifelines: higher or lower, where another segment passes.
+  function raise(svg) {
+    const all = (selector) => [...svg.querySelectorAll(selector)];
+    const pills = all(".pill rect").map((one) => one.getBBox()).map(({ x, y, width, height }) => [x, y, x + width, y + height]);
+    const labels = all("text.flags[text-anchor]");
+    for (const label of labels) {
+      const passing = all(".out, .into").flatMap((path) => {
+        const length = path.getTotalLength();
+        return Array.from({ length: 24 }, (_, n) => path.getPointAtLength((length * n) / 23)).map(({ x, y }) => [x - 5, y - 5, x + 5, y + 5]);
+      });
+      const taken = [...passing, ...pills, ...labels.filter((one) => one !== label).map(measured)];
+      const home = Number(label.getAttribute("y"));
+      let best = [Infinity, 0];
+      for (const lift of [0, 2, 4, 6, 8, 10, 12, 14, 16]) {
+        label.setAttribute("y", home - lift);
+        const cost = cover([measured(label)], taken);
+        if (cost < best[0]) best = [cost, lift];
+        if (!cost) break;
+      }
+      label.setAttribute("y", home - best[1]);
+    }
+  }
+
+  function cover(boxes, taken) {
+    return boxes.reduce((sum, box) => sum + taken.reduce((all, other) => all + covered(box, other), 0), 0);
+  }
+
+  function measured(text) {
+    const { x, y, width, height } = text.getBBox();
+    const more = 2 + width * 0.05; // what happens now is bold
+    return [x - more, y + height * 0.12, x + width + more, y + height * 0.88];
+  }
+
+  function covered([left, top, right, bottom], [x, y, beyond, below]) {
+    return Math.max(0, Math.min(right, beyond) - Math.max(left, x)) * Math.max(0, Math.min(bottom, below) - Math.max(top, y));
   }
 
   function motion() {
@@ -126,23 +244,13 @@
     return focused || openings.reduce((best, one) => (away(one) < away(best) ? one : best), openings[0]);
   }
 
-  document.addEventListener("keydown", (event) => {
-    const way = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!way || !openings.length || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    if (event.target.matches("input, textarea, select")) return;
-    event.preventDefault();
-    current().move(way);
-  });
-
-  function follow() {
-    for (const { opening, go, steps } of openings) {
-      const place = steps.findIndex((step) => "#" + step.id === location.hash);
-      if (place >= 0) { go(place + 1); opening.scrollIntoView(); }
-    }
+  function made(name, inner, attributes = {}) {
+    const one = document.createElement(name);
+    one.append(...inner);
+    for (const [key, value] of Object.entries(attributes)) one.setAttribute(key, value);
+    return one;
   }
-  // On paper there is no step: all of it.
-  addEventListener("beforeprint", () => openings.forEach((one) => one.pause()));
-  addEventListener("afterprint", () => openings.forEach((one) => one.resume()));
-  addEventListener("hashchange", follow);
-  follow();
+
+  if (innerWidth < 736) for (const list of document.querySelectorAll("nav details")) list.open = false;
+  return { openings, board, place, current, say, made, heard, root, data };
 })();

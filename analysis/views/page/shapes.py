@@ -18,6 +18,10 @@ class Point(NamedTuple):
     def __str__(self) -> str:
         return f"{number(self.x)} {number(self.y)}"
 
+    def wider(self, times: float) -> Point:
+        """The place in a drawing that is so many times as wide."""
+        return Point(self.x * times, self.y)
+
 
 def number(value: float) -> str:
     """A coordinate, to a tenth: ``12``, ``12.5``."""

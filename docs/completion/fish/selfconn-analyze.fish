@@ -51,32 +51,33 @@ function _shtab_selfconn_analyze_using
 end
 
 set -g _shtab_selfconn_analyze_commands 
-set -g _shtab_selfconn_analyze_opts_with_value --annotate --cluster --color --expect --expect-states --format --host --jobs --only --output --port --table -o
+set -g _shtab_selfconn_analyze_opts_with_value --annotate --cluster --color --expect --expect-states --format --host --jobs --language --only --output --port --table -o
 
 complete -c selfconn-analyze -e
 complete -c selfconn-analyze -f
 
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s h -l help -d 'show this in short, and exit'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l help-all -d 'show all of it, examples and exit statuses, too'
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l all -d 'show every opening, not only the unusual ones, and of those the first 1,000 of a kind'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l all -d 'show every opening; not only the unusual ones, and of those the first 1,000 of a kind'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l only -xka "self-connect self-syn simultaneous-open one-sided-crossing split-handshake crossed-unanswered three-way half-open refused aborted unanswered odd" -d 'count and show only openings with this verdict; may be repeated'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l host -x -d 'only openings from or to this IP address'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l port -x -d 'only openings from or to this port'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l expect -x -d 'exit 1 if no opening has this verdict; with a number, '"'"'self-connect>=2'"'"', '"'"'refused=9'"'"' or '"'"'odd<1'"'"', if there are not so many; may be repeated: all must hold'
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l expect-states -x -d 'exit 1 if no socket of an opening goes this way, '"'"'SYN-SENT>SYN-RECEIVED>ESTABLISHED'"'"'; may be repeated; --only, --host and --port say which openings'
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l rotated -d 'the files are one capture that was cut, as tcpdump -G, -C and dumpcap -b do: name them in order; the files of a directory are sorted by name, with the numbers in it by value'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l expect-states -x -d 'exit 1 if no socket of an opening goes this way; '"'"'SYN-SENT>SYN-RECEIVED>ESTABLISHED'"'"', for one; may be repeated; --only, --host and --port say which openings'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l rotated -d 'the files are one capture that was cut; as tcpdump -G, -C and dumpcap -b do: name them in order; the files of a directory are sorted by name, with the numbers in it by value'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l follow -d 'read on as the capture grows (one file, not compressed), until Ctrl-C; a terminal shows what was found so far; --format jsonl prints each opening when it is decided, and again when it has ended, as for a pipe'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l table -x -d 'conversations to remember at one time (default 131072); openings forgotten while undecided are counted'
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l jobs -x -d 'captures, or parts of a large one, to read at the same time (default: one for each processor); the report is the same'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l jobs -x -d 'captures, or parts of one, to read at the same time (default: one for each processor); the report is the same'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l cluster -x -d 'have a Dask cluster read the captures; ADDRESS is that of its scheduler, tls://HOST:8786, which can run any code on this machine (tcp://HOST:8786: anybody on the network between can do so, too; local: processes of this machine, as with --jobs); the captures must be URLs, or paths that mean the same on the cluster'"'"'s machines'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l witness -d 'ask Wireshark'"'"'s dissectors (tshark) about the same frames, and show what they say beside it'
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l format -xka "table json jsonl markdown mermaid html csv parquet" -d 'table (default), json, jsonl, markdown, mermaid, html; or a row for every opening: csv, or parquet with -o'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l format -xka "table json jsonl markdown mermaid html csv parquet" -d '(default table) of the report: table, json, jsonl, markdown, mermaid, html; or a row for every opening: csv, or parquet with -o'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'write there instead of to standard output; a name that ends in .json, .jsonl, .html, .md, .csv, .parquet names the format'
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l step -d 'walk through the timelines with the keyboard, in the terminal'
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l annotate -xka "(__fish_complete_path (commandline -ct))" -d 'write the capture once more to this file, with comments for Wireshark on every packet of a handshake'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l language -xka "en zh" -d 'of the page (--format html): its own words in Chinese; what it says of packets stays English'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l step -d 'walk through the timelines with the keyboard; in the terminal'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l annotate -xka "(__fish_complete_path (commandline -ct))" -d 'the capture once more, with comments; for Wireshark, on every packet of a handshake'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s q -l quiet -d 'only the counts of the table, and no progress bar'
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s v -l verbose -d 'every opening in full, and which files were passed over'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s v -l verbose -d 'every opening in full; and which files were passed over'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s n -d 'accepted, and without effect: names are never resolved'
-complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l color -xka "auto always never" -d 'auto: on a terminal'
+complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -l color -xka "auto always never" -d 'colours (auto: on a terminal)'
 complete -c selfconn-analyze -n _shtab_selfconn_analyze_using -s V -l version -d 'print the version and which engine is in use'
 complete -c selfconn-analyze -n '_shtab_selfconn_analyze_using; and test $_shtab_selfconn_analyze_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'a pcap or pcapng file, compressed or not; - is standard input; a directory stands for its captures; a URL (http, s3 ...) is read from there, and one that ends in / or has a * stands for all that fit; a word that begins with - is an option, and refused if it is also the name of a file: write ./-NAME, or -- before the files'
