@@ -501,10 +501,9 @@ def test_every_step_forward_and_back_by_key_and_click(browser: Browser, tmp_path
             opening = page.locator(f"#o{number}")
             opening.locator(".next").focus()
             page.keyboard.press("ArrowLeft")
-            for back, forward in (
-                [lambda _, key=key: page.keyboard.press(key) for key in ("ArrowLeft", "ArrowRight")],
-                [lambda seen, which=which: page.mouse.click(*seen["at"][which]) for which in (0, 1)],
-            ):
+            keys = [lambda _, key=key: page.keyboard.press(key) for key in ("ArrowLeft", "ArrowRight")]
+            clicks = [lambda seen, which=which: page.mouse.click(*seen["at"][which]) for which in (0, 1)]
+            for back, forward in (keys, clicks) if path.stem in FEW else (keys,):
                 seen, reached = opening.evaluate(SEEN), []
                 for place, step in enumerate(steps, 1):
                     forward(seen)
