@@ -168,7 +168,7 @@ function showPage(out) {
   frame = URL.createObjectURL(new Blob([out.replaceAll('rel="noreferrer"', 'rel="noreferrer" target="_blank"')], { type: "text/html" }));
   const page = document.createElement("iframe");
   page.setAttribute("sandbox", "allow-scripts allow-popups allow-popups-to-escape-sandbox");
-  page.allow = "fullscreen";
+  page.allow = "fullscreen; clipboard-write";
   page.title = "The page of the captures";
   page.src = frame;
   view.replaceChildren(page);
