@@ -39,7 +39,7 @@ $(VENV)/ready-quick: $(SOURCES)
 
 demo: $(VENV)/ready ## set up, then catch a socket connecting to itself and print how
 	@$(HAND_BACK); $(VENV)/bin/selfconn-analyze --version; $(VENV)/bin/selfconn-capture
-	@echo; echo "The commands are in $(CURDIR)/$(VENV)/bin. For this shell: PATH=\$$PATH:$(CURDIR)/$(VENV)/bin"
+	@echo; echo "The commands are in $(CURDIR)/$(VENV)/bin. For this shell: PATH=$(CURDIR)/$(VENV)/bin:\$$PATH"
 	@echo "With sudo: sudo $(CURDIR)/$(VENV)/bin/selfconn-check; or once sudo make install, then plain sudo selfconn-check"
 
 .PHONY: test-packages
@@ -65,11 +65,11 @@ fuzz: $(VENV)/ready-dev ## every fuzzer in turn: make fuzz SEED=1 SECONDS=300; f
 
 # Both sides of each change that a kernel of the suites has: 4.19 (TIME-WAIT is renewed), 5.12 and 5.18 (port choice), 6.3
 # and 6.8 (own ranges; who only binds is listed), 6.11 (the SYN-ACK); the newest; and one that is big-endian.
-KERNELS = oldest:unsigned-4.15.0-[0-9]+-generic oldest:unsigned-5.4.0-[0-9]+-generic oldest:5.10.0-[0-9]+-cloud-amd64-unsigned \
-    oldest:unsigned-5.15.0-[0-9]+-generic newest:6.1.0-[0-9]+-cloud-amd64-unsigned oldest:unsigned-6.8.0-[0-9]+-generic \
-    newest:6.12.[0-9]+.deb12-cloud-amd64-unsigned newest:[0-9.]+.deb13-cloud-amd64 s390x:6.1.0-[0-9]+-s390x
+KERNELS = oldest:unsigned-4.15.0-[0-9]+-generic oldest:5.10.0-[0-9]+-cloud-amd64-unsigned oldest:unsigned-5.15.0-[0-9]+-generic \
+    newest:6.1.0-[0-9]+-cloud-amd64-unsigned oldest:unsigned-6.8.0-[0-9]+-generic newest:6.12.[0-9]+.deb12-cloud-amd64-unsigned \
+    newest:[0-9.]+.deb13-cloud-amd64 s390x:6.1.0-[0-9]+-s390x
 
-kernels: $(VENV)/ready-dev ## this checkout on other Linux kernels, in QEMU: docs/kernels.md (5 minutes each)
+kernels: $(VENV)/ready-dev ## this checkout on other Linux kernels, in QEMU: docs/kernels.md (5 minutes each; s390x 10)
 	@tools/packages qemu-system-x86 qemu-system-misc qemu-user-static gcc-s390x-linux-gnu libc6-dev-s390x-cross busybox-static iproute2 cpio kmod xz-utils zstd bc
 	@$(HAND_BACK); VENV=$(VENV) LIMIT=1800 tools/kernels/boot.sh .cache/kernels $(KERNELS)
 	@$(VENV)/bin/python tools/kernels/table.py .cache/kernels/{vm,s390x}-*/log

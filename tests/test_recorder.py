@@ -146,7 +146,7 @@ def test_full_speed_and_nothing_lost(need_capinfos: str, need_tshark: str, tmp_p
 
 
 @pytest.mark.usefixtures("need_ipv6")
-@pytest.mark.parametrize("ring_octets", [1, 1 << 18])
+@pytest.mark.parametrize("ring_octets", [1 << 19, 1 << 20])
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
 def test_the_proof_survives_an_overflow(address: str, ring_octets: int) -> None:
     def run() -> Recording:

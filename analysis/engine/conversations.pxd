@@ -9,6 +9,7 @@ from .octets cimport *
 from .resets cimport acknowledges_early, all_acknowledged, answered_early, begin_numbers, begin_tracking, note_unanswered, remember_early, reset_fits, track
 
 cdef int take_ends(Slot* s, Segment* segment) noexcept nogil
+cdef void take_syn(Slot* s, Segment* segment, bytes_at d) noexcept nogil
 @cython.locals(one=u64, two=u64, phase=u64, seq=u64, ack=u64, control=u64)
 cdef u64 classify(Slot* s, Segment* segment, bint first) noexcept nogil
 
@@ -60,8 +61,14 @@ cdef class Conversations:
     @cython.locals(s=SlotAt)
     cdef int close_ended(self, i64 slot, Segment* segment) except -1 nogil
     @cython.final
-    @cython.locals(s=SlotAt, after=u64, joined=bint, fins=u64, twin=i64)
-    cdef int open(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    @cython.locals(s=SlotAt)
+    cdef inline int open(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    @cython.final
+    @cython.locals(s=SlotAt, after=u64, joined=bint, fins=u64)
+    cdef int open_specially(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    @cython.final
+    @cython.locals(twin=i64)
+    cdef inline int enter(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.final
     cdef int uncount_midstream(self, Slot* s, u64 counted) except -1 nogil
     @cython.final

@@ -138,6 +138,14 @@ def take_ends(s: Slot, segment: Segment) -> int:
     return 0
 
 
+def take_syn(s: Slot, segment: Segment, d: Octets) -> None:
+    """Note the SYN of an opening in its slot."""
+    take_first(s, segment, d)
+    s.isn = segment.seq
+    s.next_first = (segment.seq + 1 + segment.data) & LOW32
+    s.reach = segment.seq  # acknowledges nothing
+
+
 def classify(s: Slot, segment: Segment, first: bool) -> int:
     """Return which event a segment without RST is for the opening in this slot (see verdicts.Event)."""
     one = s.isn
@@ -446,8 +454,25 @@ class Conversations:
 
     # -- openings ------------------------------------------------------------------------------------------------------
 
-    def open(self, slot: int, segment: Segment, d: Octets) -> None:
+    def open(self, slot: int, segment: Segment, d: Octets) -> int:
         """Begin an opening with a bare SYN."""
+        s = slot_at(self.slots, slot)
+        if s.flags & (EARLY | EQUAL):
+            return self.open_specially(slot, segment, d)
+        if s.phase >= P_SYN:
+            self.close(slot)
+        s.isn_second = 0
+        take_syn(s, segment, d)
+        s.phase = P_SYN
+        s.flags = (s.flags & TOUCHED) | (0 if segment.from_a else FIRST_IS_B)
+        if self.count_refusals:
+            self.enter(slot, segment, d)
+        if self.keep_phases >> P_SYN & 1:
+            self.keep(slot, segment, d, True)
+        return 0
+
+    def open_specially(self, slot: int, segment: Segment, d: Octets) -> int:
+        """Begin an opening of a socket to itself, or after a SYN-ACK that may have come early."""
         s = slot_at(self.slots, slot)
         after = P_SELF_SYN if s.flags & EQUAL else P_SYN
         joined = s.flags & EARLY != 0 and answered_early(s, segment)
@@ -466,11 +491,8 @@ class Conversations:
             s.phase = s.before
         if s.phase >= P_SYN:
             self.close(slot)
-        s.isn = segment.seq
         s.isn_second = s.early_seq if joined else 0
-        take_first(s, segment, d)
-        s.next_first = (segment.seq + 1 + segment.data) & LOW32
-        s.reach = segment.seq  # acknowledges nothing
+        take_syn(s, segment, d)
         s.phase = after
         s.flags = (s.flags & (EQUAL | TOUCHED)) | fins
         if fins == FINS or (fins and s.flags & EQUAL):
@@ -485,17 +507,22 @@ class Conversations:
         if joined or s.flags & EQUAL:
             begin_numbers(s, segment, d, joined)
         if self.count_refusals:
-            twin = self.answers.enter(self.slots, slot, segment)
-            if twin >= 0:
-                self.link(slot, twin)
-            elif self.heads:
-                self.log_side(slot, segment, d)
+            self.enter(slot, segment, d)
         if self.keep_phases and (self.keep_phases >> after & 1 or s.flags & EQUAL):
             self.keep(slot, segment, d, True)
         if joined and s.flags & KEPT and self.kept.early_count:
             self.kept.take_early(slot)
         if self.announce and s.flags & COUNTED:
             self.announce_opening(slot)
+        return 0
+
+    def enter(self, slot: int, segment: Segment, d: Octets) -> None:
+        """Enter the opening in *slot* under its client, where answers from elsewhere look for it."""
+        twin = self.answers.enter(self.slots, slot, segment)
+        if twin >= 0:
+            self.link(slot, twin)
+        elif self.heads:
+            self.log_side(slot, segment, d)
 
     def uncount_midstream(self, s: Slot, counted: int) -> None:
         """Take the conversation out of the midstream count: what it was counted for proved to be an opening."""

@@ -1,6 +1,6 @@
 """Make docs/kernels.md of what guest.py measured: ``table.py LOG...``; the answers go to tests/kernels/measured.json.
 
-Each LOG is what a guest said. Answers of kernels that are measured again replace those that were there.
+Each LOG is what a guest said. What is measured again of a kernel replaces what was there.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ runs there, and tests/kernels/measured.json what it answered. This page is made 
 _END = """
 Where the rules come from, and which kernels were looked for:
 
-- Moving on by 2 is the rule of 4.2 to 5.11, here in Ubuntu's first kernels of 18.04 and 20.04.
+- Moving on by 2 is the rule of 4.2 to 5.11, here in Ubuntu's first kernel of 18.04.
 - Moving on by 2, seldom by 4 (a double hash) is that of 5.12 to 5.17, here in Ubuntu's first kernel of 22.04. Stable
   kernels had it for a while, 5.10.119 to 5.10.124 for one. None of these is a package any more, neither in Debian's
   suites (bullseye and later, with security and backports) nor in Ubuntu's (18.04 to 24.04, with updates).
@@ -70,7 +70,7 @@ def main(logs: list[str]) -> int:
         for line in Path(log).read_text().splitlines():
             if line.startswith("JSON "):
                 answer = json.loads(line.removeprefix("JSON "))
-                measured[answer["upstream"] + " " + answer["machine"]] = answer
+                measured.setdefault(answer["upstream"] + " " + answer["machine"], {}).update(answer)
     MEASURED.write_text(json.dumps(measured, indent=1, sort_keys=True) + "\n")
     PAGE.write_text(page(measured))
     return int(any(wrong(answer) for answer in measured.values()))

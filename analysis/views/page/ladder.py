@@ -26,8 +26,11 @@ _WIDTHS = (392, 420)
 #: Where the lifelines stand: the one, or the two. Frame and time are at their left.
 _ALONE, _APART = (106.0,), (106.0, 368.0)
 
-#: How high the head is: letters, addresses and ports.
-HEAD = 36
+#: How high the head is: letters, addresses and ports; and how much a second line of addresses adds to it.
+HEAD, _LINE = 36, 14
+
+#: So many characters of two addresses have room beside each other.
+_BESIDE = 50
 
 #: A state's label, and the way from an instant down to it.
 _TO_PILL, _PILL = 22, 21
@@ -68,6 +71,7 @@ class Lifeline(NamedTuple):
     anchor: str
     port_x: float
     letter_x: float
+    address_y: int = 12
 
 
 class Lane(NamedTuple):
@@ -110,6 +114,7 @@ class Ladder:
     to_itself: bool
     lifelines: list[Lifeline]
     width: int
+    head: int = HEAD
     height: float = 0
     arrows: list[Arrow] = field(default_factory=list)
     pills: list[Pill] = field(default_factory=list)
@@ -148,6 +153,9 @@ class _Drawing:
         places = dict(zip("AB", _ALONE if alone else _APART, strict=False))
         self.x = {endpoint: places[letter] for endpoint, letter in letters.items()}
         self.made = Ladder(alone, [self._lifeline(end, letters[end]) for end in replayed.sockets], _WIDTHS[not alone])
+        if sum(len(line.address) for line in self.made.lifelines) > _BESIDE and not alone:
+            self.made.lifelines[1] = self.made.lifelines[1]._replace(address_y=12 + _LINE)
+            self.made.head += _LINE
         self.under_way: dict[int, Arrow] = {}  # by frame
         self.y: float = _TOP
 
@@ -239,7 +247,7 @@ class _Drawing:
 
 def head(made: Ladder) -> str:
     """The viewBox of the drawing's head, which names the sockets and stays in sight."""
-    return f"0 0 {made.width} {HEAD}"
+    return f"0 0 {made.width} {made.head}"
 
 
 def body(made: Ladder) -> str:
