@@ -39,7 +39,7 @@ $(VENV)/ready-quick: $(SOURCES)
 
 demo: $(VENV)/ready ## set up, then catch a socket connecting to itself and print how
 	@$(HAND_BACK); $(VENV)/bin/selfconn-analyze --version; $(VENV)/bin/selfconn-capture
-	@echo; echo "The commands are in $(CURDIR)/$(VENV)/bin. For this shell: PATH=\$$PATH:$(CURDIR)/$(VENV)/bin"
+	@echo; echo "The commands are in $(CURDIR)/$(VENV)/bin. For this shell: PATH=$(CURDIR)/$(VENV)/bin:\$$PATH"
 	@echo "With sudo: sudo $(CURDIR)/$(VENV)/bin/selfconn-check; or once sudo make install, then plain sudo selfconn-check"
 
 .PHONY: test-packages

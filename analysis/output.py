@@ -40,8 +40,8 @@ _NOT_AS_ROOT = (
     "root write what comes out: ... | sudo tee FILE >/dev/null"
 )
 _NO_CAPABILITY = (
-    "root writes without capabilities here, so only where the permissions of the directory let root; make it root's "
-    "(chown root DIRECTORY), or choose another place"
+    "root writes without capabilities here, so only where the permissions of the directory let root; choose a "
+    "directory of root's, or call it through sudo, as the directory's owner"
 )
 
 #: What the encoding of a stream cannot say is escaped.

@@ -510,6 +510,16 @@ def measured(count: int) -> tuple[findings.Findings, str]:
 
 
 @live
+@live
+def test_what_was_measured_is_told_where_no_port_is_at_risk_too() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "capture.check_cli", "--netns", "self", "--measure-rule", "--measure", "0.1"],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert "(Measured: this kernel goes through the ports " in ended.stdout, ended.stderr
+    assert "in 100 ms: the pace is an assumption" in ended.stdout or "failed in 100 ms" in ended.stdout
+
+
 def test_the_pace_is_measured() -> None:
     found, told = alone(measured, 150)
     assert (found.measured, found.every) == (findings.Measured(2, 150), 2 / 150)

@@ -432,7 +432,7 @@ def test_what_is_roots_is_not_written_and_it_is_said_what_would(desk: Desk, door
         assert ended.returncode in status, ended.stderr
         fails = directory == theirs and not kept
         assert (directory / "report").exists() != fails
-        assert ("chown root DIRECTORY" in ended.stderr) == fails
+        assert ("choose a directory of root's" in ended.stderr) == fails
 
 
 def test_a_directory_that_is_swapped_all_the_while(tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ def _unseen(unknown: int, closed: int) -> list[str]:
     """Say that *unknown* sockets have no known owner, because *closed* processes could not be read."""
     if not unknown:
         return []
-    why = "no visible process does; they are the kernel's own, or those of processes in another PID namespace"
+    why = "no visible process does; the kernel itself does, or a process in another PID namespace"
     if closed:
         why = f"{count(closed, 'process')} of other users cannot be read; run it as root"
     return [f"who holds {unknown:,} of the sockets: {why}"]

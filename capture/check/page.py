@@ -301,7 +301,10 @@ def _listeners(page: _Page, port: Port) -> list[str]:
 
 def _soon(page: _Page) -> Iterator[str]:
     at_risk = [(found, one) for found in page.survey.each for one in found.ports if one.risk is Risk.AT_RISK]
+    measured, kernel = page.survey.each[0].measured, page.survey.each[0].kernel
     if not at_risk:
+        yield from page.text(_pace(measured)) if measured else ()
+        yield from page.text(str(caveat(kernel))) if kernel.measured else ()
         return
     alike: dict[tuple[str, ...], dict[int, None]] = {}
     every = at_risk[0][0].every
@@ -310,12 +313,11 @@ def _soon(page: _Page) -> Iterator[str]:
         chances = [_percent(one.odds.probability(int(time / found.every))) for time in HORIZONS]
         alike.setdefault((average, half, *chances), {})[one.port] = None
     yield page.title(f"How soon, with an attempt every {duration(every)} while nobody listens")
-    measured = page.survey.each[0].measured
     yield from page.text(_pace(measured)) if measured else ()
     rows = [(_listed(page, ports), *cells) for cells, ports in alike.items()]
     headers = ("port", "on average", "half by", *(f"in {duration(time)}" for time in HORIZONS))
     yield grid(headers, rows, page.width, right=set(range(1, len(headers))))
-    if doubt := caveat(page.survey.each[0].kernel):
+    if doubt := caveat(kernel):
         yield from page.text(doubt)
 
 

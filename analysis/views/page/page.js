@@ -117,6 +117,7 @@ const selfconn = (() => {
   // A state diagram: returns what marks it for a step.
   function board(svg, steps) {
     const all = (selector) => [...svg.querySelectorAll(selector)];
+    const badges = all(".badge text").map((text) => [text, text.textContent.split(", ")]);
     const edges = all("[data-edge]"), nodes = all("[data-node]"), tokens = all(".token");
     const [width, height] = svg.dataset.box.split(" ").map(Number);
     const places = Object.fromEntries(nodes.map((node) => [node.dataset.node, node.dataset.place.split(" ").map(Number)]));
@@ -131,6 +132,8 @@ const selfconn = (() => {
         for (const label of edge.querySelectorAll("[data-event]"))
           label.classList.toggle("now", Boolean(step) && label.dataset.event === step.dataset.event);
       }
+      const shown = root.classList.contains("predict") ? here : Infinity;
+      for (const [text, numbers] of badges) text.textContent = numbers.filter((one) => Number(one) <= shown).join(", ");
       for (const node of nodes) {
         node.classList.toggle("done", been.has(node.dataset.node));
         node.classList.toggle("here", here > 0 && at.includes(node.dataset.node));

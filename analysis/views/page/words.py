@@ -269,7 +269,7 @@ SPOKEN = {
         "What came: {event}. {letter} is in {state} now. Which segment does it send?",
         "刚才发生的是 {event}，{letter} 现在处于 {state}。它发送哪个报文段？",
     ),
-    "nothing_to_ask": ("Nothing to predict here: the program decides what comes.", "这里无从预测：由程序决定下一步。"),
+    "nothing_to_ask": ("There is nothing to predict the next step from.", "下一步无从预测。"),
     "all_asked": ("That was the last step.", "这是最后一步。"),
     "go_on": ("Go on", "继续"),
     "right": ("Right.", "正确。"),
