@@ -380,7 +380,7 @@ def test_every_link_leads_somewhere(site: Path) -> None:
             if parts.scheme:
                 continue
             there = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-            anchor = re.sub(r"^(o\d+)s0-[a-z-]+$", r"\1", unquote(parts.fragment))  # a mode of a capture's page
+            anchor = re.sub(r"^(o\d+)s\d+-[a-z-]+$", r"\1", unquote(parts.fragment))  # a mode of a capture's page
             anchored = not anchor or there not in pages or anchor in pages[there].anchors
             if not there.is_file() or not anchored:
                 broken.append((path.relative_to(site), link))
