@@ -327,11 +327,13 @@ def test_from_a_file_the_pages_work_and_the_first_page_says_what_does_not(browse
         assert page.locator(".unserved").is_visible()
         assert page.locator(".served").is_hidden()
         assert "http.server" in page.inner_text(".unserved")
-        page.click("text=See it, step by step")
+        with page.expect_navigation():
+            page.click("text=See it, step by step")
         page.keyboard.press("ArrowRight")
         assert page.locator("li[aria-current=step]").count() == 1
         page.goto((site / "index.html").as_uri())
-        page.click("text=Begin with lesson 1")
+        with page.expect_navigation():
+            page.click("text=Begin with lesson 1")
         assert page.locator(".series [rel=next]").count() == 1
         assert page.evaluate("getComputedStyle(document.body).maxWidth") != "none"
 
