@@ -8,9 +8,9 @@ const selfconn = (() => {
   root.classList.add("js");
   const openings = [...document.querySelectorAll(".opening")].map(walkthrough);
 
-  // What the page says, with {name} filled in.
+  // What the page says, with {name} filled in; between two Chinese characters stands no space.
   function say(name, filled = {}) {
-    return data.words[name].replace(/\{(\w+)\}/g, (_, one) => filled[one]);
+    return data.words[name].replace(/\{(\w+)\}/g, (_, one) => filled[one]).replace(/(\p{sc=Han}) (?=\p{sc=Han})/gu, "$1");
   }
 
   function walkthrough(opening) {
@@ -40,6 +40,7 @@ const selfconn = (() => {
       const { here } = walk, step = steps[here - 1];
       const hides = here > 0 || root.classList.contains("predict");
       opening.classList.toggle("at-step", here > 0);
+      opening.classList.toggle("at-end", here === steps.length);
       for (const one of steps) one === step ? one.setAttribute("aria-current", "step") : one.removeAttribute("aria-current");
       for (const part of parts) {
         const of = Number(part.dataset.step);
@@ -70,12 +71,12 @@ const selfconn = (() => {
       if (walk.here && stage.getBoundingClientRect().bottom > innerHeight) stage.scrollIntoView({ behavior: motion() });
     }
 
-    // Keep what happens now in the middle of the ladder's own window, where it has one.
+    // Keep what happens now low in the ladder's own window, where it has one: what came before stays in view as far as it fits.
     function show() {
-      const now = parts.find((part) => part.classList.contains("now"));
       if (scroll.scrollHeight <= scroll.clientHeight) return;
-      const middle = now ? now.getBoundingClientRect().top - scroll.getBoundingClientRect().top + scroll.scrollTop : 0;
-      scroll.scrollTo({ top: middle - scroll.clientHeight / 2, behavior: motion() });
+      const now = parts.filter((part) => part.classList.contains("now")).map((part) => part.getBoundingClientRect().bottom);
+      const lowest = now.length ? Math.max(...now) - scroll.getBoundingClientRect().top + scroll.scrollTop : 0;
+      scroll.scrollTo({ top: lowest - scroll.clientHeight * 0.9, behavior: motion() });
     }
 
     // The segment moves along its way: to the middle when it leaves, from there to the end when it arrives.
