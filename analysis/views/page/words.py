@@ -361,7 +361,7 @@ SPOKEN = {
 #: What can happen to a socket, as predict mode says it: what comes or is sent, else a whole clause.
 EVENTS = {
     Event.PASSIVE_OPEN: ("{letter} begins to listen", "{letter} 开始监听"),
-    Event.DELETE: ("the program at {letter} gives up", "{letter} 的程序放弃"),
+    Event.DELETE: ("{letter} has gone", "{letter} 已经不在"),
     Event.TIME_WAIT_TIMEOUT: ("2 MSL pass", "2 MSL 过去"),
     Event.SEND_SYN: ("a SYN", "SYN"),
     Event.SEND_SYN_ACK: ("a SYN-ACK", "SYN-ACK"),
