@@ -459,9 +459,8 @@ EXPERIMENTS = {
         "The socket is in SYN-RECEIVED. What does it send next: a SYN, a SYN-ACK, or nothing?",
         lost_syn_ack,
         "The SYN-ACK again, after about a second: its SYN is not acknowledged yet, and what is at the front of the "
-        "retransmission queue is sent again, in any state (RFC 9293 3.10.8). The packets were recorded before the "
-        "filter, so "
-        "both are in the capture.",
+        "retransmission queue is sent again, in any state (RFC 9293 3.10.8): the SYN, which now carries an ACK, and "
+        "so is a SYN-ACK. The packets were recorded before the filter, so both are in the capture.",
     ),
     "delay": Experiment(
         "the distance: two hosts, 50 ms apart, that call each other at the same moment",

@@ -69,11 +69,12 @@ def captures() -> list[bytes]:
     for path in sorted((ROOT / "pcaps").glob("*.pcapng")):
         octets = path.read_bytes()
         link, records = 1, []
+        order = "<" if octets[8:12] == b"\x4d\x3c\x2b\x1a" else ">"
         for kind, body in blocks(octets):
             if kind == 1:
-                link = int.from_bytes(body[:2], "little")
+                (link,) = struct.unpack_from(f"{order}H", body)
             elif kind == 6:
-                _, high, low, length = struct.unpack_from("<IIII", body)
+                _, high, low, length = struct.unpack_from(f"{order}IIII", body)
                 records.append((high << 32 | low, body[20 : 20 + length]))
         plain = writers.pcap(records, link, kind="nano")
         made += [octets, plain, gzip.compress(octets, mtime=0), gzip.compress(plain, mtime=0)]

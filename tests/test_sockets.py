@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from alone import alone
+from conftest import need_linux
 
 from analysis.states import State
 from capture.kernel import bound_sockets, netlink, port_choice, socket_table, sockets
@@ -322,5 +323,6 @@ def reserve(ports: range) -> frozenset[int]:
 
 
 def test_a_long_list_of_reserved_ports_is_read_whole() -> None:
+    need_linux(4, 16, "4.15 cuts a long list as it takes it in")
     ports = range(32768, 61000, 2)
     assert alone(reserve, ports) == frozenset(ports)

@@ -206,7 +206,7 @@ class Site:
             shutil.copytree(top / "licenses", licences)
             shutil.copyfile(ROOT / "LICENSE", licences / "selfconn-LICENSE")
             archived(top, top / "sources.zip")
-            command = ["node", HERE / "compile.mjs", pyodide, top / "sources.zip", self.target / "analysis.zip"]
+            command = ["node", HERE / "compile.mjs", pyodide, top / "sources.zip", self.target]
             subprocess.run(command, check=True)  # noqa: S603 -- ours
 
     def worker(self) -> None:

@@ -8,9 +8,9 @@ const selfconn = (() => {
   root.classList.add("js");
   const openings = [...document.querySelectorAll(".opening")].map(walkthrough);
 
-  // What the page says, with {name} filled in.
+  // What the page says, with {name} filled in; between two Chinese characters stands no space.
   function say(name, filled = {}) {
-    return data.words[name].replace(/\{(\w+)\}/g, (_, one) => filled[one]);
+    return data.words[name].replace(/\{(\w+)\}/g, (_, one) => filled[one]).replace(/(\p{sc=Han}) (?=\p{sc=Han})/gu, "$1");
   }
 
   function walkthrough(opening) {
@@ -40,6 +40,7 @@ const selfconn = (() => {
       const { here } = walk, step = steps[here - 1];
       const hides = here > 0 || root.classList.contains("predict");
       opening.classList.toggle("at-step", here > 0);
+      opening.classList.toggle("at-end", here === steps.length);
       for (const one of steps) one === step ? one.setAttribute("aria-current", "step") : one.removeAttribute("aria-current");
       for (const part of parts) {
         const of = Number(part.dataset.step);

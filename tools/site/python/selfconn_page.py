@@ -6,6 +6,7 @@ In the browser this module and those beside it lie before everything else on the
 from __future__ import annotations
 
 import gc
+import importlib
 import io
 import os
 from contextlib import redirect_stderr, redirect_stdout
@@ -19,9 +20,19 @@ class _Terminal(io.StringIO):
         return True
 
 
+#: What a run imports when it needs it.
+_MODULES = ("cli", "parallel", "report", "result_spill", "views.annotated", "views.html", "views.json", "views.table")
+
+
+def prepare() -> None:
+    """Import what a run needs, while the site is made: the reader's Python begins with all of it in memory."""
+    for name in _MODULES:
+        importlib.import_module(f"analysis.{name}")
+
+
 def run(words: list[str], folder: str) -> tuple[int, str, str]:
     """Run ``selfconn-analyze WORDS`` in the *folder*; return its exit status, its output and its messages."""
-    from analysis.cli import main  # noqa: PLC0415 -- its modules are read while the page says so
+    from analysis.cli import main  # noqa: PLC0415 -- where this module is found, that one may not be yet
 
     os.environ["NO_COLOR"] = "1"
     os.chdir(folder)

@@ -18,8 +18,6 @@ const FORMATS = {
 // Characters that are shown of a table or of JSON.
 const MOST = 1_000_000;
 
-const STAGES = { python: "Python is loading", analysis: "The analysis is loading" };
-
 let captures = [];
 let options = [];
 let outputs = {}; // by format, of these captures with these options
@@ -123,8 +121,8 @@ function busy(begins) {
   } else stage.textContent = "";
 }
 
-function told({ kind, stage: at, octets, total }) {
-  if (kind === "stage") stage.textContent = STAGES[at];
+function told({ kind, octets, total }) {
+  if (kind === "stage") stage.textContent = "Python is loading";
   if (kind === "started") stage.textContent = "Reading";
   if (kind !== "progress") return;
   stage.textContent = total ? `Reading: ${Math.floor((100 * octets) / total)} %` : `Reading: ${Math.round(octets / 1e6)} MB`;

@@ -7,16 +7,16 @@ const here = (path) => new URL(path, import.meta.url).href;
 const tell = (kind, more) => postMessage({ kind, ...more });
 
 async function begin() {
-  tell("stage", { stage: "python" });
-  const [python, archive] = await Promise.all([
-    loadPyodide({ indexURL: here("pyodide/"), env: { HOME: "/" } }),
+  tell("stage");
+  // Python begins with the memory that it had when it had imported everything (compile.mjs).
+  const [memory, archive] = await Promise.all([
+    fetch(here("start.bin")).then(({ body }) => new Response(body.pipeThrough(new DecompressionStream("gzip"))).arrayBuffer()),
     fetch(here("analysis.zip")).then((answer) => answer.arrayBuffer()),
   ]);
-  tell("stage", { stage: "analysis" });
+  const python = await loadPyodide({ indexURL: here("pyodide/"), env: { HOME: "/" }, _loadSnapshot: memory });
   python.registerJsModule("selfconn_host", { progress: (octets, total) => tell("progress", { octets, total }) });
   python.FS.writeFile("/analysis.zip", new Uint8Array(archive));
   python.FS.mkdir(SAVED);
-  python.runPython("import sys; sys.path.insert(0, '/analysis.zip')");
   return { python, run: python.pyimport("selfconn_page").run };
 }
 
