@@ -81,32 +81,33 @@ const selfconn = (() => {
       const names = [...letters([...ladder.querySelectorAll("text")]), ...pills];
       const [[head, end]] = spans([ladder]);
       const tops = all(".arrow").map((arrow) => Math.min(...letters([...arrow.querySelectorAll("text")]).map(([top]) => top)));
-      const cuts = tops.filter((cut) => !names.some(([top, bottom]) => top < cut && cut < bottom));
-      return { head, end, cuts: [head, ...cuts.sort((one, other) => one - other), end], spans };
+      const clear = (all) => all.filter((cut) => !names.some(([top, bottom]) => top < cut && cut < bottom)).sort((one, other) => one - other);
+      const now = spans(parts.filter((part) => part.classList.contains("now")));
+      const from = Math.min(...now.map(([top]) => top), end), to = Math.max(...now.map(([, bottom]) => bottom), head);
+      return { head, end, from, to, now: now.length, cuts: [head, ...clear(tops), end], gaps: clear(names.map(([, bottom]) => bottom)) };
     }
 
     // Keep what happens now in sight, where the ladder has its own window: whole frames, and as many before it as fit.
     function show() {
-      const { head, end, cuts, spans } = lies(), room = scroll.clientHeight - head;
+      const { head, end, from, to, now, cuts } = lies(), room = scroll.clientHeight - head;
       if (!room || end - head <= room + 1) {
         ladder.style.marginBottom = "";
         return trim();
       }
-      const now = spans(parts.filter((part) => part.classList.contains("now")));
-      const from = Math.min(...now.map(([top]) => top), end), to = Math.max(...now.map(([, bottom]) => bottom), head);
       const below = cuts.find((cut) => cut >= to - 1) || end;
       const fits = cuts.find((cut) => below - cut <= room);
-      const start = now.length ? Math.min(fits, cuts.findLast((cut) => cut <= from + 1)) : head;
+      const start = now ? Math.min(fits, cuts.findLast((cut) => cut <= from + 1)) : head;
       const top = fits === start ? start : Math.max(start, to - room);
       ladder.style.marginBottom = `${Math.max(0, Math.ceil(top - head + scroll.clientHeight - end))}px`;
-      scroll.scrollTo({ top: top - head, behavior: motion() });
+      scroll.scrollTo({ top: Math.floor(top - head), behavior: motion() });
       trim();
     }
 
-    // What is below the last whole frame in the window fades.
+    // What is below the last whole frame in the window fades; where a frame is higher than that, what is below a name.
     function trim() {
-      const { head, end, cuts } = lies(), seen = scroll.scrollTop + scroll.clientHeight;
-      const whole = cuts.findLast((cut) => cut <= seen + 1);
+      const { head, end, to, cuts, gaps } = lies(), seen = scroll.scrollTop + scroll.clientHeight;
+      const frames = cuts.findLast((cut) => cut <= seen + 1);
+      const whole = frames < to && to <= seen ? Math.max(to + 2, gaps.findLast((cut) => cut <= seen) || 0) : frames;
       ladder.classList.toggle("more", whole > head && whole < end);
       ladder.style.setProperty("--whole", `${whole - head}px`);
     }
