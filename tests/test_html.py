@@ -773,7 +773,8 @@ CUT = """() => {
         .concat([...ladder.querySelectorAll(".pill rect")].map((one) => inner(one, 0)));
     const cut = names.filter(([above, below]) => [top, bottom].some((edge) => above < edge && edge < below));
     const now = [...ladder.querySelectorAll("path.now, .pill.now rect")].map((one) => inner(one, 0));
-    return [cut, now.filter(([above, below]) => above < top - 1 || below > bottom + 1)].map((all) => all.map(([, , name]) => name.trim()));
+    return [cut, now.filter(([above, below]) => above < top - 1 || below > bottom + 1)]
+        .map((all) => all.map(([, , name]) => name.trim()));
 }"""
 
 
@@ -800,8 +801,8 @@ def test_a_lecture_that_asks_cuts_nothing(browser: Browser, tmp_path: Path, widt
             assert not page.locator(".shown .tally").is_visible()
             share, over = page.evaluate(
                 """() => {
-                    const all = document.querySelector(".shown .walkthrough"), step = all.querySelector("[aria-current]");
-                    const one = step.getBoundingClientRect();
+                    const all = document.querySelector(".shown .walkthrough");
+                    const one = all.querySelector("[aria-current]").getBoundingClientRect();
                     return [one.width / innerWidth, all.scrollHeight - all.clientHeight];
                 }"""
             )
