@@ -199,7 +199,7 @@ def _data(w: Words) -> str:
         for (state, event), row in TABLE.items()
         if row.sent or row.to is not state
     ]
-    told = {"words": w.spoken, "states": list(State), "rules": rules}
+    told = {"words": w.spoken, "events": w.events, "states": list(State), "rules": rules}
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
 
 

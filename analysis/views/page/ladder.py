@@ -41,6 +41,9 @@ _BEFORE = -2
 #: Rows: the first instant; after a send, after an arrival, the end; a fold.
 _TOP, _SEND, _ARRIVE, _BOTTOM, _FOLD = 80, 38, 28, 16, 34
 
+#: After an arrival where the next label stands over its arrow: it keeps off the state before it.
+_ARRIVE_APART = _ARRIVE + 4
+
 #: How far an arc reaches, and how much further for each segment on its way at the same time.
 _REACH, _FURTHER = 156.0, 44.0
 
@@ -234,7 +237,7 @@ class _Drawing:
         arrow.out, arrow.into = str(out), str(into)
         arrow.head, arrow.middle = arrow_head(tip, into.second), out.end
         self._pills(instant, x)
-        self.y += _ARRIVE
+        self.y += _ARRIVE if self.made.to_itself else _ARRIVE_APART
 
     def _pills(self, instant: _Instant, x: float) -> None:
         """The states that the socket comes to, one below the other."""

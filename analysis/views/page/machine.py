@@ -117,7 +117,7 @@ ROUTES: dict[tuple[State, State], _Route] = {
     (_S.SYN_RECEIVED, _S.LISTEN): _Route(_down(90, _S.LISTEN, _S.SYN_RECEIVED)[::-1], Point(95, 150), "start"),
     (_S.SYN_RECEIVED, _S.ESTABLISHED): _Route((Point(96, 205), Point(170, 269)), Point(126, 246)),
     (_S.SYN_SENT, _S.ESTABLISHED): _Route((Point(304, 205), Point(230, 269)), Point(268, 238)),
-    (_S.SYN_RECEIVED, _S.FIN_WAIT_1): _Route(_down(40, _S.SYN_RECEIVED, _S.FIN_WAIT_1), Point(36, 274), "start"),
+    (_S.SYN_RECEIVED, _S.FIN_WAIT_1): _Route(_down(40, _S.SYN_RECEIVED, _S.FIN_WAIT_1), Point(19, 274), "start"),
     (_S.SYN_RECEIVED, _S.CLOSE_WAIT): _Route(
         (Point(72, 205), Point(72, 344), Point(262, 344), Point(292, 361)), Point(60, 308), "start"
     ),

@@ -4,7 +4,8 @@
   if (!openings.length) return;
   const MODES = ["lecture", "predict", "side"];
   const WAYS = { ArrowRight: 1, ArrowLeft: -1 };
-  const CLICKER = { ...WAYS, PageDown: 1, PageUp: -1, ArrowDown: 1, ArrowUp: -1, " ": 1, Home: -Infinity, End: Infinity };
+  const ENDS = { ...WAYS, Home: -Infinity, End: Infinity };
+  const CLICKER = { ...ENDS, PageDown: 1, PageUp: -1, ArrowDown: 1, ArrowUp: -1, " ": 1 };
   const letters = document.querySelector(".letters");
   const buttons = [...document.querySelectorAll("[data-mode]")];
   const turned = [];
@@ -82,7 +83,7 @@
     const mode = MODES.find((one) => one[0] === key.toLowerCase());
     if (mode && letters.checked && !event.shiftKey && buttons.some((one) => one.dataset.mode === mode)) return turn(mode, !on(mode));
     if (key === "Escape") return MODES.filter(on).forEach((one) => turn(one, false));
-    const way = (on("lecture") || on("side") ? CLICKER : WAYS)[key];
+    const way = (on("lecture") || on("side") ? CLICKER : on("predict") ? ENDS : WAYS)[key];
     const pressed = key === " " && within("button, input, summary, a");
     if (!way || within("input") || pressed || (event.shiftKey && key !== " ")) return;
     event.preventDefault();

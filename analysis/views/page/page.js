@@ -8,9 +8,9 @@ const selfconn = (() => {
   root.classList.add("js");
   const openings = [...document.querySelectorAll(".opening")].map(walkthrough);
 
-  // What the page says, with {name} filled in.
+  // What the page says, with {name} filled in; between two Chinese characters stands no space.
   function say(name, filled = {}) {
-    return data.words[name].replace(/\{(\w+)\}/g, (_, one) => filled[one]);
+    return data.words[name].replace(/\{(\w+)\}/g, (_, one) => filled[one]).replace(/(\p{sc=Han}) (?=\p{sc=Han})/gu, "$1");
   }
 
   function walkthrough(opening) {
@@ -20,7 +20,7 @@ const selfconn = (() => {
     const boards = [board(opening.querySelector(".machine svg"), steps)];
     const [back, next, slider] = [".back", ".next", ".controls input"].map((one) => opening.querySelector(one));
     const status = opening.querySelector("[role=status]");
-    const scroll = opening.querySelector(".scroll");
+    const scroll = opening.querySelector(".scroll"), ladder = scroll.querySelector("svg[role]");
     const walk = { opening, steps, boards, here: 0, go, mark, show, move: (way) => go(walk.here + way), say: tell };
     let landing = 0;
 
@@ -40,6 +40,7 @@ const selfconn = (() => {
       const { here } = walk, step = steps[here - 1];
       const hides = here > 0 || root.classList.contains("predict");
       opening.classList.toggle("at-step", here > 0);
+      opening.classList.toggle("at-end", here === steps.length);
       for (const one of steps) one === step ? one.setAttribute("aria-current", "step") : one.removeAttribute("aria-current");
       for (const part of parts) {
         const of = Number(part.dataset.step);
@@ -67,15 +68,48 @@ const selfconn = (() => {
     // With the first step the stage comes to the top of the window, where the window is too low for all of it.
     function settle() {
       const stage = opening.querySelector(".stage");
-      if (walk.here && stage.getBoundingClientRect().bottom > innerHeight) stage.scrollIntoView({ behavior: motion() });
+      if (walk.here && !root.classList.contains("lecture") && stage.getBoundingClientRect().bottom > innerHeight) stage.scrollIntoView({ behavior: motion() });
     }
 
-    // Keep what happens now in the middle of the ladder's own window, where it has one.
+    // The ladder as it lies in its own window, in pixels from the top of what scrolls: below the head, where it can be
+    // cut between two frames without cutting a name, and where it ends.
+    function lies() {
+      const zero = scroll.getBoundingClientRect().top - scroll.scrollTop;
+      const spans = (some) => some.map((one) => one.getBoundingClientRect()).map(({ top, bottom }) => [top - zero, bottom - zero]);
+      const letters = (some) => spans(some).map(([top, bottom]) => [top * 0.86 + bottom * 0.14, top * 0.14 + bottom * 0.86]);
+      const pills = spans([...ladder.querySelectorAll(".pill rect")]).map(([top, bottom]) => [top - 1, bottom + 1]);
+      const names = [...letters([...ladder.querySelectorAll("text")]), ...pills];
+      const [[head, end]] = spans([ladder]);
+      const tops = all(".arrow").map((arrow) => Math.min(...letters([...arrow.querySelectorAll("text")]).map(([top]) => top)));
+      const clear = (all) => all.filter((cut) => !names.some(([top, bottom]) => top < cut && cut < bottom)).sort((one, other) => one - other);
+      const now = spans(parts.filter((part) => part.classList.contains("now")));
+      const from = Math.min(...now.map(([top]) => top), end), to = Math.max(...now.map(([, bottom]) => bottom), head);
+      return { head, end, from, to, now: now.length, cuts: [head, ...clear(tops), end], gaps: clear(names.map(([, bottom]) => bottom)) };
+    }
+
+    // Keep what happens now in sight, where the ladder has its own window: whole frames, and as many before it as fit.
     function show() {
-      const now = parts.find((part) => part.classList.contains("now"));
-      if (scroll.scrollHeight <= scroll.clientHeight) return;
-      const middle = now ? now.getBoundingClientRect().top - scroll.getBoundingClientRect().top + scroll.scrollTop : 0;
-      scroll.scrollTo({ top: middle - scroll.clientHeight / 2, behavior: motion() });
+      const { head, end, from, to, now, cuts } = lies(), room = scroll.clientHeight - head;
+      if (!room || end - head <= room + 1) {
+        ladder.style.marginBottom = "";
+        return trim();
+      }
+      const below = cuts.find((cut) => cut >= to - 1) || end;
+      const fits = cuts.find((cut) => below - cut <= room);
+      const start = now ? Math.min(fits, cuts.findLast((cut) => cut <= from + 1)) : head;
+      const top = fits === start ? start : Math.max(start, to - room);
+      ladder.style.marginBottom = `${Math.max(0, Math.ceil(top - head + scroll.clientHeight - end))}px`;
+      scroll.scrollTo({ top: Math.floor(top - head), behavior: motion() });
+      trim();
+    }
+
+    // What is below the last whole frame in the window fades; where a frame is higher than that, what is below a name.
+    function trim() {
+      const { head, end, to, cuts, gaps } = lies(), seen = scroll.scrollTop + scroll.clientHeight;
+      const frames = cuts.findLast((cut) => cut <= seen + 1);
+      const whole = frames < to && to <= seen ? Math.max(to + 2, gaps.findLast((cut) => cut <= seen) || 0) : frames;
+      ladder.classList.toggle("more", whole > head && whole < end);
+      ladder.style.setProperty("--whole", `${whole - head}px`);
     }
 
     // The segment moves along its way: to the middle when it leaves, from there to the end when it arrives.
@@ -109,8 +143,10 @@ const selfconn = (() => {
     for (const [name, value] of [["tabindex", 0], ["role", "group"], ["aria-label", say("ladder")]]) scroll.setAttribute(name, value);
     swipes(opening.querySelector(".stage"), (way) => walk.move(way));
     place(opening.querySelector(".machine svg"));
-    raise(opening.querySelector(".ladder svg[role]"));
+    raise(ladder);
     go(0, true);
+    scroll.addEventListener("scroll", trim, { passive: true });
+    new ResizeObserver(show).observe(scroll);
     return walk;
   }
 
@@ -134,6 +170,7 @@ const selfconn = (() => {
       }
       const shown = root.classList.contains("predict") ? here : Infinity;
       for (const [text, numbers] of badges) text.textContent = numbers.filter((one) => Number(one) <= shown).join(", ");
+      for (const [text] of badges) text.parentNode.classList.toggle("now", Boolean(step) && text.parentNode.dataset.edge === step.dataset.edge);
       for (const node of nodes) {
         node.classList.toggle("done", been.has(node.dataset.node));
         node.classList.toggle("here", here > 0 && at.includes(node.dataset.node));
@@ -146,7 +183,9 @@ const selfconn = (() => {
   }
 
   // Put labels and the numbers of steps where they cover nothing: along their lines, by the widths that they have here.
+  // In the wide drawing a label stands for the number of its line while it is shown: they may have the same place.
   function place(svg) {
+    const wide = svg.matches(".wide");
     const all = (selector) => [...svg.querySelectorAll(selector)];
     const taken = all(".node").flatMap((node) => {
       const { x, y, width, height } = node.querySelector("rect").getBBox();
@@ -168,16 +207,18 @@ const selfconn = (() => {
           text.setAttribute("text-anchor", "middle");
         });
       };
-      const tries = edge.matches(".badge") ? [0.5, 0.38, 0.62, 0.27, 0.73, 0.2, 0.8, 0.14, 0.86, 0.1, 0.9] : [0, 0.5, 0.4, 0.6, 0.3, 0.7];
+      const badge = edge.matches(".badge"), own = wide && badge ? edge.dataset.edge : null;
+      const others = taken.filter((box) => !own || box.edge !== own), gap = wide ? 4 : 1;
+      const tries = badge ? [0.5, 0.38, 0.62, 0.27, 0.73, 0.2, 0.8, 0.14, 0.86, 0.1, 0.9] : [0, 0.5, 0.4, 0.6, 0.3, 0.7];
       let best = [Infinity, 0];
       for (const share of tries) {
         at(share);
-        const cost = cover(texts.map(measured), taken);
+        const cost = cover(texts.map(measured).map(([x, y, beyond, below]) => [x - gap, y - gap, beyond + gap, below + gap]), others);
         if (cost < best[0]) best = [cost, share];
         if (!cost) break;
       }
       at(best[1]);
-      taken.push(...texts.map(measured));
+      taken.push(...texts.map((text) => Object.assign(measured(text), { edge: edge.dataset.edge })));
     }
   }
 

@@ -4,10 +4,22 @@
   if (!openings.length) return;
   const rules = data.rules.map(([state, event, to, sent, section]) => ({ state, event, to, sent, section }));
   const order = data.states;
-  const SEGMENTS = ["SYN", "SYN-ACK", "ACK", "RST"];
+  const NOTHING = "nothing";
+  const SEGMENTS = ["SYN", "SYN-ACK", "ACK", "RST", NOTHING];
   const on = () => root.classList.contains("predict");
   const rule = (state, event) => rules.find((one) => one.state === state && one.event === event);
-  const title = (step) => step.querySelector("h4").lastChild.textContent.trim();
+  const arrives = ({ event }) => event.startsWith("receive");
+  const named = (choice) => (choice === NOTHING ? say("nothing") : choice);
+  const segment = (flags) => data.events[`send ${flags}`] || named(flags);
+
+  // What happened, as a clause: "a SYN came", or by another pair of words for the two ways "a SYN comes".
+  function clause(event, letter, came = "came", sent = "sent") {
+    const what = data.events[event].replace("{letter}", letter);
+    return arrives({ event }) ? say(came, { what }) : /^(send|retransmit)/.test(event) ? say(sent, { what, letter }) : what;
+  }
+
+  const whenever = (event, letter) => clause(event, letter, "comes", "sends");
+  const sentence = (text) => text[0].toUpperCase() + text.slice(1);
 
   // What is asked before step n of an opening (from 1), or null: the segment that answers what came, or the state.
   function question(steps, n) {
@@ -16,29 +28,48 @@
     const { who, before, after, event, flags } = step.dataset, moves = rule(before, event);
     const came = steps.slice(0, n - 1).reverse().find((one) => one.dataset.who === who);
     const answers = came && came.matches(".comes") && rule(came.dataset.before, came.dataset.event);
+    const ask = (kind, it) => {
+      const filled = { ...it, letter: who, happened: clause(it.event, who), when: whenever(it.event, who) };
+      return { kind, answer: it.answer, choices: it.choices, filled, text: say(`ask_${kind}`, { ...filled, happened: sentence(filled.happened), now: before }) };
+    };
     if (step.matches(".sends") && answers && answers.sent === flags) {
-      const state = answers.state, filled = { letter: who, state, event: answers.event, answer: flags, section: answers.section };
-      return { kind: "segment", answer: flags, choices: SEGMENTS, filled, text: say("ask_segment", { ...filled, state: before }) };
+      // Section 3.5 has figures, and this row is of figure 7, in which no answer follows: then the step's own section counts.
+      const drawn = answers.section === "3.5", section = drawn ? step.querySelector(".reason a").hash.slice("#section-".length) : answers.section;
+      return ask("segment", { state: answers.state, event: answers.event, answer: flags, choices: SEGMENTS, section, drawn });
     }
     if (!moves || (before === after && (step.matches(".sends") || !moves.sent))) return null;
     const targets = rules.filter((one) => one.state === before && one.to !== "CLOSED").map((one) => one.to);
     const likely = [...new Set([after, before, ...targets, "ESTABLISHED", "CLOSED", "TIME-WAIT"])].slice(0, 4);
     const choices = likely.sort((one, other) => order.indexOf(one) - order.indexOf(other));
-    const filled = { letter: who, state: before, event, answer: after, section: moves.section };
-    return { kind: "state", answer: after, choices, filled, text: say("ask_state", { ...filled, title: title(step) }) };
+    return ask("state", { state: before, event, answer: after, choices, section: moves.section });
   }
 
-  // Why a choice is wrong, by the rows of the table that would lead there.
+  // Why nothing is asked before a step.
+  function unasked(step) {
+    if (!step) return say("all_asked");
+    if (step.querySelector(".known .unknown")) return say("nobody_knows");
+    if (step.querySelector(".known .finding")) return say("no_rule");
+    return say(step.dataset.event === "send data" ? "program_decides" : "nothing_changes");
+  }
+
+  // Why a choice is wrong, by the rows of the table that would lead there: what comes first of all, since a socket that
+  // sends does so by the choice of its program.
   function whyNot({ kind, filled }, choice) {
-    const { state, event } = filled;
-    const other = rules.find((one) => one.state === state && (kind === "state" ? one.to : one.sent) === choice && one.event !== event);
-    const about = { ...filled, choice, other: other && other.event, where: other && other.section };
-    if (kind === "state" && choice === state) return say("not_staying", about);
-    return say(other ? `not_this_${kind}` : `never_${kind}`, about);
+    const { state, event, letter } = filled;
+    if (choice === state) return say("not_staying", filled);
+    if (choice === NOTHING) return say(filled.drawn ? "not_as_drawn" : "not_nothing", filled);
+    const to = kind === "state" ? "to" : "sent";
+    const leading = rules.filter((one) => one.state === state && one[to] === choice && one.event !== event);
+    const coming = leading.filter(arrives), others = coming.length || kind === "segment" ? coming : leading;
+    const [other] = others, about = { ...filled, choice, segment: segment(choice), where: other && other.section };
+    if (!other) return say(`never_${kind}`, about);
+    const causes = [...new Set(others.map((one) => data.events[one.event]))].join(say("or"));
+    return say(`not_this_${kind}`, { ...about, causes, other: whenever(other.event, letter) });
   }
 
   function rightly({ kind, filled }) {
-    return say(kind === "segment" ? "rule_segment" : filled.answer === filled.state ? "rule_stays" : "rule_state", filled);
+    if (kind === "segment") return say(filled.drawn ? "rule_drawn" : "rule_segment", { ...filled, what: data.events[filled.event], segment: segment(filled.answer) });
+    return say(filled.answer === filled.state ? "rule_stays" : "rule_state", filled);
   }
 
   const quizzes = new Map(openings.map((walk) => [walk, quiz(walk)]));
@@ -64,11 +95,11 @@
     function ask(said = "") {
       const now = asked[walk.here];
       comment(said, "right");
-      text.textContent = now ? now.text : say(walk.here < steps.length ? "nothing_to_ask" : "all_asked");
+      text.textContent = now ? now.text : unasked(steps[walk.here]);
       const given = now ? now.choices : walk.here < steps.length ? [null] : [];
       choices.replaceChildren(...given.map((choice, n) => {
         const key = made("kbd", [String(n + 1)], { "aria-hidden": "true" });
-        const button = made("button", [key, " ", choice || say("go_on")], { type: "button" });
+        const button = made("button", [key, " ", choice ? named(choice) : say("go_on")], { type: "button" });
         button.addEventListener("click", () => answer(choice, button));
         return button;
       }));
@@ -102,7 +133,7 @@
       const lines = [...tried].sort(([one], [other]) => one - other).map(([step, given]) => {
         const right = asked[step - 1].answer, wrong = given.filter((one) => one !== right);
         const how = given.includes(right) ? (wrong.length ? "line_after" : "line_right") : "line_shown";
-        return say(how, { step, answer: right, wrong: wrong.join(", ") });
+        return say(how, { step, answer: right, wrong: wrong.map(named).join(", ") });
       });
       return [`selfconn · ${opening.querySelector("h2").textContent}`, tally.textContent, ...lines].join("\n");
     }

@@ -85,7 +85,7 @@
   selfconn.turned.push((mode, to) => {
     if (mode !== "side" || !to) return;
     choose(pair);
-    bar.scrollIntoView();
+    scrollTo(0, 0);
   });
   selfconn.pair = {
     move: (way) => go(here + way),

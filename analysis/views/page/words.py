@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from markupsafe import Markup
 
 from ...model import Verdict
+from ...states import Event
 from .. import LANGUAGES
 
 #: What an opening was, as a headline: of the two ends.
@@ -262,48 +263,87 @@ SPOKEN = {
     "next": ("Next", "下一步"),
     # -- predict mode
     "ask_state": (
-        "{title} ({event}). {letter} is in {state}. Which state comes next?",
-        "{title}（{event}）。{letter} 处于 {state}，接下来进入哪个状态？",
+        "{happened}. {letter} is in {now}. Which state comes next?",
+        "{happened}。{letter} 处于 {now}，接下来进入哪个状态？",
     ),
     "ask_segment": (
-        "What came: {event}. {letter} is in {state} now. Which segment does it send?",
-        "刚才发生的是 {event}，{letter} 现在处于 {state}。它发送哪个报文段？",
+        "{happened}. {letter} is in {now} now. Which segment does it send?",
+        "{happened}。{letter} 现在处于 {now}。它发送哪个报文段？",
     ),
-    "nothing_to_ask": ("There is nothing to predict the next step from.", "下一步无从预测。"),
+    "comes": ("{what} comes", "收到 {what}"),
+    "came": ("{what} came", "收到了 {what}"),
+    "sends": ("{letter} sends {what}", "{letter} 发送 {what}"),
+    "sent": ("{letter} sent {what}", "{letter} 发送了 {what}"),
+    "or": (" or ", "或者 "),
+    "nothing": ("nothing", "什么都不发"),
+    "program_decides": (
+        "No question here: the program decides what comes.",
+        "这里没有问题：接下来发生什么由程序决定。",
+    ),
+    "nothing_changes": ("No question here: the state stays.", "这里没有问题：状态保持不变。"),
+    "nobody_knows": (
+        "No question here: nobody knows whether it arrived.",
+        "这里没有问题：谁也不知道它是否到达。",
+    ),
+    "no_rule": (
+        "No question here: RFC 9293 has no rule for what comes.",
+        "这里没有问题：RFC 9293 没有对应的规则。",
+    ),
     "all_asked": ("That was the last step.", "这是最后一步。"),
     "go_on": ("Go on", "继续"),
     "right": ("Right.", "正确。"),
     "rule_state": (
-        "In {state}, {event} leads to {answer} (RFC 9293, {section}).",
-        "在 {state} 中，{event} 使状态变为 {answer}（RFC 9293，{section}）。",
+        "In {state}, when {when}, the state becomes {answer} (RFC 9293, {section}).",
+        "在 {state} 中，{when} 时，状态变为 {answer}（RFC 9293，{section}）。",
     ),
     "rule_stays": (
-        "In {state}, {event} changes no state (RFC 9293, {section}).",
-        "在 {state} 中，{event} 不改变状态（RFC 9293，{section}）。",
+        "In {state}, when {when}, the state stays (RFC 9293, {section}).",
+        "在 {state} 中，{when} 时，状态保持不变（RFC 9293，{section}）。",
     ),
     "rule_segment": (
-        "In {state}, {event} is answered by {answer} (RFC 9293, {section}).",
-        "在 {state} 中，对 {event} 的应答是 {answer}（RFC 9293，{section}）。",
+        "In {state}, {what} is answered by {segment} (RFC 9293, {section}).",
+        "在 {state} 中，对 {what} 的应答是 {segment}（RFC 9293，{section}）。",
+    ),
+    "rule_drawn": (
+        (
+            "In {state}, {what} came, and {segment} was sent. Figure 7 (3.5) shows none; "
+            "an ACK answers a SYN that was there already (RFC 9293, {section})."
+        ),
+        (
+            "在 {state} 中收到 {what}，发出了 {segment}。图 7（3.5）里没有它；"
+            "对已经收到过的 SYN，要用 ACK 应答（RFC 9293，{section}）。"
+        ),
     ),
     "not_staying": (
-        "It does not stay: in {state}, {event} changes the state (RFC 9293, {section}).",
-        "状态不会保持不变：在 {state} 中，{event} 会改变状态（RFC 9293，{section}）。",
+        "It does not stay: in {state} the state changes when {when} (RFC 9293, {section}).",
+        "状态不会保持不变：在 {state} 中，{when} 时状态会改变（RFC 9293，{section}）。",
     ),
     "not_this_state": (
-        "Not {choice}: from {state} it is reached by {other} (RFC 9293, {where}), and this is {event}.",
-        "不是 {choice}：从 {state} 到那里要靠 {other}（RFC 9293，{where}），而这里是 {event}。",
+        "Not {choice}: {state} becomes that when {other} (RFC 9293, {where}). Here {happened}.",
+        "不是 {choice}：在 {state} 中，{other} 时才变成它（RFC 9293，{where}）。这里 {happened}。",
     ),
     "never_state": (
         "Not {choice}: nothing leads from {state} to {choice} in one step.",
         "不是 {choice}：没有任何事件能一步从 {state} 到 {choice}。",
     ),
     "not_this_segment": (
-        "Not {choice}: in {state} that answers {other} (RFC 9293, {where}), and this was {event}.",
-        "不是 {choice}：在 {state} 中它用来应答 {other}（RFC 9293，{where}），而这里是 {event}。",
+        "Not {choice}: in {state} {segment} answers only {causes} (RFC 9293, {where}). Here {happened}.",
+        "不是 {choice}：在 {state} 中，{segment} 只用来应答 {causes}（RFC 9293，{where}）。这里 {happened}。",
     ),
     "never_segment": (
-        "Not {choice}: nothing that arrives in {state} is answered by {choice}.",
-        "不是 {choice}：在 {state} 中，收到什么都不会用 {choice} 应答。",
+        "Not {choice}: in {state} nothing that comes is answered by {segment}.",
+        "不是 {choice}：在 {state} 中，收到什么都不会用 {segment} 应答。",
+    ),
+    "not_nothing": (
+        "Here {happened}, and in {state} that has an answer (RFC 9293, {section}).",
+        "这里 {happened}，在 {state} 中对此有应答（RFC 9293，{section}）。",
+    ),
+    "not_as_drawn": (
+        (
+            "In figure 7 (3.5) nothing follows, but here something was captured: "
+            "the SYN in what came was there already (RFC 9293, {section})."
+        ),
+        "在图 7（3.5）里什么都不发，但是这里抓到了应答：到来的报文段里的 SYN 早已收到过（RFC 9293，{section}）。",
     ),
     "score": (
         "{n} right at the first try, of {asked} asked; {all} in all.",
@@ -318,12 +358,41 @@ SPOKEN = {
     "line_shown": ("step {step}: {answer}, not answered", "第 {step} 步：{answer}，没有回答"),
 }
 
+#: What can happen to a socket, as predict mode says it: what comes or is sent, else a whole clause.
+EVENTS = {
+    Event.PASSIVE_OPEN: ("{letter} begins to listen", "{letter} 开始监听"),
+    Event.DELETE: ("{letter} has gone", "{letter} 已经不在"),
+    Event.TIME_WAIT_TIMEOUT: ("2 MSL pass", "2 MSL 过去"),
+    Event.SEND_SYN: ("a SYN", "SYN"),
+    Event.SEND_SYN_ACK: ("a SYN-ACK", "SYN-ACK"),
+    Event.SEND_EARLY_ACK: ("an ACK before its SYN", "早于自己 SYN 的 ACK"),
+    Event.SEND_ACK: ("an ACK", "ACK"),
+    Event.SEND_DATA: ("data", "数据"),
+    Event.SEND_FIN: ("a FIN", "FIN"),
+    Event.SEND_RST: ("a RST", "RST"),
+    Event.ANSWER_RST: ("a RST in answer", "作为应答的 RST"),
+    Event.RETRANSMIT: ("a segment again", "重传的报文段"),
+    Event.RECEIVE_SYN: ("a SYN", "SYN"),
+    Event.RECEIVE_SYN_ACK: ("a SYN-ACK", "SYN-ACK"),
+    Event.RECEIVE_ACK_OF_SYN: ("an ACK of its SYN", "对自己 SYN 的 ACK"),
+    Event.RECEIVE_ACK_OF_FIN: ("an ACK of its FIN", "对自己 FIN 的 ACK"),
+    Event.RECEIVE_ACK: ("an ACK", "ACK"),
+    Event.RECEIVE_FIN: ("a FIN", "FIN"),
+    Event.RECEIVE_FIN_AGAIN: ("the same FIN again", "重复的 FIN"),
+    Event.RECEIVE_NO_ACK: ("a segment without ACK", "没有 ACK 的报文段"),
+    Event.RECEIVE_UNACCEPTABLE: ("a segment outside its window", "窗口之外的报文段"),
+    Event.RECEIVE_OTHER_SYN: ("another SYN", "另一个 SYN"),
+    Event.RECEIVE_BAD_ACK: ("an ACK of what was never sent", "对从未发送过的内容的 ACK"),
+    Event.RECEIVE_RST: ("a RST", "RST"),
+    Event.RECEIVE_BAD_RST: ("a RST that does not fit", "不相符的 RST"),
+}
+
 
 class Words(SimpleNamespace):
     """The texts of one language by their names; they are our own, so they may hold markup and count as safe.
 
     Besides TEXTS: ``lang``; ``english_words``, the attribute of what is English on a page that is not; ``headlines``
-    and ``whys`` by verdict; ``spoken``, what the script says.
+    and ``whys`` by verdict; ``spoken``, what the script says, and ``events``, how it names what happens to a socket.
     """
 
     def __init__(self, language: str) -> None:
@@ -334,6 +403,7 @@ class Words(SimpleNamespace):
         self.headlines = {verdict: row[place] for verdict, row in HEADLINES.items()}
         self.whys = {verdict: row[place] for verdict, row in WHY.items()}
         self.spoken = {name: row[place] for name, row in SPOKEN.items()}
+        self.events = {event: row[place] for event, row in EVENTS.items()}
 
 
 @cache
