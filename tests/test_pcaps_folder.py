@@ -144,7 +144,11 @@ def test_a_reused_time_wait_shows_in_the_timestamps_of_a_bare_syn():
 @pytest.mark.usefixtures("need_root")
 @pytest.mark.parametrize("recipe", make.RECIPES, ids=lambda recipe: recipe.captures[0].name)
 def test_made_again_it_tells_the_same(recipe, tmp_path):
-    recipe.make(make.Studio(tmp_path))
-    for capture in recipe.captures:
-        again, before = committed(capture.name, tmp_path), committed(capture.name)
-        assert account(again, capture.varies) == account(before, capture.varies)
+    """Made up to three times: on a machine that stops for longer than a segment takes, the hosts say other things."""
+    before = [account(committed(capture.name), capture.varies) for capture in recipe.captures]
+    for _ in range(3):
+        recipe.make(make.Studio(tmp_path))
+        again = [account(committed(capture.name, tmp_path), capture.varies) for capture in recipe.captures]
+        if again == before:
+            break
+    assert again == before
