@@ -26,7 +26,10 @@ from analysis.engine import COMPILED
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.live, pytest.mark.root, pytest.mark.usefixtures("need_root"), pytest.mark.timeout(300)]
+pytestmark = [
+    *(pytest.mark.packaging, pytest.mark.live, pytest.mark.root),
+    *(pytest.mark.usefixtures("need_root"), pytest.mark.timeout(300)),
+]
 
 #: In namespaces of its own, with nothing but a loopback interface, in a root that is the root of its mount namespace
 #: (a process in a mere chroot may make no user namespace), and then as a user of that number.

@@ -21,7 +21,10 @@ from conftest import ROOT, ordinary_user
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.root, pytest.mark.long, pytest.mark.usefixtures("need_root"), pytest.mark.timeout(600)]
+pytestmark = [
+    *(pytest.mark.packaging, pytest.mark.root, pytest.mark.long),
+    *(pytest.mark.usefixtures("need_root"), pytest.mark.timeout(600)),
+]
 
 PYPROJECT = """
 [build-system]
