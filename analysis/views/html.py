@@ -41,11 +41,11 @@ from .phrases import (
     damage,
     everything_seen,
     facts,
-    first_of_them,
     incomplete,
     kind,
     names,
     nothing,
+    refused_earlier,
     relative,
     remark,
     remarks,
@@ -173,7 +173,7 @@ def render(report: Report, *, verbose: bool = False, language: str = "en") -> It
         style=Markup(style),  # noqa: S704 -- our own file
         script=Markup(script),  # noqa: S704 -- our own file
         data=Markup(_data(w)),  # noqa: S704 -- our own words, and no "<" in them
-        policy=f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        policy=f"default-src 'none'; style-src {hashed(style)}; script-src {hashed(script)}; "
         "base-uri 'none'; form-action 'none'",
     )
 
@@ -208,7 +208,8 @@ def _asset(name: str) -> str:
     return (get_data("analysis.views.page", name) or b"").decode()
 
 
-def _hash(text: str) -> str:
+def hashed(text: str) -> str:
+    """Return the source of a style or a script as a policy names it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -455,9 +456,8 @@ def _refused(opening: Opening, attempts: Attempts | None, w: Words) -> Refused |
     if not opening.refused_before:
         return None
     sentence = w.refused_before_one if opening.refused_before == 1 else w.refused_before
-    since = ""
-    if first_of_them(opening) and opening.refused_since is not None:
-        since = w.first.format(span=_micro(span(opening.time - opening.refused_since)))
+    earlier = refused_earlier(opening)
+    since = w.first.format(span=_micro(earlier)) if earlier else ""
     text = str(sentence.format(n=f"{opening.refused_before:,}", first=since))
     known = min(opening.refused_before, len(attempts.ports)) if attempts else 0
     some = list(range(known)) if known <= _FIRST + _LAST else [*range(_FIRST), *range(known - _LAST, known)]

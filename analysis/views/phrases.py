@@ -315,11 +315,17 @@ def before(replayed: Replay, duration: int | None) -> str:
     return text + f"{done} {word} {frames}{took}."
 
 
-def first_of_them(opening: Opening) -> str:
+def refused_earlier(opening: Opening) -> str:
     """How long before an opening the first refused attempt was; "" if that is unknown, or the clock went back."""
     if opening.refused_since is None or opening.refused_since > opening.time:
         return ""
-    return f", the first {span(opening.time - opening.refused_since)} earlier"
+    return span(opening.time - opening.refused_since)
+
+
+def first_of_them(opening: Opening) -> str:
+    """The same as a clause."""
+    earlier = refused_earlier(opening)
+    return f", the first {earlier} earlier" if earlier else ""
 
 
 class Row(NamedTuple):

@@ -9,7 +9,6 @@ browser. docs/site.md says what is in it, and how it is given to a class.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -17,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,14 +32,13 @@ from markupsafe import Markup  # noqa: E402
 from pictures import picture  # noqa: E402
 
 from analysis import VERSION  # noqa: E402
-from analysis.cli import parser as analyze_parser  # noqa: E402
 from analysis.model import Verdict  # noqa: E402
 from analysis.reader import analyze  # noqa: E402
 from analysis.report import report  # noqa: E402
 from analysis.views import rendered  # noqa: E402
+from analysis.views.html import hashed  # noqa: E402
 from analysis.views.page import machine  # noqa: E402
-from capture.check_cli import parser as check_parser  # noqa: E402
-from capture.cli import parser as capture_parser  # noqa: E402
+from selfconn.__main__ import COMMANDS  # noqa: E402
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -73,12 +72,6 @@ PYODIDE = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.
 _OWN_STYLE = "/* the stage */"
 
 _MOMENT = (1980, 1, 1, 0, 0, 0)  # of all files in an archive: the same source gives the same octets
-
-_MANUALS = {
-    "selfconn-analyze": analyze_parser,
-    "selfconn-capture": capture_parser,
-    "selfconn-check": check_parser,
-}
 
 
 class Shown(NamedTuple):
@@ -265,12 +258,8 @@ def beginning(text: str) -> str:
 
 def helped(program: str) -> str:
     """The text of a manual page: that of --help-all."""
-    return _MANUALS[program]().format_help() if program in _MANUALS else ""
-
-
-def hashed(text: str) -> str:
-    """The source of a style or a script as a policy names it."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+    command = COMMANDS.get(program.removeprefix("selfconn-"))
+    return import_module(command[0]).parser().format_help() if command else ""
 
 
 def main() -> None:

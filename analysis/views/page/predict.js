@@ -149,13 +149,13 @@
         walk.say(say("copy_yourself"));
       }
     });
-    return { ask, box, passed: (step) => asked[step - 1] && !tried.has(step) && tried.set(step, []) };
+    return { asked, ask, box, passed: (step) => asked[step - 1] && !tried.has(step) && tried.set(step, []) };
   }
 
   // Whoever goes on without an answer is shown it, and what it rests on.
   heard.push((walk, from) => {
     if (!on()) return;
-    const { ask, passed } = quizzes.get(walk), now = question(walk.steps, walk.here);
+    const { asked, ask, passed } = quizzes.get(walk), now = asked[walk.here - 1];
     if (walk.here === from + 1) passed(walk.here);
     ask(walk.here === from + 1 && now ? rightly(now) : "");
   });
