@@ -17,6 +17,8 @@ cdef class Answers:
     cdef inline u64 client_of(self, Segment* segment, bint sent) noexcept nogil
     @cython.locals(h=u64, i=u64, entry=u64, one=u64, two=u64, own=SlotAt)
     cdef i64 enter(self, Slot* slots, u64 slot, Segment* segment) noexcept nogil
+    @cython.locals(place=Py_ssize_t, segment=SegmentAt)
+    cdef void fetch_batch(self, Segment* batch, Py_ssize_t count) noexcept nogil
     cdef bint may_lack(self, Segment* segment) noexcept nogil
     @cython.locals(s=SlotAt)
     cdef bint is_other_side(self, Slot* slots, u64 found, Slot* own, Segment* segment) noexcept nogil

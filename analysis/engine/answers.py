@@ -13,8 +13,9 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import acknowledges_syn, apart, slot_at, words_in
+    from .interpreted import acknowledges_syn, apart, segment_at, send_for, slot_at, words_in
     from .layout import (
+        ACK,
         FIRST_IS_B,
         HEAD,
         LOW32,
@@ -26,6 +27,7 @@ if not cython.compiled:
         ORIGINS,
         P_SYN,
         SIDES,
+        SYN,
         UNANSWERED_PHASES,
         Segment,
         Slot,
@@ -95,6 +97,13 @@ class Answers:
         if ((two ^ entry) - 1) & LOW64 < LOW32 and self.is_other_side(slots, two, own, segment):
             return (two & LOW32) - 1
         return -1
+
+    def fetch_batch(self, batch: list[Segment], count: int) -> None:
+        """Prefetch where the SYNs of a batch will be entered into the processor's cache."""
+        for place in range(count):
+            segment = segment_at(batch, place)
+            if segment.flags & (SYN | ACK) == SYN:
+                send_for(self.origins, (self.client_of(segment, True) & (ORIGINS - 1)) * 2)
 
     def may_lack(self, segment: Segment) -> bool:
         """Whether other openings of this segment's sender that were entered before the capture began would be here."""

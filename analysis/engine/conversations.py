@@ -239,6 +239,8 @@ class Conversations:
         self.index.digest_batch(batch, count)
         self.duplicates_seen.digest_batch(d, batch, count)
         self.index.look_up_batch(batch, count, self.slots)
+        if self.count_refusals:
+            self.answers.fetch_batch(batch, count)
         self.duplicates_seen.mark(d, batch, count)
         for place in range(count):
             self.meet(segment_at(batch, place), d)
