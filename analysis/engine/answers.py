@@ -81,10 +81,7 @@ class Answers:
     def enter(self, slots: list[Slot], slot: int, segment: Segment) -> int:
         """Enter the opening in *slot* under its client, the sender of *segment*; return its other side, or -1."""
         own = slot_at(slots, slot)
-        if segment.from_a:
-            h = self.digest(own.a_high, own.a_low, own.a_port, own.six)
-        else:
-            h = self.digest(own.b_high, own.b_low, own.b_port, own.six)
+        h = self.client_of(segment, True)
         i = (h & (ORIGINS - 1)) * 2
         entry = (h & ~LOW32) | (slot + 1)
         one, two = self.origins[i], self.origins[i + 1]
