@@ -10,6 +10,10 @@ cdef u64 place_of(bytes_at d, Py_ssize_t p, u64 where) noexcept nogil
 @cython.locals(head=u64, size=u64)
 cdef inline bint is_common(bytes_at d, Py_ssize_t p) noexcept nogil
 
+@cython.locals(
+    head=u64, ends=u64, ports=u64, numbers=u64, source=u64, target=u64, from_a=bint, low=u64, high=u64, size=Py_ssize_t)
+cdef inline void read_common(bytes_at d, Py_ssize_t p, Py_ssize_t end, u64 where, Segment* one) noexcept nogil
+
 @cython.final
 cdef class Engine:
     cdef public AllConversations table
@@ -39,8 +43,12 @@ cdef class Engine:
     cpdef begin_pcap(self, bint big, Py_ssize_t header, i64 scale, i64 link, i64 lengths)
     @cython.locals(d=bytes_at)
     cpdef pcap(self, object octets, Py_ssize_t i, Py_ssize_t end)
-    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t, header=Py_ssize_t, link=i64, passing=bint)
+    @cython.locals(seconds=i64, ticks=i64, size=i64, wire=i64, p=Py_ssize_t, header=Py_ssize_t, link=i64, plain=bint)
     cdef inline int records(self, bytes_at d, Py_ssize_t i, Py_ssize_t end, i64 lengths) except -1 nogil
+    @cython.locals(
+        header=Py_ssize_t, scale=i64, where=u64, batch=SegmentAt, room=Py_ssize_t, packets=u64, waiting=Py_ssize_t,
+        last=Py_ssize_t, p=Py_ssize_t, size=i64, one=SegmentAt)
+    cdef Py_ssize_t common_records(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) except -1 nogil
     @cython.locals(packets=u64, header=Py_ssize_t, big=bint, last=Py_ssize_t, p=Py_ssize_t, size=i64, ports=u64)
     cdef Py_ssize_t pass_over(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) noexcept nogil
     cdef int read_records(self, bytes_at d, Py_ssize_t i, Py_ssize_t end) except -1 nogil
@@ -55,9 +63,7 @@ cdef class Engine:
     cdef bint other_block(self, bytes_at d, u64 kind, Py_ssize_t p, Py_ssize_t end) except -1 nogil
     @cython.locals(ports=u64)
     cdef inline int frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil
-    @cython.locals(
-        one=SegmentAt, head=u64, ends=u64, ports=u64, numbers=u64, source=u64, target=u64, from_a=bint, low=u64, high=u64,
-        total=Py_ssize_t, size=Py_ssize_t)
+    @cython.locals(one=SegmentAt)
     cdef inline int common_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, i64 time) except -1 nogil
     @cython.locals(c=CursorAt, found=i64)
     cdef int odd_frame(self, bytes_at d, Py_ssize_t p, Py_ssize_t end, Py_ssize_t stop, i64 link, i64 time) except -1 nogil

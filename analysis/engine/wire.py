@@ -90,6 +90,28 @@ def is_common(d: Octets, p: int) -> bool:
     )
 
 
+def read_common(d: Octets, p: int, end: int, where: int, one: Segment) -> None:
+    """Read the common frame d[p:end] (see is_common()) into *one*, all but its time and its number."""
+    head, ends, ports, numbers = u64_at(d, p + 16), u64_at(d, p + 26), u32(d, p + 34), u64_at(d, p + 38)
+    size = d[p + 46] >> 4 << 2
+    source = ends >> 32 << 16 | ports >> 16
+    target = (ends & LOW32) << 16 | (ports & LOW16)
+    from_a = source <= target
+    low, high = (source, target) if from_a else (target, source)
+    one.a_high = one.b_high = one.six = 0
+    one.a_low, one.a_port, one.b_low, one.b_port = low >> 16, low & LOW16, high >> 16, high & LOW16
+    one.from_a = from_a
+    one.equal = source == target
+    one.size = min(size, end - p - 34)
+    one.data = (head >> 48) - 20 - size
+    one.identification = head >> 32 & LOW16
+    one.wired = one.equal and (u32(d, p) | u64_at(d, p + 4)) != 0  # loopback leaves the link addresses zero
+    one.place = place_of(d, p, where)
+    one.ip, one.at = p + 14, p + 34
+    one.seq, one.ack = numbers >> 32, numbers & LOW32
+    one.flags, one.window = d[p + 47], u16(d, p + 48)
+
+
 class Engine:
     """Reads the octets of one capture, and steps the conversation table with its segments.
 
@@ -226,10 +248,10 @@ class Engine:
         header = self.record_header
         link = self.link
         self.need = header
-        passing = self.equal_only and link == 1 and lengths == 0
+        plain = link == 1 and lengths == 0
         while True:
-            if passing:
-                i = self.pass_over(d, i, end)
+            if plain:
+                i = self.pass_over(d, i, end) if self.equal_only else self.common_records(d, i, end)
             if end - i < header:
                 break
             if self.big:
@@ -249,6 +271,35 @@ class Engine:
             i = p + size
             self.frame(d, p, i, p + wire, link, seconds * SECOND + ticks * self.scale)
         self.position = i
+
+    def common_records(self, d: Octets, i: int, end: int) -> int:
+        """Take records in a row whose frames are common and whole; return where the first one begins that is none.
+
+        Where they are little-endian, and all segments are asked for: what is the same for all of them is looked up once.
+        """
+        if self.big or self.picky or not cython.compiled:
+            return i
+        header, scale, where, batch, room = self.record_header, self.scale, self.where, self.batch, self.room
+        packets, waiting = self.packets, self.waiting
+        last = end - header - 54
+        while i <= last:
+            p = i + header
+            size = l32(d, i + 8)
+            if size < 54 or size > MAX_RECORD or size > end - p or not is_common(d, p):
+                break
+            one = segment_at(batch, waiting)
+            read_common(d, p, p + size, where, one)
+            one.time = l32(d, i) * SECOND + l32(d, i + 4) * scale
+            packets += 1
+            one.frame = packets
+            waiting += 1
+            i = p + size
+            if waiting == room:
+                self.packets, self.waiting = packets, waiting
+                self.hand_over(d)
+                waiting = 0
+        self.packets, self.waiting = packets, waiting
+        return i
 
     def pass_over(self, d: Octets, i: int, end: int) -> int:
         """Pass over records whose segments have unequal ports; return where the first one begins that is none of them.
@@ -409,29 +460,11 @@ class Engine:
     def common_frame(self, d: Octets, p: int, end: int, time: int) -> int:
         """Take a frame that is whole Ethernet, IPv4 and TCP."""
         one = segment_at(self.batch, self.waiting)
-        head, ends, ports, numbers = u64_at(d, p + 16), u64_at(d, p + 26), u32(d, p + 34), u64_at(d, p + 38)
-        source = ends >> 32 << 16 | ports >> 16
-        target = (ends & LOW32) << 16 | (ports & LOW16)
-        from_a = source <= target
-        low, high = (source, target) if from_a else (target, source)
-        one.a_high = one.b_high = one.six = 0
-        one.a_low, one.a_port, one.b_low, one.b_port = low >> 16, low & LOW16, high >> 16, high & LOW16
-        one.from_a = from_a
-        one.equal = source == target
+        read_common(d, p, end, self.where, one)
         if self.picky and not self.is_asked_for(one):
             self.passed_over += 1
             return 0
-        total = head >> 48
-        size = d[p + 46] >> 4 << 2
-        one.size = min(size, min(end, p + 14 + total) - p - 34)
-        one.data = total - 20 - size
-        one.identification = head >> 32 & LOW16
         one.time = time
-        one.wired = one.equal and (u32(d, p) | u64_at(d, p + 4)) != 0  # loopback leaves the link addresses zero
-        one.place = place_of(d, p, self.where)
-        one.ip, one.at = p + 14, p + 34
-        one.seq, one.ack = numbers >> 32, numbers & LOW32
-        one.flags, one.window = d[p + 47], u16(d, p + 48)
         return self.put(d, one)
 
     def odd_frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
