@@ -263,7 +263,7 @@ def take_first(s: Slot, segment: Segment, d: Octets) -> None:
     s.time, s.frame, s.size = segment.time, segment.frame, segment.size
     s.syn_data = min(segment.data, LOW16)
     s.identification = segment.identification
-    s.syn_data_second = s.before = s.retransmissions = s.refused = s.since = 0
+    s.syn_data_second = s.before = s.retransmissions = 0
     s.header = bytes(d[segment.at : segment.at + segment.size])
 
 

@@ -50,8 +50,8 @@ cdef struct Cursor:
     u64 guess
     u64 cut
 
-# Four lines of the processor's cache, 64 octets each. What a SYN and the RST to it need stands in the first three: the
-# 4-tuple and the state; numbers and times; the header of the first SYN.
+# Four lines of the processor's cache, 64 octets each. What a SYN and the RST to it need stands in the first two: the
+# 4-tuple and the state; time, number and header of the first SYN (40 octets are Linux's).
 cdef struct Slot:
     u64 a_high
     u64 a_low
@@ -72,22 +72,21 @@ cdef struct Slot:
 
     u64 time
     u64 frame
-    u64 refused
-    u64 since
     uint16_t syn_data
     uint16_t syn_data_second
     uint8_t scale_first
     uint8_t scale_second
     uint16_t identification
+    uint8_t header[60]
+    uint32_t early_isn
+    u64 refused
+    u64 since
     uint32_t next_second
     uint32_t another
     uint32_t acked_first
     uint32_t acked_second
     uint32_t edge_first
     uint32_t edge_second
-
-    uint8_t header[60]
-    uint32_t early_isn
 
     u64 early_time
     u64 ended_at
@@ -185,8 +184,6 @@ cdef inline void take_first(Slot* s, Segment* segment, bytes_at d) noexcept nogi
     s.identification = segment.identification
     s.before = 0
     s.retransmissions = 0
-    s.refused = 0
-    s.since = 0
     copy_header(s.header, d + segment.at, segment.size)
 
 cdef inline bytes header_of(Slot* s):
@@ -230,7 +227,6 @@ cdef inline bytes_at octets_of_header(Slot* s) noexcept nogil:
 cdef inline void fetch(Slot* s) noexcept nogil:
     prefetch(s)
     prefetch(<char*> s + 64)
-    prefetch(s.header)
 
 # Whether any of the eight entries at *base* has the same upper bits as this one.
 cdef inline bint any_alike(halves entries, u64 base, uint32_t entry) noexcept nogil:

@@ -519,7 +519,7 @@ class Slot:
     ``reach`` is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges and offers.
     ``time`` (nanoseconds) and ``frame`` are those of the first SYN, ``header`` the first ``size`` octets of its TCP
     header, ``identification`` its IPv4 identification, ``syn_data`` and ``syn_data_second`` the octets of data in the
-    SYNs. ``refused`` attempts at the same destination came before it, the first at ``since``. ``ended_at`` is the time
+    SYNs. Where segments are kept, ``refused`` attempts at its destination came before it, the first at ``since``. ``ended_at`` is the time
     of the FIN where both ends are one.
 
     The ``early`` fields hold a SYN-ACK that fits nothing yet, since its SYN may have been captured late: the ISN that
@@ -586,13 +586,14 @@ class Slot:
 
 
 #: The fields of a Slot as the C struct of layout.pxd has them in memory, for parts that go to another process.
-SLOT = struct.Struct("=4Q2H4B6I4Q2H2BH6I60sI2Q3I36x")
+SLOT = struct.Struct("=4Q2H4B6I2Q2H2BH60sI2Q6I2Q3I36x")
 SLOT_FIELDS = (
     *("a_high", "a_low", "b_high", "b_low", "a_port", "b_port", "six", "phase", "before", "size"),
-    *("flags", "retransmissions", "isn", "isn_second", "next_first", "reach", "time", "frame", "refused", "since"),
+    *("flags", "retransmissions", "isn", "isn_second", "next_first", "reach", "time", "frame"),
     *("syn_data", "syn_data_second", "scale_first", "scale_second", "identification"),
+    *("header", "early_isn", "refused", "since"),
     *("next_second", "another", "acked_first", "acked_second", "edge_first", "edge_second"),
-    *("header", "early_isn", "early_time", "ended_at", "early_seq", "early_end", "early_reach"),
+    *("early_time", "ended_at", "early_seq", "early_end", "early_reach"),
 )
 
 
