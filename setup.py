@@ -26,7 +26,7 @@ DIRECTIVES = {
 }
 #: Without debugging information compiling takes four fifths of the time. What is inline in a .pxd file is longer than
 #: GCC would have it, and a tenth faster that way (clang does not know the parameter, and says so).
-FAST = ["-O3", "-g0", "-fno-tree-slp-vectorize", "--param", "max-inline-insns-single=2000"]
+FAST = ["-O3", "-g0", "-fno-tree-slp-vectorize", "-fno-split-wide-types", "--param", "max-inline-insns-single=2000"]
 QUICKLY = ["-O1", "-g0"]
 
 

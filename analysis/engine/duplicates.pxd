@@ -12,10 +12,10 @@ cdef class Duplicates:
     cdef inline u64 digest(self, bytes_at d, Segment* segment) noexcept nogil
     @cython.locals(place=Py_ssize_t, segment=SegmentAt)
     cdef void digest_batch(self, bytes_at d, Segment* batch, Py_ssize_t count) noexcept nogil
-    @cython.locals(place=Py_ssize_t, segment=SegmentAt)
+    @cython.locals(
+        place=Py_ssize_t, segment=SegmentAt, entries=halves, ring=words, mask=u64, taken=u64, base=u64, entry=uint32_t,
+        number=u64, seen=u64, i=u64, other=u64)
     cdef void mark(self, bytes_at d, Segment* batch, Py_ssize_t count) noexcept nogil
-    @cython.locals(base=u64, entry=uint32_t, number=u64, seen=u64, i=u64, near=u64, other=u64, ago=u64)
-    cdef inline u64 seen(self, bytes_at d, Segment* segment) noexcept nogil
     @cython.locals(way=u64, count=u64)
     cdef u64 count_alike(self, u64 base, uint32_t entry) noexcept nogil
     @cython.locals(way=u64, differ=u64, ago=u64)

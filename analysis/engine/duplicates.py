@@ -108,38 +108,35 @@ class Duplicates:
             send_for_half(self.entries, (segment.digest & self.mask) * WAYS)
 
     def mark(self, d: Octets, batch: list[Segment], count: int) -> None:
-        """Mark those of a batch whose packets were captured already; remember the others."""
-        for place in range(count):
-            segment = segment_at(batch, place)
-            segment.duplicate = self.seen(d, segment)
-
-    def seen(self, d: Octets, segment: Segment) -> int:
-        """Return how many frames ago this packet was captured already; if it was not, 0, and it is remembered.
+        """Mark those of a batch whose packets were captured already: how many frames ago. Remember the others (0).
 
         A burst of duplicate ACKs might fill a set: nothing but the IPv4 identification tells them apart. So where two
         entries of a set have its hash, a packet is remembered in another set, which its identification tells.
         """
-        base = (segment.digest & self.mask) * WAYS
-        entry = segment.digest >> 32 & ~(NEAR - 1)
-        number = segment.identification
-        seen = segment.place
-        seen = seen << 32 | number << 16 | traces(d, segment)
-        if seldom(any_alike(self.entries, base, entry)):
-            other = (segment.digest + number * (MIX1 >> 40) & self.mask) * WAYS
-            ago = self.find_copy(base, entry, seen, segment) or self.find_copy(other, entry, seen, segment)
-            if ago:
-                return ago
-            if self.count_alike(base, entry) > 1:
-                base = other
-        i = self.taken & (NEAR - 1)
-        self.taken += 1
-        push(self.entries, base, entry | i)
-        i *= WORDS_OF_PACKET
-        self.ring[i] = segment.digest
-        self.ring[i + 1] = segment.time
-        self.ring[i + 2] = segment.frame
-        self.ring[i + 3] = seen
-        return 0
+        entries, ring, mask, taken = self.entries, self.ring, self.mask, self.taken
+        for place in range(count):
+            segment = segment_at(batch, place)
+            base = (segment.digest & mask) * WAYS
+            entry = segment.digest >> 32 & ~(NEAR - 1)
+            number = segment.identification
+            seen = segment.place
+            seen = seen << 32 | number << 16 | traces(d, segment)
+            segment.duplicate = 0
+            if seldom(any_alike(entries, base, entry)):
+                other = (segment.digest + number * (MIX1 >> 40) & mask) * WAYS
+                segment.duplicate = self.find_copy(base, entry, seen, segment) or self.find_copy(
+                    other, entry, seen, segment
+                )
+                if segment.duplicate:
+                    continue
+                if self.count_alike(base, entry) > 1:
+                    base = other
+            i = taken & (NEAR - 1)
+            taken += 1
+            push(entries, base, entry | i)
+            i *= WORDS_OF_PACKET
+            ring[i], ring[i + 1], ring[i + 2], ring[i + 3] = segment.digest, segment.time, segment.frame, seen
+        self.taken = taken
 
     def count_alike(self, base: int, entry: int) -> int:
         """Return how many entries of the set at *base* have the same hash as *entry*."""

@@ -8,11 +8,11 @@ from .octets cimport *
 cdef u64 place_of(bytes_at d, Py_ssize_t p, u64 where) noexcept nogil
 
 @cython.locals(head=u64, size=u64)
-cdef inline bint is_common(bytes_at d, Py_ssize_t p) noexcept nogil
+cdef bint is_common(bytes_at d, Py_ssize_t p) noexcept nogil
 
 @cython.locals(
     head=u64, ends=u64, ports=u64, numbers=u64, source=u64, target=u64, from_a=bint, low=u64, high=u64, size=Py_ssize_t)
-cdef inline void read_common(bytes_at d, Py_ssize_t p, Py_ssize_t end, u64 where, Segment* one) noexcept nogil
+cdef void read_common(bytes_at d, Py_ssize_t p, Py_ssize_t end, u64 where, Segment* one) noexcept nogil
 
 @cython.final
 cdef class Engine:
