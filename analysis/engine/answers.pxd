@@ -11,15 +11,14 @@ cdef class Answers:
     cdef u64 seed
     cdef public dict lent, errors, links, missed
     cdef public u64 translated
-    cdef public bint any
+    cdef public bint any, had_room
     @cython.locals(h=u64)
     cdef inline u64 digest(self, u64 high, u64 low, u64 port, u64 six) noexcept nogil
     cdef inline u64 client_of(self, Segment* segment, bint sent) noexcept nogil
-    @cython.locals(h=u64, i=u64, entry=u64, one=u64, two=u64, own=SlotAt)
+    @cython.locals(h=u64, i=u64, entry=u64, one=u64, two=u64, after=u64, own=SlotAt)
     cdef i64 enter(self, Slot* slots, u64 slot, Segment* segment) noexcept nogil
     @cython.locals(place=Py_ssize_t, segment=SegmentAt)
     cdef void fetch_batch(self, Segment* batch, Py_ssize_t count) noexcept nogil
-    cdef bint may_lack(self, Segment* segment) noexcept nogil
     @cython.locals(s=SlotAt)
     cdef bint is_other_side(self, Slot* slots, u64 found, Slot* own, Segment* segment) noexcept nogil
     @cython.locals(h=u64, i=u64, k=u64, found=u64, s=SlotAt)

@@ -13,7 +13,7 @@ import cython
 from ..memory import mapping
 
 if not cython.compiled:
-    from .interpreted import acknowledges_syn, apart, segment_at, send_for, slot_at, words_in
+    from .interpreted import acknowledges_syn, apart, own_words_in, segment_at, send_for, slot_at
     from .layout import (
         ACK,
         FIRST_IS_B,
@@ -50,19 +50,20 @@ class Answers:
     that 4-tuple would have been midstream for its sake), ``errors`` an ICMP error (frame, time, sender, type, code),
     ``links`` the first frame of the opening on the other side of a translation. ``missed`` are the last segments that
     would answer a SYN, but for the client's port. ``translated`` counts the pairs of openings that are two sides of a
-    translation, ``any`` says whether there was anything yet.
+    translation, ``any`` says whether there was anything yet. ``had_room`` says that there was room where the last one
+    was entered: an opening of its client that was entered before the capture began would still be there.
     """
 
     def __init__(self) -> None:
         self.memory = memoryview(mapping(8 * 2 * ORIGINS)).cast("Q")
-        self.origins = words_in(self.memory)
+        self.origins = own_words_in(self.memory)
         self.seed = MIX2  # always the same, so that the same capture gives the same report
         self.lent: dict[int, tuple[int, bytes, int, bool]] = {}
         self.errors: dict[int, tuple[int, int, bytes, int, int]] = {}
         self.links: dict[int, int] = {}
         self.missed: dict[tuple[bytes, int], tuple[int, bytes, int, int]] = {}
         self.translated = 0
-        self.any = False
+        self.any = self.had_room = False
 
     def digest(self, high: int, low: int, port: int, six: int) -> int:
         """Return a 64-bit hash of an endpoint."""
@@ -86,8 +87,10 @@ class Answers:
         entry = (h & ~LOW32) | (slot + 1)
         one, two = self.origins[i], self.origins[i + 1]
         # Without a branch, since no processor can guess which of the two it is.
-        self.origins[i + 1] = two if one == entry else one
+        after = two if one == entry else one
+        self.origins[i + 1] = after
         self.origins[i] = entry
+        self.had_room = not after
         # Of the same client, and not this one: 1 to LOW32.
         if ((one ^ entry) - 1) & LOW64 < LOW32 and self.is_other_side(slots, one, own, segment):
             return (one & LOW32) - 1
@@ -101,10 +104,6 @@ class Answers:
             segment = segment_at(batch, place)
             if segment.flags & (SYN | ACK) == SYN:
                 send_for(self.origins, (self.client_of(segment, True) & (ORIGINS - 1)) * 2)
-
-    def may_lack(self, segment: Segment) -> bool:
-        """Whether other openings of this segment's sender that were entered before the capture began would be here."""
-        return not self.origins[(self.client_of(segment, True) & (ORIGINS - 1)) * 2 + 1]
 
     def is_other_side(self, slots: list[Slot], found: int, own: Slot, segment: Segment) -> bool:
         """Whether the opening of this entry began with the SYN *segment* of *own*, too, but for the destination."""

@@ -17,7 +17,7 @@ cdef class Conversations:
     cdef u64 capacity, collect, most, keep_phases, oldest, equals
     cdef readonly u64 used
     cdef bint count_refusals, heeds_refusals
-    cdef public bint heads
+    cdef public bint heads, remembers
     cdef public u64 zone
     cdef object memory
     cdef Slot* slots
@@ -95,7 +95,7 @@ cdef class Conversations:
     cpdef list walks(self)
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int remember_packet(self, Segment* segment, bytes_at d) except -1 nogil
-    cdef int log_side(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    cdef int log_side(self, Segment* segment, bytes_at d) except -1 nogil
     cdef int log_possible_copy(self, Segment* segment, bytes_at d) except -1 nogil
 
     cdef int step_with_itself(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil

@@ -207,7 +207,7 @@ class Conversations:
         self.keep_phases = keep
         self.count_refusals = count_refusals
         self.used = self.oldest = self.equals = 0
-        self.heads = False
+        self.heads = self.remembers = False
         self.zone = 0  # up to this frame, what is a duplicate depends on the part before
         self.memory = memoryview(growing(max(slot_octets() * capacity, 1)))
         self.slots = slots_in(self.memory)
@@ -525,7 +525,7 @@ class Conversations:
         if twin >= 0:
             self.link(slot, twin)
         elif self.heads:
-            self.log_side(slot, segment, d)
+            self.log_side(segment, d)
 
     def uncount_midstream(self, s: Slot, counted: int) -> None:
         """Take the conversation out of the midstream count: what it was counted for proved to be an opening."""
@@ -681,7 +681,7 @@ class Conversations:
         """Whether this segment depends on what came before: in a whole capture, none does."""
         return False
 
-    def log_side(self, slot: int, segment: Segment, d: Octets) -> int:
+    def log_side(self, segment: Segment, d: Octets) -> int:
         """Do nothing: there is no part before, in which the other side of this opening might be."""
         return 0
 

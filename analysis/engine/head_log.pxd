@@ -6,7 +6,7 @@ from .octets cimport *
 from .refusals cimport RefusedAttempts
 
 cdef class LoggedConversations(AllConversations):
-    cdef public bint unsure, remembers
+    cdef public bint unsure
     cdef u64 mark_a, mark_b
     cdef readonly u64 ring_from
     cdef readonly i64 logged
@@ -35,7 +35,7 @@ cdef class LoggedConversations(AllConversations):
     @cython.locals(twin=i64)
     cdef int doubt_answers(self, i64 slot, Segment* segment, u64 control) except -1 nogil
     cdef int link(self, i64 slot, i64 twin) except -1 with gil
-    cdef int log_side(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
+    cdef int log_side(self, Segment* segment, bytes_at d) except -1 nogil
     cdef int miss(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.locals(one=EntryAt)
     cdef int miss_error(self, Segment* quoted, bytes sender, i64 kind, i64 code) except -1 with gil

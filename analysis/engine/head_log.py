@@ -22,7 +22,6 @@ if not cython.compiled:
         entry_at,
         entry_octets,
         keyed,
-        name_ends,
         note_conversation,
         note_error,
         note_octets,
@@ -94,7 +93,7 @@ class LoggedConversations(AllConversations):
 
     def __init__(self, capacity: int, collect: int, most: int, keep: int, count_refusals: bool) -> None:
         AllConversations.__init__(self, capacity, collect, most, keep, count_refusals)
-        self.unsure = self.remembers = False
+        self.unsure = False
         self.mark_a = self.mark_b = self.ring_from = 0
         self.logged = 0
         self.log_room = 1024
@@ -257,15 +256,14 @@ class LoggedConversations(AllConversations):
             return 0
         return AllConversations.link(self, slot, twin)
 
-    def log_side(self, slot: int, segment: Segment, d: Octets) -> int:
+    def log_side(self, segment: Segment, d: Octets) -> int:
         """Log the SYN of an independent opening, if the one on the other side of a translation may be in a part before.
 
         The first SYN of each 4-tuple is logged in any case.
         """
         if self.logged and entry_at(self.log, self.logged - 1).frame == segment.frame:
             return 0
-        name_ends(segment, slot_at(self.slots, slot))
-        return self.log_segment(segment, d, L_SIDE, 20) if self.answers.may_lack(segment) else 0
+        return self.log_segment(segment, d, L_SIDE, 20) if self.answers.had_room else 0
 
     def miss(self, slot: int, segment: Segment, d: Octets) -> int:
         """Log a SYN-ACK or RST that answers nothing here: it may answer a SYN in the part before."""

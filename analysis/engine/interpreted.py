@@ -6,7 +6,7 @@ The compiled engine has the same names in ``octets.pxd``, ``layout.pxd``, ``inde
 from __future__ import annotations
 
 import struct
-from operator import getitem
+from operator import attrgetter, getitem
 from typing import TYPE_CHECKING
 
 from .layout import (
@@ -18,6 +18,8 @@ from .layout import (
     LOW32,
     LOW64,
     MILLISECOND,
+    MIX1,
+    MIX_TTL,
     NEAR,
     NEAR_BITS,
     SLOT,
@@ -36,10 +38,12 @@ if TYPE_CHECKING:
 
     from ..model import Octets
 
-    Words = memoryview[int] | array[int]
-    #: What is remembered of a packet: its frame, its time, where it was seen, IPv4 identification, other traces.
-    Packet = tuple[int, int, int, int, int]
+    Words = memoryview[int] | array[int] | list[int]
+    #: What is remembered of a packet: its frame, its time, and what marks_of() returns. Of a common frame (see wire.py)
+    #: its first 52 octets and its interface stand for that, since few are ever asked for it.
+    Packet = tuple[int, int, bytes, int | tuple[int, int, int]]
 
+_OF_ENTRY, _OF_SLOT = attrgetter(*Entry.__slots__), attrgetter(*SLOT_FIELDS)
 _WAY_4 = struct.Struct(">3I").pack
 _WAY_6 = struct.Struct(">4QI").pack
 
@@ -116,6 +120,11 @@ def destinations_in(memory: memoryview) -> list[Destination]:
 def words_in(memory: Words) -> Words:
     """Return *memory* as 64-bit words."""
     return memory
+
+
+def own_words_in(memory: Words) -> list[int]:
+    """Return what stands for the words of *memory* where nobody else looks at them: a list is twice as quick."""
+    return list(memory)
 
 
 def halves_in(memory: Words) -> Words:
@@ -261,7 +270,7 @@ def ahead(one: int, other: int) -> bool:
 def take_first(s: Slot, segment: Segment, d: Octets) -> None:
     """Note this segment as the first one of the opening in this slot."""
     s.time, s.frame, s.size = segment.time, segment.frame, segment.size
-    s.syn_data = min(segment.data, LOW16)
+    s.syn_data = min(LOW16, segment.data)
     s.identification = segment.identification
     s.syn_data_second = s.before = s.retransmissions = 0
     s.header = bytes(d[segment.at : segment.at + segment.size])
@@ -272,13 +281,30 @@ def octets_of_header(s: Slot) -> Octets:
     return s.header
 
 
+def place_of(d: Octets, p: int, where: int) -> int:
+    """Return where a common frame was seen: what links.tagged() and then headers.ipv4() make of *where*."""
+    return (folded(load_u64(d, p) ^ where, load_u64(d, p + 4) ^ MIX1) ^ d[p + 22] * MIX_TTL) & LOW32
+
+
 def traces(d: Octets, segment: Segment) -> int:
     """Return a 16-bit hash of the TCP checksum and of IP header fields that a duplicate's key does not have."""
-    at = segment.ip
-    found = u16(d, at) ^ u16(d, segment.at + 16) * 5
+    ip, at = segment.ip, segment.at
     if segment.six:
-        return (found ^ u16(d, at + 2) * 3) & LOW16
-    return (found ^ u16(d, at + 6) * 3 ^ u16(d, at + 10) * 7) & LOW16
+        return (u16(d, ip) ^ u16(d, at + 16) * 5 ^ u16(d, ip + 2) * 3) & LOW16
+    return traces_of_4(d, ip, at)
+
+
+def traces_of_4(d: Octets, ip: int, at: int) -> int:
+    """The same of an IPv4 packet whose header is at *ip*, and its TCP header at *at*."""
+    return (u16(d, ip) ^ u16(d, at + 16) * 5 ^ u16(d, ip + 6) * 3 ^ u16(d, ip + 10) * 7) & LOW16
+
+
+def marks_of(packet: Packet) -> tuple[int, int, int]:
+    """Return where a packet was seen, its IPv4 identification, and its other traces."""
+    _, _, head, where = packet
+    if isinstance(where, tuple):
+        return where
+    return place_of(head, 0, where), u16(head, 18), traces_of_4(head, 14, 34)
 
 
 def header_of(s: Slot) -> bytes:
@@ -307,8 +333,9 @@ def add_entry(entries: list[Entry]) -> None:
 def entry_in(d: Octets, place: int) -> Entry:
     """Return the entry with this number in the octets of a part."""
     e = Entry()
-    for name, value in zip(Entry.__slots__, ENTRY.unpack_from(d, place * ENTRY.size), strict=True):
-        setattr(e, name, value)
+    fields = ENTRY.unpack_from(d, place * ENTRY.size)
+    e.a_high, e.a_low, e.b_high, e.b_low, e.time, e.frame, e.data, e.refused_a, e.refused_b, e.place = fields[:10]
+    e.identification, e.a_port, e.b_port, e.six, e.from_a, e.wired, e.kind, e.size, e.duplicate, e.octets = fields[10:]
     return e
 
 
@@ -333,14 +360,13 @@ def octets_of_entries(entries: list[Entry], count: int) -> bytes:
 
 def octets_of_entry_at(entries: list[Entry], place: int) -> bytes:
     """Return one of the entries as octets."""
-    e = entries[place]
-    return ENTRY.pack(*(getattr(e, name) for name in Entry.__slots__))
+    return ENTRY.pack(*_OF_ENTRY(entries[place]))
 
 
 def octets_of_slot(s: Slot) -> bytes:
     """Return a slot as octets."""
     s.reach &= LOW32  # as a C integer
-    return SLOT.pack(*(getattr(s, name) for name in SLOT_FIELDS))
+    return SLOT.pack(*_OF_SLOT(s))
 
 
 def copy_slot(s: Slot, of: Slot) -> None:
@@ -469,16 +495,19 @@ class Duplicates:
         ip, at, s = segment.ip, segment.at, segment
         ends = d[ip + 8 : ip + 40] if s.six else d[ip + 12 : ip + 20]
         key = b"".join((ends, d[at : at + 16], d[at + 18 : at + s.size], s.data.to_bytes(4, "big")))
-        return self.is_copy(key, (s.frame, s.time, s.place, s.identification, traces(d, s)))
+        return self.is_copy(key, (s.frame, s.time, b"", (s.place, s.identification, traces(d, s))))
 
     def is_copy(self, key: bytes, packet: Packet) -> int:
         """The same of a packet with this key."""
         before = self.recent.get(key) or self.older.get(key, ())
         if before:
-            frame, time, place, identification, trace = packet
-            for then, when, where, number, rest in before:
+            frame, time, _, _ = packet
+            place, identification, trace = marks_of(packet)
+            for one in before:
+                then, when, _, _ = one
                 if frame - then >= NEAR:
                     continue
+                where, number, rest = marks_of(one)
                 if where != place:
                     if abs(time - when) <= ELSEWHERE and (number == identification or not number or not identification):
                         return frame - then

@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from .interpreted import name_ends
+from .interpreted import name_ends, place_of
 from .layout import (
+    ACK,
+    CONTROL,
     D_RECORD,
     EARLY,
     ENDED,
@@ -14,9 +16,8 @@ from .layout import (
     FIRST_IS_B,
     HEAD,
     KEPT,
-    LOW16,
-    MANY,
     MAX_RECORD,
+    P_SYN,
     P_THREE_WAY,
     RST,
     SECOND,
@@ -25,39 +26,24 @@ from .layout import (
 )
 from .resets import track
 from .wire import Engine as EngineAsWritten
-from .wire import place_of
 
 if TYPE_CHECKING:
     from ..model import Octets
 
 _RECORD = {False: struct.Struct("<4I").unpack_from, True: struct.Struct(">4I").unpack_from}
-#: Link addresses; EtherType, IP version and header length; traffic class; total length; identification; fragment,
-#: TTL, protocol; checksum; both addresses and ports; the TCP header from the sequence number to the checksum.
-_COMMON = struct.Struct(">12s3sBHHIH12sIIBBHH").unpack_from
+#: EtherType, IP version and header length; total length; identification; fragment, TTL, protocol; both addresses and
+#: ports; the TCP header from the sequence number to the window.
+_COMMON = struct.Struct(">12x3sxHHI2x12sIIBBH").unpack_from
 #: Of these: both addresses, both ports.
 _ENDS = struct.Struct(">IIHH").unpack
 #: What the index's dict gives for a conversation that is not known yet; the bit of one whose endpoints are equal.
 NEW, EQUAL_ENDS = -4, 2
-#: Places where packets are seen that are remembered: by link addresses, TTL and interface.
-MOST_PLACES = 4096
+#: How many octets of data there are, in a key of the search for copies.
+NO_DATA = bytes(4)
 
 
 class Engine(EngineAsWritten):
     """Reads pcap records, and the common frame (Ethernet, IPv4, TCP) of a conversation that is known, more quickly."""
-
-    def __init__(
-        self,
-        capacity: int,
-        collect: int,
-        most: int,
-        keep: int,
-        equal_only: bool,
-        port: int,
-        host: bytes,
-        frames: int = MANY,
-    ) -> None:
-        super().__init__(capacity, collect, most, keep, equal_only, port, host, frames)
-        self.places: dict[tuple[bytes, int, int], int] = {}
 
     def read_records(self, d: Octets, i: int, end: int) -> None:
         """Read pcap records."""
@@ -78,15 +64,15 @@ class Engine(EngineAsWritten):
             frame(d, p, i, p + wire, link, seconds * SECOND + ticks * scale)
         self.position = i
 
-    def frame(self, d: Octets, p: int, end: int, stop: int, link: int, time: int) -> int:
+    def frame(  # noqa: PLR0911 - what is quickly done ends early
+        self, d: Octets, p: int, end: int, stop: int, link: int, time: int
+    ) -> int:
         """Take one frame."""
         if link != 1 or end - p < 54:
             self.packets += 1
             self.odd_frame(d, p, end, stop, link, time)
             return 0
-        macs, kind, traffic, total, number_of, protocol, ip_check, there, seq, ack, size, flags, window, check = (
-            _COMMON(d, p)
-        )
+        kind, total, number_of, protocol, there, seq, ack, size, flags, window = _COMMON(d, p)
         size = size >> 4 << 2
         data = total - 20 - size
         # EtherType, IP version and header length; no fragment after the first, TCP.
@@ -109,29 +95,27 @@ class Engine(EngineAsWritten):
                 self.common_frame(d, p, end, time)
             return 0
         table.frame = number
-        seen = macs, protocol >> 8 & 0xFF, self.where
-        place = self.places.get(seen)
-        if place is None:
-            if len(self.places) == MOST_PLACES:
-                self.places.clear()
-            place = self.places[seen] = place_of(d, p, self.where)
-        key = b"".join((d[p + 26 : p + 50], d[p + 52 : p + 34 + size], data.to_bytes(4, "big")))
-        trace = (0x4500 ^ traffic ^ check * 5 ^ (protocol >> 16) * 3 ^ ip_check * 7) & LOW16
-        if table.duplicates_seen.is_copy(key, (number, time, place, number_of, trace)):
+        key = b"".join((d[p + 26 : p + 50], d[p + 52 : p + 34 + size], data.to_bytes(4, "big") if data else NO_DATA))
+        if table.duplicates_seen.is_copy(key, (number, time, bytes(d[p : p + 52]), self.where)):
             table.duplicates += 1
             return 0
         slot = way >> 2
-        if way != NEW and not flags & (SYN | RST | FIN) and not table.heads:
-            s = table.slots[slot]
-            if s.phase == P_THREE_WAY and not s.flags & (KEPT | EARLY | ENDED | HEAD):
-                s.flags |= TOUCHED  # the bulk of all traffic: what step() does with it
-                one = self.batch[0]
-                one.seq, one.ack, one.flags, one.window, one.data = seq, ack, flags, window, data
-                track(s, one, (way & 1 != 0) != (s.flags & FIRST_IS_B != 0))
-                table.segments += 1
-                return 0
         one = self.batch[0]
-        one.place, one.identification = place, number_of
+        if way != NEW and not table.remembers:
+            s = table.slots[slot]
+            if not flags & (SYN | RST | FIN):
+                if s.phase == P_THREE_WAY and not s.flags & (KEPT | EARLY | ENDED | HEAD):
+                    s.flags |= TOUCHED  # the bulk of all traffic: what step() does with it
+                    one.seq, one.ack, one.flags, one.window, one.data = seq, ack, flags, window, data
+                    track(s, one, (way & 1 != 0) != (s.flags & FIRST_IS_B != 0))
+                    table.segments += 1
+                    return 0
+            elif s.phase == P_SYN and flags & CONTROL == RST | ACK:  # and that of a storm
+                one.ack = ack
+                if table.refuse_plainly(s, slot, one, (way & 1 != 0) != (s.flags & FIRST_IS_B != 0)):
+                    table.segments += 1
+                    return 0
+        one.place, one.identification = place_of(d, p, self.where) if table.remembers else 0, number_of
         one.frame, one.time, one.ip, one.at, one.size, one.data = number, time, p + 14, p + 34, size, data
         one.seq, one.ack, one.flags, one.window, one.wired = seq, ack, flags, window, False
         one.from_a = way & 1 != 0
@@ -142,13 +126,9 @@ class Engine(EngineAsWritten):
             one.a_high = one.b_high = one.six = 0
             one.equal = False
         elif flags & 6 or table.heads:  # SYN or RST: its endpoints are needed to find what it opens or answers
-            s = table.slots[slot]
-            one.a_high, one.a_low, one.b_high, one.b_low = s.a_high, s.a_low, s.b_high, s.b_low
-            one.a_port, one.b_port, one.six, one.equal = s.a_port, s.b_port, s.six, False
-        if table.heads:
-            if way != NEW:
-                name_ends(one, table.slots[slot])
-                one.equal = False
+            name_ends(one, table.slots[slot])
+            one.equal = False
+        if table.remembers:
             table.remember_packet(one, d)
         table.segments += 1
         table.step(table.claim(one) if way == NEW else slot, one, d)

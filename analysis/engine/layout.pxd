@@ -1,6 +1,6 @@
 # The C structs of layout.py, and its numbers (numbers.pxi, which setup.py writes).
 from libc.string cimport memcpy, memset
-from .octets cimport address, bytes_at, copy_header, halves, has_alike, i64, load_u16, prefetch, u64
+from .octets cimport address, bytes_at, copy_header, folded, halves, has_alike, i64, load_u16, load_u64, prefetch, u64
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
@@ -231,6 +231,10 @@ cdef inline void fetch(Slot* s) noexcept nogil:
 # Whether any of the eight entries at *base* has the same upper bits as this one.
 cdef inline bint any_alike(halves entries, u64 base, uint32_t entry) noexcept nogil:
     return has_alike(entries, base, entry, NEAR_BITS)
+
+# Where a common frame was seen: what links.tagged() and then headers.ipv4() make of *where*.
+cdef inline u64 place_of(bytes_at d, Py_ssize_t p, u64 where) noexcept nogil:
+    return (folded(load_u64(d, p) ^ where, load_u64(d, p + 4) ^ MIX1) ^ d[p + 22] * MIX_TTL) & LOW32
 
 # A hash of the TCP checksum and of IP header fields that a duplicate's key does not have.
 cdef inline u64 traces(bytes_at d, Segment* segment) noexcept nogil:

@@ -519,8 +519,8 @@ class Slot:
     ``reach`` is how far from ISN + 1 the first end's next segment may begin: what the SYN-ACK acknowledges and offers.
     ``time`` (nanoseconds) and ``frame`` are those of the first SYN, ``header`` the first ``size`` octets of its TCP
     header, ``identification`` its IPv4 identification, ``syn_data`` and ``syn_data_second`` the octets of data in the
-    SYNs. Where segments are kept, ``refused`` attempts at its destination came before it, the first at ``since``. ``ended_at`` is the time
-    of the FIN where both ends are one.
+    SYNs. Where segments are kept, ``refused`` attempts at its destination came before it, the first at ``since``.
+    ``ended_at`` is the time of the FIN where both ends are one.
 
     The ``early`` fields hold a SYN-ACK that fits nothing yet, since its SYN may have been captured late: the ISN that
     it acknowledges (with the data in that SYN), its own number, its time, and ``end`` and ``reach`` as above;
@@ -632,8 +632,11 @@ class Entry:
     octets: bytes
 
     def __init__(self) -> None:
-        for name in Entry.__slots__:
-            setattr(self, name, 0)
+        self.a_high = self.a_low = self.b_high = self.b_low = self.time = self.frame = self.data = self.refused_a = 0
+        self.refused_b = self.place = self.identification = self.a_port = self.b_port = self.six = self.kind = 0
+        self.size = self.duplicate = 0
+        self.from_a = self.wired = False
+        self.octets = b""
 
 
 #: The fields of an Entry as the C struct has them.

@@ -99,6 +99,9 @@ cdef inline void* address(object memory) except NULL:
 cdef inline words words_in(object memory) except NULL:
     return <words> address(memory)
 
+cdef inline words own_words_in(object memory) except NULL:
+    return <words> address(memory)
+
 cdef inline halves halves_in(object memory) except NULL:
     return <halves> address(memory)
 

@@ -278,7 +278,7 @@ class PartialConversations(LoggedConversations):
         if slot < 0 or self.answers.enter(self.slots, slot, segment) >= 0:
             self.unsure = True  # the part has counted it without its other side
         elif self.heads:
-            self.log_side(slot, segment, octets_of_entry(one))
+            self.log_side(segment, octets_of_entry(one))
         return 0
 
     def fits(self, log: bytes) -> bool:

@@ -5,8 +5,6 @@ from .interfaces cimport Interfaces
 from .layout cimport *
 from .octets cimport *
 
-cdef u64 place_of(bytes_at d, Py_ssize_t p, u64 where) noexcept nogil
-
 @cython.locals(head=u64, size=u64)
 cdef bint is_common(bytes_at d, Py_ssize_t p) noexcept nogil
 

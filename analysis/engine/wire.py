@@ -19,11 +19,10 @@ if not cython.compiled:
     from .interpreted import (
         cursor_in,
         cursor_octets,
-        folded,
         l16,
         l32,
-        load_u64,
         octets_of,
+        place_of,
         segment_at,
         segment_octets,
         segments_in,
@@ -57,7 +56,6 @@ if not cython.compiled:
         MAX_RECORD,
         MIX1,
         MIX2,
-        MIX_TTL,
         OTHER,
         QUOTED,
         R_TCP_BAD,
@@ -74,11 +72,6 @@ if TYPE_CHECKING:
 
 #: Whether this is the compiled engine.
 COMPILED: bool = cython.compiled
-
-
-def place_of(d: Octets, p: int, where: int) -> int:
-    """Return where a common frame was seen: what links.tagged() and then headers.ipv4() make of *where*."""
-    return (folded(load_u64(d, p) ^ where, load_u64(d, p + 4) ^ MIX1) ^ d[p + 22] * MIX_TTL) & LOW32
 
 
 def is_common(d: Octets, p: int) -> bool:
@@ -275,7 +268,7 @@ class Engine:
     def common_records(self, d: Octets, i: int, end: int) -> int:
         """Take records in a row whose frames are common and whole; return where the first one begins that is none.
 
-        Where they are little-endian, and all segments are asked for: what is the same for all of them is looked up once.
+        Only where they are little-endian, and all segments are asked for: what is the same for all is looked up once.
         """
         if self.big or self.picky or not cython.compiled:
             return i
