@@ -11,7 +11,7 @@ part, and adds the others to it. A part that cannot be added (its table was too 
 Only the main thread of the process that the user started receives Ctrl-C (see deaf()); it tells the others to stop.
 """
 
-# ruff: noqa: PTH113, PTH202 -- pathlib takes longer to import than a small capture to read
+# ruff: noqa: PTH113, PTH123, PTH202 -- pathlib takes longer to import than a small capture to read
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .errors import NotACapture
 from .formats.remote import is_remote, shown
 from .model import REMARKABLE, Damage
 from .ranges import Range, groups, octets, ranges
-from .reader import Analysis, analyze, read_file
+from .reader import Analysis, analyze, equal_ends, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -75,6 +75,10 @@ LARGE = 16 << 20
 
 #: How many captures a worker are under way, or done and waiting for their turn.
 AHEAD = 4
+
+#: How much of a large file is looked at first, as which share of it at most, and in which blocks, to see whether it is
+#: a flood: it is none as soon as fewer packets of a block than one in FEW begin a conversation.
+HEAD, SHARE, BLOCK, FEW = 16 << 20, 16, 1 << 20, 4
 
 #: The packets in the last octets of a range, so many at least, are remembered: copies may come in the next one.
 ENDS = 4 << 20
@@ -356,12 +360,30 @@ def analyze_parts(
             return None
         jobs = min(jobs, whole // max(LARGE, 1) + 1)
         tasks = groups(paths, jobs) if paths[1:] else [[one] for one in ranges(paths[0], jobs)]
-        if len(tasks) < 2:
+        if len(tasks) < 2 or (tasks[0][0].end is not None and _is_flood(tasks[0][0].path, whole, asked)):
             return None
         with (_threads if COMPILED else _processes)(tasks[1:], asked) as others:
             return _put_together(tasks, others, progress, refused, asked)
     except (OSError, MemoryError, _Unfit):  # reading in one go will show what is wrong, and what can be read
         return None
+
+
+def _is_flood(path: str, size: int, asked: Asked) -> bool:
+    """Whether the beginning of a capture fills the conversation table: then its parts would all be read again."""
+    if equal_ends(asked.get("only", ())):
+        return False
+    asked = {**asked, "each": None}
+    analysis = Analysis(path, **asked)
+    engine, table = analysis.engine, analysis.engine.table
+    with open(path, "rb") as file:
+        for _ in range(min(HEAD, size // SHARE) // BLOCK):
+            packets, conversations = engine.packets, table.used
+            analysis.feed(file.read(BLOCK))
+            if table.used == table.capacity:
+                return True
+            if (table.used - conversations) * FEW < engine.packets - packets:
+                break
+    return False
 
 
 class _Unwanted(BaseException):

@@ -449,6 +449,29 @@ def test_what_a_part_cannot_hold_is_read_by_the_first_process(tmp_path, monkeypa
     assert path.stat().st_size - 50 < sum(octets) <= path.stat().st_size
 
 
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("asked", "flood"), [({"table": 32}, True), ({"table": 4096}, False), (TO_ITSELF, False)])
+def test_a_flood_is_not_read_in_parts(tmp_path, monkeypatch, asked, flood):
+    """Its beginning fills the table: each part would have one of its own, and be read again."""
+    monkeypatch.setattr(parts, "BLOCK", 1024)
+    path = tmp_path / "a.pcap"
+    (pair,) = (alphabet for alphabet in ALPHABETS if alphabet.name == "pair")
+    path.write_bytes(pcap([(fact.time, fact.packet) for fact in capture(pair, [("SYN",)] * 1200)]))
+    found = parts.analyze_parts([str(path)], 2, **asked)
+    assert (found is None) is flood
+    assert flood or found == analyze(str(path), **asked)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(("again", "flood"), [(1, True), (5, False)])
+def test_a_flood_is_told_by_its_first_packets(tmp_path, monkeypatch, again, flood):
+    """A block in which few packets begin a conversation ends the search."""
+    monkeypatch.setattr(parts, "BLOCK", 1024)
+    path = tmp_path / "a.pcap"
+    path.write_bytes(pcap([one for one in handshakes(range(4000), ()) for _ in range(again)]))
+    assert parts._is_flood(str(path), path.stat().st_size, {"table": 100}) is flood
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("retried", [False, True])
 def test_conversations_that_begin_in_a_part_are_not_logged(tmp_path, monkeypatch, retried):

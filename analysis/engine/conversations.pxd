@@ -14,7 +14,8 @@ cdef void take_syn(Slot* s, Segment* segment, bytes_at d) noexcept nogil
 cdef u64 classify(Slot* s, Segment* segment, bint first) noexcept nogil
 
 cdef class Conversations:
-    cdef u64 capacity, collect, most, keep_phases, oldest, equals
+    cdef readonly u64 capacity
+    cdef u64 collect, most, keep_phases, oldest, equals
     cdef readonly u64 used
     cdef bint count_refusals, heeds_refusals
     cdef public bint heads, remembers
