@@ -239,8 +239,7 @@ class Conversations:
         self.index.digest_batch(batch, count)
         self.duplicates_seen.digest_batch(d, batch, count)
         self.index.look_up_batch(batch, count, self.slots)
-        if self.count_refusals:
-            self.answers.fetch_batch(batch, count)
+        self.answers.fetch_batch(batch, count)
         self.duplicates_seen.mark(d, batch, count)
         for place in range(count):
             self.meet(segment_at(batch, place), d)
@@ -500,10 +499,7 @@ class Conversations:
         s.flags = (s.flags & (EQUAL | TOUCHED)) | fins
         if fins == FINS or (fins and s.flags & EQUAL):
             s.flags |= ENDED
-        if not segment.from_a:
-            s.flags |= FIRST_IS_B
-        if segment.wired:
-            s.flags |= WIRED
+        s.flags |= (0 if segment.from_a else FIRST_IS_B) | (WIRED if segment.wired else 0)
         if self.verdict_of[after] & 0x80:
             self.counts[self.verdict_of[after] & 0x7F] += 1
             s.flags |= COUNTED

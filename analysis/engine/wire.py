@@ -276,16 +276,13 @@ class Engine:
         packets, waiting = self.packets, self.waiting
         last = end - header - 54
         while i <= last:
-            p = i + header
-            size = l32(d, i + 8)
+            p, size = i + header, l32(d, i + 8)
             if size < 54 or size > MAX_RECORD or size > end - p or not is_common(d, p):
                 break
             one = segment_at(batch, waiting)
             read_common(d, p, p + size, where, one)
-            one.time = l32(d, i) * SECOND + l32(d, i + 4) * scale
-            packets += 1
-            one.frame = packets
-            waiting += 1
+            packets, waiting = packets + 1, waiting + 1
+            one.time, one.frame = l32(d, i) * SECOND + l32(d, i + 4) * scale, packets
             i = p + size
             if waiting == room:
                 self.packets, self.waiting = packets, waiting
