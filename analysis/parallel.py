@@ -369,8 +369,11 @@ def analyze_parts(
 
 
 def _is_flood(path: str, size: int, asked: Asked) -> bool:
-    """Whether the beginning of a capture fills the conversation table: then its parts would all be read again."""
-    if equal_ends(asked.get("only", ())):
+    """Whether the beginning of a capture fills the conversation table: then its parts would all be read again.
+
+    Interpreted, to look takes longer than what it saves.
+    """
+    if not COMPILED or equal_ends(asked.get("only", ())):
         return False
     asked = {**asked, "each": None}
     analysis = Analysis(path, **asked)

@@ -453,6 +453,7 @@ def test_what_a_part_cannot_hold_is_read_by_the_first_process(tmp_path, monkeypa
 @pytest.mark.parametrize(("asked", "flood"), [({"table": 32}, True), ({"table": 4096}, False), (TO_ITSELF, False)])
 def test_a_flood_is_not_read_in_parts(tmp_path, monkeypatch, asked, flood):
     """Its beginning fills the table: each part would have one of its own, and be read again."""
+    monkeypatch.setattr(parts, "COMPILED", True)
     monkeypatch.setattr(parts, "BLOCK", 1024)
     path = tmp_path / "a.pcap"
     (pair,) = (alphabet for alphabet in ALPHABETS if alphabet.name == "pair")
@@ -466,6 +467,7 @@ def test_a_flood_is_not_read_in_parts(tmp_path, monkeypatch, asked, flood):
 @pytest.mark.parametrize(("again", "flood"), [(1, True), (5, False)])
 def test_a_flood_is_told_by_its_first_packets(tmp_path, monkeypatch, again, flood):
     """A block in which few packets begin a conversation ends the search."""
+    monkeypatch.setattr(parts, "COMPILED", True)
     monkeypatch.setattr(parts, "BLOCK", 1024)
     path = tmp_path / "a.pcap"
     path.write_bytes(pcap([one for one in handshakes(range(4000), ()) for _ in range(again)]))
