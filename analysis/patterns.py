@@ -11,7 +11,6 @@ numbers where those of one direction may be compared with those of the other (cr
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -40,11 +39,11 @@ _SYN, _RST, _ACK, _CONTROL = Flag.SYN, Flag.RST, Flag.ACK, Flag.SYN | Flag.ACK |
 #: The first marks are for what a view writes in its own way; the rest are those of _told().
 CAPTURE, TIME, DURATION, SINCE = range(4)
 _ISN, _BEFORE, _ASTRAY, _ENDS = range(4, 8)
-#: The mark of a number is an integer with more digits than any in a capture.
-_MARK = 10**30
-#: The mark of an address is one that no connection can have; its last octet says which.
-_MARKED = {4: b"\xff" * 3, 16: b"\xff" * 15}
-_MARKS = re.compile(r"10{23}(\d{7})|255\.255\.255\.(\d+)|(?:ffff:){7}ff([0-9a-f]{2})")
+#: The mark of a number is an integer with more digits than any in a capture, the last ones are the number's own; that
+#: of an address is one that no connection has, the last octet is the number's.
+_DIGITS = 7
+_MARK = 10**17
+_BEGINS = str(_MARK)[:-_DIGITS]
 
 
 #: What an account of an opening depends on, hashable; plain() takes it apart.
@@ -53,13 +52,13 @@ Pattern = tuple[Any, ...]
 
 def pattern(opening: Opening) -> tuple[Pattern, list[object]]:
     """The pattern of *opening*, and its numbers in the order of their marks; a view puts the first of them in."""
-    verdict, source, destination, isn, first_frame, begun, segments, *counts = opening
-    again, omitted, before, since, over_a_link, evidence, answered_by, answered_in, translated_with = counts[:9]
-    error, astray = opening.refused_by, opening.misdirected
+    verdict, source, destination, isn, first_frame, begun, segments, again, omitted, before, since, *_ = opening
+    error, astray, translated_with = opening.refused_by, opening.misdirected, opening.translated_with
+    evidence, answered_by, answered_in = opening.evidence, opening.answered_by, opening.answered_in
     ends = {source: 0}
     ends.setdefault(destination, 1)
     order = sorted({first_frame, *[one.frame for one in segments]})
-    if answered_by or translated_with or error or astray:
+    if answered_by or answered_in or translated_with or error or astray:
         others = (answered_by, astray and astray.source, error and Endpoint(error.sender, 0))
         for end in filter(None, others):
             ends.setdefault(end, len(ends))
@@ -72,14 +71,14 @@ def pattern(opening: Opening) -> tuple[Pattern, list[object]]:
         times = tuple([one.time - begun for one in segments])
     found = (
         *(verdict, evidence, isn is not None, ends[destination], rank[first_frame], rows, times),
-        *(again, omitted, over_a_link, since if since is None else 0 if times is None else since - begun),
+        *(again, omitted, opening.over_a_link, since if since is None else 0 if times is None else since - begun),
         answered_by and ends[answered_by],
         answered_in and rank[answered_in],
         translated_with and rank[translated_with],
         error and (rank[error.frame], ends[Endpoint(error.sender, 0)], error.type, error.code),
         astray and (rank[astray.frame], ends[astray.source]),
     )
-    told = [None, None, None, None, isn, before, astray and astray.port]
+    told: list[object] = [None, None, None, None, isn, before, astray and astray.port]
     kinds = []
     for packed, port in ends:
         kind, text = _address(packed)
@@ -90,7 +89,7 @@ def pattern(opening: Opening) -> tuple[Pattern, list[object]]:
 
 @lru_cache(maxsize=1 << 10)
 def _address(packed: bytes) -> tuple[bytes | int, str]:
-    """What a pattern has of an address, which is how long it is, unless it is a loopback one; and the address as text."""
+    """What a pattern has of an address (how long it is, and all of a loopback one), and the address as text."""
     end = Endpoint(packed, 0)
     return packed if end.is_loopback else len(packed), end.address
 
@@ -109,7 +108,7 @@ def _rows(opening: Opening, ends: dict[Endpoint, int], rank: dict[int, int]) -> 
     """The segments, with sequence numbers relative to the first one of each direction; new ends are added to *ends*."""
     rows = []
     relative = _relative(opening)
-    windows = any([one.flags & _RST for one in opening.segments])
+    windows = any(one.flags & _RST for one in opening.segments)
     first: dict[int, int] = {}
     for frame, _, source, destination, seq, ack, flags, window, payload, options in opening.segments:
         mss, scale, permitted, sack, tsval, tsecr, cookie, damage = options
@@ -158,8 +157,7 @@ def plain(found: Pattern) -> Opening:
     ends = []
     for place, kind in enumerate(kinds):
         number = _ENDS + 2 * place
-        packed = kind if isinstance(kind, bytes) else _MARKED[kind] + bytes([number])
-        ends.append(Endpoint(packed, mark(number + 1)))
+        ends.append(_marked(kind, number))
     frame = mark(_ENDS + 2 * len(ends))
     segments = []
     for row, time in zip(rows, times or [NANOSECONDS] * len(rows), strict=True):
@@ -189,19 +187,26 @@ def plain(found: Pattern) -> Opening:
     )
 
 
+def _marked(kind: bytes | int, number: int) -> Endpoint:
+    """The end whose address has this number, and whose port the next one; a loopback address is itself."""
+    packed = kind if isinstance(kind, bytes) else b"\xff" * (kind - 1) + bytes([number])
+    return Endpoint(packed, mark(number + 1))
+
+
 def mark(number: int) -> int:
     """What stands for that number."""
     return _MARK + number
 
 
-def template(text: str) -> tuple[str, Callable[[list[object]], tuple[object, ...]]]:
-    """*text* with its marks as a format of the operator %, and what picks out of all numbers those that it takes."""
-    numbers: list[int] = []
+def template(text: str, found: Pattern) -> tuple[str, Callable[[list[object]], tuple[object, ...]]]:
+    """Of *text* from an opening of the pattern *found*: a format of the operator %, and what picks the numbers for it.
 
-    def taken(found: re.Match[str]) -> str:
-        whole, four, six = found.groups()
-        numbers.append(int(six, 16) if six else int(whole or four))
-        return "%s"
-
-    form = _MARKS.sub(taken, text.replace("%", "%%"))
-    return form, itemgetter(*numbers)
+    It picks them out of the list that pattern() returns.
+    """
+    for place, kind in enumerate(found[0]):
+        if not isinstance(kind, bytes):
+            number = _ENDS + 2 * place
+            text = text.replace(_marked(kind, number).address, str(mark(number)))
+    before, *pieces = text.replace("%", "%%").split(_BEGINS)
+    numbers = [int(piece[:_DIGITS]) for piece in pieces]
+    return before + "".join([f"%s{piece[_DIGITS:]}" for piece in pieces]), itemgetter(*numbers)

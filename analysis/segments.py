@@ -41,7 +41,9 @@ def options(octets: bytes) -> Options:
     if at >= len(_STAMP) and at + _STAMPED <= len(octets):
         found, stamp = _read(octets[:at] + bytes(_STAMPED) + octets[at + _STAMPED :])
         if stamp == at:
-            return Options(*found[:4], *_STAMPS.unpack_from(octets, at), *found[6:])
+            mss, scale, permitted, sack, _, _, cookie, damage = found
+            tsval, tsecr = _STAMPS.unpack_from(octets, at)
+            return Options(mss, scale, permitted, sack, tsval, tsecr, cookie, damage)
     return _read(octets)[0]
 
 

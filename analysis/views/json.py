@@ -194,7 +194,7 @@ def _written(pattern: patterns.Pattern) -> _Written:
         handshake = tuple(place for place, one in enumerate(opening.segments) if one.frame in fields["frames"])
     if opening.refused_since is not None:
         fields["refused_since"] = str(patterns.mark(patterns.SINCE))
-    return _Written(*patterns.template(json.dumps(fields)), handshake)
+    return _Written(*patterns.template(json.dumps(fields), pattern), handshake)
 
 
 def entry_as_text(entry: Entry, said: dict[int, Witness] | None = None) -> str:
