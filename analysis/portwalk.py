@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
@@ -195,6 +195,8 @@ def walks(attempts: Sequence[Attempts], hits: Collection[Endpoint] = ()) -> Iter
 
 def _others(attempts: Sequence[Attempts]) -> list[list[int]]:
     """For each attempt at each destination, how many there had been at others; of the first ones, see _SAMPLE."""
+    if len(attempts) == 1:
+        return [[0] * len(attempts[0].times[:_SAMPLE])]
     moments = sorted((one.first + time, place) for place, one in enumerate(attempts) for time in one.times[:_SAMPLE])
     counts: list[list[int]] = [[] for _ in attempts]
     for rank, (_, place) in enumerate(moments):
@@ -202,31 +204,33 @@ def _others(attempts: Sequence[Attempts]) -> list[list[int]]:
     return counts
 
 
-class _Track(NamedTuple):
+class _Track:
     """A walk counted in candidates: ``places`` of its attempts in a range of so many ``candidates``, ``unit`` apart.
 
     ``times`` are in seconds, ``others`` as ``_others()`` has them, shorter than the rest.
     """
 
-    places: list[int]
-    times: list[float]
-    others: list[int]
-    unit: int
-    candidates: int
+    def __init__(self, places: list[int], times: list[float], others: list[int], unit: int, candidates: int) -> None:
+        self.places, self.times, self.others = places, times, others
+        self.unit, self.candidates = unit, candidates
 
     def width(self, one: int, other: int) -> int:
         """How far it is from one attempt's place to another's, round the range: 1 to ``candidates``."""
         return (self.places[other] - self.places[one] - 1) % self.candidates + 1
 
-    def widths(self, attempts: int | None = None) -> list[int]:
-        """How far it is from each of the first so many attempts (all, if None) to the next."""
+    @cached_property
+    def widths(self) -> list[int]:
+        """How far it is from each attempt to the next."""
         candidates = self.candidates
-        return [(there - here - 1) % candidates + 1 for here, there in pairwise(self.places[:attempts])]
+        return [(there - here - 1) % candidates + 1 for here, there in pairwise(self.places)]
 
     def without_others(self) -> _Track:
         """The same as if no other destination had moved the walk on."""
+        if not self.others[-1]:
+            return self
         rest = [self.others[-1]] * (len(self.places) - len(self.others))
-        return self._replace(places=[at - moved for at, moved in zip(self.places, self.others + rest, strict=True)])
+        places = [at - moved for at, moved in zip(self.places, self.others + rest, strict=True)]
+        return _Track(places, self.times, self.others, self.unit, self.candidates)
 
 
 def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
@@ -252,7 +256,7 @@ def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
         guess = guess._replace(algorithm=Algorithm.DOUBLE_HASH_LEAPS, sure=min(guess.sure, 0.95), why=why)
     elif salted:
         guess = guess._replace(why=f"{guess.why}; it jumped elsewhere {_times(salted)}, in step with a clock of 10 s")
-    widths = track.widths()
+    widths = track.widths
     steps = Counter({unit * width: times for width, times in Counter(widths).items()})
     tries = salted if selection and selection.steps else len(ports)
     everywhere = laps or tries >= _EVERYWHERE or len(ports) >= 4 * track.candidates
@@ -297,8 +301,8 @@ def _without_held(track: _Track) -> tuple[_Track, list[int]]:
     if len(taken) == track.candidates or len(track.places) < _ROUNDS * len(taken):
         return track, []
     among = {place: n for n, place in enumerate(taken)}
-    closed = track._replace(places=[among[place] for place in track.places], candidates=len(taken))
-    widths = closed.widths()
+    closed = _Track([among[place] for place in track.places], track.times, track.others, track.unit, len(taken))
+    widths = closed.widths
     if widths.count(1) < (1 - _STRAY) * len(widths):
         return track, []
     return closed, sorted(set(range(track.candidates)) - set(taken))
@@ -319,20 +323,20 @@ def _range(low: int, high: int, *, everywhere: bool) -> tuple[tuple[int, int], b
 def _guess(track: _Track) -> tuple[Guess, float]:
     """How the ports were chosen, and the share of attempts that the capture seems to have missed."""
     last = min(_SAMPLE, len(track.others)) - 1
-    plain = track.widths(last + 1)
-    shared = track.without_others()
-    alone = shared.widths(last + 1)
+    alike = track.without_others()
+    plain, alone = track.widths[:last], alike.widths[:last]
     pauses = [max(0.0, track.times[n + 1] - track.times[n]) for n in range(last)]
     penalty = math.log(last) / 2
     scores: list[tuple[float, Selection, float]] = []
     counts: dict[tuple[bool, float], Counter[tuple[int, int]]] = {}
     for way, weight in [*_WAYS, *_increments(plain, track.candidates)]:
         # In hundredths, so that steps can be counted instead of looked at one by one.
-        counted = counts.get((way.shared, way.salted))
+        shared = way.shared and alike is not track
+        counted = counts.get((shared, way.salted))
         if counted is None:
             salts = _hundredths(pauses, way.salted)
-            counted = Counter(zip(alone if way.shared else plain, salts, strict=True))
-            counts[way.shared, way.salted] = counted
+            counted = Counter(zip(alone if shared else plain, salts, strict=True))
+            counts[shared, way.salted] = counted
         more = way.algorithm is Algorithm.RANDOM_INCREMENTS
         for missed, score in _scores(way, counted, track.candidates):
             scores.append((score + math.log(weight) - ((missed > 0) + more) * penalty, way, missed))
@@ -456,7 +460,7 @@ def _path(track: _Track, selection: Selection, missed: float) -> tuple[int, list
     laps = 0
     jumps: list[int] = []
     beside: list[int] = []
-    widths = track.widths()
+    widths = track.widths
     here, end = 0, len(track.places)
     while here < end - 1:
         there = here + 1
