@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import struct
 from typing import TYPE_CHECKING
 
 import generated
@@ -17,6 +18,7 @@ from analysis import patterns
 from analysis.model import Endpoint, Evidence, Flag, Misdirected, Opening, Unreachable, Verdict
 from analysis.reader import analyze
 from analysis.report import Entry
+from analysis.segments import options
 from analysis.views.json import entry_as_json, entry_as_text
 
 if TYPE_CHECKING:
@@ -115,3 +117,19 @@ def test_sequence_numbers_of_both_directions_may_be_compared() -> None:
     """Where both SYNs have one number they may be one SYN, which came back: that is not told by one direction alone."""
     one, same = simultaneous_open(), simultaneous_open(isn_b=1000)
     assert patterns.pattern(one)[0] != patterns.pattern(same)[0]
+
+
+def test_options_are_the_same_with_other_time_stamps() -> None:
+    stamp = b"\x08\x0a"
+    layouts = (
+        b"\2\4\5\xb4\4\2" + stamp + b"%b\1\3\3\7",
+        b"\1\1" + stamp + b"%b",
+        b"\x22\x04" + stamp + b"\1\1" + stamp + b"%b",  # a cookie that looks like the beginning of a time stamp
+        stamp + bytes(8) + stamp + b"%b",
+        b"\5\x0a" + stamp + bytes(6) + stamp + b"%b",
+    )
+    for layout in layouts:
+        for numbers in ((1, 2), (0x080A0000, 0x080A), (0, 0)):
+            found = options(layout % struct.pack(">II", *numbers))
+            assert (found.tsval, found.tsecr, found.damage) == (*numbers, None)
+    assert options(stamp + b"1234567").damage == "option 8 claims 10 octets, 9 are left"
