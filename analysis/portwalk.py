@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from .model import NANOSECONDS, Verdict
@@ -194,6 +195,8 @@ def walks(attempts: Sequence[Attempts], hits: Collection[Endpoint] = ()) -> Iter
 
 def _others(attempts: Sequence[Attempts]) -> list[list[int]]:
     """For each attempt at each destination, how many there had been at others; of the first ones, see _SAMPLE."""
+    if len(attempts) == 1:
+        return [[0] * len(attempts[0].times[:_SAMPLE])]
     moments = sorted((one.first + time, place) for place, one in enumerate(attempts) for time in one.times[:_SAMPLE])
     counts: list[list[int]] = [[] for _ in attempts]
     for rank, (_, place) in enumerate(moments):
@@ -201,31 +204,33 @@ def _others(attempts: Sequence[Attempts]) -> list[list[int]]:
     return counts
 
 
-class _Track(NamedTuple):
+class _Track:
     """A walk counted in candidates: ``places`` of its attempts in a range of so many ``candidates``, ``unit`` apart.
 
     ``times`` are in seconds, ``others`` as ``_others()`` has them, shorter than the rest.
     """
 
-    places: list[int]
-    times: list[float]
-    others: list[int]
-    unit: int
-    candidates: int
+    def __init__(self, places: list[int], times: list[float], others: list[int], unit: int, candidates: int) -> None:
+        self.places, self.times, self.others = places, times, others
+        self.unit, self.candidates = unit, candidates
 
     def width(self, one: int, other: int) -> int:
         """How far it is from one attempt's place to another's, round the range: 1 to ``candidates``."""
         return (self.places[other] - self.places[one] - 1) % self.candidates + 1
 
-    def widths(self, attempts: int | None = None) -> list[int]:
-        """How far it is from each of the first so many attempts (all, if None) to the next."""
+    @cached_property
+    def widths(self) -> list[int]:
+        """How far it is from each attempt to the next."""
         candidates = self.candidates
-        return [(there - here - 1) % candidates + 1 for here, there in pairwise(self.places[:attempts])]
+        return [(there - here - 1) % candidates + 1 for here, there in pairwise(self.places)]
 
     def without_others(self) -> _Track:
         """The same as if no other destination had moved the walk on."""
+        if not self.others[-1]:
+            return self
         rest = [self.others[-1]] * (len(self.places) - len(self.others))
-        return self._replace(places=[at - moved for at, moved in zip(self.places, self.others + rest, strict=True)])
+        places = [at - moved for at, moved in zip(self.places, self.others + rest, strict=True)]
+        return _Track(places, self.times, self.others, self.unit, self.candidates)
 
 
 def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
@@ -251,7 +256,7 @@ def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
         guess = guess._replace(algorithm=Algorithm.DOUBLE_HASH_LEAPS, sure=min(guess.sure, 0.95), why=why)
     elif salted:
         guess = guess._replace(why=f"{guess.why}; it jumped elsewhere {_times(salted)}, in step with a clock of 10 s")
-    widths = track.widths()
+    widths = track.widths
     steps = Counter({unit * width: times for width, times in Counter(widths).items()})
     tries = salted if selection and selection.steps else len(ports)
     everywhere = laps or tries >= _EVERYWHERE or len(ports) >= 4 * track.candidates
@@ -296,8 +301,8 @@ def _without_held(track: _Track) -> tuple[_Track, list[int]]:
     if len(taken) == track.candidates or len(track.places) < _ROUNDS * len(taken):
         return track, []
     among = {place: n for n, place in enumerate(taken)}
-    closed = track._replace(places=[among[place] for place in track.places], candidates=len(taken))
-    widths = closed.widths()
+    closed = _Track([among[place] for place in track.places], track.times, track.others, track.unit, len(taken))
+    widths = closed.widths
     if widths.count(1) < (1 - _STRAY) * len(widths):
         return track, []
     return closed, sorted(set(range(track.candidates)) - set(taken))
@@ -318,34 +323,40 @@ def _range(low: int, high: int, *, everywhere: bool) -> tuple[tuple[int, int], b
 def _guess(track: _Track) -> tuple[Guess, float]:
     """How the ports were chosen, and the share of attempts that the capture seems to have missed."""
     last = min(_SAMPLE, len(track.others)) - 1
-    plain = track.widths(last + 1)
-    shared = track.without_others()
-    alone = shared.widths(last + 1)
+    alike = track.without_others()
+    plain, alone = track.widths[:last], alike.widths[:last]
     pauses = [max(0.0, track.times[n + 1] - track.times[n]) for n in range(last)]
-    ways = [*_WAYS, *_increments(plain, track.candidates)]
-    scores: dict[tuple[Selection, float], float] = {}
+    penalty = math.log(last) / 2
+    scores: list[tuple[float, Selection, float]] = []
     counts: dict[tuple[bool, float], Counter[tuple[int, int]]] = {}
-    for way, weight in ways:
-        counted = counts.get((way.shared, way.salted))
+    for way, weight in [*_WAYS, *_increments(plain, track.candidates)]:
+        # In hundredths, so that steps can be counted instead of looked at one by one.
+        shared = way.shared and alike is not track
+        counted = counts.get((shared, way.salted))
         if counted is None:
-            # In hundredths, so that steps can be counted instead of looked at one by one.
-            salts = [math.ceil(min(1.0, pause / way.salted) * 100) for pause in pauses]
-            counted = Counter(zip(alone if way.shared else plain, salts, strict=True))
-            counts[way.shared, way.salted] = counted
-        for missed in _MISSED if 0 < len(way.steps) < _NARROW else (0.0,):
-            fitted = (missed > 0) + (way.algorithm is Algorithm.RANDOM_INCREMENTS)
-            score = _score(way, missed, counted, track.candidates)
-            scores[way, missed] = score + math.log(weight) - fitted * math.log(last) / 2
-    (best, missed), top = max(scores.items(), key=lambda item: item[1])
-    believed = {way: math.exp(score - top) for way, score in scores.items()}
-    sure = sum(share for (way, _), share in believed.items() if way.algorithm is best.algorithm)
+            salts = _hundredths(pauses, way.salted)
+            counted = Counter(zip(alone if shared else plain, salts, strict=True))
+            counts[shared, way.salted] = counted
+        more = way.algorithm is Algorithm.RANDOM_INCREMENTS
+        for missed, score in _scores(way, counted, track.candidates):
+            scores.append((score + math.log(weight) - ((missed > 0) + more) * penalty, way, missed))
+    top, best, missed = max(scores, key=itemgetter(0))
+    believed = [(math.exp(score - top), way.algorithm) for score, way, _ in scores]
+    sure = sum(share for share, algorithm in believed if algorithm is best.algorithm)
     # Logarithms differ in their last digits from one C library to the next, and reports do not.
-    sure = round(sure / sum(believed.values()), 9)
+    sure = round(sure / sum(share for share, _ in believed), 9)
     if sure < _SURE:
         return Guess(None, None, sure, _unclear(track, pauses)), 0.0
     why = _evidence(best, alone if best.shared else plain, track)
     why += f"; some {missed:.0%} of the attempts seem to be missing in the capture" if missed else ""
     return Guess(best, best.algorithm, sure, why), missed
+
+
+def _hundredths(pauses: Sequence[float], salted: float) -> list[int]:
+    """The chance that a new salt came in each pause."""
+    if salted == math.inf:
+        return [0] * len(pauses)
+    return [math.ceil(min(1.0, pause / salted) * 100) for pause in pauses]
 
 
 def _increments(widths: Sequence[int], candidates: int) -> list[tuple[Selection, float]]:
@@ -355,37 +366,47 @@ def _increments(widths: Sequence[int], candidates: int) -> list[tuple[Selection,
     return [(random_increments(most), _WEIGHT_OF_INCREMENTS)] if _NARROW < most <= candidates // 2 else []
 
 
-def _score(way: Selection, missed: float, counted: Counter[tuple[int, int]], candidates: int) -> float:
-    """The logarithm of the chance of these steps (width, chance of a new salt in hundredths) if chosen that way."""
-    likely = sums = _sums(way.steps, missed)
-    if max(sums, default=0) > candidates:  # round the range, and on
-        likely = defaultdict(float)
-        for wide, chance in sums.items():
-            likely[(wide - 1) % candidates + 1] += chance
-    total = 0.0
-    for (width, salt), count in counted.items():
-        stray = 1 - (1 - _STRAY) * (1 - salt / 100) if way.steps else 1.0
-        total += count * math.log((1 - stray) * likely.get(width, 0.0) + stray / candidates)
-    return total
+def _scores(way: Selection, counted: Counter[tuple[int, int]], candidates: int) -> Iterator[tuple[float, float]]:
+    """Shares of attempts that may have been missed, each with the logarithm of the chance of these steps then.
+
+    Of each step *counted* has the width, and the chance of a new salt in hundredths.
+    """
+    strays = {salt: 1 - (1 - _STRAY) * (1 - salt / 100) if way.steps else 1.0 for _, salt in counted}
+    parts = [(width, count, 1 - strays[salt], strays[salt] / candidates) for (width, salt), count in counted.items()]
+    log = math.log
+    for missed, (likely, reach) in _sums(way.steps).items():
+        known = likely.get
+        if reach > candidates:  # round the range, and on
+            rounds = {width: range(width, reach + 1, candidates) for width, *_ in parts}
+            known = {width: sum([likely.get(wide, 0.0) for wide in wides]) for width, wides in rounds.items()}.get
+        yield missed, sum([count * log(fits * known(width, 0.0) + stray) for width, count, fits, stray in parts])
 
 
-@lru_cache(maxsize=64)
-def _sums(steps: tuple[float, ...], missed: float) -> dict[int, float]:
-    """How likely each width is, where so many attempts are missed that a step may be the sum of several."""
-    likely: defaultdict[int, float] = defaultdict(float)
-    sums, share = {0: 1.0}, 1.0 - missed
+@lru_cache(maxsize=16)
+def _sums(steps: tuple[float, ...]) -> dict[float, tuple[dict[int, float], int]]:
+    """How likely each width is, and the widest: for each share of attempts that may have been missed.
+
+    Where attempts are missed a step may be the sum of several.
+    """
+    tries = _MISSED if 0 < len(steps) < _NARROW else _MISSED[:1]
+    likely: dict[float, defaultdict[int, float]] = {missed: defaultdict(float) for missed in tries}
+    shares = {missed: 1.0 - missed for missed in tries}
+    sums = {0: 1.0}
     for _ in range(_LONG if steps else 0):
-        if share < _RARE:
+        shares = {missed: share for missed, share in shares.items() if share >= _RARE}
+        if not shares:
             break
         longer: defaultdict[int, float] = defaultdict(float)
         for so_far, chance in sums.items():
             for wide, part in enumerate(steps, start=1):
                 longer[so_far + wide] += chance * part
         sums = longer
-        for wide, chance in sums.items():
-            likely[wide] += share * chance
-        share *= missed
-    return likely
+        for missed, share in shares.items():
+            widths = likely[missed]
+            for wide, chance in sums.items():
+                widths[wide] += share * chance
+            shares[missed] = share * missed
+    return {missed: (widths, max(widths, default=0)) for missed, widths in likely.items()}
 
 
 def _evidence(way: Selection, widths: Sequence[int], track: _Track) -> str:
@@ -435,11 +456,11 @@ def _path(track: _Track, selection: Selection, missed: float) -> tuple[int, list
     ports = track.places
     if selection.shared:
         track = track.without_others()
-    reach = max(_sums(selection.steps, missed))
+    _, reach = _sums(selection.steps)[missed]
     laps = 0
     jumps: list[int] = []
     beside: list[int] = []
-    widths = track.widths()
+    widths = track.widths
     here, end = 0, len(track.places)
     while here < end - 1:
         there = here + 1

@@ -628,7 +628,8 @@ def _why_sent(  # noqa: PLR0911 -- one return a reason
         return ruling.why
     if event is Event.SEND_SYN_ACK and socket.syn_ack_sent:
         return "answers {whose} SYN once more, with another sequence number"
-    if event is Event.SEND_RST and socket.state is State.SYN_SENT and socket.acknowledged_by(segment):
+    own = segment.source == segment.destination  # else its ACK field speaks of the other end's numbers
+    if event is Event.SEND_RST and own and socket.state is State.SYN_SENT and socket.acknowledged_by(segment):
         return "a RST that acknowledges the SYN, as a host without a socket sends it (3.10.7.1)"
     owed = socket.owed
     if event is not Event.SEND_ACK or owed is None:

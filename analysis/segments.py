@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from struct import Struct
+
 from .model import Endpoint, Options, Segment, SequenceNumber
+
+#: From octet 4 on: sequence number, ACK field, length in words (and four bits more), control bits, window.
+_FIXED = Struct(">IIBBH")
+_STAMPS = Struct(">II")
+#: How a time stamp begins (RFC 7323 3.2), and the octets after that.
+_STAMP, _STAMPED = b"\x08\x0a", 8
 
 
 def decode(frame: int, time: int, source: Endpoint, destination: Endpoint, header: bytes, payload: int) -> Segment:
@@ -10,18 +19,10 @@ def decode(frame: int, time: int, source: Endpoint, destination: Endpoint, heade
 
     *time* in nanoseconds since the epoch, *payload* in octets.
     """
-    return Segment(
-        frame=frame,
-        time=time,
-        source=source,
-        destination=destination,
-        seq=SequenceNumber(int.from_bytes(header[4:8], "big")),
-        ack=SequenceNumber(int.from_bytes(header[8:12], "big")),
-        flags=header[13],
-        window=int.from_bytes(header[14:16], "big"),
-        payload=payload,
-        options=_whole(options(header[20:]), (header[12] >> 4) * 4 - len(header)),
-    )
+    seq, ack, words, flags, window = _FIXED.unpack_from(header, 4)
+    found = _whole(options(header[20:]), (words >> 4) * 4 - len(header))
+    numbers = SequenceNumber(seq), SequenceNumber(ack)
+    return Segment(frame, time, source, destination, *numbers, flags, window, payload, found)
 
 
 def _whole(found: Options, missing: int) -> Options:
@@ -32,9 +33,25 @@ def _whole(found: Options, missing: int) -> Options:
 
 
 def options(octets: bytes) -> Options:
-    """The TCP options in *octets*; what comes after a malformed one is left out, and ``damage`` says so."""
+    """The TCP options in *octets*; what comes after a malformed one is left out, and ``damage`` says so.
+
+    But for their time stamps, segments have the same options again and again: the rest is read once.
+    """
+    at = octets.find(_STAMP) + len(_STAMP)
+    if at >= len(_STAMP) and at + _STAMPED <= len(octets):
+        found, stamp = _read(octets[:at] + bytes(_STAMPED) + octets[at + _STAMPED :])
+        if stamp == at:
+            mss, scale, permitted, sack, _, _, cookie, damage = found
+            tsval, tsecr = _STAMPS.unpack_from(octets, at)
+            return Options(mss, scale, permitted, sack, tsval, tsecr, cookie, damage)
+    return _read(octets)[0]
+
+
+@lru_cache(maxsize=1 << 8)
+def _read(octets: bytes) -> tuple[Options, int]:
+    """The options, and where the time stamp's numbers begin: those of the last one, 0 where there is none."""
     found: dict[str, object] = {}
-    at = 0
+    at = stamp = 0
     while at < len(octets):
         kind = octets[at]
         if kind == 0:  # end of option list
@@ -60,10 +77,11 @@ def options(octets: bytes) -> Options:
             case 8, 8:
                 found["tsval"] = int.from_bytes(body[:4], "big")
                 found["tsecr"] = int.from_bytes(body[4:], "big")
+                stamp = at + 2
             case 34, _:  # RFC 7413; an empty one asks for a cookie
                 found["fast_open"] = body
             case ((2 | 3 | 4 | 5 | 8), _):
                 found["damage"] = f"option {kind} has an impossible length of {size} octets"
                 break
         at += size
-    return Options(**found)  # type: ignore[arg-type]  # each key above is set with its field's type
+    return Options(**found), stamp  # type: ignore[arg-type]  # each key above is set with its field's type

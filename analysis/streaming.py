@@ -45,7 +45,7 @@ class LinesInOrder(Lines):
     def __call__(self, _name: str, opening: Opening) -> None:
         """Write an opening. Raises OSError where it cannot be written."""
         entry = Entry(len(self._report.captures), opening)
-        self._stream.write(json.line("opening", json.entry_as_json(entry)))
+        self._stream.write(json.line("opening", json.entry_as_text(entry)))
 
 
 class LiveLines(Lines):
@@ -60,8 +60,8 @@ class LiveLines(Lines):
         self._put(opening, final=False)
 
     def _put(self, opening: Opening, *, final: bool) -> None:
-        entry = json.entry_as_json(Entry(len(self._report.captures), opening))
-        self._stream.write(json.line("opening", {"final": final} | entry))
+        text = json.entry_as_text(Entry(len(self._report.captures), opening))
+        self._stream.write(json.line("opening", f'{{"final": {str(final).lower()}, {text[1:]}'))
         self._stream.flush()
 
 

@@ -42,7 +42,9 @@ from analysis.formats import compression
 from analysis.formats.compression import unpacked
 from analysis.model import CaptureResult, Verdict
 from analysis.replay import replay
+from analysis.report import Entry
 from analysis.views import FORMATS
+from analysis.views.json import entry_as_json, entry_as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -112,6 +114,9 @@ def alike(chance: random.Random, octets: bytes) -> CaptureResult | str:
             assert said(octets, portions, **asked) == answers[name], f"{name}: in portions of {portions} octets"
     first, *others = answers.values()
     assert others in ([], [first]), " and ".join(answers)
+    for opening in first.openings if isinstance(first, CaptureResult) else ():
+        entry = Entry(0, opening)
+        assert entry_as_text(entry) == json.dumps(entry_as_json(entry)), "written by its pattern"
     return first
 
 

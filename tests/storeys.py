@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: From the ground up; what stands in one line does not know each other.
 STOREYS = (
     ("model", "errors", "text", "progress", "memory", "formats.pcap", "formats.pcapng"),
-    ("commandline", "output", "privilege", "resets", "formats.recognise", "formats.remote"),
+    ("commandline", "output", "patterns", "privilege", "resets", "formats.recognise", "formats.remote"),
     ("arrivals", "odds", "states", "verdicts", "segments", "formats.compression", "inputs"),
     ("engine.layout", "formats.live", "replay", "wireshark", "portwalk"),
     ("engine.interpreted", "engine.protocols", "notes", "expected", "in_order", "result_spill"),

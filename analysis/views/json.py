@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
-from .. import VERSION
+from .. import VERSION, patterns
 from ..model import NANOSECONDS
+from ..report import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ..model import CaptureResult, Damage, Endpoint, Unreachable
     from ..portwalk import Walk
     from ..replay import Step
-    from ..report import Entry, Json, Report
+    from ..report import Json, Report
     from ..wireshark import Evidence, Witness
 
 SCHEMA = "selfconn/1"
+#: Patterns of openings that are remembered: a few kilobytes each.
+_PATTERNS = 512
 
 
 def render(report: Report) -> Iterator[str]:
@@ -26,7 +29,7 @@ def render(report: Report) -> Iterator[str]:
     yield f'{{"schema": {json.dumps(SCHEMA)}, "version": {json.dumps(VERSION)},\n'
     yield from _array("captures", _captures(report))
     yield ",\n"
-    yield from _array("openings", (json.dumps(entry_as_json(entry, report.said(entry))) for entry in report.entries))
+    yield from _array("openings", (entry_as_text(entry, report.said(entry)) for entry in report.entries))
     for name, section in sections(report).items():
         yield f",\n{json.dumps(name)}: {json.dumps(section)}"
     yield "}\n"
@@ -57,7 +60,7 @@ def _array(name: str, items: Iterable[str]) -> Iterator[str]:
 def render_lines(report: Report) -> Iterator[str]:
     """One opening a line, then one capture a line, then what a live capture adds; ``type`` tells which is which."""
     for entry in report.entries:
-        yield line("opening", entry_as_json(entry, report.said(entry)))
+        yield line("opening", entry_as_text(entry, report.said(entry)))
     for capture in _captures(report):
         yield line("capture", capture)
     for name, section in sections(report).items():
@@ -168,8 +171,50 @@ def _walk(walk: Walk) -> dict[str, Json]:
     }
 
 
-def entry_as_json(entry: Entry, said: dict[int, Witness] | None = None) -> dict[str, Json]:
-    """One opening in the shape of the schema; with *said*, what Wireshark says of its frames as well."""
+class _Written(NamedTuple):
+    """The openings of a pattern as JSON.
+
+    ``form`` is for the operator %, ``numbers`` picks out what it takes; ``handshake`` are the places of the segments
+    that belong to it, None where the duration is not known.
+    """
+
+    form: str
+    numbers: Callable[[list[object]], tuple[object, ...]]
+    handshake: tuple[int, ...] | None
+
+
+@lru_cache(maxsize=_PATTERNS)
+def _written(pattern: patterns.Pattern) -> _Written:
+    opening = patterns.plain(pattern)
+    fields = entry_as_json(Entry(patterns.mark(patterns.CAPTURE), opening))
+    handshake = None
+    fields["time"] = str(patterns.mark(patterns.TIME))
+    if fields["duration_us"] is not None:
+        fields["duration_us"] = patterns.mark(patterns.DURATION)
+        handshake = tuple(place for place, one in enumerate(opening.segments) if one.frame in fields["frames"])
+    if opening.refused_since is not None:
+        fields["refused_since"] = str(patterns.mark(patterns.SINCE))
+    return _Written(*patterns.template(json.dumps(fields), pattern), handshake)
+
+
+def entry_as_text(entry: Entry, said: dict[int, Witness] | None = None) -> str:
+    """One opening as JSON; with *said*, what Wireshark says of its frames as well."""
+    opening = entry.opening
+    pattern, numbers = patterns.pattern(opening)
+    form, taken, handshake = _written(pattern)
+    numbers[patterns.CAPTURE] = entry.capture
+    numbers[patterns.TIME] = seconds(opening.time)
+    if handshake:
+        took = max([opening.segments[place].time for place in handshake]) - opening.time
+        numbers[patterns.DURATION] = took / 1000 if took > 0 else "null"
+    if opening.refused_since is not None:
+        numbers[patterns.SINCE] = seconds(opening.refused_since)
+    text = form % taken(numbers)
+    return text if said is None else f'{text[:-1]}, "witness": {json.dumps([_said(one) for one in said.values()])}}}'
+
+
+def entry_as_json(entry: Entry) -> dict[str, Json]:
+    """One opening in the shape of the schema."""
     opening = entry.opening
     replayed, notes, duration = entry.account()
     since = opening.refused_since
@@ -204,7 +249,6 @@ def entry_as_json(entry: Entry, said: dict[int, Witness] | None = None) -> dict[
             }
             for step in replayed.findings
         ],
-        **({} if said is None else {"witness": [_said(witness) for witness in said.values()]}),
     }
 
 

@@ -6,6 +6,8 @@ The rows are written as the openings end, in groups, so that the memory does not
 from __future__ import annotations
 
 import os
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, get
@@ -13,6 +15,7 @@ from ..output import opened
 from .rows import COLUMNS, row
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from ..model import Opening
@@ -20,6 +23,28 @@ if TYPE_CHECKING:
 #: Rows that are collected before they are written: four times as many take a tenth more memory, and save a fortieth of
 #: the file.
 GROUP = 1 << 12
+
+
+class _NoPandas:
+    """Finds no module of that name, in sys.meta_path."""
+
+    def find_spec(self, name: str, _path: object = None, _target: object = None) -> None:
+        if name == "pandas":
+            raise ImportError(name)
+
+
+@contextmanager
+def _without_pandas() -> Iterator[None]:
+    """In here pyarrow looks for pandas in vain, as it does when it is given Python's own values for the first time.
+
+    Importing it takes 50 MB, which nothing here needs. Afterwards it is found again, by pyarrow's to_pandas() as well.
+    """
+    finder = _NoPandas()
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
 
 
 class Rows:
@@ -35,6 +60,8 @@ class Rows:
         except ImportError as error:
             raise UsageError(f"writing Parquet needs pyarrow ({error}): {get('pyarrow')}") from error
         pa.set_memory_pool(pa.system_memory_pool())  # its own ones keep 10 MB more
+        with _without_pandas():
+            pa.array([0])
         text = pa.dictionary(pa.int32(), pa.string())
         moment = pa.timestamp("ns", "UTC")
         number, long = pa.uint16(), pa.uint64()
