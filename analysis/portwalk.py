@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, bisect_right
-from collections import Counter, defaultdict
+from collections import Counter
 from functools import cached_property, lru_cache
-from itertools import pairwise
-from operator import itemgetter
+from itertools import pairwise, repeat
+from operator import add, itemgetter, lt, mul
 from typing import TYPE_CHECKING, NamedTuple
 
 from .model import NANOSECONDS, Verdict
@@ -207,10 +207,10 @@ def _others(attempts: Sequence[Attempts]) -> list[list[int]]:
 class _Track:
     """A walk counted in candidates: ``places`` of its attempts in a range of so many ``candidates``, ``unit`` apart.
 
-    ``times`` are in seconds, ``others`` as ``_others()`` has them, shorter than the rest.
+    ``times`` are in nanoseconds, ``others`` as ``_others()`` has them, shorter than the rest.
     """
 
-    def __init__(self, places: list[int], times: list[float], others: list[int], unit: int, candidates: int) -> None:
+    def __init__(self, places: list[int], times: Sequence[int], others: list[int], unit: int, candidates: int) -> None:
         self.places, self.times, self.others = places, times, others
         self.unit, self.candidates = unit, candidates
 
@@ -234,15 +234,18 @@ class _Track:
 
 
 def _walk(attempts: Attempts, others: list[int], *, hit: bool) -> Walk:
-    odd = sum(port % 2 for port in attempts.ports) / len(attempts.ports)
+    ports, times = attempts.ports, attempts.times
+    odd = sum([port % 2 for port in ports]) / len(ports)
     parity = 1 if odd >= _ONE_PARITY else 0 if odd <= 1 - _ONE_PARITY else None
-    kept = [n for n, port in enumerate(attempts.ports) if parity in (None, port % 2)]
-    ports = [attempts.ports[n] for n in kept]
+    kept: Sequence[int] = range(len(ports))
+    if parity is not None and 0 < odd < 1:
+        kept = [n for n, port in enumerate(ports) if port % 2 == parity]
+        ports, times = [ports[n] for n in kept], [times[n] for n in kept]
     low, high, unit = min(ports), max(ports), 1 if parity is None else 2
     track = _Track(
         places=[(port - low) // unit for port in ports],
-        times=[attempts.times[n] / NANOSECONDS for n in kept],
-        others=[others[n] for n in kept if n < len(others)],
+        times=times,
+        others=[others[n] for n in kept[: len(others)] if n < len(others)],
         unit=unit,
         candidates=(high - low) // unit + 1,
     )
@@ -325,7 +328,8 @@ def _guess(track: _Track) -> tuple[Guess, float]:
     last = min(_SAMPLE, len(track.others)) - 1
     alike = track.without_others()
     plain, alone = track.widths[:last], alike.widths[:last]
-    pauses = [max(0.0, track.times[n + 1] - track.times[n]) for n in range(last)]
+    seconds = [time / NANOSECONDS for time in track.times[: last + 1]]
+    pauses = [max(0.0, then - now) for now, then in pairwise(seconds)]
     penalty = math.log(last) / 2
     scores: list[tuple[float, Selection, float]] = []
     counts: dict[tuple[bool, float], Counter[tuple[int, int]]] = {}
@@ -389,24 +393,23 @@ def _sums(steps: tuple[float, ...]) -> dict[float, tuple[dict[int, float], int]]
     Where attempts are missed a step may be the sum of several.
     """
     tries = _MISSED if 0 < len(steps) < _NARROW else _MISSED[:1]
-    likely: dict[float, defaultdict[int, float]] = {missed: defaultdict(float) for missed in tries}
+    likely: dict[float, list[float]] = {missed: [] for missed in tries}  # from width 1 on
     shares = {missed: 1.0 - missed for missed in tries}
-    sums = {0: 1.0}
-    for _ in range(_LONG if steps else 0):
+    sums = [1.0]  # of so many steps, from the least one (all of width 1) on
+    for count in range(1, _LONG + 1 if steps else 0):
         shares = {missed: share for missed, share in shares.items() if share >= _RARE}
         if not shares:
             break
-        longer: defaultdict[int, float] = defaultdict(float)
-        for so_far, chance in sums.items():
-            for wide, part in enumerate(steps, start=1):
-                longer[so_far + wide] += chance * part
-        sums = longer
+        before, sums = sums, [0.0] * (len(sums) + len(steps) - 1)
+        for at in reversed(range(len(steps))):  # the widest first: rounding depends on the order
+            there = slice(at, at + len(before))
+            sums[there] = map(add, sums[there], map(mul, before, repeat(steps[at])))
         for missed, share in shares.items():
             widths = likely[missed]
-            for wide, chance in sums.items():
-                widths[wide] += share * chance
+            widths += [0.0] * (count * len(steps) - len(widths))
+            widths[count - 1 :] = map(add, widths[count - 1 :], map(mul, repeat(share), sums))
             shares[missed] = share * missed
-    return {missed: (widths, max(widths, default=0)) for missed, widths in likely.items()}
+    return {missed: (dict(enumerate(widths, start=1)), len(widths)) for missed, widths in likely.items()}
 
 
 def _evidence(way: Selection, widths: Sequence[int], track: _Track) -> str:
@@ -462,32 +465,36 @@ def _path(track: _Track, selection: Selection, missed: float) -> tuple[int, list
     beside: list[int] = []
     widths = track.widths
     here, end = 0, len(track.places)
-    while here < end - 1:
-        there = here + 1
-        astray = widths[here]
-        if astray > reach:
-            # A port beside the path: the next one goes on from before it. More than one: they do not follow each other.
-            scattered = there + 1 < end and widths[there] > reach
-            tries = range(there + 1, min(there + (_BESIDE if scattered else 1) + 1, end))
-            there = next((n for n in tries if track.width(here, n) < min(reach * (n - here) + 1, astray)), there)
-            beside += range(here + 1, there)
-            if there == here + 1:
-                jumps.append(there)
-                here = there
-                continue
-        laps += ports[there] < ports[here]
+    for far in [*[n for n, width in enumerate(widths) if width > reach], end - 1]:
+        if far < here:
+            continue  # it was beside the path
+        laps += sum(map(lt, ports[here + 1 : far + 1], ports[here:far]))
+        here = far
+        if here == end - 1:
+            break
+        # A port beside the path: the next one goes on from before it. More than one: they do not follow each other.
+        there, astray = here + 1, widths[here]
+        scattered = there + 1 < end and widths[there] > reach
+        tries = range(there + 1, min(there + (_BESIDE if scattered else 1) + 1, end))
+        there = next((n for n in tries if track.width(here, n) < min(reach * (n - here) + 1, astray)), there)
+        beside += range(here + 1, there)
+        if there == here + 1:
+            jumps.append(there)
+        else:
+            laps += ports[there] < ports[here]
         here = there
     return laps, jumps, beside
 
 
-def _salted(times: Sequence[float], jumps: Sequence[int]) -> int:
-    """How many of the jumps come by a clock of 10 s; 0 unless nearly all of them do."""
+def _salted(times: Sequence[int], jumps: Sequence[int]) -> int:
+    """How many of the jumps come by a clock of 10 s; 0 unless nearly all of them do. *times* in nanoseconds."""
     period = LINUX_5_18.salted
-    ticks = [times[n] % period for n in jumps]
+    seconds = {n: times[n] / NANOSECONDS for jump in jumps for n in (jump - 1, jump)}
+    ticks = [seconds[n] % period for n in jumps]
     # A jump fits a clock that ticked after the attempt before it, and at the latest with it: from begin to end.
     begins, ends, always = [], [], 0
     for n, end in zip(jumps, ticks, strict=True):
-        begin = end - (times[n] - times[n - 1] + 0.02)
+        begin = end - (seconds[n] - seconds[n - 1] + 0.02)
         if begin <= end - period:
             always += 1
         elif begin <= end:
