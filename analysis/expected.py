@@ -26,7 +26,7 @@ _RELATIONS: dict[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_COUNT = re.compile(r"([a-z-]+)(?:(>=|<=|=|>|<)([0-9]{1,12}))?", re.ASCII)
+_COUNT = r"([a-z-]+)(?:(>=|<=|=|>|<)([0-9]{1,12}))?"
 
 
 class Count(NamedTuple):
@@ -39,7 +39,7 @@ class Count(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Count:
         """Read one. Raises ValueError."""
-        found = _COUNT.fullmatch(text)
+        found = re.fullmatch(_COUNT, text, re.ASCII)
         verdicts = [verdict.value for verdict in Verdict]
         if not found:
             raise ValueError("is not a verdict, or a verdict with >=, <=, =, > or < and a number")

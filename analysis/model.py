@@ -56,7 +56,7 @@ class Endpoint(NamedTuple):
 
 
 #: Words of an IPv6 address that are zero, one after the other.
-_ZEROS = re.compile("(?:^|:)0(?::0)+(?:$|:)")
+_ZEROS = "(?:^|:)0(?::0)+(?:$|:)"
 
 
 def _dotted(packed: bytes) -> str:
@@ -70,7 +70,7 @@ def _colons(packed: bytes) -> str:
     if packed[:12] == bytes(12) and packed[12:14] != bytes(2):
         return f"::{_dotted(packed[12:])}"
     text = ":".join(f"{high << 8 | low:x}" for high, low in zip(packed[::2], packed[1::2], strict=True))
-    longest = max(_ZEROS.finditer(text), key=lambda found: found[0].count("0"), default=None)
+    longest = max(re.finditer(_ZEROS, text), key=lambda found: found[0].count("0"), default=None)
     return f"{text[: longest.start()]}::{text[longest.end() :]}" if longest else text
 
 

@@ -1,11 +1,11 @@
 """Octets out of files, pipes and compressed files, in blocks, with little memory."""
 
+# ruff: noqa: PLC0415 -- few captures are compressed: what unpacks them is imported for those
+
 from __future__ import annotations
 
-import importlib
 import os
 import sys
-import zlib
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import chain
@@ -55,6 +55,8 @@ class _Gzip:
     """zlib's decompressor with the interface of bz2's."""
 
     def __init__(self) -> None:
+        import zlib
+
         self._inner = zlib.decompressobj(wbits=31)
         self.rest = b""  # fed, and not unpacked yet
 
@@ -98,6 +100,8 @@ _MAGIC, _SKIPPABLE = 6, 8
 
 def _maker(name: str, kind: str, modules: tuple[str, ...], attribute: str, tool: str) -> Callable[[], _Decompressor]:
     """Return what makes a decompressor; raises NotACapture, which says what to install, where no module is."""
+    import importlib
+
     for module in modules:
         try:
             found: Callable[[], _Decompressor] = getattr(importlib.import_module(module), attribute)
