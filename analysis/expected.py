@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import operator
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .model import MOST, Verdict
+from .records import NamedTuple
 from .replay import replay
 from .states import State
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .errors import NotACapture
 from .model import MOST, REMARKABLE, Verdict
+from .records import NamedTuple
 from .views import LANGUAGES, ROWS
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import enum
 import math
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from analysis.odds import Odds
+from analysis.records import NamedTuple
 from analysis.states import State
 from analysis.text import count
 

@@ -20,9 +20,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from analysis.errors import CannotCapture, UsageError
+from analysis.records import NamedTuple
 
 from . import container_names, port_choice
 from .containers import Home, home
