@@ -1,16 +1,18 @@
 """The words that every part of selfconn shares: endpoint, sequence number, segment, opening.
 
-Every other module may import this one. It imports none of ours, and knows no file format and no rule of TCP except the
-arithmetic of sequence numbers (RFC 9293 3.4).
+Every other module may import this one. Of ours it imports records.py alone; it knows no file format, and no rule of TCP
+except the arithmetic of sequence numbers (RFC 9293 3.4).
 """
 
-# Without "from __future__ import annotations": NamedTuple would compile each of the annotations, which takes 2 ms.
+from __future__ import annotations
+
 import enum
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from operator import sub
-from typing import NamedTuple
+
+from .records import NamedTuple
 
 #: Sequence numbers live in a space of this size (RFC 9293 3.4).
 SEQUENCE_SPACE = 1 << 32
@@ -42,7 +44,7 @@ class Endpoint(NamedTuple):
         return f"{self.address}:{self.port}" if len(self.packed) == 4 else f"[{self.address}]:{self.port}"
 
     @classmethod
-    def parse(cls, address: str, port: int) -> "Endpoint":
+    def parse(cls, address: str, port: int) -> Endpoint:
         """An endpoint from text. Raises OSError or ValueError where *address* is no IP address."""
         import socket  # noqa: PLC0415 - here and below: it takes longer to import than a small capture to read
 
@@ -83,11 +85,11 @@ class SequenceNumber(int):
 
     __slots__ = ()
 
-    def __new__(cls, value: int) -> "SequenceNumber":
+    def __new__(cls, value: int) -> SequenceNumber:
         """Any whole number, brought into the space."""
         return super().__new__(cls, value % SEQUENCE_SPACE)
 
-    def __add__(self, octets: int) -> "SequenceNumber":
+    def __add__(self, octets: int) -> SequenceNumber:
         return SequenceNumber(int(self) + octets)
 
     def __sub__(self, other: int) -> int:
@@ -182,7 +184,7 @@ class Segment(NamedTuple):
         return self.payload + bool(self.flags & Flag.SYN) + bool(self.flags & Flag.FIN)
 
     @property
-    def end(self) -> "SequenceNumber":
+    def end(self) -> SequenceNumber:
         """The sequence number just after this segment."""
         return self.seq + self.length
 
