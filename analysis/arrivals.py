@@ -7,9 +7,10 @@ taken to have arrived where nothing speaks against it; against a copy speaks tha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .model import Flag, Verdict
+from .records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

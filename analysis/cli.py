@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import sys
@@ -16,6 +15,7 @@ from .commandline import (
     Failing,
     Parser,
     Stop,
+    Unfit,
     add_color,
     add_version,
     colored,
@@ -31,6 +31,7 @@ from .text import printable
 from .views import ENDINGS, FORMATS, LANGUAGES, ROWS
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Sequence
     from typing import TypeVar
 
@@ -110,7 +111,7 @@ def _address(text: str) -> bytes:
         return Endpoint.parse(text, 0).packed
     except (OSError, ValueError):
         reason = f"'{printable(text)}' is not an IP address; names are never resolved"
-        raise argparse.ArgumentTypeError(reason) from None
+        raise Unfit(reason) from None
 
 
 def _count(text: str) -> Count:
@@ -129,13 +130,13 @@ def _read(parse: Callable[[str], T], text: str) -> T:
     try:
         return parse(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"'{printable(text)}' {error}") from None
+        raise Unfit(f"'{printable(text)}' {error}") from None
 
 
 def _cluster(text: str) -> str:
     if text == "local" or re.fullmatch(r"[a-z]+://[^/]+:[0-9]+", text):
         return text
-    raise argparse.ArgumentTypeError(f"'{printable(text)}' is neither local nor an address like tls://HOST:8786")
+    raise Unfit(f"'{printable(text)}' is neither local nor an address like tls://HOST:8786")
 
 
 def _add_expected(what: argparse._ArgumentGroup) -> None:

@@ -6,7 +6,6 @@ time that a command starts.
 
 from __future__ import annotations
 
-import argparse
 import atexit
 import errno
 import gc
@@ -20,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from . import VERSION
 from .text import printable
+from .unneeded import without
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +28,18 @@ if TYPE_CHECKING:
 
     #: What signal.signal() takes.
     Handler = Callable[[int, Any], Any] | int | None
+
+#: argparse would import gettext to have its messages in other languages: it takes a while, also for each message, and
+#: Python comes with no other language.
+_UNTRANSLATED: dict[str, dict[str, object]] = {
+    "gettext": {"gettext": lambda text: text, "ngettext": lambda one, several, number: one if number == 1 else several}
+}
+
+with without(_UNTRANSLATED):
+    import argparse
+
+#: What an argument's type raises; the message says what is wrong with the argument.
+Unfit = argparse.ArgumentTypeError
 
 # -- arguments -----------------------------------------------------------------------------------------------------
 
@@ -124,7 +136,7 @@ def whole(low: int, high: float, unfit: str, no_number: str | None = None) -> Ca
         plain = text.isascii() and text.isdigit()
         if plain and low <= int(text) <= high:
             return int(text)
-        raise argparse.ArgumentTypeError((unfit if plain else no_number or unfit).format(f"'{printable(text)}'"))
+        raise Unfit((unfit if plain else no_number or unfit).format(f"'{printable(text)}'"))
 
     return number
 
@@ -139,7 +151,7 @@ def positive(unfit: str) -> Callable[[str], float]:
             value = math.nan
         if 1e-9 <= value <= 1e9:
             return value
-        raise argparse.ArgumentTypeError(unfit.format(f"'{printable(text)}'"))
+        raise Unfit(unfit.format(f"'{printable(text)}'"))
 
     return number
 
@@ -232,7 +244,7 @@ TRACEBACK = "SELFCONN_TRACEBACK"
 
 
 #: How the dynamic linker says that there is no memory for a module.
-_UNMAPPED = re.compile("failed to map|cannot allocate memory", re.IGNORECASE)
+_UNMAPPED = "failed to map|cannot allocate memory"
 
 
 #: Objects that are made and kept before Python looks for garbage among them; 700 is its own choice.
@@ -290,7 +302,7 @@ class Failing:
 def _short_of(error: Exception) -> str | None:
     """What the system had no more of, where that is what *error* comes to."""
     number = error.errno if isinstance(error, OSError) else None
-    if isinstance(error, MemoryError) or number == errno.ENOMEM or _UNMAPPED.search(str(error)):
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or re.search(_UNMAPPED, str(error), re.IGNORECASE):
         return "memory (ulimit -v)"
     if number == errno.EAGAIN or "start new thread" in str(error):
         return "processes (ulimit -u)"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import operator
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .model import MOST, Verdict
+from .records import NamedTuple
 from .replay import replay
 from .states import State
 
@@ -26,7 +27,7 @@ _RELATIONS: dict[str, Callable[[int, int], bool]] = {
     ">": operator.gt,
     "<": operator.lt,
 }
-_COUNT = re.compile(r"([a-z-]+)(?:(>=|<=|=|>|<)([0-9]{1,12}))?", re.ASCII)
+_COUNT = r"([a-z-]+)(?:(>=|<=|=|>|<)([0-9]{1,12}))?"
 
 
 class Count(NamedTuple):
@@ -39,7 +40,7 @@ class Count(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Count:
         """Read one. Raises ValueError."""
-        found = _COUNT.fullmatch(text)
+        found = re.fullmatch(_COUNT, text, re.ASCII)
         verdicts = [verdict.value for verdict in Verdict]
         if not found:
             raise ValueError("is not a verdict, or a verdict with >=, <=, =, > or < and a number")

@@ -1,16 +1,18 @@
 """The words that every part of selfconn shares: endpoint, sequence number, segment, opening.
 
-Every other module may import this one. It imports none of ours, and knows no file format and no rule of TCP except the
-arithmetic of sequence numbers (RFC 9293 3.4).
+Every other module may import this one. Of ours it imports records.py alone; it knows no file format, and no rule of TCP
+except the arithmetic of sequence numbers (RFC 9293 3.4).
 """
 
-# Without "from __future__ import annotations": NamedTuple would compile each of the annotations, which takes 2 ms.
+from __future__ import annotations
+
 import enum
 import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from operator import sub
-from typing import NamedTuple
+
+from .records import NamedTuple
 
 #: Sequence numbers live in a space of this size (RFC 9293 3.4).
 SEQUENCE_SPACE = 1 << 32
@@ -42,7 +44,7 @@ class Endpoint(NamedTuple):
         return f"{self.address}:{self.port}" if len(self.packed) == 4 else f"[{self.address}]:{self.port}"
 
     @classmethod
-    def parse(cls, address: str, port: int) -> "Endpoint":
+    def parse(cls, address: str, port: int) -> Endpoint:
         """An endpoint from text. Raises OSError or ValueError where *address* is no IP address."""
         import socket  # noqa: PLC0415 - here and below: it takes longer to import than a small capture to read
 
@@ -56,7 +58,7 @@ class Endpoint(NamedTuple):
 
 
 #: Words of an IPv6 address that are zero, one after the other.
-_ZEROS = re.compile("(?:^|:)0(?::0)+(?:$|:)")
+_ZEROS = "(?:^|:)0(?::0)+(?:$|:)"
 
 
 def _dotted(packed: bytes) -> str:
@@ -70,7 +72,7 @@ def _colons(packed: bytes) -> str:
     if packed[:12] == bytes(12) and packed[12:14] != bytes(2):
         return f"::{_dotted(packed[12:])}"
     text = ":".join(f"{high << 8 | low:x}" for high, low in zip(packed[::2], packed[1::2], strict=True))
-    longest = max(_ZEROS.finditer(text), key=lambda found: found[0].count("0"), default=None)
+    longest = max(re.finditer(_ZEROS, text), key=lambda found: found[0].count("0"), default=None)
     return f"{text[: longest.start()]}::{text[longest.end() :]}" if longest else text
 
 
@@ -83,11 +85,11 @@ class SequenceNumber(int):
 
     __slots__ = ()
 
-    def __new__(cls, value: int) -> "SequenceNumber":
+    def __new__(cls, value: int) -> SequenceNumber:
         """Any whole number, brought into the space."""
         return int.__new__(cls, value % SEQUENCE_SPACE)  # super() takes as long as all the rest
 
-    def __add__(self, octets: int) -> "SequenceNumber":
+    def __add__(self, octets: int) -> SequenceNumber:
         return SequenceNumber(int(self) + octets)
 
     def __sub__(self, other: int) -> int:
@@ -182,7 +184,7 @@ class Segment(NamedTuple):
         return self.payload + bool(self.flags & Flag.SYN) + bool(self.flags & Flag.FIN)
 
     @property
-    def end(self) -> "SequenceNumber":
+    def end(self) -> SequenceNumber:
         """The sequence number just after this segment."""
         return self.seq + self.length
 

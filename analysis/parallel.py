@@ -22,7 +22,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .engine import COMPILED, NEAR
 from .errors import NotACapture
@@ -30,6 +30,7 @@ from .formats.remote import is_remote, shown
 from .model import REMARKABLE, Damage
 from .ranges import Range, groups, octets, ranges
 from .reader import Analysis, analyze, equal_ends, read_file
+from .records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -22,9 +22,11 @@ import pwd
 import struct
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from analysis.errors import CannotCapture
+
+from .records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

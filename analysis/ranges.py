@@ -11,10 +11,11 @@ from __future__ import annotations
 import mmap
 import os
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .formats import pcap, pcapng
 from .formats.compression import read
+from .records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

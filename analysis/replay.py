@@ -18,7 +18,7 @@ and what the table itself marks so.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from . import resets
 from .arrivals import (
@@ -33,6 +33,7 @@ from .arrivals import (
     strangers,
 )
 from .model import NANOSECONDS, Evidence, Flag, SequenceNumber, Verdict, spoken
+from .records import NamedTuple
 from .resets import Ruling
 from .states import TABLE, Event, Row, State, absent
 

@@ -23,9 +23,10 @@ The engine applies the same rule in one pass, so that no timeline contradicts th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .model import Evidence, Flag
+from .records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,10 +7,11 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .errors import NotACapture
 from .model import MOST, REMARKABLE, Verdict
+from .records import NamedTuple
 from .views import LANGUAGES, ROWS
 
 if TYPE_CHECKING:
@@ -129,20 +130,15 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
 
     A signal (*stop*) ends the reading early; what was read until then is shown.
     """
-    from .expected import Ways
     from .report import Report
     from .result_spill import ROOM, Shelf
 
     wanted = wanted._replace(streamed=_streamed(wanted, captures))
-    tshark = None
-    if wanted.witness:
-        from .wireshark import Tshark
-
-        tshark = Tshark()
+    tshark = _tshark(wanted)
     unread = False
     shortcomings: list[str] = []
     whole: CaptureResult | None = None
-    ways = Ways(wanted.expect_states)
+    ways = _ways(wanted)
     with closing(Shelf(ROOM)) as shelf:
         made = Report(shelf)
         with _at_once(wanted, made) as each, suppress(KeyboardInterrupt):
@@ -154,7 +150,8 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
                 result, walks = found
                 if wanted.annotate:
                     whole = result
-                ways.look(result)
+                if ways:
+                    ways.look(result)
                 made.add(_shown(result, wanted), walks)  # what was added before a signal comes is kept
                 shortcomings += _shortcomings(result)
         if tshark:
@@ -166,18 +163,34 @@ def run(wanted: Wanted, captures: Sequence[Input], stop: Stop, say: Say) -> Outc
         _annotate(whole, wanted, say)
     if stop:
         return Outcome(signalled=stop.status)
-    shortcomings += ways.missed
+    shortcomings += ways.missed if ways else ()
     return Outcome(unread, tuple(shortcomings), _as_expected(wanted, made, ways, complete=not shortcomings))
 
 
-def _as_expected(wanted: Wanted, made: Report, ways: Ways, *, complete: bool) -> bool | None:
+def _tshark(wanted: Wanted) -> Tshark | None:
+    if not wanted.witness:
+        return None
+    from .wireshark import Tshark
+
+    return Tshark()
+
+
+def _ways(wanted: Wanted) -> Ways | None:
+    if not wanted.expect_states:
+        return None
+    from .expected import Ways
+
+    return Ways(wanted.expect_states)
+
+
+def _as_expected(wanted: Wanted, made: Report, ways: Ways | None, *, complete: bool) -> bool | None:
     """Whether everything expected holds; None where nothing is, or what was not seen decides it."""
+    if not (wanted.expect or ways):
+        return None
     from .expected import together
 
-    if not (wanted.expect or wanted.expect_states):
-        return None
     counts = [count.holds(made.count(count.verdict), complete=complete) for count in wanted.expect]
-    return together([*counts, ways.holds(complete=complete)])
+    return together([*counts, *([ways.holds(complete=complete)] if ways else ())])
 
 
 def _streamed(wanted: Wanted, captures: Sequence[Input]) -> bool:

@@ -16,7 +16,8 @@ The sections are those of RFC 9293. docs/states.md is drawn from this table.
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+
+from .records import NamedTuple
 
 
 class State(enum.StrEnum):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import NamedTuple
+
+from .records import NamedTuple
 
 
 def printable(text: str) -> str:

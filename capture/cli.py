@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from analysis.commandline import Failing, Parser, add_color, add_version, ended_at_once, positive, say, whole
+from analysis.commandline import Failing, Parser, Unfit, add_color, add_version, ended_at_once, positive, say, whole
 from analysis.errors import SelfconnError
 from analysis.views import FORMATS
 
@@ -201,7 +200,7 @@ def _range(text: str) -> tuple[int, int]:
     low, dash, high = text.partition("-")
     ports = _port(low), _port(high if dash else low)
     if ports[0] > ports[1]:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a range of ports; give the low end first, as in 50000-50007")
+        raise Unfit(f"{text!r} is not a range of ports; give the low end first, as in 50000-50007")
     return ports
 
 

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: From the ground up; what stands in one line does not know each other.
 STOREYS = (
+    ("records", "unneeded"),
     ("model", "errors", "text", "progress", "memory", "formats.pcap", "formats.pcapng"),
     ("commandline", "output", "patterns", "privilege", "resets", "formats.recognise", "formats.remote"),
     ("arrivals", "odds", "states", "verdicts", "segments", "formats.compression", "inputs"),

@@ -10,10 +10,12 @@ import gzip
 import importlib.util
 import lzma
 import os
+import random
 import re
 import struct
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +28,7 @@ from hypothesis import strategies as st
 from test_linktypes import BOTH, EPOCH, MILLISECOND, analysed, counted, packets, timed
 
 from analysis.errors import NotACapture
+from analysis.formats import compression
 from analysis.formats.compression import Cut, unpacked
 from analysis.model import NANOSECONDS, CaptureResult, Damage, Verdict
 from analysis.reader import Analysis, analyze
@@ -378,6 +381,27 @@ def test_what_is_no_stream_is_passed_over(pack: Callable[[bytes], bytes], betwee
     for octets in (1, 7, 65_536, len(packed)):
         pieces = (packed[start : start + octets] for start in range(0, len(packed), octets))
         assert b"".join(unpacked("it", pieces)) == FOUR + LATER
+
+
+def test_zlib_ng_gives_what_zlib_gives_of_whole_and_damaged_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = pytest.importorskip("zlib_ng.zlib_ng")
+    octets = random.Random(1)
+    text = b"".join(b"%d " % octets.randrange(3000) for _ in range(60_000))
+    packed = gzip.compress(text[:100_000]) + gzip.compress(text)
+    for damaged in (0, *octets.sample(range(len(packed)), 40)):
+        data = packed[:damaged] + bytes([packed[damaged] ^ (0x10 if damaged else 0)]) + packed[damaged + 1 :]
+        told = []
+        for module in (zlib, other):
+            monkeypatch.setattr(compression, "_zlib", lambda module=module: module)
+            out, why = bytearray(), ""
+            try:
+                for block in unpacked("it", iter((data,))):
+                    out += block
+            except Cut as error:
+                why = str(error)
+            told.append((out, why))
+        assert told[0] == told[1]
+        assert damaged or told[0] == (text[:100_000] + text, "")
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, writers.zstd, writers.lz4])

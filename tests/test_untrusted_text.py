@@ -14,7 +14,6 @@ import socket
 import struct
 import subprocess
 import sys
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -322,9 +321,11 @@ def test_a_process_by_that_name(own: socket.socket, text: str, monkeypatch: pyte
     def looked(name: str) -> Survey:
         process = sockets.Process(os.getpid(), name, f"user {name}", 1.0)
         found = findings.look(seen=findings.Seen(({os.fstat(own.fileno()).st_ino: [process]}, 0), table_now, {}))
-        space = Namespace(1, path=name, netns=name, name=name, runtime=name, id=name, container=name)
-        other = replace(found, namespace=replace(space, name=f"{name} 2"))
-        return Survey([replace(found, namespace=space), other], [Refused(space, name)], [name], whole=True)
+        spaces = [Namespace(1, path=name, netns=name, name=called) for called in (name, f"{name} 2")]
+        for space in spaces:
+            space.runtime = space.id = space.container = name
+        each = [found._replace(namespace=space) for space in spaces]
+        return Survey(each, [Refused(spaces[0], name)], [name], whole=True)
 
     odd, plain = looked(text), looked(PLAIN)
     table = "".join(page.table(odd, Style(verbose=True)))

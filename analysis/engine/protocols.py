@@ -8,8 +8,9 @@ headers.py, links.py or tunnels.py, and its number to layout.py. docs/protocols.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from ..records import NamedTuple
 from .layout import (
     ARCNET_OTHER,
     BATMAN_OTHER,

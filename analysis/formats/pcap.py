@@ -6,7 +6,9 @@ A file header of LENGTH octets, then records: a header (seconds, ticks, captured
 from __future__ import annotations
 
 import struct
-from typing import Literal, NamedTuple
+from typing import Literal
+
+from ..records import NamedTuple
 
 Order = Literal["big", "little"]
 ORDERS: tuple[Order, ...] = ("big", "little")

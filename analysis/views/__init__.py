@@ -6,8 +6,9 @@ Nothing in here reads a capture or judges an opening: a view is given a report, 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from ..records import NamedTuple
 from ..text import Style
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import json
 import shlex
 from datetime import UTC, datetime
 from pkgutil import get_data
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
@@ -24,6 +24,7 @@ from .. import VERSION
 from ..model import NANOSECONDS, Evidence, Flag, Verdict, spoken
 from ..odds import Odds
 from ..portwalk import look
+from ..records import NamedTuple
 from ..report import entries
 from ..states import TABLE, State
 from ..text import count, printable

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from .. import VERSION, patterns
 from ..model import NANOSECONDS
+from ..records import NamedTuple
 from ..report import Entry
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..model import HIDING_NOTHING, Evidence, Flag, SequenceNumber, Verdict, spoken
+from ..records import NamedTuple
 from ..replay import octets
 from ..states import State
 from ..text import count, printable

@@ -14,10 +14,11 @@ import sys
 import termios
 import textwrap
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ..commandline import status_after, waking
 from ..errors import UsageError
+from ..records import NamedTuple
 from ..states import State
 from ..text import count, printable
 from .phrases import before, close, everything_seen, kind, names, segment_lines, span, why

@@ -5,15 +5,13 @@ At most WIDTH columns. Every text that a capture or a file name brings along pas
 
 from __future__ import annotations
 
-import sys
 import textwrap
-from contextlib import contextmanager
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from ..model import Verdict
 from ..report import entries
 from ..text import Style, count, printable
+from ..unneeded import without
 from .phrases import (
     LEGEND,
     TIMELINES,
@@ -56,21 +54,7 @@ _UNNEEDED: dict[str, dict[str, object]] = {
 }
 
 
-@contextmanager
-def _without_unneeded() -> Iterator[None]:
-    """Keep these modules out, unless they are there already."""
-    stubs = {name: ModuleType(name) for name in _UNNEEDED if name not in sys.modules}
-    for name, stub in stubs.items():
-        vars(stub).update(_UNNEEDED[name])
-    sys.modules.update(stubs)
-    try:
-        yield
-    finally:
-        for name in stubs:
-            del sys.modules[name]
-
-
-with _without_unneeded():
+with without(_UNNEEDED):
     from tabulate import tabulate
 
 #: No colour, the first few timelines.

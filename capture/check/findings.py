@@ -9,10 +9,10 @@ from __future__ import annotations
 import enum
 import math
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from analysis.odds import Odds
+from analysis.records import NamedTuple
 from analysis.states import State
 from analysis.text import count
 
@@ -110,8 +110,7 @@ class Measured(NamedTuple):
     failed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Findings:
+class Findings(NamedTuple):
     """What was found in a network namespace: in ``namespace``, or in the process's own.
 
     ``every``: the seconds between two attempts with which the odds are calculated; ``measured``: the measurement from
@@ -253,8 +252,7 @@ def to_ask(table: Table, ports: Collection[int]) -> set[int]:
     return wanted
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(NamedTuple):
     """What was found in the network namespaces of this host that were looked at: ``each`` in turn, ours first if asked.
 
     ``refused`` are those that could not be entered; ``missing`` says what else could not be seen, ``whole`` is False

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from analysis.records import NamedTuple
 from analysis.states import State
 from analysis.text import duration, printable
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from analysis.records import NamedTuple
 from analysis.text import printable
 
 from ..kernel.namespaces import in_a_container

@@ -11,9 +11,10 @@ import os
 import socket
 import struct
 from collections import defaultdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from analysis.model import Endpoint
+from analysis.records import NamedTuple
 from analysis.states import State
 
 from .socket_options import copied

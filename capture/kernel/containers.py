@@ -7,7 +7,8 @@ names several, one inside the other, the innermost counts. ``PATHS`` has a row f
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+
+from analysis.records import NamedTuple
 
 #: Digits of an ID that people see: ``docker ps`` and ``podman ps`` show the first so many, ``crictl ps`` the second.
 _SHORT, _SHORT_CRI = 12, 13

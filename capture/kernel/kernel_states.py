@@ -9,10 +9,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from analysis.errors import CannotCapture
 from analysis.model import NANOSECONDS
+from analysis.records import NamedTuple
 from analysis.states import Event, State
 
 from .tracepoint import KERNEL_SHOWS, StateTrace

@@ -17,12 +17,12 @@ import errno
 import os
 import re
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from analysis.errors import CannotCapture, UsageError
+from analysis.records import NamedTuple
 
 from . import container_names, port_choice
 from .containers import Home, home
@@ -56,7 +56,6 @@ NOT_FOUND = (
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(slots=True)
 class Namespace:
     """A network namespace.
 
@@ -67,19 +66,30 @@ class Namespace:
     ``own``: this process is in it; ``host``: it is the first one, that of the machine.
     """
 
-    inode: int
-    path: str = ""
-    places: list[str] = field(default_factory=list)
     mounted: str | None = None
-    pids: list[int] = field(default_factory=list)
-    netns: str | None = None
-    own: bool = False
-    host: bool = False
-    name: str = ""
+    own = False
     runtime: str | None = None
     id: str | None = None
     pod: str | None = None
     container: str | None = None
+
+    def __init__(  # noqa: PLR0913 - what may be known of it beforehand
+        self,
+        inode: int,
+        *,
+        path: str = "",
+        pids: list[int] | None = None,
+        netns: str | None = None,
+        host: bool = False,
+        name: str = "",
+    ) -> None:
+        self.inode = inode
+        self.path = path
+        self.places: list[str] = []
+        self.pids = [] if pids is None else pids
+        self.netns = netns
+        self.host = host
+        self.name = name
 
     @property
     def prefix(self) -> list[str]:

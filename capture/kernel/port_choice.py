@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.errors import CannotCapture
 from analysis.odds import RANDOM, Odds
+from analysis.records import NamedTuple
 
 from .number_lists import parsed
 from .port_rules import identified
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 _PROC = Path("/proc")
 
 
-@dataclass(frozen=True, slots=True)
-class Kernel:
+class Kernel(NamedTuple):
     """What the kernel says of its ephemeral ports: ``low`` to ``high``, both included, without ``reserved``.
 
     ``tw_reuse`` and ``tw_reuse_delay`` (milliseconds): when connect() may take over a 4-tuple that is in TIME-WAIT

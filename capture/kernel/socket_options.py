@@ -12,8 +12,9 @@ import errno
 import os
 import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from analysis.records import NamedTuple
 from analysis.states import State
 
 if TYPE_CHECKING:

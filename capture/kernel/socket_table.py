@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from analysis.model import Endpoint
+from analysis.records import NamedTuple
 from analysis.states import State
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ import re
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from analysis.records import NamedTuple
 from analysis.states import State
 
 from . import port_choice

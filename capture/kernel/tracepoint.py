@@ -30,10 +30,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from analysis.errors import CannotCapture
 from analysis.model import Endpoint
+from analysis.records import NamedTuple
 from analysis.states import State
 
 from .number_lists import parsed

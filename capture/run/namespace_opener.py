@@ -20,9 +20,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 from analysis.errors import CannotCapture
+from analysis.records import NamedTuple
 
 from ..kernel.namespaces import Namespace, Scan, inside, open_descriptors
 from ..kernel.netlink import SockDiag

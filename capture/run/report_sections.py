@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from analysis import VERSION
 from analysis.model import Endpoint, Evidence, Verdict
+from analysis.records import NamedTuple
 from analysis.views.json import SCHEMA, entry_as_json, seconds, sections
 
 from ..kernel import sockets

@@ -22,9 +22,10 @@ import struct
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypedDict
 
 from analysis.errors import CannotCapture, UsageError
+from analysis.records import NamedTuple
 
 from ..kernel import addresses, netlink, sockets
 from ..kernel.port_rules import OWN_RANGE

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from analysis.errors import Incomplete
 from analysis.model import Verdict
+from analysis.records import NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,11 +13,12 @@ import resource
 import socket
 import time
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from analysis import privilege
 from analysis.errors import CannotCapture, Incomplete, SelfconnError, UsageError
 from analysis.model import NANOSECONDS, Verdict
+from analysis.records import NamedTuple
 from analysis.report import report
 from analysis.text import count, printable
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from analysis import VERSION
+from analysis.records import NamedTuple
 from analysis.text import count, printable
 from analysis.views.json import SCHEMA, seconds
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from analysis.model import NANOSECONDS
+from analysis.records import NamedTuple
 
 from ..kernel import sockets
 from ..kernel.namespaces import Namespace, named

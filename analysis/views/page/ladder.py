@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ...model import Flag, spoken
+from ...records import NamedTuple
 from ..phrases import Fold, names, segment_details, span
 from .shapes import Curve, Point, number, straight
 from .shapes import head as arrow_head

@@ -6,8 +6,7 @@ CLOSED stands twice, as in the figure: where a connection begins, and where it e
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from ...records import NamedTuple
 from ...states import Event, State, edges
 from .shapes import Point, between, head, lines
 

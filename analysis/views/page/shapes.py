@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+
+from ...records import NamedTuple
 
 #: Length of an arrow's head, and half its width.
 _LENGTH, _HALF = 8.0, 3.4
