@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 _MASK = SEQUENCE_SPACE - 1
 _SYN, _RST, _ACK, _CONTROL = Flag.SYN, Flag.RST, Flag.ACK, Flag.SYN | Flag.ACK | Flag.RST | Flag.FIN
 
-#: The first marks are for what a view writes in its own way; the rest are those of _told().
+#: The first marks are for what a view writes in its own way; the rest are those of pattern(): two for
+#: each end, from _ENDS on, and then the frames in order.
 CAPTURE, TIME, DURATION, SINCE = range(4)
 _ISN, _BEFORE, _ASTRAY, _ENDS = range(4, 8)
 #: The mark of a number is an integer with more digits than any in a capture, the last ones are the number's own; that
@@ -44,7 +45,6 @@ _ISN, _BEFORE, _ASTRAY, _ENDS = range(4, 8)
 _DIGITS = 7
 _MARK = 10**17
 _BEGINS = str(_MARK)[:-_DIGITS]
-
 
 #: What an account of an opening depends on, hashable; plain() takes it apart.
 Pattern = tuple[Any, ...]

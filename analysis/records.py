@@ -1,4 +1,4 @@
-"""NamedTuple, made in a third of the time: typing's compiles the annotation of each field, which nothing asks for here.
+"""NamedTuple, made in two fifths of the time: typing's compiles each field's annotation, which nothing asks for here.
 
 For modules with "from __future__ import annotations". To a type checker it is typing's own.
 """
