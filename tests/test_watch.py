@@ -86,6 +86,8 @@ class Watching:
         self, cwd: Path, *arguments: str, environment: dict[str, str] | None = None, python: str = sys.executable
     ) -> None:
         self.told: list[Told] = []
+        # No attempt at these ports gets one of them by chance: it would be connected to itself, and the port be taken.
+        Path("/proc/sys/net/ipv4/ip_local_reserved_ports").write_text("40000-40002")
         # The machine has other network namespaces, in which other tests run.
         which = () if "--netns" in arguments else ("--netns", "self")
         self.process = subprocess.Popen(

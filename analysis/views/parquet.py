@@ -37,7 +37,8 @@ class _NoPandas:
 def _without_pandas() -> Iterator[None]:
     """In here pyarrow looks for pandas in vain, as it does when it is given Python's own values for the first time.
 
-    Importing it takes 50 MB, which nothing here needs. Afterwards it is found again, by pyarrow's to_pandas() as well.
+    Importing it takes 50 MB and a third of a second, which nothing here needs. pyarrow does not look for it again where
+    it makes Python's own values: so this is only for a process that does nothing else with pyarrow.
     """
     finder = _NoPandas()
     sys.meta_path.insert(0, finder)
@@ -54,14 +55,16 @@ class Rows:
     """
 
     def __init__(self, path: str) -> None:
+        alone = "pyarrow" not in sys.modules
         try:
             import pyarrow as pa  # noqa: PLC0415 - it takes 0.2 s
             from pyarrow import parquet  # noqa: PLC0415
         except ImportError as error:
             raise UsageError(f"writing Parquet needs pyarrow ({error}): {get('pyarrow')}") from error
         pa.set_memory_pool(pa.system_memory_pool())  # its own ones keep 10 MB more
-        with _without_pandas():
-            pa.array([0])
+        if alone:
+            with _without_pandas():
+                pa.array([0])
         text = pa.dictionary(pa.int32(), pa.string())
         moment = pa.timestamp("ns", "UTC")
         number, long = pa.uint16(), pa.uint64()
