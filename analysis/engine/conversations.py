@@ -493,7 +493,6 @@ class Conversations:
         if s.phase >= P_SYN:
             self.close(slot)
         s.isn_second = s.early_seq if joined else 0
-        s.refused = s.since = 0
         take_syn(s, segment, d)
         s.phase = after
         s.flags = (s.flags & (EQUAL | TOUCHED)) | fins

@@ -129,7 +129,6 @@ class SelfConnects(Conversations):
         if action == A_SYN_ACK:
             if s.phase >= P_SYN:
                 self.close(slot)
-            s.refused = s.since = 0
             take_first(s, segment, d)
             s.isn = segment.seq
             s.flags = (s.flags & (EQUAL | TOUCHED)) | BY_SYN_ACK << EVIDENCE
@@ -169,7 +168,6 @@ class SelfConnects(Conversations):
         self.stray(slot, segment, d)
         if again:
             return 0
-        s.refused = s.since = 0
         take_first(s, segment, d)
         s.another = end_of_candidate(segment)
         s.isn_second = (segment.seq - 1) & LOW32

@@ -270,7 +270,7 @@ class Engine:
 
         Only where they are little-endian, and all segments are asked for: what is the same for all is looked up once.
         """
-        if self.big or self.picky or not cython.compiled:
+        if self.big or self.picky:
             return i
         header, scale, where, batch, room = self.record_header, self.scale, self.where, self.batch, self.room
         packets, waiting = self.packets, self.waiting
