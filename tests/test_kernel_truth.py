@@ -187,13 +187,14 @@ def test_the_kernels_times_and_the_packets_are_of_one_clock(tmp_path, port):
     assert [what for _, what in told][:6] == ["SYN-SENT", 1, "SYN-RECEIVED", 2, *last]
 
 
-def connect_to_itself(port: int, *, reset: bool = False) -> int:
-    """Do it; a moment at which it is connected."""
+def connect_to_itself(port: int, *, reset: bool = False, stay: float = 0) -> int:
+    """Do it, and stay so for some seconds; a moment at the end of them, at which it is connected."""
     with socket.socket() as me:
         if reset:
             me.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         me.bind(("127.0.0.1", port))
         me.connect(("127.0.0.1", port))
+        time.sleep(stay)
         return time.time_ns()
 
 
@@ -262,6 +263,18 @@ def test_lost_events_are_counted(port):
         assert trace.lost
         connect_to_itself(port)
         assert len(trace.read()) == 6  # there is room again, from SYN-SENT to CLOSED by way of CLOSING
+
+
+@pytest.mark.usefixtures("namespace")
+def test_of_two_sockets_the_one_is_told_that_was_connected_then(port):
+    """Not the next one, whose step to SYN-RECEIVED is nearer in time."""
+    with KernelStates(port) as states:
+        moments = [connect_to_itself(port, reset=True, stay=0.05) for _ in range(3)]
+        states.read(end=True)
+        for moment in moments:
+            life = states.life(Endpoint.parse("127.0.0.1", port), moment)
+            assert len(life) == 4
+            assert life[0].time < moment < life[-1].time
 
 
 @pytest.mark.usefixtures("namespace")
