@@ -1,7 +1,8 @@
-"""Many captures on a cluster: Dask distributes them, one task a capture, and we only ask for the results in order.
+"""Captures on a cluster: Dask distributes them, and we only ask for the results in order.
 
-Captures that are one, cut into files, become parts, one task a file, and the parts are merged as a tree: the client
-gets the last of them alone.
+Each capture is a task. Where the cluster can do more tasks than there are captures, a large one is cut into ranges of
+its octets; and captures that are one, cut into files, are read in groups. Then each range or group is a task, whose
+result is a part, and one more task puts the parts together, and reads what cannot be added: the client gets the report.
 
 The workers open the captures themselves, so these have to be URLs, or paths that mean the same on every machine. What
 fails is tried again; what a lost worker had, Dask gives to another. Needs Dask (distributed) here and on the workers.
@@ -12,36 +13,37 @@ needs a certificate; with tcp:// it can be any machine that takes the address ov
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import CannotCapture, NotACapture, UsageError, get
 from .formats.remote import shown
-from .parallel import attempt, tell
-from .partial import merge, part, result
+from .parallel import attempt, cut, find, finished, merged, tell
+from .ranges import groups
 from .reader import analyze_set
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .model import CaptureResult
-    from .parallel import Finish, Found
-    from .partial import Part
+    from .parallel import Findings, Finish, Found, Task
     from .reader import Asked
-
-    #: A part, None where no file of it is a capture, and why which is none.
-    Branch = tuple[Part | None, list[tuple[NotACapture, str]]]
 
 #: How often a task is tried anew, and how many workers may die with a capture before it is given up.
 RETRIES = 3
 
+#: Groups of the files of a set for each task that the cluster can do at a time: they take unequally long, and what a
+#: lost worker had is read again.
+PARTS = 4
+
 
 class Cluster:
-    """A crew for parallel.in_order(): the cluster whose scheduler is at *address*.
+    """A crew for parallel.in_order(): the cluster whose scheduler is at *address*, for so many *captures*.
 
     Raises UsageError where Dask is not installed or the versions do not fit, CannotCapture where nobody answers.
     """
 
-    def __init__(self, address: str, asked: Asked, finish: Finish | None = None) -> None:
+    def __init__(self, address: str, asked: Asked, captures: int, finish: Finish | None = None) -> None:
         import logging  # noqa: PLC0415
 
         try:
@@ -51,13 +53,14 @@ class Cluster:
         # What Dask mends by itself (a lost worker, say) is of no interest to our user. It sets these levels on import.
         for name in ("distributed", "distributed.client"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._work, self._died = (asked, finish), KilledWorker
+        self._asked, self._finish, self._died = asked, finish, KilledWorker
         try:
             self._client = Client(address, timeout=10)
         except (OSError, ValueError, TimeoutError) as error:
             raise CannotCapture(f"no cluster answers at {address}: {error}") from error
         try:
             self._check()
+            self._pieces = self.size // captures
         except BaseException:
             self.close()
             raise
@@ -82,8 +85,14 @@ class Cluster:
         return max(1, sum(threads.values()))
 
     def start(self, path: str) -> Any:  # noqa: ANN401 - Dask has no types
-        """Have a worker begin with the capture at *path* as soon as one is free."""
-        return self._client.submit(_attempt, path, *self._work, pure=False, retries=RETRIES)
+        """Have workers begin with the capture at *path* as soon as they are free."""
+        tasks: list[Task] = []
+        if self._pieces > 1:
+            with suppress(self._died):  # a capture that kills its readers is told below
+                tasks = self._submit(_cut, path, self._pieces, self._asked).result()
+        if len(tasks) < 2:
+            return self._submit(_attempt, path, self._asked, self._finish)
+        return self._submit(_one, path, tasks, self._found(tasks), self._asked, self._finish)
 
     def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
         """Wait for the result of the capture at *path*; None where its task was cancelled."""
@@ -100,31 +109,29 @@ class Cluster:
         progress: Callable[[int], None] | None = None,
     ) -> CaptureResult:
         """Analyse the captures at *paths* as one that was cut into files; as analyze_set() does, which see."""
-        asked = self._work[0]
-        branches = [self._client.submit(_part, path, asked, pure=False, retries=RETRIES) for path in paths]
-        for path, future in zip(paths, branches, strict=True):
-            future.add_done_callback(lambda _, path=path: tell(progress, path))
-        while len(branches) > 1:
-            pairs = [branches[place : place + 2] for place in range(0, len(branches), 2)]
-            branches = [
-                self._client.submit(_merge, *pair, pure=False, retries=RETRIES) if len(pair) == 2 else pair[0]
-                for pair in pairs
-            ]
+        tasks = groups(paths, PARTS * self.size)
+        found = self._found(tasks)
+        for task, future in zip(tasks, found, strict=True):
+            future.add_done_callback(lambda _, task=task: _tell(progress, task))
         try:
-            whole, errors = branches[0].result()
-            if whole is not None and whole.unsure:  # only reading in one go decides
-                found, errors = self._client.submit(_in_one_go, paths, asked, pure=False, retries=RETRIES).result()
-            else:
-                found = whole and result(whole)
+            result, errors = self._submit(_set, paths, tasks, found, self._asked).result()
         except self._died as error:
             raise NotACapture(
                 f"cannot read {shown(paths[0])} ...: {RETRIES + 1} workers that read a part died"
             ) from error
         for why, path in errors:
             refused(why, path)
-        if found is None:
+        if result is None:
             raise errors[-1][0]
-        return cast("CaptureResult", found)
+        return cast("CaptureResult", result)
+
+    def _submit(self, work: Callable[..., Any], *what: Any) -> Any:  # noqa: ANN401 - as above
+        """Have a worker do this once what it takes is there."""
+        return self._client.submit(work, *what, pure=False, retries=RETRIES)
+
+    def _found(self, tasks: list[Task]) -> list[Any]:
+        """Have each task done, as a part."""
+        return [self._submit(_find, task, task is tasks[-1], self._asked) for task in tasks]
 
     def stop(self) -> None:
         """Nothing more is begun; what is under way is not waited for."""
@@ -134,25 +141,44 @@ class Cluster:
         self._client.close()
 
 
+def _tell(progress: Callable[[int], None] | None, task: Task) -> None:
+    for one in task:
+        tell(progress, one.path)
+
+
+# What workers do.
+
+
 def _attempt(path: str, asked: Asked, finish: Finish | None) -> Found:
     return attempt(path, asked, None, finish)
 
 
-def _part(path: str, asked: Asked) -> Branch:
-    try:
-        return part(path, **asked), []
-    except NotACapture as error:
-        return None, [(error, path)]
+def _cut(path: str, pieces: int, asked: Asked) -> list[Task]:
+    return cut([path], pieces, asked)
 
 
-def _merge(one: Branch, other: Branch) -> Branch:
-    parts = [part for part, _ in (one, other) if part is not None]
-    return merge(*parts) if len(parts) == 2 else next(iter(parts), None), one[1] + other[1]
+def _find(task: Task, last: bool, asked: Asked) -> Findings:
+    return find(task, last, asked)
 
 
-def _in_one_go(paths: Sequence[str], asked: Asked) -> tuple[CaptureResult, list[tuple[NotACapture, str]]]:
+def _one(path: str, tasks: list[Task], found: list[Findings], asked: Asked, finish: Finish | None) -> Found:
+    whole = merged(tasks, found, **asked)
+    return finished(whole, finish) if whole else attempt(path, asked, None, finish)
+
+
+def _set(
+    paths: Sequence[str], tasks: list[Task], found: list[Findings], asked: Asked
+) -> tuple[CaptureResult | None, list[tuple[NotACapture, str]]]:
     errors: list[tuple[NotACapture, str]] = []
-    return analyze_set(paths, refused=lambda error, path: errors.append((error, path)), **asked), errors
+
+    def refused(error: NotACapture, path: str) -> None:
+        errors.append((error, path))
+
+    whole = merged(tasks, found, refused, **asked)
+    try:
+        return whole or analyze_set(paths, refused=refused, **asked), errors
+    except NotACapture:  # the last of the errors
+        return None, errors
 
 
 def _version() -> str:

@@ -11,7 +11,7 @@ part, and adds the others to it. A part that cannot be added (its table was too 
 Only the main thread of the process that the user started receives Ctrl-C (see deaf()); it tells the others to stop.
 """
 
-# ruff: noqa: PTH113, PTH123, PTH202 -- pathlib takes longer to import than a small capture to read
+# ruff: noqa: PTH113, PTH202 -- pathlib takes longer to import than a small capture to read
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ LARGE = 16 << 20
 #: How many captures a worker are under way, or done and waiting for their turn.
 AHEAD = 4
 
-#: How much of a large file is looked at first, as which share of it at most, and in which blocks, to see whether it is
+#: How much of a large file is looked at first, as which share of it at most, and from how much on, to see whether it is
 #: a flood: it is none as soon as fewer packets of a block than one in FEW begin a conversation.
 HEAD, SHARE, BLOCK, FEW = 16 << 20, 16, 1 << 20, 4
 
@@ -325,15 +325,16 @@ def _stop_if_told(_octets: int) -> None:
 
 # -- parts of one capture --------------------------------------------------------------------------------------------
 
-_Task = list[Range]
+#: Ranges that are read one behind the other: one of a file, or whole files.
+Task = list[Range]
 #: What a task finds (None: no file was a capture), which files were none and why, whether Ctrl-C ended it.
-_Findings = tuple["Part | None", list[tuple[NotACapture, str]], bool]
+Findings = tuple["Part | None", list[tuple[NotACapture, str]], bool]
 
 
 class _Ask(NamedTuple):
     """``findings`` waits for what another worker finds (and raises EOFError where it died), ``over`` does not wait."""
 
-    findings: Callable[[], _Findings]
+    findings: Callable[[], Findings]
     over: Callable[[], bool]
 
 
@@ -351,42 +352,55 @@ def analyze_parts(
     openings are to be returned, the compiled engine waits for Python), or where the parts may give another result than
     the whole: read it in one go then.
     """
-    collect, only = asked.get("collect", REMARKABLE), asked.get("only", ())
-    wanted = frozenset(collect) & frozenset(only) if only else frozenset(collect)
-    if jobs < 2 or (COMPILED and wanted - REMARKABLE):
+    if any(map(is_remote, paths)):  # one connection is what its network gives, and what its server expects
+        return None
+    tasks = cut(paths, jobs, asked)
+    if len(tasks) < 2:
         return None
     try:
-        whole = sum(map(os.path.getsize, paths))
-        if whole < LARGE or not all(map(os.path.isfile, paths)):
-            return None
-        jobs = min(jobs, whole // max(LARGE, 1) + 1)
-        tasks = groups(paths, jobs) if paths[1:] else [[one] for one in ranges(paths[0], jobs)]
-        if len(tasks) < 2 or (tasks[0][0].end is not None and _is_flood(tasks[0][0].path, whole, asked)):
-            return None
         with (_threads if COMPILED else _processes)(tasks[1:], asked) as others:
-            return _put_together(tasks, others, progress, refused, asked)
+            return _put_together(tasks, [_Ask(lambda: _UNFIT, lambda: True), *others], progress, refused, asked)
     except (OSError, MemoryError, _Unfit):  # reading in one go will show what is wrong, and what can be read
         return None
 
 
-def _is_flood(path: str, size: int, asked: Asked) -> bool:
+def cut(paths: Sequence[str], jobs: int, asked: Asked) -> list[Task]:
+    """Cut one capture, in one file or in several, into *jobs* tasks; none where it is to be read in one go."""
+    collect, only = asked.get("collect", REMARKABLE), asked.get("only", ())
+    wanted = frozenset(collect) & frozenset(only) if only else frozenset(collect)
+    if jobs < 2 or (COMPILED and wanted - REMARKABLE):
+        return []
+    try:
+        if not all(is_remote(path) or os.path.isfile(path) for path in paths):
+            return []
+        if paths[1:]:
+            whole = sum(map(os.path.getsize, paths))
+            return groups(paths, min(jobs, whole // max(LARGE, 1) + 1)) if whole >= LARGE else []
+        found = ranges(paths[0], jobs, LARGE)
+        return [] if len(found) < 2 or _is_flood(found, asked) else [[one] for one in found]
+    except (OSError, MemoryError, NotACapture):  # reading in one go will show what is wrong, and what can be read
+        return []
+
+
+def _is_flood(found: list[Range], asked: Asked) -> bool:
     """Whether the beginning of a capture fills the conversation table: then its parts would all be read again.
 
     Interpreted, to look takes longer than what it saves.
     """
-    if not COMPILED or equal_ends(asked.get("only", ())):
+    left = min(HEAD, (found[-1].end or 0) // SHARE)
+    if not COMPILED or equal_ends(asked.get("only", ())) or left < BLOCK:
         return False
     asked = {**asked, "each": None}
-    analysis = Analysis(path, **asked)
+    analysis = Analysis(found[0].path, **asked)
     engine, table = analysis.engine, analysis.engine.table
-    with open(path, "rb") as file:
-        for _ in range(min(HEAD, size // SHARE) // BLOCK):
-            packets, conversations = engine.packets, table.used
-            analysis.feed(file.read(BLOCK))
-            if table.used == table.capacity:
-                return True
-            if (table.used - conversations) * FEW < engine.packets - packets:
-                break
+    for block in octets(found[0]):
+        packets, conversations = engine.packets, table.used
+        analysis.feed(block)
+        left -= len(block)
+        if table.used == table.capacity:
+            return True
+        if left <= 0 or (table.used - conversations) * FEW < engine.packets - packets:
+            break
     return False
 
 
@@ -398,12 +412,12 @@ class _Unfit(BaseException):
     """Ends a task whose result would not do."""
 
 
-#: What is found where something has to be read here.
-_UNFIT: _Findings = (None, [], False)
+#: What is found where something has to be read by who puts it together.
+_UNFIT: Findings = (None, [], False)
 
 
 @contextmanager
-def _processes(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
+def _processes(tasks: Sequence[Task], asked: Asked) -> Iterator[list[_Ask]]:
     """Have the tasks done in processes; each function that it yields waits for one of them."""
     crew = Processes(len(tasks), _findings_apart, asked)
     try:
@@ -414,17 +428,17 @@ def _processes(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
         crew.close()
 
 
-def _findings_apart(what: tuple[_Task, bool], asked: Asked) -> _Findings:
+def _findings_apart(what: tuple[Task, bool], asked: Asked) -> Findings:
     """What a worker does with a task, which may be the last one."""
 
     def watch(_octets: int) -> None:
         if _stopped.is_set():
             raise _Unwanted
 
-    return _findings(*what, asked, watch)
+    return find(*what, asked, watch)
 
 
-def _answer(future: Future[_Findings]) -> _Findings:
+def _answer(future: Future[Findings]) -> Findings:
     from concurrent.futures import BrokenExecutor  # noqa: PLC0415 - seldom needed
 
     try:
@@ -434,19 +448,17 @@ def _answer(future: Future[_Findings]) -> _Findings:
 
 
 @contextmanager
-def _threads(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
+def _threads(tasks: Sequence[Task], asked: Asked) -> Iterator[list[_Ask]]:
     """Have the tasks done in threads; the compiled engine lets others run meanwhile."""
     from queue import SimpleQueue  # noqa: PLC0415 - seldom needed
     from threading import Thread  # noqa: PLC0415
 
     over = False
 
-    def work(task: _Task, found: SimpleQueue[_Findings | None]) -> None:
+    def work(task: Task, found: SimpleQueue[Findings | None]) -> None:
         findings = None
         try:
-            findings = _findings(task, task is tasks[-1], asked, watch)
-        except (OSError, MemoryError):
-            pass  # as if it had died
+            findings = find(task, task is tasks[-1], asked, watch)
         finally:
             found.put(findings)
 
@@ -454,7 +466,7 @@ def _threads(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
         if over:
             raise KeyboardInterrupt
 
-    def ask(found: SimpleQueue[_Findings | None]) -> _Findings:
+    def ask(found: SimpleQueue[Findings | None]) -> Findings:
         nonlocal over
         try:
             findings = found.get()
@@ -465,7 +477,7 @@ def _threads(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
             raise EOFError
         return findings[0], findings[1], over
 
-    queues: list[SimpleQueue[_Findings | None]] = [SimpleQueue() for _ in tasks]
+    queues: list[SimpleQueue[Findings | None]] = [SimpleQueue() for _ in tasks]
     crew = [Thread(target=work, args=pair) for pair in zip(tasks, queues, strict=True)]
     try:
         _start(crew)
@@ -477,7 +489,7 @@ def _threads(tasks: Sequence[_Task], asked: Asked) -> Iterator[list[_Ask]]:
                 thread.join()
 
 
-def _is_filled(found: SimpleQueue[_Findings | None]) -> bool:
+def _is_filled(found: SimpleQueue[Findings | None]) -> bool:
     return not found.empty()
 
 
@@ -491,7 +503,7 @@ def _start(crew: Iterable[Thread]) -> None:
                 raise OSError(str(error)) from error
 
 
-def _findings(task: _Task, last: bool, asked: Asked, progress: Progress) -> _Findings:
+def find(task: Task, last: bool, asked: Asked, progress: Progress | None = None) -> Findings:
     """Analyse what a task names as a part; end as soon as it is clear that it has to be read in one go."""
     from .partial import exported, table_of  # noqa: PLC0415 - few captures are read in parts
 
@@ -501,31 +513,49 @@ def _findings(task: _Task, last: bool, asked: Asked, progress: Progress) -> _Fin
     table.remembers = not last
 
     def watch(octets: int) -> None:
-        progress(octets)
+        if progress:
+            progress(octets)
         if table.unsure:
             raise _Unfit
 
     try:
         pieces, errors, stopped = _read(analysis, task, last, watch)
-    except _Unfit:
+    except (OSError, MemoryError, _Unfit):
         return _UNFIT
     return exported(analysis, asked, pieces, last) if pieces else None, errors, stopped
 
 
+def merged(
+    tasks: list[Task],
+    found: list[Findings],
+    refused: Callable[[NotACapture, str], None] | None = None,
+    **asked: Unpack[Asked],
+) -> CaptureResult | None:
+    """Put together what find() found of each task; as analyze_parts()."""
+    try:
+        return _put_together(tasks, [_Ask(partial(_itself, one), lambda: True) for one in found], None, refused, asked)
+    except (OSError, MemoryError, _Unfit):  # as there
+        return None
+
+
+def _itself(one: Findings) -> Findings:
+    return one
+
+
 def _put_together(  # noqa: C901, PLR0912 - each way in which a task may fail has its line
-    tasks: list[_Task],
-    others: list[_Ask],
+    tasks: list[Task],
+    asks: list[_Ask],
     progress: Progress | None,
     refused: Callable[[NotACapture, str], None] | None,
     asked: Asked,
 ) -> CaptureResult | None:
-    """Read what the first task says, and add what the others find; or read that here, where what they find is unfit."""
+    """Add what the tasks find, first to last; or read that here, where what they find is unfit."""
     from .partial import absorb, fits, table_of  # noqa: PLC0415 - few captures are read in parts
 
     one_file = tasks[0][0].end is not None
     analysis = Analysis("", **asked)
     analysis.engine.begin_part(False)
-    told = _Told(progress, tasks, others)
+    told = _Told(progress, tasks, asks)
     pieces: list[Piece] = []
     errors: list[tuple[NotACapture, str]] = []
     stopped = False
@@ -534,7 +564,7 @@ def _put_together(  # noqa: C901, PLR0912 - each way in which a task may fail ha
             return None  # a guess where a record begins was wrong, or the file is damaged
         drops = analysis.engine.interfaces.recorded_drops
         try:
-            found, its_errors, stopped = others[number - 1].findings() if number else _UNFIT
+            found, its_errors, stopped = asks[number].findings()
         except EOFError:  # it died
             found, its_errors, stopped = _UNFIT
         except KeyboardInterrupt:
@@ -567,18 +597,18 @@ def _put_together(  # noqa: C901, PLR0912 - each way in which a task may fail ha
 class _Told:
     """What the user was told of the progress: never more than all octets."""
 
-    def __init__(self, progress: Progress | None, tasks: list[_Task], others: list[_Ask]) -> None:
+    def __init__(self, progress: Progress | None, tasks: list[Task], asks: list[_Ask]) -> None:
         self._progress = progress
         self._sizes = [sum(one.size for one in task) for task in tasks]
         self._ends = list(accumulate(self._sizes))
-        self._others = others
+        self._asks = asks
         self._beside = tasks[0][0].end is not None  # ranges of one file are read at about the same speed
         self._told = 0
 
     def read(self, octets: int) -> None:
         """So many octets were read by this process; the others, as far as they are at it, have read about as many."""
         if self._beside:
-            beside = sum(size for size, ask in zip(self._sizes[1:], self._others, strict=True) if not ask.over())
+            beside = sum(size for size, ask in zip(self._sizes, self._asks, strict=True) if not ask.over())
             octets += octets * beside // self._sizes[0]
         self._tell(self._told + octets)
 
@@ -594,7 +624,7 @@ class _Told:
         self._told = max(self._told, octets)
 
 
-def _whole(analysis: Analysis, pieces: list[Piece], ranges: list[_Task], stopped: bool) -> CaptureResult:
+def _whole(analysis: Analysis, pieces: list[Piece], ranges: list[Task], stopped: bool) -> CaptureResult:
     """The report on what was put together: of one file, whose *ranges* the pieces are, with its name and damage."""
     last = ranges[len(pieces) - 1][0] if ranges else None
     if stopped and not pieces[-1].damage:
@@ -608,7 +638,7 @@ def _whole(analysis: Analysis, pieces: list[Piece], ranges: list[_Task], stopped
 
 
 def _read(
-    analysis: Analysis, task: _Task, last: bool, progress: Progress | None
+    analysis: Analysis, task: Task, last: bool, progress: Progress | None
 ) -> tuple[list[Piece], list[tuple[NotACapture, str]], bool]:
     """Feed *analysis*; return what each file held, which were none, and whether KeyboardInterrupt ended that.
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import mmap
 import os
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from .formats import pcap, pcapng
+from .formats import pcap, pcapng, remote
 from .formats.compression import read
 from .records import NamedTuple
 
@@ -39,17 +40,29 @@ class Range(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Octets of it."""
-        return (os.path.getsize(self.path) if self.end is None else self.end) - self.start
+        """Octets of it; 0 where only reading tells."""
+        return (file_size(self.path) if self.end is None else self.end) - self.start
 
     def offset(self, read: int) -> int:
         """Return where in the file the octet lies before which so many were read."""
         return max(self.start + read - self.header, 0)
 
 
+def file_size(path: str) -> int:
+    """Return the octets of the file at a path; 0 of a URL, which only its server knows (see remote.size())."""
+    return 0 if remote.is_remote(path) else os.path.getsize(path)
+
+
 def octets(one: Range) -> Iterator[Octets]:
-    """Yield the header, and then the octets of a range that has an end; a block is valid until the next one."""
+    """Yield the header, and then the octets of a range that has an end; a block is valid until the next one.
+
+    Raises OSError where they cannot be read.
+    """
     assert one.end is not None  # noqa: S101 - for the type checker
+    if remote.is_remote(one.path):
+        yield from remote.blocks(one.path, 0, one.header)
+        yield from remote.blocks(one.path, one.start, one.end)
+        return
     with open(one.path, "rb", buffering=0) as file:
         yield file.read(one.header)
         before = one.start % mmap.PAGESIZE  # whole pages are copied faster
@@ -64,9 +77,11 @@ def octets(one: Range) -> Iterator[Octets]:
 
 
 def groups(paths: Sequence[str], jobs: int) -> list[list[Range]]:
-    """The files in *jobs* groups of about one size."""
+    """The files in *jobs* groups of about one size; of about as many files, where the size of one is not known."""
     found: list[list[Range]] = [[] for _ in range(jobs)]
-    sizes = list(map(os.path.getsize, paths))
+    sizes = list(map(file_size, paths))
+    if not any(sizes):
+        sizes = [2] * len(paths)
     before, whole = 0, sum(sizes)
     for path, size in zip(paths, sizes, strict=True):
         found[min((before + size // 2) * jobs // whole, jobs - 1)].append(Range(path))
@@ -74,27 +89,39 @@ def groups(paths: Sequence[str], jobs: int) -> list[list[Range]]:
     return [group for group in found if group]
 
 
-def ranges(path: str, jobs: int) -> list[Range]:
-    """Cut a file into *jobs* ranges, each of which most probably begins with a record; none where that cannot be."""
-    size = os.path.getsize(path)
-    with open(path, "rb") as file:
-        head = file.read(pcap.LENGTH + pcap.RECORD)
+def ranges(path: str, jobs: int, least: int = 0) -> list[Range]:
+    """Cut a file into *jobs* ranges, each of which most probably begins with a record; none where that cannot be.
+
+    There are fewer where they would have fewer octets than *least*. Raises OSError where the file cannot be read.
+    """
+    with _sampled(path) as (size, sample):
+        jobs = min(jobs, size // least + 1) if least else jobs
+        head = sample(0, _BLOCK) if jobs > 1 else b""
         if head[:4] == pcapng.SECTION:
-            file.seek(0)
-            header, begins = _in_pcapng(file.read(_BLOCK))
+            header, begins = _in_pcapng(head)
         else:
-            header, begins = _in_pcap(head)
+            header, begins = _in_pcap(head[: pcap.LENGTH + pcap.RECORD])
         if begins is None:
             return []
         starts = [header]
         for place in range(1, jobs):
             at = size * (16 * place + 1) // (16 * jobs + 1)  # the first logs nothing: it can take a little more
             at -= at % 4  # where the blocks of a pcapng file begin
-            file.seek(at)
-            found = begins(file.read(_BLOCK))
+            found = begins(sample(at, _BLOCK))
             if found >= 0 and at + found > starts[-1]:
                 starts.append(at + found)
     return [Range(path, start, end, header) for start, end in pairwise([*starts, size])]
+
+
+@contextmanager
+def _sampled(path: str) -> Iterator[tuple[int, Callable[[int, int], bytes]]]:
+    """Yield how long a file is (0: not known), and what returns, from one octet on, so many or as many as there are."""
+    if remote.is_remote(path):
+        size = remote.size(path) or 0
+        yield size, lambda at, most: b"".join(remote.blocks(path, at, min(at + most, size)))
+        return
+    with open(path, "rb") as file:
+        yield os.path.getsize(path), lambda at, most: os.pread(file.fileno(), most, at)
 
 
 #: How long the header of a file is, and what finds the beginning of a record in octets from its middle.

@@ -266,7 +266,7 @@ def _read(names: Sequence[str], wanted: Wanted, each: Each | None, progress: Pro
     if wanted.cluster:
         from .cluster import Cluster
 
-        return in_order(Cluster(wanted.cluster, asked, finish), names, progress)
+        return in_order(Cluster(wanted.cluster, asked, len(names), finish), names, progress)
     jobs = 1 if each else wanted.jobs or fitting(names)  # rows have one writer
     if len(names) == 1 and jobs > 1 and (one := analyze_parts(names, jobs, progress=progress, **asked)):
         return iter([finished(one, finish)])
@@ -315,7 +315,7 @@ def _read_as_one(
     if wanted.cluster:
         from .cluster import Cluster
 
-        with closing(Cluster(wanted.cluster, asked)) as cluster:
+        with closing(Cluster(wanted.cluster, asked, len(names))) as cluster:
             return cluster.rotated(names, refuse, progress)
     jobs = 1 if each else wanted.jobs or cores()  # rows have one writer
     found = analyze_parts(names, jobs, progress=progress, refused=refuse, **asked) if names[1:] else None

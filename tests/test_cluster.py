@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import frames
 import pytest
 from conftest import ROOT, ordinary_user
 from segments import refused, self_connect, three_way
+from sequences import ALPHABETS
 from test_analyze_cli import COMMAND, capture, run
+from test_partial import pcap, traffic
 from test_remote import bucket, served
+
+from analysis.parallel import LARGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +142,7 @@ def test_local_answers_nobody(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("table", [(), ("--table", "16")], ids=["in parts", "in one go"])
-def test_a_rotated_set_is_merged_as_a_tree(tmp_path: Path, table: tuple[str, ...]) -> None:
+def test_a_rotated_set_is_put_together(tmp_path: Path, table: tuple[str, ...]) -> None:
     """Openings lie in two files; one file is none, one is cut. A table that is too small is seen, and all read anew."""
     head, *records = apart(capture(*([three_way(), self_connect(), refused()] * 30)))
     names = []
@@ -150,6 +156,62 @@ def test_a_rotated_set_is_merged_as_a_tree(tmp_path: Path, table: tuple[str, ...
     assert (there.returncode, there.stdout) == (here.returncode, here.stdout)
     assert sorted(there.stderr.splitlines()) == sorted(here.stderr.splitlines())
     assert there.returncode == 3
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A capture that is large enough to be cut, and whose end is cut off."""
+    records = traffic(random.Random(2), 400, [one for one in ALPHABETS if one.name in ("self", "pair")])
+    filler = frames.ipv4(bytes(4), bytes(4), bytes(20_000), frames.UDP)
+    made = tmp_path_factory.mktemp("large") / "large.pcap"
+    made.write_bytes(pcap([one for record in records for one in (record, (record[0], filler))])[:-1000])
+    assert made.stat().st_size > LARGE
+    return made
+
+
+@pytest.mark.parametrize(
+    "how",
+    [("ranges", "json"), ("ranges", "table"), ("none", "json"), ("path", "json"), ("bucket", "json")],
+    ids=" ".join,
+)
+def test_a_large_capture_is_read_in_ranges(large: Path, how: tuple[str, str]) -> None:
+    """From a server, a store or a path; a server that knows no ranges is asked for all of it, by one worker."""
+    where, form = how
+    answered: list[int] = []
+    environment: dict[str, str] = {}
+    with ExitStack() as stack:
+        if where == "bucket":
+            url, environment = stack.enter_context(bucket(large.parent))
+            name = f"{url}{large.name}"
+        elif where == "path":
+            name = str(large)
+        else:
+            name = (
+                f"{stack.enter_context(served(large.parent, answered=answered, ranges=where == 'ranges'))}/{large.name}"
+            )
+        address, _ = stack.enter_context(cluster(**environment))
+        there = run("--format", form, "--cluster", address, name, env=os.environ | environment)
+        asked_for = len(answered)
+        here = run("--format", form, "--jobs", "1", name, env=os.environ | environment)
+    assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
+    assert there.returncode == 4
+    assert "cut short" in there.stdout + there.stderr
+    # Two places in the middle: where to cut, and where the second range begins.
+    assert where != "ranges" or len({at for at in answered[:asked_for] if at > LARGE}) == 2, answered
+    assert where != "none" or not any(answered)
+
+
+def test_a_set_from_a_server_is_read_in_groups(tmp_path: Path) -> None:
+    """Of URLs no sizes are known: each group has about as many files."""
+    head, *records = apart(capture(*([three_way(), self_connect(), refused()] * 30)))
+    for number in range(11):
+        (tmp_path / f"{number:03}.pcap").write_bytes(head + b"".join(records[number * 20 : number * 20 + 20]))
+    with served(tmp_path) as url, cluster() as (address, _):
+        names = [f"{url}/{number:03}.pcap" for number in range(11)]
+        there = run("--format", "json", "--rotated", "--cluster", address, *names)
+        here = run("--format", "json", "--rotated", "--jobs", "1", *names)
+    assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
+    assert there.returncode == 0
 
 
 def apart(octets: bytes) -> list[bytes]:

@@ -158,6 +158,26 @@ def test_a_file_in_ranges(tmp_path, monkeypatch, jobs, threads, asked):
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("unread", [(), (0,), (2,), (1, 3), (0, 1, 2, 3)], ids=str)
+def test_what_others_found_is_put_together(tmp_path, unread):
+    """As a cluster does it: what a worker found travels; where it could not, who puts it together reads it."""
+    path = tmp_path / "a.pcap"
+    path.write_bytes(pcap(traffic(random.Random(2), 2000, [one for one in ALPHABETS if one.name == "self"])))
+    asked: dict[str, Any] = {"collect": REMARKABLE}
+    tasks = parts.cut([str(path)], 4, asked)
+    assert len(tasks) == 4
+    found = [
+        parts._UNFIT if number in unread else parts.find(task, number == 3, asked) for number, task in enumerate(tasks)
+    ]
+    assert parts.merged(tasks, pickle.loads(pickle.dumps(found)), **asked) == analyze(str(path), **asked)
+    path.unlink()
+    assert (parts.merged(tasks, found, **asked) is None) == bool(unread)
+    assert parts.cut([str(path)], 4, asked) == []
+    if unread:
+        assert parts.find(tasks[1], False, asked) == parts._UNFIT
+
+
+@pytest.mark.usefixtures("small")
 def test_a_thread_that_ends_early(tmp_path, monkeypatch):
     """Ctrl-C in the first part ends the others, too; where one died the capture is to be read in one go."""
     monkeypatch.setattr(parts, "COMPILED", True)
@@ -471,7 +491,7 @@ def test_a_flood_is_told_by_its_first_packets(tmp_path, monkeypatch, again, floo
     monkeypatch.setattr(parts, "BLOCK", 1024)
     path = tmp_path / "a.pcap"
     path.write_bytes(pcap([one for one in handshakes(range(4000), ()) for _ in range(again)]))
-    assert parts._is_flood(str(path), path.stat().st_size, {"table": 100}) is flood
+    assert parts._is_flood(ranges.ranges(str(path), 2), {"table": 100}) is flood
 
 
 @pytest.mark.long

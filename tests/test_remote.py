@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 import s3fs
 from conftest import ROOT
+from fsspec.config import conf, set_conf_env
 from moto.server import ThreadedMotoServer
 from segments import refused, self_connect, three_way
 from test_analyze_cli import COMMAND, capture, run
@@ -41,6 +42,7 @@ class Server(SimpleHTTPRequestHandler):
     most = 1 << 30
     breaks: ClassVar[list[int]] = []
     answered: ClassVar[list[int]] = []
+    sent: ClassVar[list[int]] = []
 
     def do_GET(self) -> None:
         path = Path(self.directory, self.path[1:])
@@ -66,6 +68,7 @@ class Server(SimpleHTTPRequestHandler):
             self.breaks.pop()
             octets = octets[: self.most]
             self.close_connection = True
+        self.sent.append(len(octets))
         self.wfile.write(octets)
 
     do_HEAD = do_GET  # noqa: N815
@@ -123,6 +126,46 @@ def test_what_breaks_off_is_read_on(folder: Path, monkeypatch: pytest.MonkeyPatc
         pytest.raises(OSError, match="6 times"),
     ):
         list(remote.blocks(f"{url}/more"))
+
+
+def test_a_range_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than the range is asked for; it is read on where it breaks off; a file that is shorter is an error."""
+    monkeypatch.setattr(remote, "PAUSE", 0.001)
+    monkeypatch.setattr(remote, "BLOCK", 512)
+    data = random.Random(7).randbytes(10_000)
+    (folder / "more").write_bytes(data)
+    sent: list[int] = []
+    with served(folder, most=300, breaks=[1, 2, 3], sent=sent) as url:
+        assert remote.size(f"{url}/more") == len(data)
+        assert b"".join(remote.blocks(f"{url}/more", 0, 100)) == data[:100]
+        assert b"".join(remote.blocks(f"{url}/more", 3000, 5000)) == data[3000:5000]
+        assert sum(sent) <= 100 + 2000 + 1000  # what is on its way where it breaks off comes twice
+        assert b"".join(remote.blocks(f"{url}/more", 9000)) == data[9000:]
+        with pytest.raises(OSError, match=r"416|6 times"):
+            list(remote.blocks(f"{url}/more", 10_000, 10_001))
+    with served(folder, ranges=False, answered=(answered := [])) as url:  # type: ignore[var-annotated]
+        assert b"".join(remote.blocks(f"{url}/more", 0, 5000)) == data[:5000]
+        assert b"".join(remote.blocks(f"{url}/more", 9000)) == data[9000:]
+        answered.clear()
+        with pytest.raises(OSError, match="no ranges"):
+            list(remote.blocks(f"{url}/more", 3000, 5000))
+        assert answered == [0]  # once: to try again is of no use
+    with pytest.raises(OSError, match=r"http://127\.0\.0\.1"):
+        remote.size(f"{url}/more")
+
+
+def test_a_range_of_what_a_bucket_has(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = random.Random(7).randbytes(10_000)
+    (folder / "more").write_bytes(data)
+    with bucket(folder) as (url, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        set_conf_env(conf)
+        assert remote.size(f"{url}more") == len(data)
+        assert b"".join(remote.blocks(f"{url}more", 3000, 5000)) == data[3000:5000]
+    there = (folder / "more").as_uri()
+    assert b"".join(remote.blocks(there, 3000, 5000)) == data[3000:5000]
+    assert remote.size(there) == len(data)
 
 
 @pytest.mark.parametrize(

@@ -129,25 +129,43 @@ def _leave_out_nothing(store: Any) -> None:  # noqa: ANN401 - fsspec has no type
     setattr(store, name, made)
 
 
-def blocks(url: str) -> Generator[bytes, None, None]:
+def size(url: str) -> int | None:
+    """Return how many octets are at *url*; None where the server does not say. Raises as :func:`blocks` does."""
+    store, path = _store(url)
+    try:
+        return _size(store, path)
+    except Exception as error:  # each store has errors of its own
+        raise OSError(None, _said(error)) from error
+
+
+def _size(store: Any, path: str) -> int | None:  # noqa: ANN401 - fsspec has no types
+    return store.info(path).get("size") or None  # some servers say 0 if they do not know
+
+
+class _NoRanges(OSError):  # noqa: N818 - it names what happened
+    """The server sends a file only from its beginning."""
+
+
+def blocks(url: str, start: int = 0, end: int | None = None) -> Generator[bytes, None, None]:
     """Yield the octets at *url*, in blocks. If the reading breaks off it continues there, at most TRIES times in a row.
 
-    Raises NotACapture where there is no such store, OSError where nothing is there or reading fails for good.
+    With *end*, octets *start* to *end* alone are asked for. Raises NotACapture where there is no such store, OSError
+    where nothing is there, reading fails for good, or a range is wanted of a server that knows none.
     """
     store, path = _store(url)
     stream: _Stream | None = None
-    size: int | None = None
-    at = failures = 0
+    size = end
+    at, failures = start, 0
     try:
         while size is None or at < size:
             try:
                 if stream is None:
-                    size = store.info(path).get("size") or None  # some servers say 0 if they do not know
-                    stream = _opened(store, path, at)
+                    size = _size(store, path) if end is None else end
+                    stream = _opened(store, path, at, end)
                 block = stream.read(BLOCK if size is None else min(BLOCK, size - at))
                 if not block and size is not None and at < size:
                     raise OSError(f"it ended after {at} of {size} octets")  # noqa: TRY301 - like any other break
-            except (FileNotFoundError, PermissionError) as error:
+            except (FileNotFoundError, PermissionError, _NoRanges) as error:
                 raise OSError(error.errno, _said(error)) from error
             except Exception as error:  # each store has errors of its own
                 failures += 1
@@ -257,26 +275,38 @@ def _http() -> dict[str, Any]:
     return {"get_client": client, "headers": {**headers[0], **headers[1], "Accept-Encoding": "identity"}}
 
 
-def _opened(store: Any, path: str, at: int) -> _Stream:  # noqa: ANN401 - fsspec has no types
-    """Open what is there, so that it is read on from octet *at*."""
+def _opened(store: Any, path: str, at: int, end: int | None) -> _Stream:  # noqa: ANN401 - fsspec has no types
+    """Open what is there, so that it is read on from octet *at*; no more than up to *end*, where there is one."""
     if "https" in store.protocol:
-        return _from_server(store, path, at)
+        return _from_server(store, path, at, end)
     if "s3" in store.protocol:
-        return _FromBucket(store, path, at)
+        return _FromBucket(store, path, at, end)
     file: _Stream = store.open(path, "rb", block_size=BLOCK, cache_type="readahead")
     file.seek(at)  # type: ignore[attr-defined]
     return file
 
 
-def _from_server(store: Any, path: str, at: int) -> _Stream:  # noqa: ANN401 - as above
-    """Open what a server has from octet *at* on; if the server knows no ranges, read and drop what is before."""
-    headers = store.kwargs["headers"] | ({"Range": f"bytes={at}-"} if at else {})
+def _range(at: int, end: int | None) -> dict[str, str]:
+    """The header that asks for octets *at* to *end* (RFC 9110, section 14.2); none for all of them."""
+    if not at and end is None:
+        return {}
+    return {"Range": f"bytes={at}-{'' if end is None else end - 1}"}
+
+
+def _from_server(store: Any, path: str, at: int, end: int | None) -> _Stream:  # noqa: ANN401 - as above
+    """Open what a server has from octet *at* on. If it knows no ranges, read and drop what is before.
+
+    With *end* it is not dropped, since somebody else reads it: raises _NoRanges.
+    """
+    headers = store.kwargs["headers"] | _range(at, end)
     file: Any = store.open(path, "rb", block_size=0, size=1, headers=headers)
     try:
         if at and file.r.status == 206:
             if not file.r.headers.get("Content-Range", "").startswith(f"bytes {at}-"):
                 raise OSError("it sent another part than the one asked for")  # noqa: TRY301 - what is open is closed below
             at = 0
+        if at and end is not None:
+            raise _NoRanges("it sends no ranges of a file")  # noqa: TRY301 - as above
         while at:
             passed = file.read(min(at, BLOCK))
             if not passed:
@@ -292,9 +322,9 @@ def _from_server(store: Any, path: str, at: int) -> _Stream:  # noqa: ANN401 - a
 class _FromBucket:
     """The body of an object in S3. s3fs would take all of what the store sends for one of its portions."""
 
-    def __init__(self, store: Any, path: str, at: int) -> None:  # noqa: ANN401 - as above
+    def __init__(self, store: Any, path: str, at: int, end: int | None) -> None:  # noqa: ANN401 - as above
         bucket, key, version = store.split_path(path)
-        part = ({"VersionId": version} if version else {}) | ({"Range": f"bytes={at}-"} if at else {})
+        part = ({"VersionId": version} if version else {}) | _range(at, end)
         self._loop = store.loop
         self._body = store.call_s3("get_object", Bucket=bucket, Key=key, **part, **store.req_kw)["Body"]
 
