@@ -195,16 +195,17 @@ def absorb(analysis: Analysis, following: Part) -> None:
     engine, table = analysis.engine, table_of(analysis)
     base = engine.packets
     kept = table.kept.begin_merge()
-    table.work_through(following.log, base)
+    misdirected = table.work_through(following.log, base, following.finished, following.finished_at)
     too_many = table.kept.end_merge(kept, following.most_kept, following.retried)
     held = {number: _shifted_held(one, base) for number, one in following.held.items()}
     table.take_tails(following.tails, held, base)
-    for opening, at in zip(following.finished, following.finished_at, strict=True):
+    for opening, at, astray in zip(following.finished, following.finished_at, misdirected, strict=True):
         refused, since = opening.refused, opening.since
         if since:
             since += base
             refused += table.refused.before(destination(opening), since)
-        table.finished.append(_shifted_opening(opening, base)._replace(refused=refused, since=since))
+        shifted = _shifted_opening(opening, base)
+        table.finished.append(shifted._replace(refused=refused, since=since, misdirected=astray))
         table.finished_at.append(at + base)
     table.take_ring(following.ring, base)
     table.refused.take(following.destinations, following.attempts, base)
@@ -240,14 +241,13 @@ def _shifted_held(held: Held, base: int) -> Held:
 
 
 def _shifted_opening(one: Finished, base: int) -> Finished:
-    """An opening with its frames counted from the beginning of the capture."""
+    """An opening with its frames counted from the beginning of the capture; it may have been misdirected meanwhile."""
     return one._replace(
         frame=one.frame + base,
         kept=_shifted(one.kept, base) or [],
         answer=one.answer and one.answer + base,
         translated=one.translated and one.translated + base,
         error=one.error and (one.error[0] + base, *one.error[1:]),
-        misdirected=one.misdirected and (one.misdirected[0] + base, *one.misdirected[1:]),
     )
 
 

@@ -532,6 +532,45 @@ def test_the_other_side_of_a_translation_is_in_the_part_before(isn):
     assert merged.unsure or merged == expected
 
 
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("astray", [(), (3,), (4,), (5,), (3, 4, 5), (4, 4, 5), (1, 5)])
+def test_what_went_to_another_port_before_an_opening_ended(astray, before):
+    """An opening begins and ends in a part that cannot know that a segment to another port of its client is no answer.
+
+    *astray* are the places among the SYNs of one 4-tuple before which such a segment comes, *before* how many of the
+    first part. The SYN at place 3 ends an opening, and begins the one that the one at place 5 ends.
+    """
+
+    def packet(port: int, flags: int, seq: int, ack: int = 0) -> bytes:
+        ends = bytes((10, 0, 0, 1)), bytes((10, 0, 0, 2))
+        if flags & 0x10:
+            return frames.ipv4(*ends[::-1], frames.tcp(80, port, flags, seq, ack))
+        return frames.ipv4(*ends, frames.tcp(port, 80, flags, seq))
+
+    made = []
+    for place, isn in enumerate((1, 2, 3, 7, 7, 8)):
+        made += [packet(40_001, 0x12, 100 + place, 8) for each in astray if each == place]
+        made.append(packet(40_000, 2, isn))
+    later = [(10**18 + 1000 * number, one) for number, one in enumerate(made, 1)]
+    first = [(10**18, packet(40_001, 2, 50))] * before
+    files = [pcap(first), pcap(PADDING), pcap(PADDING + later)]
+    asked = {"collect": frozenset(Verdict)}
+    expected = reference(files, asked)
+    frame = 2 * NEAR + before
+    (opening,) = (one for one in expected.openings if one.isn == 7)
+    assert opening.first_frame == frame + 4 + sum(each <= 3 for each in astray)
+    told = [frame + place + number for number, place in enumerate(astray, 1) if place > 3]
+    assert (opening.misdirected and opening.misdirected.frame) == (told[-1] if told else None)
+    one, nothing, other = (partial.part([data], **asked) for data in files)
+    for merged in (
+        partial.merge(partial.merge(one, nothing), other),
+        partial.merge(one, partial.merge(nothing, other)),
+    ):
+        result = partial.result(merged)
+        assert not result.unsure
+        assert result == expected
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("each", [1000, 33_000])
 def test_more_openings_than_are_kept_at_one_time(each):

@@ -422,6 +422,8 @@ UNCROSSED_PHASES = sum(1 << phase for phase in (Phase.SYN, Phase.SYN_BARE_ACK, P
 UNACKED_PHASES = 1 << Phase.CROSSED | 1 << Phase.SPLIT_CROSSED
 #: Phases before any answer, in which an answer from elsewhere counts (bits).
 UNANSWERED_PHASES = 1 << Phase.SYN | 1 << Phase.SELF_SYN
+#: Verdicts of openings that end in such a phase, and in no other (bits, by their places in VERDICTS).
+UNANSWERED_VERDICTS = UNANSWERED | 1 << VERDICTS.index(Verdict.SELF_SYN)
 #: Phases in which the numbers of both ends are known (bits).
 TRACKED_PHASES = CROSSED_PHASES | 1 << Phase.SYN_ACKED | 1 << Phase.THREE_WAY
 

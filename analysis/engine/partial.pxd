@@ -15,8 +15,9 @@ cdef class PartialConversations(LoggedConversations):
     cdef int find_oldest(self) except -1 nogil
     cdef int mark(self, i64 slot, u64 what) except -1 nogil
 
-    @cython.locals(d=bytes_at, place=i64, count=i64)
-    cpdef work_through(self, bytes log, u64 base)
+    cpdef list work_through(self, bytes log, u64 base, list finished, list finished_at)
+    @cython.locals(d=bytes_at, count=i64)
+    cdef i64 work_up_to(self, bytes log, i64 place, u64 frame, u64 base) except -1
     @cython.locals(segment=SegmentAt, slot=i64, kind=u64)
     cdef int again(self, Entry* one, u64 base) except -1 nogil
     @cython.locals(segment=SegmentAt)

@@ -54,9 +54,11 @@ if not cython.compiled:
         L_SEGMENT,
         L_SIDE,
         LEFT_OUT,
+        LOW32,
         M_DOUBTFUL,
         M_INDEPENDENT,
         M_LOGGED,
+        MANY,
         NEAR,
         P_MIDSTREAM,
         P_SELF_CONNECT,
@@ -66,6 +68,7 @@ if not cython.compiled:
         SLOT_OCTETS,
         TCP_AT,
         TOUCHED,
+        UNANSWERED_VERDICTS,
         UNCROSSED_PHASES,
         UNTRACKED,
         Entry,
@@ -75,7 +78,7 @@ if not cython.compiled:
 
 if TYPE_CHECKING:
     from ..model import Octets
-    from .layout import Kept
+    from .layout import Finished, Kept
 
 
 class Held(NamedTuple):
@@ -145,16 +148,37 @@ class PartialConversations(LoggedConversations):
 
     # -- merging -------------------------------------------------------------------------------------------------------
 
-    def work_through(self, log: bytes, base: int) -> None:
-        """Work through the log of a part, now that what came before it is known: *base* frames."""
+    def work_through(
+        self, log: bytes, base: int, finished: list[Finished], finished_at: list[int]
+    ) -> list[tuple[int, bytes, int, int] | None]:
+        """Work through the log of a part, now that what came before it is known: *base* frames.
+
+        Return for each opening that *finished* in the part, at which frame of it, what is ``misdirected`` (see
+        layout.Finished): the part may have logged the segment without knowing that it answers nothing.
+        """
         self.refused.begin_merge()
         self.absorbing = True
+        misdirected: list[tuple[int, bytes, int, int] | None] = [None] * len(finished)
+        place = 0
+        for number in sorted(range(len(finished)), key=finished_at.__getitem__):
+            one = finished[number]
+            if UNANSWERED_VERDICTS >> one.verdict & 1:
+                place = self.work_up_to(log, place, finished_at[number], base)
+                ack = (one.isn + 1) & LOW32
+                misdirected[number] = self.answers.misdirected(one.one, one.one_port, ack, base + one.frame)
+        self.work_up_to(log, place, MANY, base)
+        self.mark_a = self.mark_b = 0
+        return misdirected
+
+    def work_up_to(self, log: bytes, place: int, frame: int, base: int) -> int:
+        """Work through the entries from *place* on that are about frames before *frame*; return the next place."""
         d = octets_of(log)
         count = len(log) // ENTRY_OCTETS
         with cython.nogil:
-            for place in range(count):
+            while place < count and entry_in(d, place).frame < frame:
                 self.again(entry_in(d, place), base)
-            self.mark_a = self.mark_b = 0
+                place += 1
+        return place
 
     def again(self, one: Entry, base: int) -> int:
         """Work through one log entry."""
