@@ -14,8 +14,10 @@ reading in one go decides: a part had more conversations than ``--table`` holds 
 first part: then it puts out the same ones as one go does, or is unsure which), more than 524,288 segments to log, or
 more than 4,194,304 refused attempts; a part does not fit; of more than 64 segments in a row without SYN, FIN or RST at
 the head of a part (which logs 64 of them) one may have mattered; the other side of an opening, after a translation, may
-be in the part before; a third copy of a packet came NEAR frames after the first one; or so many openings were kept at
-one time that the whole might have kept fewer (65,536, or 4,096 if any was kept only because its SYN was repeated).
+be in the part before; an opening has another side, or an answer from elsewhere, and the whole may have forgotten its
+client (engine/answers.py); a third copy of a packet came NEAR frames after the first one; so many openings were kept at
+one time that the whole might have kept fewer (65,536, or 4,096 if any was kept only because its SYN was repeated); or
+so many had another side, an ICMP error or an answer from elsewhere (65,536).
 
 Parts can be pickled, do not depend on the form of the engine, and take some 250 octets for each 4-tuple and 192 for
 each logged segment.
@@ -23,6 +25,7 @@ each logged segment.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -65,8 +68,10 @@ class Part:
     finished_at: list[int] = field(default_factory=list)
     log: bytes = b""
     tails: bytes = b""
+    origins: array[int] = field(default_factory=lambda: array("Q"))
     held: dict[int, Held] = field(default_factory=dict)
     most_kept: int = 0
+    most_answers: int = 0
     retried: bool = False
     ring: bytes = b""
     destinations: bytes = b""
@@ -154,7 +159,7 @@ def exported(analysis: Analysis, asked: Asked, pieces: list[Piece], last: bool =
     Nothing may be merged after the *last* part: the packets in it are not remembered.
     """
     engine, table = analysis.engine, table_of(analysis)
-    tails, held = table.tails()
+    tails, held, origins = table.tails()
     forgotten = not last and (not table.remembers or table.ring_from > max(engine.packets - NEAR, 0) + 1)
     return Part(
         asked=asked,
@@ -164,7 +169,7 @@ def exported(analysis: Analysis, asked: Asked, pieces: list[Piece], last: bool =
         segments=engine.segments,
         duplicates=table.duplicates,
         translated=table.answers.translated,
-        unsure=bool(table.unsure) or forgotten,
+        unsure=bool(table.unsure) or bool(table.answers.doubtful) or forgotten,
         counts=tuple(table.counted),
         reasons=tuple(engine.reasons),
         accounted=engine.accounted,
@@ -176,8 +181,10 @@ def exported(analysis: Analysis, asked: Asked, pieces: list[Piece], last: bool =
         finished_at=list(table.finished_at),
         log=table.log_octets(),
         tails=tails,
+        origins=origins,
         held=held,
         most_kept=table.kept.most,
+        most_answers=table.answers.most,
         retried=bool(table.kept.retried),
         ring=b"" if last else table.ring_octets(engine.packets),
         destinations=table.refused.destinations.octets(),
@@ -194,17 +201,19 @@ def absorb(analysis: Analysis, following: Part) -> None:
     """Let *analysis* continue with a part, as if it read the octets of that part."""
     engine, table = analysis.engine, table_of(analysis)
     base = engine.packets
-    kept = table.kept.begin_merge()
-    table.work_through(following.log, base)
+    kept, answers = table.kept.begin_merge(), table.answers.begin_merge()
+    misdirected = table.work_through(following.log, base, following.finished, following.finished_at)
     too_many = table.kept.end_merge(kept, following.most_kept, following.retried)
+    too_many = table.answers.end_merge(answers, following.most_answers) or too_many
     held = {number: _shifted_held(one, base) for number, one in following.held.items()}
-    table.take_tails(following.tails, held, base)
-    for opening, at in zip(following.finished, following.finished_at, strict=True):
+    table.take_tails(following.tails, held, following.origins, base)
+    for opening, at, astray in zip(following.finished, following.finished_at, misdirected, strict=True):
         refused, since = opening.refused, opening.since
         if since:
             since += base
             refused += table.refused.before(destination(opening), since)
-        table.finished.append(_shifted_opening(opening, base)._replace(refused=refused, since=since))
+        shifted = _shifted_opening(opening, base)
+        table.finished.append(shifted._replace(refused=refused, since=since, misdirected=astray))
         table.finished_at.append(at + base)
     table.take_ring(following.ring, base)
     table.refused.take(following.destinations, following.attempts, base)
@@ -240,14 +249,13 @@ def _shifted_held(held: Held, base: int) -> Held:
 
 
 def _shifted_opening(one: Finished, base: int) -> Finished:
-    """An opening with its frames counted from the beginning of the capture."""
+    """An opening with its frames counted from the beginning of the capture; it may have been misdirected meanwhile."""
     return one._replace(
         frame=one.frame + base,
         kept=_shifted(one.kept, base) or [],
         answer=one.answer and one.answer + base,
         translated=one.translated and one.translated + base,
         error=one.error and (one.error[0] + base, *one.error[1:]),
-        misdirected=one.misdirected and (one.misdirected[0] + base, *one.misdirected[1:]),
     )
 
 

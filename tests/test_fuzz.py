@@ -108,6 +108,7 @@ def test_ctrl_c_ends_it(tmp_path: Path) -> None:
 ANSWERS = {
     "error-first.pcap": ({"unanswered": 1}, 1, 0, 0),
     "misdirected.pcap": ({"unanswered": 2}, 4, 0, 0),
+    "misdirected-before-the-end.pcap.gz": ({"unanswered": 3}, 5, 0, 0),
     "other-side.pcap": ({"unanswered": 1, "self-syn": 2}, 4, 0, 1),
     "padded.pcap.xz": ({"self-connect": 1}, 3, 0, 0),
     "reach-overflow.pcap": ({"three-way": 1}, 3, 0, 0),

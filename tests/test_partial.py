@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import frames
@@ -30,7 +31,7 @@ from analysis.model import REMARKABLE, Damage, Verdict
 from analysis.reader import Analysis, analyze, analyze_set
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from sequences import Alphabet
 
@@ -550,6 +551,117 @@ def test_the_other_side_of_a_translation_is_in_the_part_before(isn):
     merged = partial.result(partial.merge(one, partial.merge(nothing, other)))
     assert merged.unsure is (isn == 7)
     assert merged.unsure or merged == expected
+
+
+def between(client: int, server: int, flags: int, seq: int, ack: int = 0) -> bytes:
+    """A segment between port *client* of 10.0.0.1 and port 80 of 10.0.0.*server*, which sends it if it has an ACK."""
+    ends = bytes((10, 0, 0, 1)), bytes((10, 0, 0, server))
+    if flags & 0x10:
+        return frames.ipv4(*ends[::-1], frames.tcp(80, client, flags, seq, ack))
+    return frames.ipv4(*ends, frames.tcp(client, 80, flags, seq))
+
+
+def after_padding(packets: Iterable[bytes]) -> bytes:
+    """A file with these packets, a microsecond apart, after all those that may be copies of what came before."""
+    return pcap(PADDING + [(10**18 + 1000 * number, packet) for number, packet in enumerate(packets, 1)])
+
+
+def in_any_order(files: list[bytes], asked: dict[str, Any]) -> Iterator[CaptureResult]:
+    """The result of three parts, merged first to last, and last to first."""
+    one, two, three = (partial.part([data], **asked) for data in files)
+    yield partial.result(partial.merge(partial.merge(one, two), three))
+    yield partial.result(partial.merge(one, partial.merge(two, three)))
+
+
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("astray", [(), (3,), (4,), (5,), (3, 4, 5), (4, 4, 5), (1, 5)])
+def test_what_went_to_another_port_before_an_opening_ended(astray, before):
+    """An opening begins and ends in a part that cannot know that a segment to another port of its client is no answer.
+
+    *astray* are the places among the SYNs of one 4-tuple before which such a segment comes, *before* how many of the
+    first part. The SYN at place 3 ends an opening, and begins the one that the one at place 5 ends.
+    """
+    made = []
+    for place, isn in enumerate((1, 2, 3, 7, 7, 8)):
+        made += [between(40_001, 2, 0x12, 100 + place, 8) for each in astray if each == place]
+        made.append(between(40_000, 2, 2, isn))
+    first = [(10**18, between(40_001, 2, 2, 50))] * before
+    files = [pcap(first), after_padding(()), after_padding(made)]
+    asked = {"collect": frozenset(Verdict)}
+    expected = reference(files, asked)
+    frame = 2 * NEAR + before
+    (opening,) = (one for one in expected.openings if one.isn == 7)
+    assert opening.first_frame == frame + 4 + sum(each <= 3 for each in astray)
+    told = [frame + place + number for number, place in enumerate(astray, 1) if place > 3]
+    assert (opening.misdirected and opening.misdirected.frame) == (told[-1] if told else None)
+    for result in in_any_order(files, asked):
+        assert not result.unsure
+        assert result == expected
+
+
+def of_one_set(count: int) -> list[int]:
+    """Ports of 10.0.0.1 whose openings share a set of two places in the search for answers (answers.py)."""
+    ports: dict[int, list[int]] = {}
+    for port in range(1024, 65_536):
+        h = ((0x0A000001 ^ layout.MIX2) * layout.MIX1) & layout.LOW64
+        h = ((h ^ h >> 32 ^ port) * layout.MIX2) & layout.LOW64
+        alike = ports.setdefault(h & (layout.ORIGINS - 1), [])
+        alike.append(port)
+        if len(alike) == count:
+            return alike
+    raise LookupError
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("order", ["abc", "acb", "cab"])
+@pytest.mark.parametrize("again", [False, True])
+@pytest.mark.parametrize(
+    ("fourth", "answered"), [("no", "bc"), ("new", "cd"), ("repeated", "bc"), ("repeated between", "bc")]
+)
+def test_of_the_openings_in_a_set_the_last_two_are_answered_from_elsewhere(apart, order, again, fourth, answered):
+    """Which these are does not go by which 4-tuple came first in the part, nor by a SYN that begins no opening."""
+    clients = dict(zip("abcd", of_one_set(4), strict=True))
+    fresh = [between(clients[name], 2, 2, isn) for isn in (1, 7) for name in order]
+    fresh += [between(clients[name], 2, 2, 8) for name in "cb" if again]
+    *syns, last = (between(clients[name], 2, 2, 9) for name in "abc")
+    other = [between(clients["d"], 2, 2, 9)] * (fourth != "no")
+    syns += [*other, last] if fourth == "repeated between" else [last, *other]
+    first = other if fourth.startswith("repeated") else []
+    answers = [between(clients[name], 3, 0x12, 100, 10) for name in "abcd"]
+    middle = [fresh, syns] if apart else [fresh + syns]
+    files = [pcap([(10**18, one) for one in first]), *map(after_padding, middle), after_padding(answers)]
+    asked = {"collect": frozenset(Verdict)}
+    expected = reference(files, asked)
+    ports = {one.source.port for one in expected.openings if one.answered_by}
+    assert {name for name, port in clients.items() if port in ports} == set(answered)
+    one, *others, answered_in = (partial.part([data], **asked) for data in files)
+    whole = partial.Whole(**asked)
+    for made in (one, reduce(partial.merge, others), answered_in):
+        whole.add(made)
+    assert not whole.unsure
+    assert whole.result() == expected
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("each", [1000, 33_000])
+def test_more_icmp_errors_than_are_remembered_at_one_time(each):
+    """65,536: fewer than that in each part, and more in both together."""
+    router = bytes((10, 0, 0, 9))
+    files = []
+    for server in (2, 3):
+        syns = [
+            [between(port, server, 2, isn) for isn in (server, server + 7)] for port in range(20_000, 20_000 + each)
+        ]
+        made = [one for pair in syns for one in pair]
+        made += [frames.unreachable(router, bytes((10, 0, 0, 1)), quoted) for _, quoted in syns]
+        files.append(after_padding(made))
+    expected = reference(files, {})
+    assert expected.verdicts[Verdict.REFUSED] == min(2 * each, 65_536)
+    whole = partial.Whole()
+    for data in files:
+        whole.add(partial.part([data]))
+    assert whole.unsure is (each > 1000)
+    assert (whole.result() == expected) is not whole.unsure
 
 
 @pytest.mark.long

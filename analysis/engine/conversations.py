@@ -519,7 +519,7 @@ class Conversations:
         twin = self.answers.enter(self.slots, slot, segment)
         if twin >= 0:
             self.link(slot, twin)
-        elif self.heads:
+        if self.heads:
             self.log_side(segment, d)
 
     def uncount_midstream(self, s: Slot, counted: int) -> None:

@@ -32,9 +32,11 @@ cdef class LoggedConversations(AllConversations):
     @cython.locals(s=SlotAt, control=u64, side=u64, another=bint)
     cdef bint head(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     cdef int begin_independent(self, Slot* s) except -1 nogil
-    @cython.locals(twin=i64)
+    @cython.locals(place=i64)
     cdef int doubt_answers(self, i64 slot, Segment* segment, u64 control) except -1 nogil
-    cdef int link(self, i64 slot, i64 twin) except -1 with gil
+    @cython.locals(s=SlotAt, one=EntryAt)
+    cdef int log_order(self, u64 entry) except -1 nogil
+    @cython.locals(last=EntryAt)
     cdef int log_side(self, Segment* segment, bytes_at d) except -1 nogil
     cdef int miss(self, i64 slot, Segment* segment, bytes_at d) except -1 nogil
     @cython.locals(one=EntryAt)

@@ -47,8 +47,10 @@ if not cython.compiled:
         L_FRESH,
         L_INDEPENDENT,
         L_LEFT_OUT,
+        L_ORDER,
         L_SEGMENT,
         L_SIDE,
+        LOW32,
         LOW64,
         MAX_LOG,
         MID,
@@ -111,6 +113,8 @@ class LoggedConversations(AllConversations):
         self.heads = self.remembers = heads
         self.refused.direct = not heads
         self.zone = NEAR if heads else 0
+        if heads:
+            self.answers.begin_part()
 
     def remember_from(self, frame: int) -> None:
         """Begin to remember packets: *frame* is the next one."""
@@ -242,28 +246,39 @@ class LoggedConversations(AllConversations):
         if not self.count_refusals:
             return 0
         if control == SYN:
-            twin = self.answers.enter(self.slots, slot, segment)
-            if twin >= 0 and not slot_at(self.slots, twin).flags & HEAD:
+            if self.answers.is_expected(self.slots, slot, segment):
                 self.unsure = True
+            place = self.answers.unsettle(segment)
+            if place >= 0:
+                self.log_order(self.answers.origins[place + 1])
+                self.log_order(self.answers.origins[place])
         elif control & ACK and control & (SYN | RST) and self.answers.find(self.slots, segment) >= 0:
             self.unsure = True
         return 0
 
-    def link(self, slot: int, twin: int) -> int:
-        """Note that the openings in these two slots are the two sides of one translated connection."""
-        if slot_at(self.slots, twin).flags & HEAD:
-            self.unsure = True
-            return 0
-        return AllConversations.link(self, slot, twin)
+    def log_order(self, entry: int) -> int:
+        """Log that the opening of this entry (answers.py) was entered: after others, maybe, that are in the log."""
+        if self.has_room():
+            s = slot_at(self.slots, (entry & LOW32) - 1)
+            one = entry_at(self.log, self.logged)
+            note_conversation(one, s, L_ORDER)
+            one.frame = self.frame
+            one.from_a = self.answers.is_by_a(s, entry)
+            self.count_entry(one)
+        return 0
 
     def log_side(self, segment: Segment, d: Octets) -> int:
         """Log the SYN of an independent opening, if the one on the other side of a translation may be in a part before.
 
         The first SYN of each 4-tuple is logged in any case.
         """
-        if self.logged and entry_at(self.log, self.logged - 1).frame == segment.frame:
+        if not self.answers.settle():
             return 0
-        return self.log_segment(segment, d, L_SIDE, 20) if self.answers.had_room else 0
+        if self.logged:
+            last = entry_at(self.log, self.logged - 1)
+            if last.frame == segment.frame and last.kind != L_ORDER:
+                return 0
+        return self.log_segment(segment, d, L_SIDE, 20)
 
     def miss(self, slot: int, segment: Segment, d: Octets) -> int:
         """Log a SYN-ACK or RST that answers nothing here: it may answer a SYN in the part before."""

@@ -348,6 +348,7 @@ L_ANSWER = 5  # ... a SYN-ACK or RST that answers nothing in its own 4-tuple, or
 L_ERROR = 6
 L_FRESH = 7  # the SYN with which a conversation began in the part: it is independent, if that is true
 L_SIDE = 8  # a later SYN of one that is independent: its other side, after a translation, may be in the part before
+L_ORDER = 9  # the opening of this client was entered then, after others that the log has later (answers.py)
 #: Where the TCP header begins in the octets of a log entry: before it are so many octets of the IP header.
 TCP_AT = 40
 #: Octets of a log entry, and of a slot, in a part.
@@ -422,6 +423,8 @@ UNCROSSED_PHASES = sum(1 << phase for phase in (Phase.SYN, Phase.SYN_BARE_ACK, P
 UNACKED_PHASES = 1 << Phase.CROSSED | 1 << Phase.SPLIT_CROSSED
 #: Phases before any answer, in which an answer from elsewhere counts (bits).
 UNANSWERED_PHASES = 1 << Phase.SYN | 1 << Phase.SELF_SYN
+#: Verdicts of openings that end in such a phase, and in no other (bits, by their places in VERDICTS).
+UNANSWERED_VERDICTS = UNANSWERED | 1 << VERDICTS.index(Verdict.SELF_SYN)
 #: Phases in which the numbers of both ends are known (bits).
 TRACKED_PHASES = CROSSED_PHASES | 1 << Phase.SYN_ACKED | 1 << Phase.THREE_WAY
 

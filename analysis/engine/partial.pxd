@@ -15,8 +15,9 @@ cdef class PartialConversations(LoggedConversations):
     cdef int find_oldest(self) except -1 nogil
     cdef int mark(self, i64 slot, u64 what) except -1 nogil
 
-    @cython.locals(d=bytes_at, place=i64, count=i64)
-    cpdef work_through(self, bytes log, u64 base)
+    cpdef list work_through(self, bytes log, u64 base, list finished, list finished_at)
+    @cython.locals(d=bytes_at, count=i64)
+    cdef i64 work_up_to(self, bytes log, i64 place, u64 frame, u64 base) except -1
     @cython.locals(segment=SegmentAt, slot=i64, kind=u64)
     cdef int again(self, Entry* one, u64 base) except -1 nogil
     @cython.locals(segment=SegmentAt)
@@ -37,6 +38,8 @@ cdef class PartialConversations(LoggedConversations):
     cdef int again_answer(self, Entry* one, i64 slot) except -1 nogil
     @cython.locals(segment=SegmentAt)
     cdef int again_side(self, Entry* one, i64 slot) except -1 nogil
+    @cython.locals(entry=u64)
+    cdef int renew(self, i64 slot) except -1 nogil
     @cython.locals(d=bytes_at, place=i64, one=EntryAt, segment=SegmentAt, slot=i64)
     cpdef bint fits(self, bytes log)
     @cython.locals(s=SlotAt)
@@ -48,17 +51,19 @@ cdef class PartialConversations(LoggedConversations):
     @cython.locals(kept=Py_ssize_t)
     cdef int omit(self, i64 slot, Slot* s, u64 count) except -1 with gil
 
-    @cython.locals(slot=i64, s=SlotAt)
+    @cython.locals(slot=i64, s=SlotAt, entry=u64, numbers=words)
     cpdef tuple tails(self)
     cpdef bytes log_octets(self)
     @cython.locals(one=EntryAt, first=i64, frame=i64)
     cpdef bytes ring_octets(self, i64 frames)
-    @cython.locals(d=bytes_at, place=i64, number=i64)
-    cpdef take_tails(self, bytes tails, dict held, u64 base)
+    @cython.locals(d=bytes_at, place=i64, number=i64, slot=i64)
+    cpdef take_tails(self, bytes tails, dict held, object origins, u64 base)
     @cython.locals(number=i64)
     cdef int take_slots(self, bytes_at d, i64 start, i64 end, u64 base) except -1 nogil
-    @cython.locals(segment=SegmentAt, slot=i64, s=SlotAt, touched=u64, twin=i64)
-    cdef i64 take_slot(self, Slot* tail, u64 base, u64 link) except -9 nogil
+    @cython.locals(segment=SegmentAt)
+    cdef i64 slot_of(self, Slot* tail) except -9 nogil
+    @cython.locals(slot=i64, s=SlotAt, touched=u64)
+    cdef i64 take_slot(self, Slot* tail, u64 base) except -9 nogil
     @cython.locals(s=SlotAt)
     cdef int take_held(self, i64 slot, object held, u64 base) except -1
     @cython.locals(slot=i64)

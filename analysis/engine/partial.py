@@ -6,6 +6,7 @@ analysis/partial.py says what a part is.
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 import cython
@@ -33,6 +34,7 @@ if not cython.compiled:
         slot_in,
         u16,
         u32,
+        words_in,
     )
     from .layout import (
         ALL,
@@ -51,12 +53,15 @@ if not cython.compiled:
         L_ERROR,
         L_FRESH,
         L_LEFT_OUT,
+        L_ORDER,
         L_SEGMENT,
         L_SIDE,
         LEFT_OUT,
+        LOW32,
         M_DOUBTFUL,
         M_INDEPENDENT,
         M_LOGGED,
+        MANY,
         NEAR,
         P_MIDSTREAM,
         P_SELF_CONNECT,
@@ -66,6 +71,7 @@ if not cython.compiled:
         SLOT_OCTETS,
         TCP_AT,
         TOUCHED,
+        UNANSWERED_VERDICTS,
         UNCROSSED_PHASES,
         UNTRACKED,
         Entry,
@@ -75,7 +81,7 @@ if not cython.compiled:
 
 if TYPE_CHECKING:
     from ..model import Octets
-    from .layout import Kept
+    from .layout import Finished, Kept
 
 
 class Held(NamedTuple):
@@ -145,16 +151,37 @@ class PartialConversations(LoggedConversations):
 
     # -- merging -------------------------------------------------------------------------------------------------------
 
-    def work_through(self, log: bytes, base: int) -> None:
-        """Work through the log of a part, now that what came before it is known: *base* frames."""
+    def work_through(
+        self, log: bytes, base: int, finished: list[Finished], finished_at: list[int]
+    ) -> list[tuple[int, bytes, int, int] | None]:
+        """Work through the log of a part, now that what came before it is known: *base* frames.
+
+        Return for each opening that *finished* in the part, at which frame of it, what is ``misdirected`` (see
+        layout.Finished): the part may have logged the segment without knowing that it answers nothing.
+        """
         self.refused.begin_merge()
         self.absorbing = True
+        misdirected: list[tuple[int, bytes, int, int] | None] = [None] * len(finished)
+        place = 0
+        for number in sorted(range(len(finished)), key=finished_at.__getitem__):
+            one = finished[number]
+            if UNANSWERED_VERDICTS >> one.verdict & 1:
+                place = self.work_up_to(log, place, finished_at[number], base)
+                ack = (one.isn + 1) & LOW32
+                misdirected[number] = self.answers.misdirected(one.one, one.one_port, ack, base + one.frame)
+        self.work_up_to(log, place, MANY, base)
+        self.mark_a = self.mark_b = 0
+        return misdirected
+
+    def work_up_to(self, log: bytes, place: int, frame: int, base: int) -> int:
+        """Work through the entries from *place* on that are about frames before *frame*; return the next place."""
         d = octets_of(log)
         count = len(log) // ENTRY_OCTETS
         with cython.nogil:
-            for place in range(count):
+            while place < count and entry_in(d, place).frame < frame:
                 self.again(entry_in(d, place), base)
-            self.mark_a = self.mark_b = 0
+                place += 1
+        return place
 
     def again(self, one: Entry, base: int) -> int:
         """Work through one log entry."""
@@ -175,6 +202,8 @@ class PartialConversations(LoggedConversations):
                 self.again_answer(one, slot)
             elif kind == L_SIDE:
                 self.again_side(one, slot)
+            elif kind == L_ORDER:
+                self.renew(slot)
             elif kind != L_LEFT_OUT:
                 self.independent(one, slot)
             elif slot < 0:
@@ -281,6 +310,16 @@ class PartialConversations(LoggedConversations):
             self.log_side(segment, octets_of_entry(one))
         return 0
 
+    def renew(self, slot: int) -> int:
+        """Enter the opening in *slot* once more, whose client is that of the segment in hand."""
+        if slot < 0:
+            self.unsure = True
+            return 0
+        entry = self.answers.renew(slot, segment_at(self.again_batch, 0))
+        if self.heads and self.answers.settle():
+            self.log_order(entry)
+        return 0
+
     def fits(self, log: bytes) -> bool:
         """Whether the conversations that began in the part with this log are independent of what came before it."""
         d = octets_of(log)
@@ -331,8 +370,11 @@ class PartialConversations(LoggedConversations):
         s.before = 0
         s.retransmissions = 0
         self.mark(slot, M_INDEPENDENT)
-        if self.count_refusals and self.answers.enter(self.slots, slot, segment) >= 0:
-            self.unsure = True  # it is the other side of a translated connection
+        if self.count_refusals:
+            if self.answers.enter(self.slots, slot, segment) >= 0:
+                self.unsure = True  # it is the other side of a translated connection
+            if self.heads:
+                self.log_side(segment, octets_of_entry(one))
         return 0
 
     def left_out(self, slot: int, count: int) -> int:
@@ -364,11 +406,16 @@ class PartialConversations(LoggedConversations):
 
     # -- from part to part ---------------------------------------------------------------------------------------------
 
-    def tails(self) -> tuple[bytes, dict[int, Held]]:
-        """Return the slot of each 4-tuple that is independent, and by their numbers in there what is held of some."""
+    def tails(self) -> tuple[bytes, dict[int, Held], array[int]]:
+        """Return the slot of each 4-tuple that is independent, and by their numbers in there what is held of some.
+
+        Then which of them are to be entered once more (answers.py): twice the number, and 1 if A is the client.
+        """
         found: list[bytes] = []
         held = {}
         kept, answers = self.kept, self.answers
+        numbers_memory = memoryview(bytearray(8 * self.used)).cast("Q")
+        numbers = words_in(numbers_memory)
         slots = {*kept.segments, *kept.early, *answers.lent, *answers.errors, *answers.links}
         for slot in range(self.used):
             s = slot_at(self.slots, slot)
@@ -383,8 +430,15 @@ class PartialConversations(LoggedConversations):
                         answers.errors.get(slot),
                         answers.links.get(slot, 0),
                     )
+                numbers[slot] = len(found)
                 found.append(octets_of_slot(s))
-        return b"".join(found), held
+        origins = array("Q")
+        for entry in answers.settled():
+            slot = (entry & LOW32) - 1
+            s = slot_at(self.slots, slot)
+            if not s.flags & HEAD:  # it has come into the table again
+                origins.append(2 * numbers[slot] + answers.is_by_a(s, entry))
+        return b"".join(found), held, origins
 
     def log_octets(self) -> bytes:
         """Return the log as octets; tails() is to be called before, which may add to it."""
@@ -400,25 +454,29 @@ class PartialConversations(LoggedConversations):
                 found.append(octets_of_entry_at(self.ring, frame % NEAR))
         return b"".join(found)
 
-    def take_tails(self, tails: bytes, held: dict[int, Held], base: int) -> None:
+    def take_tails(self, tails: bytes, held: dict[int, Held], origins: array[int], base: int) -> None:
         """Take over the slots of a part, and what is held of them, with frames counted as they are here."""
         place = 0
         d = octets_of(tails)
         for number in sorted(held):
             self.take_slots(d, place, number, base)
-            self.take_held(self.take_slot(slot_in(d, number), base, held[number].link), held[number], base)
+            self.take_held(self.take_slot(slot_in(d, number), base), held[number], base)
             place = number + 1
         self.take_slots(d, place, len(tails) // SLOT_OCTETS, base)
+        for number in origins:
+            slot = self.slot_of(slot_in(d, number >> 1))
+            segment_at(self.again_batch, 0).from_a = number & 1 != 0
+            self.renew(slot)
         self.forget_marks()
 
     def take_slots(self, d: Octets, start: int, end: int, base: int) -> int:
         """Take over slots of which nothing else is held."""
         for number in range(start, end):
-            self.take_slot(slot_in(d, number), base, 0)
+            self.take_slot(slot_in(d, number), base)
         return 0
 
-    def take_slot(self, tail: Slot, base: int, link: int) -> int:
-        """Take over the slot of a 4-tuple in a part; return which slot it has here."""
+    def slot_of(self, tail: Slot) -> int:
+        """Return which slot the 4-tuple of a part's slot has here, or -1; it is the one of the segment in hand then."""
         segment = segment_at(self.again_batch, 0)
         segment.a_high, segment.a_low, segment.b_high, segment.b_low = (
             tail.a_high,
@@ -429,10 +487,14 @@ class PartialConversations(LoggedConversations):
         segment.a_port, segment.b_port, segment.six = tail.a_port, tail.b_port, tail.six
         segment.equal = tail.flags & EQUAL != 0
         self.index.digest_batch(self.again_batch, 1)
-        slot = self.index.find(segment, self.slots)
+        return self.index.find(segment, self.slots)
+
+    def take_slot(self, tail: Slot, base: int) -> int:
+        """Take over the slot of a 4-tuple in a part; return which slot it has here."""
+        slot = self.slot_of(tail)
         if slot < 0:
             self.unsure = True
-            slot = self.claim(segment)
+            slot = self.claim(segment_at(self.again_batch, 0))
         s = slot_at(self.slots, slot)
         touched = s.flags & TOUCHED
         copy_slot(s, tail)
@@ -442,12 +504,6 @@ class PartialConversations(LoggedConversations):
             self.kept.drop_early(slot)
         if self.answers.any:
             self.answers.forget(slot)
-        if s.phase >= P_SYN and self.count_refusals:
-            segment.from_a = not s.flags & FIRST_IS_B
-            segment.seq, segment.time, segment.identification = s.isn, s.time, s.identification
-            twin = self.answers.enter(self.slots, slot, segment)
-            if twin >= 0 and not link:
-                self.unsure = True
         return slot
 
     def take_held(self, slot: int, held: Held, base: int) -> int:
