@@ -6,11 +6,10 @@ analysis/partial.py says what a part is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
 import cython
 
 from ..memory import mapping
+from ..records import NamedTuple
 from .head_log import key_of
 
 if not cython.compiled:
@@ -73,6 +72,7 @@ if not cython.compiled:
         Slot,
     )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
     from .layout import Kept
