@@ -7,11 +7,10 @@ taken to have arrived where nothing speaks against it; against a copy speaks tha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .model import Flag, Verdict
 from .records import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
 
 from . import user
 from .commandline import (
@@ -30,6 +29,7 @@ from .model import MOST, Endpoint, Verdict
 from .text import printable
 from .views import ENDINGS, FORMATS, LANGUAGES, ROWS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence

@@ -14,7 +14,6 @@ needs a certificate; with tcp:// it can be any machine that takes the address ov
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, cast
 
 from .errors import CannotCapture, NotACapture, UsageError, get
 from .formats.remote import shown
@@ -22,8 +21,10 @@ from .parallel import attempt, cut, find, finished, merged, tell
 from .ranges import groups
 from .reader import analyze_set
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from .model import CaptureResult
     from .parallel import Findings, Finish, Found, Task
@@ -114,16 +115,18 @@ class Cluster:
         for task, future in zip(tasks, found, strict=True):
             future.add_done_callback(lambda _, task=task: _tell(progress, task))
         try:
-            result, errors = self._submit(_set, paths, tasks, found, self._asked).result()
+            made: tuple[CaptureResult | None, list[tuple[NotACapture, str]]]
+            made = self._submit(_set, paths, tasks, found, self._asked).result()
         except self._died as error:
             raise NotACapture(
                 f"cannot read {shown(paths[0])} ...: {RETRIES + 1} workers that read a part died"
             ) from error
+        result, errors = made
         for why, path in errors:
             refused(why, path)
         if result is None:
             raise errors[-1][0]
-        return cast("CaptureResult", result)
+        return result
 
     def _submit(self, work: Callable[..., Any], *what: Any) -> Any:  # noqa: ANN401 - as above
         """Have a worker do this once what it takes is there."""

@@ -15,16 +15,17 @@ import re
 import signal
 import sys
 from contextlib import contextmanager, suppress
-from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from . import VERSION
 from .text import printable
 from .unneeded import without
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from types import TracebackType
+    from typing import IO, Any, NoReturn
 
     #: What signal.signal() takes.
     Handler = Callable[[int, Any], Any] | int | None

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import operator
 import re
-from typing import TYPE_CHECKING
 
 from .model import MOST, Verdict
 from .records import NamedTuple
 from .replay import replay
 from .states import State
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from heapq import merge
 from operator import attrgetter
-from typing import IO, TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from typing import IO
 
     from .engine import Finished
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .model import NANOSECONDS, Evidence, Flag, Options, Verdict, spoken
 from .replay import octets
 from .states import Event, State
 from .text import duration
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 

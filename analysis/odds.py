@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import TYPE_CHECKING
 
 from .records import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 

@@ -11,11 +11,11 @@ import stat
 import sys
 from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from . import user
 from .errors import Incomplete, UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import TextIO

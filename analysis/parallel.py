@@ -22,7 +22,6 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
 
 from .engine import COMPILED, NEAR
 from .errors import NotACapture
@@ -32,6 +31,7 @@ from .ranges import Range, groups, octets, ranges
 from .reader import Analysis, analyze, equal_ends, read_file
 from .records import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from concurrent.futures import Future, ProcessPoolExecutor
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
     from queue import SimpleQueue
     from threading import Thread
-    from typing import Protocol, Unpack
+    from typing import Any, Protocol, Unpack
 
     from .model import CaptureResult, Piece
     from .partial import Part

@@ -28,7 +28,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from .engine import NEAR
 from .engine.head_log import destination
@@ -36,6 +35,7 @@ from .engine.layout import ENTRY_OCTETS, MAX_FILTERS
 from .engine.partial import Held, PartialConversations
 from .reader import Analysis, read_file
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Unpack

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
 
 from .model import (
     NANOSECONDS,
@@ -30,8 +29,13 @@ from .model import (
     Verdict,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
+
+    #: What an account of an opening depends on, hashable; plain() takes it apart.
+    Pattern = tuple[Any, ...]
 
 _MASK = SEQUENCE_SPACE - 1
 _SYN, _RST, _ACK, _CONTROL = Flag.SYN, Flag.RST, Flag.ACK, Flag.SYN | Flag.ACK | Flag.RST | Flag.FIN
@@ -45,9 +49,6 @@ _ISN, _BEFORE, _ASTRAY, _ENDS = range(4, 8)
 _DIGITS = 7
 _MARK = 10**17
 _BEGINS = str(_MARK)[:-_DIGITS]
-
-#: What an account of an opening depends on, hashable; plain() takes it apart.
-Pattern = tuple[Any, ...]
 
 
 def pattern(opening: Opening) -> tuple[Pattern, list[object]]:

@@ -13,13 +13,13 @@ from collections import Counter
 from functools import cached_property, lru_cache
 from itertools import pairwise, repeat
 from operator import add, itemgetter, lt, mul
-from typing import TYPE_CHECKING
 
 from .model import NANOSECONDS, Verdict
 from .odds import DOUBLE_HASH, LINUX_2_6, LINUX_5_12, LINUX_5_18, RANDOM, Algorithm, Odds, random_increments
 from .records import NamedTuple
 from .text import duration, whole_percent
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 

@@ -22,12 +22,12 @@ import pwd
 import struct
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analysis.errors import CannotCapture
 
 from .records import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

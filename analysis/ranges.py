@@ -12,12 +12,12 @@ import mmap
 import os
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from .formats import pcap, pcapng, remote
 from .formats.compression import read
 from .records import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 

@@ -10,7 +10,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypedDict
 
 from .engine import MANY, REASONS, Engine, Finished
 from .errors import NotACapture
@@ -36,9 +35,11 @@ from .model import (
     Verdict,
 )
 from .progress import Progress
+from .records import TypedDict
 from .segments import decode
 from .verdicts import VERDICTS, keep_from
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Unpack
 

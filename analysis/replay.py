@@ -18,7 +18,6 @@ and what the table itself marks so.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from . import resets
 from .arrivals import (
@@ -37,6 +36,7 @@ from .records import NamedTuple
 from .resets import Ruling
 from .states import TABLE, Event, Row, State, absent
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -5,22 +5,23 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, overload
 
 from .notes import notes
 from .records import NamedTuple
 from .replay import Replay, replay
 from .result_spill import Shelf
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from typing import Any, overload
 
     from .model import CaptureResult, Opening, Verdict
     from .result_spill import Walks
     from .wireshark import Evidence, Witness
 
-#: A JSON value, as json.dumps takes it.
-Json = Any
+    #: A JSON value, as json.dumps takes it.
+    Json = Any
 
 
 class Entry(NamedTuple):
@@ -60,10 +61,13 @@ class Entries(Sequence[Entry]):
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    @overload
-    def __getitem__(self, number: int) -> Entry: ...
-    @overload
-    def __getitem__(self, number: slice) -> list[Entry]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, number: int) -> Entry: ...
+        @overload
+        def __getitem__(self, number: slice) -> list[Entry]: ...
+
     def __getitem__(self, number: int | slice) -> Entry | list[Entry]:
         if isinstance(number, slice):
             return [self[one] for one in range(*number.indices(len(self)))]

@@ -23,11 +23,10 @@ The engine applies the same rule in one pass, so that no timeline contradicts th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .model import Evidence, Flag
 from .records import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -7,9 +7,11 @@ a result weighs is the source ports and times of refused attempts, up to 330 KB 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, overload
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import IO, overload
+
     from .model import CaptureResult
     from .portwalk import Walk
 
@@ -88,10 +90,13 @@ class Shelf(Sequence["CaptureResult"]):
     def __len__(self) -> int:
         return len(self._near) + len(self._places)
 
-    @overload
-    def __getitem__(self, place: int) -> CaptureResult: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[CaptureResult]: ...
+    if TYPE_CHECKING:
+
+        @overload
+        def __getitem__(self, place: int) -> CaptureResult: ...
+        @overload
+        def __getitem__(self, place: slice) -> list[CaptureResult]: ...
+
     def __getitem__(self, place: int | slice) -> CaptureResult | list[CaptureResult]:
         if isinstance(place, slice):
             return [self[one] for one in range(*place.indices(len(self)))]

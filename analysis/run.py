@@ -7,13 +7,13 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from .errors import NotACapture
 from .model import MOST, REMARKABLE, Verdict
 from .records import NamedTuple
 from .views import LANGUAGES, ROWS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from typing import TextIO

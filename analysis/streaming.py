@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from .errors import NotACapture
 from .formats.live import growing
 from .parallel import finished
@@ -11,6 +9,7 @@ from .reader import Analysis, read_file
 from .report import Entry
 from .views import json
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO

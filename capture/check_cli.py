@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, TextIO
 
 from analysis.commandline import (
     Failing,
@@ -23,9 +22,11 @@ from analysis.errors import CannotCapture, Incomplete, SelfconnError
 from analysis.output import put
 from analysis.text import Style, count
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
+    from typing import TextIO
 
     from .check.findings import Measured, Survey
     from .kernel.namespaces import Inside, Refused

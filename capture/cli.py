@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from analysis.commandline import Failing, Parser, Unfit, add_color, add_version, ended_at_once, positive, say, whole
 from analysis.errors import SelfconnError
 from analysis.views import FORMATS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
 _DESCRIPTION = """\
 Make a TCP socket connect to itself, capture it, and show from the packets how it could: segment by segment, with the

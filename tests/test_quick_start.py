@@ -53,6 +53,28 @@ def test_a_named_tuple_needs_annotations() -> None:
         type(records.NamedTuple)("Empty", (records.NamedTuple,), {"__module__": __name__})
 
 
+def test_a_typed_dict_makes_dicts() -> None:
+    class Some(records.TypedDict, total=False):
+        one: int
+
+    assert type(Some(one=1)) is dict
+    assert Some(one=1) == Some({"one": 1}) == {"one": 1}  # type: ignore[misc] # of a dict that is no literal
+
+
+@pytest.mark.skipif(not COMPILED, reason="interpreted, the engine imports more")
+@pytest.mark.parametrize("words", [[], ["-q"], ["--format", "json"], ["--format", "csv"]], ids=" ".join)
+def test_no_command_that_reads_a_capture_imports_typing(words: list[str]) -> None:
+    """Python's own modules that the commands need do without; to import it takes an eighth of such a run."""
+    capture = "pcaps/self-connect-v4.pcapng"
+    command = "from analysis.cli import main; status = main(); assert 'typing' not in sys.modules; sys.exit(status)"
+    ended = subprocess.run(
+        [sys.executable, "-SEc", f"import sys; sys.path += {sys.path!r}; {command}", *words, capture],
+        cwd=ROOT, check=False, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "self-connect" in ended.stdout
+
+
 def test_what_is_kept_out_can_be_imported_afterwards() -> None:
     missing = "turtledemo"
     assert missing not in sys.modules

@@ -14,8 +14,6 @@ memory, is in the processor's cache when it is needed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cython
 
 from ..memory import growing
@@ -121,6 +119,7 @@ if not cython.compiled:
         track,
     )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
     from .destinations import Attempts

@@ -6,7 +6,6 @@ An attempt is an opening that was refused. portwalk.py says what these ports rev
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING
 
 import cython
 
@@ -16,6 +15,7 @@ if not cython.compiled:
     from .interpreted import destination_at, destination_octets, destinations_in, ports_in, words_in
     from .layout import DESTINATIONS, FIRST_IS_B, IN_USE, LOW48, LOW64, MIX1, PROBES, WALK, WALKS, Slot
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .interpreted import Words
     from .layout import Key

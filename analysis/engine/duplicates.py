@@ -6,7 +6,6 @@ interpreted.py has two dicts instead. docs/verdicts.md ("What counts") says what
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import cython
 
@@ -43,6 +42,7 @@ if not cython.compiled:
         Segment,
     )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
 

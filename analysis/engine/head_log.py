@@ -5,8 +5,6 @@ partial.py works through the log when parts are merged.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cython
 
 from ..memory import sparse
@@ -67,6 +65,7 @@ if not cython.compiled:
     )
     from .translations import AllConversations
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
     from .destinations import Attempts

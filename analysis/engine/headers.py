@@ -6,8 +6,6 @@ links.py, tunnels in tunnels.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cython
 
 from .protocols import by_kind, by_link, by_port, by_protocol, rows
@@ -80,6 +78,7 @@ if not cython.compiled:
     )
     from .tunnels import is_ipv4, is_ipv6, mpls, tunnel
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cython
 
 if not cython.compiled:
@@ -20,6 +18,7 @@ if not cython.compiled:
         WORDS_OF_INTERFACE,
     )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
 

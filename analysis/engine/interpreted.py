@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from operator import attrgetter, getitem
-from typing import TYPE_CHECKING
 
 from .layout import (
     ELSEWHERE,
@@ -33,6 +32,7 @@ from .layout import (
     Slot,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from array import array
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
 from .interpreted import name_ends, place_of
 from .layout import (
@@ -27,6 +26,7 @@ from .layout import (
 from .resets import track
 from .wire import Engine as EngineAsWritten
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
 

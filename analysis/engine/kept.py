@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cython
 
 from .layout import Finished
@@ -34,6 +32,7 @@ if not cython.compiled:
         Slot,
     )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
     from .layout import Kept

@@ -7,10 +7,10 @@ setup.py writes the numbers of this module as C constants (``numbers.pxi``): so 
 from __future__ import annotations
 
 import struct
-from typing import NamedTuple
 
 from ..model import EVIDENCE as EVIDENCE_OF
 from ..model import Evidence, Verdict
+from ..records import NamedTuple
 from ..verdicts import VERDICTS, Event, Phase
 
 # -- files -------------------------------------------------------------------------------------------------------------

@@ -5,8 +5,6 @@ What a header says about where the packet was seen goes into ``Cursor.place``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cython
 
 if not cython.compiled:
@@ -59,6 +57,7 @@ if not cython.compiled:
         Cursor,
     )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
 

@@ -7,11 +7,11 @@ analysis/partial.py says what a part is.
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, NamedTuple
 
 import cython
 
 from ..memory import mapping
+from ..records import NamedTuple
 from .head_log import key_of
 
 if not cython.compiled:
@@ -79,6 +79,7 @@ if not cython.compiled:
         Slot,
     )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
     from .layout import Finished, Kept

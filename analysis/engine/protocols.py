@@ -8,7 +8,6 @@ headers.py, links.py or tunnels.py, and its number to layout.py. docs/protocols.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
 
 from ..records import NamedTuple
 from .layout import (
@@ -113,6 +112,7 @@ from .layout import (
     WIFI_SEVERAL,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from array import array
-from typing import TYPE_CHECKING
 
 import cython
 
@@ -37,6 +36,7 @@ if not cython.compiled:
         WORDS_OF_REFUSED,
     )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .interpreted import Words
     from .layout import Key

@@ -5,8 +5,6 @@ The four kinds of evidence for a self-connect stand in docs/verdicts.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cython
 
 if not cython.compiled:
@@ -70,7 +68,7 @@ if not cython.compiled:
     )
     from .resets import reset_of_itself, scale_in, track
 
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
 

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cython
 
 if not cython.compiled:
@@ -35,6 +33,7 @@ if not cython.compiled:
     )
     from .self_connects import SelfConnects
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
 

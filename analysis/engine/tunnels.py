@@ -6,8 +6,6 @@ it: by the right version, by lengths that fit, and in IPv4 by the right checksum
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cython
 
 if not cython.compiled:
@@ -63,6 +61,7 @@ if not cython.compiled:
     )
     from .links import seen
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
 

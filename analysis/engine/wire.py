@@ -5,8 +5,6 @@ record or block -> frame -> innermost IP packet -> TCP segment -> a batch -> the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import cython
 
 from ..memory import mapping, sparse
@@ -67,6 +65,7 @@ if not cython.compiled:
     )
     from .translations import AllConversations
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..model import Octets
 

@@ -10,12 +10,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from ..errors import NotACapture, get
 from ..memory import mapping
 from ..model import Octets
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import zlib
     from types import ModuleType

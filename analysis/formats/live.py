@@ -10,12 +10,12 @@ import os
 import select
 import signal
 import time
-from typing import TYPE_CHECKING
 
 from ..commandline import ending
 from ..memory import mapping
 from .compression import Cut
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
 

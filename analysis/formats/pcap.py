@@ -6,11 +6,15 @@ A file header of LENGTH octets, then records: a header (seconds, ticks, captured
 from __future__ import annotations
 
 import struct
-from typing import Literal
 
 from ..records import NamedTuple
 
-Order = Literal["big", "little"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Literal
+
+    Order = Literal["big", "little"]
+
 ORDERS: tuple[Order, ...] = ("big", "little")
 
 #: Octets of the file header, and of a record header (the modified kind has 8 more).

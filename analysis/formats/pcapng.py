@@ -8,8 +8,8 @@ Writing a packet is one call of struct: a recorder does it a hundred thousand ti
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 

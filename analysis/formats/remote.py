@@ -15,13 +15,13 @@ import re
 import time
 from collections import deque
 from functools import cache
-from typing import TYPE_CHECKING, Any
 
 from ..errors import NotACapture, get
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator
-    from typing import Protocol
+    from typing import Any, Protocol
 
     class _Stream(Protocol):
         """What is read from where it stands on, no more than was asked for at a time."""

@@ -6,11 +6,11 @@ Nothing in here reads a capture or judges an opening: a view is given a report, 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 from ..records import NamedTuple
 from ..text import Style
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 

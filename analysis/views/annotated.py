@@ -14,7 +14,6 @@ import heapq
 import os
 import struct
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from ..errors import Incomplete, UsageError
 from ..formats import pcap, pcapng
@@ -23,6 +22,7 @@ from ..model import NANOSECONDS, Evidence, Flag, spoken
 from ..output import CAPTURE, opened
 from .phrases import kind, proof, unreachable, why
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
 
 from ..model import NANOSECONDS
 from ..text import printable
 from .rows import COLUMNS, row
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TextIO
+    from typing import Any, TextIO
 
     from ..model import Opening
 

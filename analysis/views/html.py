@@ -15,7 +15,6 @@ import json
 import shlex
 from datetime import UTC, datetime
 from pkgutil import get_data
-from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
@@ -55,8 +54,10 @@ from .phrases import (
     timeline,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from ..model import Attempts, CaptureResult, Endpoint, Opening, Segment
     from ..portwalk import Walk

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
 
 from .. import VERSION, patterns
 from ..model import NANOSECONDS
 from ..records import NamedTuple
 from ..report import Entry
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 

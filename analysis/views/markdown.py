@@ -7,7 +7,6 @@ Each opening has its Mermaid diagram.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from ..report import entries
 from ..text import count, printable
@@ -34,6 +33,7 @@ from .phrases import (
     why,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 import textwrap
 from itertools import count
-from typing import TYPE_CHECKING
 
 from ..replay import replay
 from ..text import printable
 from .phrases import TIMELINES, Fold, damage, grounds, incomplete, kind, names, nothing, segment_lines, timeline
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 

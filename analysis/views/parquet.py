@@ -8,15 +8,16 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError, get
 from ..output import opened
 from .rows import COLUMNS, row
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
+    from typing import Any
 
     from ..model import Opening
 

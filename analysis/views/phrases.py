@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from ..model import HIDING_NOTHING, Evidence, Flag, SequenceNumber, Verdict, spoken
 from ..records import NamedTuple
@@ -16,6 +15,7 @@ from ..replay import octets
 from ..states import State
 from ..text import count, printable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 

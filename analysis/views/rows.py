@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from ..model import REMARKABLE
 from ..report import Entry
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from ..model import Opening
 
 #: The columns, in order. Times and durations are in nanoseconds, times since the epoch.

@@ -14,7 +14,6 @@ import sys
 import termios
 import textwrap
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 from ..commandline import status_after, waking
 from ..errors import UsageError
@@ -23,6 +22,7 @@ from ..states import State
 from ..text import count, printable
 from .phrases import before, close, everything_seen, kind, names, segment_lines, span, why
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager

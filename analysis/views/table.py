@@ -6,7 +6,6 @@ At most WIDTH columns. Every text that a capture or a file name brings along pas
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING
 
 from ..model import Verdict
 from ..report import entries
@@ -35,6 +34,7 @@ from .phrases import (
     why,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 import math
 import time
-from typing import TYPE_CHECKING, Self
 
 from analysis.odds import Odds
 from analysis.records import NamedTuple
@@ -20,8 +19,10 @@ from ..kernel import addresses, port_choice, sockets
 from ..kernel.number_lists import LONGEST, spans
 from ..kernel.socket_options import FREE, bind
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from typing import Self
 
     from analysis.model import Endpoint
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-from typing import TYPE_CHECKING
 
 from analysis.records import NamedTuple
 from analysis.states import State
@@ -19,6 +18,7 @@ from . import remedies
 from .findings import HORIZONS, Risk, caveat
 from .grid import grid
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 

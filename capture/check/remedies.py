@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import TYPE_CHECKING
 
 from analysis.records import NamedTuple
 from analysis.text import printable
 
 from ..kernel.namespaces import in_a_container
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 

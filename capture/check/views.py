@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING
 
 from analysis import VERSION
 from analysis.states import State
@@ -17,6 +16,7 @@ from analysis.views.json import SCHEMA
 from . import remedies
 from .findings import HORIZONS, MOST_HOLDERS, Risk
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 

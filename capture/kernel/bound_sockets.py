@@ -11,7 +11,6 @@ import os
 import socket
 import struct
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 from analysis.model import Endpoint
 from analysis.records import NamedTuple
@@ -21,6 +20,7 @@ from .socket_options import copied
 from .socket_table import STATES, TcpSocket
 from .sockets import UNSEEN_BOUND, Table
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from itertools import pairwise
-from typing import TYPE_CHECKING, Self
 
 from analysis.errors import CannotCapture
 from analysis.model import NANOSECONDS
@@ -18,8 +17,10 @@ from analysis.states import Event, State
 
 from .tracepoint import KERNEL_SHOWS, StateTrace
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import Self
 
     from analysis.model import Endpoint
     from analysis.replay import Replay, Step

@@ -19,7 +19,6 @@ import re
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analysis.errors import CannotCapture, UsageError
 from analysis.records import NamedTuple
@@ -28,6 +27,7 @@ from . import container_names, port_choice
 from .containers import Home, home
 from .netlink import LISTEN, Routes, SockDiag
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
 

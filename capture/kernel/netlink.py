@@ -11,14 +11,15 @@ import os
 import socket
 import struct
 import sys
-from typing import TYPE_CHECKING, Self
 
 from analysis.model import Endpoint
 
 from .socket_table import STATES, TcpSocket, tcp_sockets
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from typing import Self
 
 _NETLINK_ROUTE, _NETLINK_SOCK_DIAG = 0, 4
 _MESSAGE = struct.Struct("=IHHII")  # length, type, flags, sequence number, port

@@ -13,10 +13,10 @@ import socket
 import struct
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analysis.errors import CannotCapture
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from analysis.model import Endpoint
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analysis.errors import CannotCapture
 from analysis.odds import RANDOM, Odds
@@ -20,6 +19,7 @@ from analysis.records import NamedTuple
 from .number_lists import parsed
 from .port_rules import identified
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from analysis.model import Endpoint
 from analysis.states import State
@@ -17,6 +16,7 @@ from .addresses import server_error
 from .port_choice import kernel
 from .socket_table import tcp_sockets
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from analysis.odds import Odds
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
 
 from analysis.odds import LINUX_2_6, LINUX_5_12, LINUX_5_18, Selection
 from analysis.records import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 

@@ -12,11 +12,11 @@ import errno
 import os
 import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from analysis.records import NamedTuple
 from analysis.states import State
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analysis.model import Endpoint
 from analysis.records import NamedTuple
 from analysis.states import State
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 

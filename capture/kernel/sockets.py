@@ -12,7 +12,6 @@ import re
 import time
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analysis.records import NamedTuple
 from analysis.states import State
@@ -22,6 +21,7 @@ from .netlink import SockDiag
 from .port_rules import BOUND_LISTED
 from .socket_table import TcpSocket, tcp_sockets
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 

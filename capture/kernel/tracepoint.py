@@ -30,7 +30,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
 
 from analysis.errors import CannotCapture
 from analysis.model import Endpoint
@@ -39,8 +38,10 @@ from analysis.states import State
 
 from .number_lists import parsed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from typing import Self
 
 #: What the kernel calls the states (include/net/tcp_states.h), and what RFC 9293 3.3.2 calls them.
 #: NEW_SYN_RECV is the request object of a passive open, in SYN-RECEIVED before there is a socket.

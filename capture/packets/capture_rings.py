@@ -11,13 +11,15 @@ import select
 import time
 from bisect import bisect_left
 from operator import itemgetter
-from typing import TYPE_CHECKING, Self
 
 from . import filters
 from .ring import Ring
 from .self_connect import SelfConnect, self_connect
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Self
+
     from .ring import Packet
 
 #: Octets of ring memory, for both rings together.

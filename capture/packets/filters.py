@@ -27,11 +27,11 @@ from __future__ import annotations
 import array
 import socket
 import struct
-from typing import TYPE_CHECKING
 
 from analysis.model import EQUAL_ENDS
 from analysis.records import NamedTuple
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
 
 from analysis.formats import pcapng
 
 from . import filters
 from .capture_rings import RING_OCTETS, CaptureRings
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -17,13 +17,15 @@ import os
 import socket
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, Self
 
 from analysis.errors import CannotCapture
 
 from .filters import ARPHRD_LOOPBACK, NOTHING, SNAPLEN
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Self
+
     from .filters import Program
 
 #: The name for all interfaces at once.

@@ -14,12 +14,13 @@ from collections import deque
 from contextlib import contextmanager
 from importlib import metadata
 from select import epoll
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from .capture_rings import RING_OCTETS, CaptureRings
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any, NoReturn
 
     from scapy.packet import Packet
 

@@ -6,13 +6,12 @@ analysis, as with any capture.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from analysis.model import Endpoint
 from analysis.records import NamedTuple
 
 from .ring import LINKTYPE_ETHERNET, LINKTYPE_LINUX_SLL2
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .ring import Packet
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from operator import itemgetter
-from typing import TYPE_CHECKING, Self
 
 from analysis.formats import pcapng
 
@@ -18,9 +17,11 @@ from . import filters, recorder
 from .ring import ANY, RETIRE, FlightRecorder, Ring
 from .self_connect import SelfConnect, self_connect
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
+    from typing import Self
 
     from .ring import Packet
 

@@ -10,7 +10,6 @@ import shutil
 import sys
 import textwrap
 import time
-from typing import TYPE_CHECKING
 
 from analysis.commandline import colored, say, to_standard_error
 from analysis.output import writing
@@ -22,6 +21,7 @@ from .output import Sink
 from .report_sections import comparisons, kernel, live
 from .watch_line import fitted
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any, Self, TextIO

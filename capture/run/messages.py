@@ -10,7 +10,6 @@ import shlex
 import signal
 import textwrap
 from itertools import groupby, zip_longest
-from typing import TYPE_CHECKING
 
 from analysis.model import Endpoint
 from analysis.states import State
@@ -20,6 +19,7 @@ from analysis.views.phrases import span
 from ..kernel import sockets
 from ..kernel.kernel_states import misplaced
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 

@@ -20,7 +20,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from typing import Any
 
 from analysis.errors import CannotCapture
 from analysis.records import NamedTuple
@@ -29,6 +28,11 @@ from ..kernel.namespaces import Namespace, Scan, inside, open_descriptors
 from ..kernel.netlink import SockDiag
 from ..packets.watch_rings import WatchRings
 from .privileged_process import LARGEST, PrivilegedProcess
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 
 #: CAP_NET_RAW (rings), CAP_SYS_ADMIN (setns), CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH (links of others in /proc).
 _CAPABILITIES = (13, 21, 19, 2)

@@ -10,12 +10,12 @@ import os
 import signal
 import socket
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from analysis import privilege
 
 from .command import die_with
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 

@@ -11,11 +11,11 @@ import json
 import select
 import socket
 import struct
-from typing import TYPE_CHECKING
 
 from ..kernel import sockets
 from .privileged_process import LARGEST, PrivilegedProcess
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection
 

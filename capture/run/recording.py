@@ -8,13 +8,15 @@ from __future__ import annotations
 import selectors
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Self
 
 from analysis.errors import Incomplete
 from analysis.formats import pcapng
 from analysis.model import Verdict
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Self
+
     from analysis.model import CaptureResult
     from analysis.reader import Analysis
 

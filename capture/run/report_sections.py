@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from typing import TYPE_CHECKING, Literal
 
 from analysis import VERSION
 from analysis.model import Endpoint, Evidence, Verdict
@@ -15,8 +14,10 @@ from analysis.views.json import SCHEMA, entry_as_json, seconds, sections
 from ..kernel import sockets
 from ..kernel.kernel_states import compare
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from typing import Literal
 
     from analysis.model import Opening
     from analysis.replay import Replay

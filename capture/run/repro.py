@@ -22,17 +22,18 @@ import struct
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn, TypeAlias, TypedDict
 
 from analysis.errors import CannotCapture, UsageError
-from analysis.records import NamedTuple
+from analysis.records import NamedTuple, TypedDict
 
 from ..kernel import addresses, netlink, sockets
 from ..kernel.port_rules import OWN_RANGE
 from .command import die_with
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import NoReturn, TypeAlias
 
     from analysis.model import Endpoint
 

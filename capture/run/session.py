@@ -18,7 +18,6 @@ import sys
 import time
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analysis import privilege
 from analysis.commandline import ending, waking, words_for
@@ -36,6 +35,7 @@ from .recording import Recording
 from .repro import Plan, Progress, Repro, plan
 from .run_context import PORT, Options, Outcome, RunContext
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -13,7 +13,6 @@ import resource
 import socket
 import time
 from contextlib import ExitStack, closing
-from typing import TYPE_CHECKING
 
 from analysis import privilege
 from analysis.errors import CannotCapture, Incomplete, SelfconnError, UsageError
@@ -42,6 +41,7 @@ from .watch_intake import Intake, Waiting
 from .watch_line import Seen, heading, written
 from .watched import Watched, WatchedNamespaces, namespace_fields, whereabouts
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
 

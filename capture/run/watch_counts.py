@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from analysis import VERSION
 from analysis.records import NamedTuple
@@ -18,6 +17,7 @@ from analysis.views.json import SCHEMA, seconds
 from .report_sections import endpoint_as_json, socket_as_json
 from .watched import namespace_fields
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

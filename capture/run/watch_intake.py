@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from analysis.model import NANOSECONDS
 from analysis.records import NamedTuple
@@ -21,6 +20,7 @@ from ..kernel.socket_owner import SocketOwner, of_process, with_line, with_proce
 from ..packets.self_connect import SelfConnect
 from .watch_counts import LOST, Alike
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from analysis.model import NANOSECONDS
 from analysis.records import NamedTuple
 from analysis.text import count, printable
 from analysis.views.phrases import span
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from analysis.model import Opening
 

@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from analysis.states import State
 from analysis.text import count, printable
@@ -23,6 +22,7 @@ from ..kernel.namespaces import NOT_FOUND, Namespace, home_of, named
 from ..kernel.netlink import SockDiag
 from .namespace_opener import Alive, Shown
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from ...model import Flag, spoken
 from ...records import NamedTuple
@@ -17,6 +16,7 @@ from ..phrases import Fold, names, segment_details, span
 from .shapes import Curve, Point, number, straight
 from .shapes import head as arrow_head
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ...model import Endpoint, Segment
     from ...replay import Replay, Step

@@ -6,12 +6,12 @@ A picture stays small however long the walk was: of many attempts it shows evenl
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 from ...records import NamedTuple
 from ...text import percent
 from .shapes import number
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
