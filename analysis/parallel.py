@@ -234,20 +234,21 @@ def analyze_many(
     finish: Finish | None = None,
     **asked: Unpack[Asked],
 ) -> Iterator[CaptureResult | NotACapture]:
-    """Analyse each of these captures, *jobs* at a time; *asked* is what analyze() takes besides.
+    """Analyse each of these captures, on *jobs* processors; *asked* is what analyze() takes besides.
 
     Yields the result of each in their order, or why there is none. *progress* is called with the octets that were read.
     KeyboardInterrupt ends the reading: what was under way is yielded as far as it got, and noted as damage, and then it
     is raised again. Where any of them is no regular file, they are read one after the other: a process that waits for a
-    pipe cannot be told to stop.
+    pipe cannot be told to stop. So they are with ``each``: what it writes has one writer.
     """
-    jobs = min(jobs, len(paths)) if all(is_remote(path) or os.path.isfile(path) for path in paths) else 1
-    if jobs <= 1:
-        return (attempt(path, asked, progress, finish) for path in paths)
+    one_by_one = (attempt(path, asked, progress, finish, jobs) for path in paths)
+    together = min(jobs, len(paths))
+    if together <= 1 or asked.get("each") or not all(is_remote(path) or os.path.isfile(path) for path in paths):
+        return one_by_one
     try:
-        crew = Processes(jobs, _analyze_in_worker, asked, finish)
+        crew = Processes(together, _analyze_in_worker, asked, finish, jobs // together)
     except OSError:
-        return (attempt(path, asked, progress, finish) for path in paths)
+        return one_by_one
     return in_order(crew, paths, progress)
 
 
@@ -292,10 +293,10 @@ def tell(progress: Progress | None, path: str) -> None:
         progress(os.path.getsize(path))
 
 
-def attempt(path: str, asked: Asked, progress: Progress | None, finish: Finish | None = None) -> Found:
+def attempt(path: str, asked: Asked, progress: Progress | None, finish: Finish | None = None, jobs: int = 1) -> Found:
     """Analyse one capture, and *finish* the result; return why there is none instead of raising it."""
     try:
-        result = analyze(path, progress=progress, **asked)
+        result = analyze(path, progress=progress, jobs=jobs, **asked)
     except NotACapture as error:
         return error
     except MemoryError:
@@ -313,9 +314,9 @@ def finished(result: CaptureResult, finish: Finish | None) -> Any:  # noqa: ANN4
         return finish(result)  # what was read is kept, and this takes no longer than a moment
 
 
-def _analyze_in_worker(path: str, asked: Asked, finish: Finish | None) -> Found:
+def _analyze_in_worker(path: str, asked: Asked, finish: Finish | None, jobs: int) -> Found:
     """What a worker does with a capture."""
-    return attempt(path, asked, _stop_if_told, finish)
+    return attempt(path, asked, _stop_if_told, finish, jobs)
 
 
 def _stop_if_told(_octets: int) -> None:

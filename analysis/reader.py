@@ -388,14 +388,17 @@ def size_of(path: str) -> int | None:
     return None
 
 
-def analyze(path: str, *, progress: Callable[[int], None] | None = None, **asked: Unpack[Asked]) -> CaptureResult:
+def analyze(
+    path: str, *, progress: Callable[[int], None] | None = None, jobs: int = 1, **asked: Unpack[Asked]
+) -> CaptureResult:
     """Analyse the capture at *path* (``-`` is standard input), compressed or not.
 
+    Members of a gzip file that state their size are unpacked on *jobs* processors.
     *progress* is called with the octets of the file as they are read. KeyboardInterrupt ends the reading and is noted
     as damage. Raises NotACapture where the file cannot be read or is no capture.
     """
     analysis = Analysis(_shown(path), **asked, octets=size_of(path))
-    read_file(analysis, path, progress)
+    read_file(analysis, path, progress, jobs=jobs)
     return analysis.finish()
 
 
@@ -404,6 +407,7 @@ def analyze_set(
     *,
     progress: Callable[[int], None] | None = None,
     refused: Callable[[NotACapture, str], None] | None = None,
+    jobs: int = 1,
     **asked: Unpack[Asked],
 ) -> CaptureResult:
     """Analyse the captures at *paths* as one that was cut into files: the same as if they had been concatenated.
@@ -419,7 +423,7 @@ def analyze_set(
     for path in paths:
         analysis.name = _shown(path)
         try:
-            stopped = read_file(analysis, path, progress)
+            stopped = read_file(analysis, path, progress, jobs=jobs)
             pieces.append(analysis.next_file())
         except NotACapture as this:
             error = this
@@ -443,20 +447,26 @@ def read_file(
     path: str,
     progress: Callable[[int], None] | None,
     octets: Generator[Octets, None, None] | None = None,
+    jobs: int = 1,
 ) -> bool:
     """Feed *analysis* with the file at *path*; say whether KeyboardInterrupt ended that.
 
-    *octets* are those of the file, where they are to be had in another way than at once and to the end.
+    *octets* are those of the file, where they are to be had in another way than at once and to the end. *jobs*: see
+    :func:`analyze`.
     """
     name = analysis.name
+    if octets or not (is_remote(path) or os.path.isfile(0 if path == "-" else path)):  # noqa: PTH113 - as above
+        jobs = 0  # there may be a pause between any two of them
     if isinstance(progress, Progress):
         progress.so_far = lambda: analysis.so_far
     try:
         with contextlib.closing(octets or _blocks(path, name)) as blocks:
-            for block in _readable(analysis, unpacked(name, _watched(blocks, progress) if progress else blocks)):
-                analysis.feed(block)
-                if analysis.damaged:
-                    break
+            plain = unpacked(name, _watched(blocks, progress) if progress else blocks, jobs)
+            with contextlib.closing(plain):
+                for block in _readable(analysis, plain):
+                    analysis.feed(block)
+                    if analysis.damaged:
+                        break
     except KeyboardInterrupt:
         analysis.damage("interrupted")
         return True

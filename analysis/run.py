@@ -267,8 +267,8 @@ def _read(names: Sequence[str], wanted: Wanted, each: Each | None, progress: Pro
         from .cluster import Cluster
 
         return in_order(Cluster(wanted.cluster, asked, len(names), finish), names, progress)
-    jobs = 1 if each else wanted.jobs or fitting(names)  # rows have one writer
-    if len(names) == 1 and jobs > 1 and (one := analyze_parts(names, jobs, progress=progress, **asked)):
+    jobs = wanted.jobs or fitting(names)
+    if len(names) == 1 and not each and (one := analyze_parts(names, jobs, progress=progress, **asked)):
         return iter([finished(one, finish)])
     return analyze_many(names, jobs, progress, finish, **asked)
 
@@ -317,9 +317,10 @@ def _read_as_one(
 
         with closing(Cluster(wanted.cluster, asked, len(names))) as cluster:
             return cluster.rotated(names, refuse, progress)
-    jobs = 1 if each else wanted.jobs or cores()  # rows have one writer
-    found = analyze_parts(names, jobs, progress=progress, refused=refuse, **asked) if names[1:] else None
-    return found or analyze_set(names, **asked, progress=progress, refused=refuse)
+    jobs = wanted.jobs or cores()
+    parts = names[1:] and not each  # rows have one writer
+    found = analyze_parts(names, jobs, progress=progress, refused=refuse, **asked) if parts else None
+    return found or analyze_set(names, **asked, progress=progress, refused=refuse, jobs=jobs)
 
 
 def _refusal(error: NotACapture, capture: Input) -> Refusal:

@@ -24,6 +24,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import mock
 
 import generated
 from conftest import ROOT
@@ -39,7 +40,7 @@ from analysis import engine, parallel, partial, reader
 from analysis.cli import main as analyze_command
 from analysis.errors import NotACapture
 from analysis.formats import compression
-from analysis.formats.compression import unpacked
+from analysis.formats.compression import Cut, unpacked
 from analysis.model import CaptureResult, Verdict
 from analysis.replay import replay
 from analysis.report import Entry
@@ -153,10 +154,26 @@ def structured(case: Case) -> str:
     if chance.random() < 0.5:
         packed = case.trying(generated.packed(chance, octets))
         size = chance.choice((1, 7, 1000, len(packed)))
-        pieces = (packed[start : start + size] for start in range(0, len(packed), size))
-        assert b"".join(unpacked("it", pieces)) == octets
+        assert _unpacked(packed, size, chance.randrange(4)) == (octets, "")
+        damaged = case.trying(mutant(packed, chance))
+        expected = _unpacked(damaged, size, 0)
+        assert _unpacked(damaged, size, 1) == expected
+        assert _unpacked(damaged, size, 3) == expected
         return "compressed"
     return "read"
+
+
+def _unpacked(packed: bytes, size: int, jobs: int) -> tuple[bytes, str]:
+    """What comes out on so many processors, with threads from the first octets on, and what is said at the end."""
+    out = bytearray()
+    pieces = (packed[start : start + size] for start in range(0, len(packed), size))
+    with mock.patch.multiple(compression, ALONE=0, GROUP=2):
+        try:
+            for block in unpacked("it", pieces, jobs):
+                out += block
+        except (Cut, NotACapture) as why:
+            return bytes(out), str(why)
+    return bytes(out), ""
 
 
 def oracle(case: Case) -> str:

@@ -214,7 +214,12 @@ def skippable(octets: bytes, number: int = 0) -> bytes:
     return struct.pack("<II", 0x184D2A50 + number, len(octets)) + octets
 
 
-PACKERS = (gzip.compress, bz2.compress, lzma.compress, writers.zstd, writers.lz4)
+def small_members(octets: bytes) -> bytes:
+    """As bgzip does, but in smaller members."""
+    return writers.bgzf(octets, 200)
+
+
+PACKERS = (gzip.compress, small_members, bz2.compress, lzma.compress, writers.zstd, writers.lz4)
 
 
 def packed(chance: random.Random, octets: bytes) -> bytes:

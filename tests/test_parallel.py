@@ -50,11 +50,11 @@ def test_the_report_is_the_same(folder: Path, form: str) -> None:
     assert one.stderr.count("ends early") == 10
 
 
-def slow_first(path: str, asked: dict[str, object], finish: many.Finish | None) -> many.Found:
+def slow_first(path: str, asked: dict[str, object], finish: many.Finish | None, jobs: int) -> many.Found:
     """The first capture takes longest."""
     if path.endswith("00.pcap"):
         time.sleep(0.3)
-    return many.attempt(path, asked, None, finish)
+    return many.attempt(path, asked, None, finish, jobs)
 
 
 @pytest.mark.long
@@ -85,11 +85,11 @@ def test_a_few_small_captures_get_no_processes(folder: Path) -> None:
     assert many.fitting(["https://example.org/a.pcap"]) == many.cores()
 
 
-def dying(path: str, asked: dict[str, object], finish: many.Finish | None) -> many.Found:
+def dying(path: str, asked: dict[str, object], finish: many.Finish | None, jobs: int) -> many.Found:
     """What a worker does whose second capture is too much for it."""
     if path.endswith("04.pcap"):
         os._exit(9)
-    return many.attempt(path, asked, None, finish)
+    return many.attempt(path, asked, None, finish, jobs)
 
 
 @pytest.mark.long

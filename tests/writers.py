@@ -7,6 +7,7 @@ Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng (the obsolete Packet B
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -123,6 +124,24 @@ def zstd(data: bytes) -> bytes:
         head = len(piece) << 3 | (place == len(pieces) - 1)
         frame += struct.pack("<I", head)[:3] + piece
     return frame
+
+
+def member(data: bytes, *, before: bytes = b"", stated: int | None = None) -> bytes:
+    """A gzip member that states its size as bgzip's do (SAM specification, 4.1), or *stated* octets less one.
+
+    *before* are other extra fields in front of that.
+    """
+    packer = zlib.compressobj(wbits=-15)
+    packed = packer.compress(data) + packer.flush()
+    size = 12 + len(before) + 6 + len(packed) + 8
+    extra = before + b"BC" + struct.pack("<HH", 2, size - 1 if stated is None else stated)
+    head = b"\x1f\x8b\x08\x04" + bytes(6) + struct.pack("<H", len(extra)) + extra
+    return head + packed + struct.pack("<II", zlib.crc32(data), len(data))
+
+
+def bgzf(data: bytes, size: int = 0xFF00) -> bytes:
+    """What bgzip writes: members of so many octets, and an empty one at the end."""
+    return b"".join(member(data[start : start + size]) for start in range(0, len(data), size)) + member(b"")
 
 
 def lz4(data: bytes) -> bytes:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
 from functools import cache
-from itertools import chain
+from itertools import chain, islice
 
 from ..errors import NotACapture, get
 from ..memory import mapping
@@ -18,6 +19,7 @@ from ..model import Octets
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import zlib
+    from queue import SimpleQueue
     from types import ModuleType
     from typing import Protocol
 
@@ -32,6 +34,11 @@ if TYPE_CHECKING:
         def unused_data(self) -> bytes: ...
         def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
+    #: What members unpack to, in order; None in place of the first that is not as it says, and the last one then.
+    _Unpacked = list[bytes | None]
+    #: Members, and where to put what they unpack to.
+    _Task = tuple[list[bytes], SimpleQueue[_Unpacked]]
+
 
 #: How many octets are unpacked at a time, at most.
 BLOCK = 1 << 20
@@ -44,6 +51,18 @@ STEP = 1 << 16
 
 #: Octets read at a time: together with what the engine looks up they fit the caches of a processor.
 READ = 1 << 20
+
+#: Octets of a gzip member that states its size, as bgzip's do, at most: packed, and unpacked (SAM specification, 4.1).
+MEMBER = 1 << 16
+
+#: Members that are unpacked in one go.
+GROUP = 8
+
+#: Octets of members after which threads begin to unpack: less is unpacked before they would be there.
+ALONE = 1 << 20
+
+#: Processors that unpack at one time, at most: what more of them unpack waits for the analysis.
+MOST = 16
 
 #: Compressed input that unpacks to more than this many octets, and more than RATIO times its own size, is a bomb.
 FREE = 32 << 20
@@ -105,8 +124,9 @@ _PACKED: dict[bytes, tuple[str, tuple[str, ...], str, str]] = {
     b"\x04\x22\x4d\x18": ("lz4", ("lz4.frame",), "LZ4FrameDecompressor", "lz4 -dc"),
 }
 
-#: How many octets tell the kind of compression; how many the head of a skippable frame (zstd, lz4) has: magic, size.
-_MAGIC, _SKIPPABLE = 6, 8
+#: How many octets tell the kind of compression; how many the head of a skippable frame (zstd, lz4) has: magic, size;
+#: how many the header of a gzip member has up to the length of its extra fields, if it has any.
+_MAGIC, _SKIPPABLE, _HEADER = 6, 8, 12
 
 
 def _maker(name: str, kind: str, modules: tuple[str, ...], attribute: str, tool: str) -> Callable[[], _Decompressor]:
@@ -136,8 +156,11 @@ def kind_of(path: str) -> str | None:
     return None
 
 
-def unpacked(name: str, blocks: Iterator[Octets]) -> Iterator[Octets]:
+def unpacked(name: str, blocks: Iterator[Octets], jobs: int = 0) -> Generator[Octets, None, None]:
     """Yield the blocks as they are, or unpacked where their first octets are those of a compressed file.
+
+    Members of a gzip file that state their size are unpacked on *jobs* processors, for which some MB of *blocks* are
+    read ahead. With 0 *jobs* nothing is: what has come does not wait for what is to come. Close it to end the threads.
 
     Raises Cut where compressed input ends early, is damaged or is a bomb, NotACapture where it cannot be unpacked.
     """
@@ -147,7 +170,7 @@ def unpacked(name: str, blocks: Iterator[Octets]) -> Iterator[Octets]:
         if len(head) >= _MAGIC:
             break
     if head.startswith(tuple(_PACKED)) or _skippable(head):
-        yield from _unpack(name, _Packed(head, blocks))
+        yield from _unpack(name, _Packed(head, blocks), jobs)
         return
     if head:
         yield head
@@ -155,29 +178,35 @@ def unpacked(name: str, blocks: Iterator[Octets]) -> Iterator[Octets]:
 
 
 class _Packed:
-    """Compressed input in small portions: of a portion with damage in it a decompressor returns nothing."""
+    """Compressed input, in portions or in members that state their size."""
 
     def __init__(self, head: bytes, blocks: Iterator[Octets]) -> None:
         self.octets = 0  # taken or passed over so far
-        self._held, self._at = b"", 0  # a portion, and what is next in it
-        self._portions = _portions(chain((head,), blocks))
+        self._held, self._at = b"", 0  # a block, and what is next in it
+        self._blocks = filter(None, map(bytes, chain((head,), blocks)))
+        self._failure: OSError | None = None  # it ended the blocks
+        self._lent: deque[bytes] = deque()  # members of which it is not clear yet whether they are as they say
 
     def more(self) -> bytes:
-        """Return the next portion; nothing at the end."""
-        portion = self._held[self._at :] or next(self._portions, b"")
-        self._held, self._at = b"", 0
+        """Return the next portion, a small one: of one with damage in it a decompressor returns nothing.
+
+        Nothing at the end.
+        """
+        if self._at == len(self._held):
+            self._held, self._at = self._next(), 0
+        portion = self._held[self._at : self._at + PORTION]
+        self._at += len(portion)
         self.octets += len(portion)
         return portion
 
-    def put_back(self, octets: bytes) -> None:
-        """Let these octets come once more."""
-        self.octets -= len(octets)
-        self._held, self._at = octets, 0
+    def put_back(self, octets: int) -> None:
+        """Let the last octets of a portion come once more."""
+        self.octets -= octets
+        self._at -= octets
 
     def ahead(self, octets: int) -> bytes:
         """Return the next octets without taking them; fewer at the end."""
-        while len(self._held) - self._at < octets and (more := next(self._portions, b"")):
-            self._held, self._at = self._held[self._at :] + more, 0
+        self._fill(octets)
         return self._held[self._at : self._at + octets]
 
     def passed(self, octets: int) -> bool:
@@ -185,7 +214,7 @@ class _Packed:
         while (here := len(self._held) - self._at) < octets:
             octets -= here
             self.octets += here
-            self._held, self._at = next(self._portions, b""), 0
+            self._held, self._at = self._next(), 0
             if not self._held:
                 return False
         self._at += octets
@@ -196,15 +225,80 @@ class _Packed:
         """Pass over all octets that are zero."""
         while portion := self.more():
             if rest := portion.lstrip(b"\0"):
-                self.put_back(rest)
+                self.put_back(len(rest))
                 return
 
+    def members(self) -> Iterator[list[bytes]]:
+        """Lend the gzip members that follow, in groups, as far as they state their size and are there as a whole.
 
-def _portions(blocks: Iterable[Octets]) -> Iterator[bytes]:
-    for block in blocks:
-        view = memoryview(block)
-        for start in range(0, len(view), PORTION):
-            yield bytes(view[start : start + PORTION])
+        Each is either unpacked(), or all from it on give_back().
+        """
+        while group := list(islice(iter(self._member, b""), GROUP)):
+            self._lent += group
+            yield group
+
+    def unpacked(self) -> None:
+        """Take the next of the members that are lent."""
+        self.octets += len(self._lent.popleft())
+
+    def give_back(self) -> None:
+        """Let all members that are lent come once more, in portions."""
+        self._held, self._at = b"".join((*self._lent, self._held[self._at :])), 0
+        self._lent.clear()
+
+    def _member(self) -> bytes:
+        """Return the next member; nothing where it does not state its size, or is not there as a whole."""
+        try:
+            self._fill(_MAGIC)
+            if not _has_extra_fields(self._held[self._at : self._at + _MAGIC]):
+                return b""
+            self._fill(MEMBER)
+        except OSError as error:  # what came before it has its turn first
+            self._failure = error
+        start = self._at
+        size = _stated_size(self._held, start)
+        if size > len(self._held) - start:
+            return b""
+        self._at += size
+        return self._held[start : self._at]
+
+    def _fill(self, octets: int) -> None:
+        """Hold so many octets, or all that are left."""
+        missing = octets - (len(self._held) - self._at)
+        if missing <= 0:
+            return
+        pieces = [self._held[self._at :]]
+        try:
+            while missing > 0 and (more := self._next()):
+                pieces.append(more)
+                missing -= len(more)
+        finally:
+            self._held, self._at = b"".join(pieces), 0
+
+    def _next(self) -> bytes:
+        """Return the next block; nothing at the end. Raises OSError."""
+        if self._failure:
+            raise self._failure
+        return next(self._blocks, b"")
+
+
+def _has_extra_fields(head: bytes) -> bool:
+    """Whether the header of a gzip member begins there that has extra fields (RFC 1952, 2.3.1: FEXTRA)."""
+    return head.startswith(b"\x1f\x8b\x08") and len(head) == _MAGIC and bool(head[3] & 4)
+
+
+def _stated_size(octets: bytes, start: int) -> int:
+    """Return how many octets the gzip member with extra fields has that begins there, if it says so; else 0.
+
+    It does in the field "BC" (RFC 1952, 2.3.1.1; SAM specification, 4.1).
+    """
+    at = start + _HEADER
+    end = at + int.from_bytes(octets[at - 2 : at], "little")
+    while at + 6 <= end:
+        if octets[at : at + 4] == b"BC\2\0":
+            return int.from_bytes(octets[at + 4 : at + 6], "little") + 1
+        at += 4 + int.from_bytes(octets[at + 2 : at + 4], "little")
+    return 0
 
 
 def _skippable(head: bytes) -> bool:
@@ -212,7 +306,7 @@ def _skippable(head: bytes) -> bool:
     return head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50
 
 
-def _unpack(name: str, packed: _Packed) -> Iterator[bytes]:
+def _unpack(name: str, packed: _Packed, jobs: int) -> Iterator[bytes]:
     """Unpack a file, stream after stream; between them there may be padding and skippable frames."""
     total = 0
     while head := packed.ahead(_MAGIC):
@@ -223,9 +317,119 @@ def _unpack(name: str, packed: _Packed) -> Iterator[bytes]:
             if not packed.passed(_SKIPPABLE + int.from_bytes(head[4:], "little")):
                 raise Cut("a skippable frame is cut short")
         elif magic := next((magic for magic in _PACKED if head.startswith(magic)), None):
-            total = yield from _stream(name, *_PACKED[magic], packed, total)
+            before = packed.octets
+            if jobs:
+                total, jobs = yield from _members(packed, jobs, total)
+            if packed.octets == before:
+                total = yield from _stream(name, *_PACKED[magic], packed, total)
         else:
             raise Cut("after a compressed stream come octets that are neither another stream nor padding")
+
+
+def _grown(total: int, out: bytes, packed: _Packed) -> int:
+    """Return how many octets came out, *out* among them; raises Cut where they are too many for what was *packed*."""
+    total += len(out)
+    if total > FREE and total > RATIO * packed.octets:
+        raise Cut(f"unpacks to more than {RATIO} times its size so far: stopped after {total} octets")
+    return total
+
+
+def _members(packed: _Packed, jobs: int, total: int) -> Generator[bytes, None, tuple[int, int]]:
+    """Yield what members that state their size unpack to, on *jobs* processors and after *total* octets.
+
+    Return the new total, and how many processors are to unpack what follows them. None is, once a member was not as it
+    says: _stream() gives as much of it as there is, and of all after it. No program writes such a file, and who makes
+    one might have us read ahead in vain, again and again.
+    """
+    with closing(_in_order(packed.members(), min(jobs, MOST))) as groups:
+        for out in chain.from_iterable(groups):
+            if out is None:
+                packed.give_back()
+                return total, 0
+            packed.unpacked()
+            total = _grown(total, out, packed)
+            if out:
+                yield out
+    return total, jobs
+
+
+def _in_order(groups: Iterator[list[bytes]], jobs: int) -> Generator[_Unpacked, None, None]:
+    """Yield what the members of each group unpack to, on *jobs* processors."""
+    octets = 0
+    for group in groups:
+        yield _whole(group)
+        octets += sum(map(len, group))
+        if jobs > 1 and octets > ALONE:
+            yield from _side_by_side(groups, jobs)
+
+
+def _side_by_side(groups: Iterator[list[bytes]], jobs: int) -> Generator[_Unpacked, None, None]:
+    """Yield what the members of each group unpack to; *jobs* threads unpack groups ahead, and this is one of them."""
+    from queue import Empty, SimpleQueue
+
+    ahead: deque[SimpleQueue[_Unpacked]] = deque()
+    with _crew(jobs - 1) as tasks:
+        while True:
+            for group in islice(groups, 2 * jobs - len(ahead)):
+                ahead.append(SimpleQueue())
+                tasks.put((group, ahead[-1]))
+            if not ahead:
+                return
+            first = ahead.popleft()
+            with suppress(Empty):
+                while first.empty():
+                    _do(tasks.get_nowait())
+            yield first.get()
+
+
+@contextmanager
+def _crew(size: int) -> Iterator[SimpleQueue[_Task]]:
+    """Yield a queue of groups that so many threads unpack; fewer where no more are to be had."""
+    from queue import Empty, SimpleQueue
+    from threading import Thread
+
+    tasks: SimpleQueue[_Task] = SimpleQueue()
+    over: _Task = ([], SimpleQueue())
+
+    def work() -> None:
+        for task in iter(tasks.get, over):
+            _do(task)
+
+    crew = [Thread(target=work, daemon=True) for _ in range(size)]
+    try:
+        with suppress(RuntimeError):
+            for thread in crew:
+                thread.start()
+        yield tasks
+    finally:
+        with suppress(Empty):
+            while True:
+                tasks.get_nowait()
+        for _ in crew:
+            tasks.put(over)
+        for thread in crew:
+            if thread.ident is not None:
+                thread.join()
+
+
+def _do(task: _Task) -> None:
+    group, found = task
+    found.put(_whole(group))
+
+
+def _whole(members: list[bytes]) -> _Unpacked:
+    """Return what these members unpack to, as far as each is as it says, to its last octet."""
+    found: _Unpacked = []
+    for member in members:
+        inner = _zlib().decompressobj(wbits=31)
+        try:
+            out = inner.decompress(member, MEMBER + 1)
+        except Exception:  # noqa: BLE001 - whatever it is, _stream() comes upon it as well, and says it
+            return [*found, None]
+        if len(out) > MEMBER or not inner.eof or inner.unused_data:
+            return [*found, None]
+        found.append(out)
+    return found
 
 
 def _stream(  # noqa: PLR0913, PLR0917 - a row of _PACKED, and where it is
@@ -244,15 +448,13 @@ def _stream(  # noqa: PLR0913, PLR0917 - a row of _PACKED, and where it is
             raise Cut(f"the {kind} stream is damaged ({error})") from error
         data, first = b"", False
         if out:
-            total += len(out)
-            if total > FREE and total > RATIO * packed.octets:
-                raise Cut(f"unpacks to more than {RATIO} times its size so far: stopped after {total} octets")
+            total = _grown(total, out, packed)
             yield out
         if decompressor.needs_input and not decompressor.eof:
             data = packed.more()
             if not data:
                 raise Cut(f"the {kind} stream is cut short")
-    packed.put_back(decompressor.unused_data or b"")  # lz4 says None
+    packed.put_back(len(decompressor.unused_data or b""))  # lz4 says None
     return total
 
 

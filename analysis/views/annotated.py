@@ -44,7 +44,7 @@ def annotate(path: str, result: CaptureResult, entries: Iterable[Entry], output:
     copy = _Copy(comments(entries))
     try:
         with open(_opened(output, source), "wb", buffering=BLOCK) as target:
-            stream = _Stream(unpacked(path, read(source, os.fstat(source).st_size)), result)
+            stream = _Stream(unpacked(path, read(source, os.fstat(source).st_size), jobs=1), result)
             target.writelines(copy.pieces(stream))
     except OSError as error:
         raise Incomplete(f"{output} is not complete: {error.strerror}") from error
