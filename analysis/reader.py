@@ -393,7 +393,7 @@ def analyze(path: str, *, progress: Callable[[int], None] | None = None, **asked
     *progress* is called with the octets of the file as they are read. KeyboardInterrupt ends the reading and is noted
     as damage. Raises NotACapture where the file cannot be read or is no capture.
     """
-    analysis = Analysis(_shown(path), **asked, octets=size_of(path))
+    analysis = Analysis("", **asked, octets=size_of(path))
     read_file(analysis, path, progress)
     return analysis.finish()
 
@@ -416,7 +416,6 @@ def analyze_set(
     pieces: list[Piece] = []
     error: NotACapture | None = None
     for path in paths:
-        analysis.name = _shown(path)
         try:
             stopped = read_file(analysis, path, progress)
             pieces.append(analysis.next_file())
@@ -443,11 +442,11 @@ def read_file(
     progress: Callable[[int], None] | None,
     octets: Generator[Octets, None, None] | None = None,
 ) -> bool:
-    """Feed *analysis* with the file at *path*; say whether KeyboardInterrupt ended that.
+    """Feed *analysis* with the file at *path*, and name it as it may be shown; say whether KeyboardInterrupt ended that.
 
     *octets* are those of the file, where they are to be had in another way than at once and to the end.
     """
-    name = analysis.name
+    name = analysis.name = _shown(path)
     if isinstance(progress, Progress):
         progress.so_far = lambda: analysis.so_far
     try:
