@@ -49,7 +49,7 @@ class Range(NamedTuple):
 
 
 def file_size(path: str) -> int:
-    """Return the octets of the file at a path; 0 where this machine does not know it: of a URL, or if nothing is there."""
+    """Return the octets of the file at a path; 0 where this machine does not know it (of a URL, say)."""
     with suppress(OSError, ValueError):
         return 0 if remote.is_remote(path) else os.path.getsize(path)
     return 0

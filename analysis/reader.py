@@ -442,7 +442,7 @@ def read_file(
     progress: Callable[[int], None] | None,
     octets: Generator[Octets, None, None] | None = None,
 ) -> bool:
-    """Feed *analysis* with the file at *path*, and name it as it may be shown; say whether KeyboardInterrupt ended that.
+    """Feed *analysis* with the file at *path*, and name it accordingly; say whether KeyboardInterrupt ended that.
 
     *octets* are those of the file, where they are to be had in another way than at once and to the end.
     """
