@@ -1,11 +1,12 @@
 """Captures on a cluster: Dask distributes them, and we only ask for the results in order.
 
-Each capture is a task. Where the cluster can do more tasks than there are captures, a large one is cut into ranges of
+Each capture is a task. Where the cluster can do two tasks or more for each capture, a large one is cut into ranges of
 its octets; and captures that are one, cut into files, are read in groups. Then each range or group is a task, whose
 result is a part, and one more task puts the parts together, and reads what cannot be added: the client gets the report.
 
 The workers open the captures themselves, so these have to be URLs, or paths that mean the same on every machine. What
-fails is tried again; what a lost worker had, Dask gives to another. Needs Dask (distributed) here and on the workers.
+fails is tried again; what a lost worker had, Dask gives to another. Where the scheduler is lost, the run ends with what
+was reported until then. Needs Dask (distributed) here and on the workers.
 
 The machine that answers at the scheduler's address can run code here, since results come as pickles. With tls:// it
 needs a certificate; with tcp:// it can be any machine that takes the address over, or changes the traffic.
@@ -13,7 +14,8 @@ needs a certificate; with tcp:// it can be any machine that takes the address ov
 
 from __future__ import annotations
 
-from contextlib import suppress
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 
 from .errors import CannotCapture, NotACapture, UsageError, get
 from .formats.remote import shown
@@ -23,7 +25,7 @@ from .reader import analyze_set
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from .model import CaptureResult
@@ -41,7 +43,8 @@ PARTS = 4
 class Cluster:
     """A crew for parallel.in_order(): the cluster whose scheduler is at *address*, for so many *captures*.
 
-    Raises UsageError where Dask is not installed or the versions do not fit, CannotCapture where nobody answers.
+    Raises UsageError where Dask is not installed or the versions do not fit, CannotCapture where nobody answers. Each
+    method raises CannotCapture, too, where the scheduler is lost.
     """
 
     def __init__(self, address: str, asked: Asked, captures: int, finish: Finish | None = None) -> None:
@@ -49,12 +52,15 @@ class Cluster:
 
         try:
             from distributed import Client, KilledWorker  # noqa: PLC0415 - it takes a second
+            from distributed.comm import CommClosedError  # noqa: PLC0415 - as above
         except ImportError as error:
             raise UsageError(f"--cluster needs Dask ({error}): {get('distributed')}") from error
         # What Dask mends by itself (a lost worker, say) is of no interest to our user. It sets these levels on import.
         for name in ("distributed", "distributed.client"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._asked, self._finish, self._died = asked, finish, KilledWorker
+        self._asked, self._finish = asked, finish
+        self._died, self._lost = KilledWorker, (CancelledError, CommClosedError)
+        self._stopped = False
         try:
             self._client = Client(address, timeout=10)
         except (OSError, ValueError, TimeoutError) as error:
@@ -82,14 +88,15 @@ class Cluster:
     @property
     def size(self) -> int:
         """How many captures can be read at a time."""
-        threads: dict[str, int] = self._client.nthreads()
+        with self._connected():
+            threads: dict[str, int] = self._client.nthreads()
         return max(1, sum(threads.values()))
 
     def start(self, path: str) -> Any:  # noqa: ANN401 - Dask has no types
         """Have workers begin with the capture at *path* as soon as they are free."""
         tasks: list[Task] = []
         if self._pieces > 1:
-            with suppress(self._died):  # a capture that kills its readers is told below
+            with suppress(self._died), self._connected():  # a capture that kills its readers is told below
                 tasks = self._submit(_cut, path, self._pieces, self._asked).result()
         if len(tasks) < 2:
             return self._submit(_attempt, path, self._asked, self._finish)
@@ -97,8 +104,11 @@ class Cluster:
 
     def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
         """Wait for the result of the capture at *path*; None where its task was cancelled."""
+        if self._stopped and future.cancelled():
+            return None
         try:
-            found: Found | None = None if future.cancelled() else future.result()
+            with self._connected():
+                found: Found = future.result()
         except self._died:
             return NotACapture(f"cannot read {shown(path)}: {RETRIES + 1} workers that read it died")
         return found
@@ -116,7 +126,8 @@ class Cluster:
             future.add_done_callback(lambda _, task=task: _tell(progress, task))
         try:
             made: tuple[CaptureResult | None, list[tuple[NotACapture, str]]]
-            made = self._submit(_set, paths, tasks, found, self._asked).result()
+            with self._connected():
+                made = self._submit(_set, paths, tasks, found, self._asked).result()
         except self._died as error:
             raise NotACapture(
                 f"cannot read {shown(paths[0])} ...: {RETRIES + 1} workers that read a part died"
@@ -130,14 +141,26 @@ class Cluster:
 
     def _submit(self, work: Callable[..., Any], *what: Any) -> Any:  # noqa: ANN401 - as above
         """Have a worker do this once what it takes is there."""
-        return self._client.submit(work, *what, pure=False, retries=RETRIES)
+        with self._connected():
+            return self._client.submit(work, *what, pure=False, retries=RETRIES)
 
     def _found(self, tasks: list[Task]) -> list[Any]:
         """Have each task done, as a part."""
         return [self._submit(_find, task, task is tasks[-1], self._asked) for task in tasks]
 
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Raise CannotCapture where the scheduler is lost: Dask cancels what is under way, even if it comes back."""
+        try:
+            yield
+        except Exception as error:  # of which kind, depends on what the client was at
+            if self._client.status == "running" and not isinstance(error, self._lost):
+                raise
+            raise CannotCapture("the connection to the cluster was lost: what the report lacks was not read") from error
+
     def stop(self) -> None:
-        """Nothing more is begun; what is under way is not waited for."""
+        """Nothing more is begun; what is under way is not waited for. Workers read on to its end, for nobody."""
+        self._stopped = True
 
     def close(self) -> None:
         """Let go of the cluster."""

@@ -392,7 +392,7 @@ def _is_flood(found: list[Range], asked: Asked) -> bool:
     if not COMPILED or equal_ends(asked.get("only", ())) or left < BLOCK:
         return False
     asked = {**asked, "each": None}
-    analysis = Analysis(found[0].path, **asked)
+    analysis = Analysis("", **asked)
     engine, table = analysis.engine, analysis.engine.table
     for block in octets(found[0]):
         packets, conversations = engine.packets, table.used
@@ -634,7 +634,7 @@ def _whole(analysis: Analysis, pieces: list[Piece], ranges: list[Task], stopped:
     if last:
         damage = pieces[-1].damage
         damage = damage and damage._replace(offset=last.offset(damage.offset))
-        return result._replace(name=last.path, parts=(), damage=damage)
+        return result._replace(name=pieces[-1].name, parts=(), damage=damage)
     return result
 
 
@@ -649,12 +649,12 @@ def _read(
     pieces: list[Piece] = []
     errors: list[tuple[NotACapture, str]] = []
     for one in task:
-        analysis.name = one.path
         stopped = False
         try:
             if one.end is None:
                 stopped = read_file(analysis, one.path, progress)
             else:
+                analysis.name = shown(one.path)
                 try:
                     _read_range(analysis, one, last, progress)
                 except KeyboardInterrupt:

@@ -94,7 +94,7 @@ def part(
     *asked* are the options of :class:`~analysis.reader.Analysis`; all parts of a capture need the same. Raises
     NotACapture as :func:`~analysis.reader.analyze` does.
     """
-    analysis = Analysis(source if isinstance(source, str) else "blocks", **asked)
+    analysis = Analysis("blocks", **asked)
     analysis.engine.begin_part(True)
     if isinstance(source, str):
         read_file(analysis, source, progress)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 
 from .formats import pcap, pcapng, remote
@@ -49,8 +49,10 @@ class Range(NamedTuple):
 
 
 def file_size(path: str) -> int:
-    """Return the octets of the file at a path; 0 of a URL, which only its server knows (see remote.size())."""
-    return 0 if remote.is_remote(path) else os.path.getsize(path)
+    """Return the octets of the file at a path; 0 where this machine does not know it (of a URL, say)."""
+    with suppress(OSError, ValueError):
+        return 0 if remote.is_remote(path) else os.path.getsize(path)
+    return 0
 
 
 def octets(one: Range) -> Iterator[Octets]:
@@ -77,11 +79,12 @@ def octets(one: Range) -> Iterator[Octets]:
 
 
 def groups(paths: Sequence[str], jobs: int) -> list[list[Range]]:
-    """The files in *jobs* groups of about one size; of about as many files, where the size of one is not known."""
+    """The files in *jobs* groups of about one size; one whose size is not known counts as the average of the others."""
     found: list[list[Range]] = [[] for _ in range(jobs)]
     sizes = list(map(file_size, paths))
-    if not any(sizes):
-        sizes = [2] * len(paths)
+    known = list(filter(None, sizes))
+    usual = sum(known) // len(known) if known else 2
+    sizes = [size or usual for size in sizes]
     before, whole = 0, sum(sizes)
     for path, size in zip(paths, sizes, strict=True):
         found[min((before + size // 2) * jobs // whole, jobs - 1)].append(Range(path))

@@ -397,7 +397,7 @@ def analyze(
     *progress* is called with the octets of the file as they are read. KeyboardInterrupt ends the reading and is noted
     as damage. Raises NotACapture where the file cannot be read or is no capture.
     """
-    analysis = Analysis(_shown(path), **asked, octets=size_of(path))
+    analysis = Analysis("", **asked, octets=size_of(path))
     read_file(analysis, path, progress, jobs=jobs)
     return analysis.finish()
 
@@ -421,7 +421,6 @@ def analyze_set(
     pieces: list[Piece] = []
     error: NotACapture | None = None
     for path in paths:
-        analysis.name = _shown(path)
         try:
             stopped = read_file(analysis, path, progress, jobs=jobs)
             pieces.append(analysis.next_file())
@@ -449,12 +448,12 @@ def read_file(
     octets: Generator[Octets, None, None] | None = None,
     jobs: int = 1,
 ) -> bool:
-    """Feed *analysis* with the file at *path*; say whether KeyboardInterrupt ended that.
+    """Feed *analysis* with the file at *path*, and name it accordingly; say whether KeyboardInterrupt ended that.
 
     *octets* are those of the file, where they are to be had in another way than at once and to the end. *jobs*: see
     :func:`analyze`.
     """
-    name = analysis.name
+    name = analysis.name = _shown(path)
     if octets or not (is_remote(path) or os.path.isfile(0 if path == "-" else path)):  # noqa: PTH113 - as above
         jobs = 0  # there may be a pause between any two of them
     if isinstance(progress, Progress):

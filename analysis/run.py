@@ -8,7 +8,7 @@ import os
 import sys
 from contextlib import closing, contextmanager, suppress
 
-from .errors import NotACapture
+from .errors import CannotCapture, NotACapture
 from .model import MOST, REMARKABLE, Verdict
 from .records import NamedTuple
 from .views import LANGUAGES, ROWS
@@ -238,17 +238,21 @@ def _separate(wanted: Wanted, captures: Sequence[Input], each: Each | None, stop
     """Read one capture after the other."""
     barren: dict[str | None, None] = dict.fromkeys(one.directory for one in captures if one.directory)
     with _progress(wanted, captures) as progress:
-        found = _read([one.name for one in captures], wanted, each, progress)
-        for capture, result in zip(captures, found, strict=False):
-            if isinstance(result, NotACapture):
-                if stop:  # too little was read to recognise a capture
+        try:
+            found = _read([one.name for one in captures], wanted, each, progress)
+            for capture, result in zip(captures, found, strict=False):
+                if isinstance(result, NotACapture):
+                    if stop:  # too little was read to recognise a capture
+                        return
+                    yield _refusal(result, capture)
+                    continue
+                barren.pop(capture.directory, None)
+                yield result
+                if stop:
                     return
-                yield _refusal(result, capture)
-                continue
-            barren.pop(capture.directory, None)
-            yield result
-            if stop:
-                return
+        except CannotCapture as error:  # what reads is gone
+            yield Refusal(str(error))
+            return
         for directory in barren:
             yield Refusal(f"no capture in {directory}")
 

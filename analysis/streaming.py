@@ -69,7 +69,7 @@ def follow(path: str, asked: Asked, progress: Callable[[int], None] | None, fini
 
     As parallel.attempt() does with one that is complete.
     """
-    analysis = Analysis(path, **asked)
+    analysis = Analysis("", **asked)
     try:
         read_file(analysis, path, progress, growing(path))
         result = analysis.finish()

@@ -1,7 +1,8 @@
-"""The captures read by a cluster of worker processes, some of which are killed: the report of one process."""
+"""The captures read by a cluster of processes, some of which are killed: the report of one process, if any is left."""
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -31,15 +32,16 @@ pytestmark = pytest.mark.long  # clusters start slowly
 
 CAPTURES = 300
 
-#: A scheduler and two workers; their address and process numbers are printed.
+#: A scheduler and two workers: its address is printed, and the process numbers of the workers and of the scheduler.
 CLUSTER = """
-import sys
+import os, sys
 from distributed import LocalCluster
 if __name__ == "__main__":
     with LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None, silence_logs=50
     ) as cluster:
-        print(cluster.scheduler_address, *(nanny.pid for nanny in cluster.workers.values()), flush=True)
+        workers = [nanny.pid for nanny in cluster.workers.values()]
+        print(cluster.scheduler_address, *workers, os.getpid(), flush=True)
         sys.stdin.read()
 """
 
@@ -58,10 +60,17 @@ def cluster(**environment: str) -> Iterator[tuple[str, list[int]]]:
     ) as process:  # fmt: skip
         assert process.stdout
         assert process.stdin
-        address, *workers = process.stdout.readline().split()
-        yield address, [int(worker) for worker in workers]
+        address, *pids = process.stdout.readline().split()
+        yield address, [int(pid) for pid in pids]
         process.stdin.close()
         process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """One of which nothing is killed, for many tests."""
+    with cluster(PYTHONWARNINGS="") as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +84,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def killing(worker: int, answered: list[int]) -> None:
-    """Kill a worker once a few captures are read."""
+def killing(pid: int, answered: list[int]) -> None:
+    """Kill one of a cluster's processes once a few captures are read."""
     while len(answered) < CAPTURES // 3:
         time.sleep(0.01)
-    os.kill(worker, signal.SIGKILL)
+    os.kill(pid, signal.SIGKILL)
 
 
 def test_over_http_and_a_worker_dies(folder: Path) -> None:
@@ -95,6 +104,22 @@ def test_over_http_and_a_worker_dies(folder: Path) -> None:
     assert (there.returncode, there.stdout) == (here.returncode, here.stdout)
     assert sorted(there.stderr.splitlines()) == sorted(here.stderr.splitlines())
     assert here.stdout.count('"verdict": "self-connect"') == CAPTURES - 1
+
+
+def test_the_scheduler_is_lost(folder: Path) -> None:
+    """What was read until then is reported, and that there was more."""
+    answered: list[int] = []
+    names = sorted(folder.iterdir())
+    with served(folder, answered=answered) as url, cluster() as (address, pids):
+        killer = threading.Thread(target=killing, args=(pids[-1], answered), daemon=True)
+        killer.start()
+        there = run("--format", "json", "--cluster", address, *[f"{url}/{name.name}" for name in names])
+        killer.join(10)
+    assert there.returncode == 3
+    assert "connection to the cluster was lost" in there.stderr.splitlines()[-1]
+    read = [one["name"] for one in json.loads(there.stdout)["captures"]]
+    assert 0 < len(read) < CAPTURES - 1
+    assert read == [f"{url}/{name.name}" for name in names][: len(read)]
 
 
 def test_from_a_bucket(folder: Path) -> None:
@@ -142,16 +167,16 @@ def test_local_answers_nobody(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("table", [(), ("--table", "16")], ids=["in parts", "in one go"])
-def test_a_rotated_set_is_put_together(tmp_path: Path, table: tuple[str, ...]) -> None:
-    """Openings lie in two files; one file is none, one is cut. A table that is too small is seen, and all read anew."""
+def test_a_rotated_set_is_put_together(tmp_path: Path, address: str, table: tuple[str, ...]) -> None:
+    """Openings lie in two files; one is none, one cut, one missing. A small table is seen, and all read anew."""
     head, *records = apart(capture(*([three_way(), self_connect(), refused()] * 30)))
     names = []
     for number in range(11):
         names.append(tmp_path / f"{number:03}.pcap")
         piece = head + b"".join(records[number * 20 : number * 20 + 20])
         names[-1].write_bytes(b"no capture" if number == 4 else piece[:-5] if number == 7 else piece)
-    with cluster() as (address, _):
-        there = run("--format", "json", "--rotated", "--cluster", address, *table, *names)
+    names.insert(6, tmp_path / "missing.pcap")
+    there = run("--format", "json", "--rotated", "--cluster", address, *table, *names)
     here = run("--format", "json", "--rotated", "--jobs", "1", *table, *names)
     assert (there.returncode, there.stdout) == (here.returncode, here.stdout)
     assert sorted(there.stderr.splitlines()) == sorted(here.stderr.splitlines())
@@ -174,7 +199,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [("ranges", "json"), ("ranges", "table"), ("none", "json"), ("path", "json"), ("bucket", "json")],
     ids=" ".join,
 )
-def test_a_large_capture_is_read_in_ranges(large: Path, how: tuple[str, str]) -> None:
+def test_a_large_capture_is_read_in_ranges(large: Path, address: str, how: tuple[str, str]) -> None:
     """From a server, a store or a path; a server that knows no ranges is asked for all of it, by one worker."""
     where, form = how
     answered: list[int] = []
@@ -183,35 +208,36 @@ def test_a_large_capture_is_read_in_ranges(large: Path, how: tuple[str, str]) ->
         if where == "bucket":
             url, environment = stack.enter_context(bucket(large.parent))
             name = f"{url}{large.name}"
+            address, _ = stack.enter_context(cluster(**environment))
         elif where == "path":
             name = str(large)
         else:
-            name = (
-                f"{stack.enter_context(served(large.parent, answered=answered, ranges=where == 'ranges'))}/{large.name}"
-            )
-        address, _ = stack.enter_context(cluster(**environment))
+            url = stack.enter_context(served(large.parent, answered=answered, ranges=where == "ranges"))
+            name = f"{url.replace('//', '//user:secret@')}/{large.name}"
         there = run("--format", form, "--cluster", address, name, env=os.environ | environment)
         asked_for = len(answered)
         here = run("--format", form, "--jobs", "1", name, env=os.environ | environment)
     assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
     assert there.returncode == 4
+    assert "secret" not in there.stdout + there.stderr
     assert "cut short" in there.stdout + there.stderr
     # Two places in the middle: where to cut, and where the second range begins.
     assert where != "ranges" or len({at for at in answered[:asked_for] if at > LARGE}) == 2, answered
     assert where != "none" or not any(answered)
 
 
-def test_a_set_from_a_server_is_read_in_groups(tmp_path: Path) -> None:
-    """Of URLs no sizes are known: each group has about as many files."""
+def test_a_set_from_a_server_is_read_in_groups(tmp_path: Path, address: str) -> None:
+    """Of URLs no sizes are known: each group has about as many files. No text names the password."""
     head, *records = apart(capture(*([three_way(), self_connect(), refused()] * 30)))
     for number in range(11):
         (tmp_path / f"{number:03}.pcap").write_bytes(head + b"".join(records[number * 20 : number * 20 + 20]))
-    with served(tmp_path) as url, cluster() as (address, _):
-        names = [f"{url}/{number:03}.pcap" for number in range(11)]
+    with served(tmp_path) as url:
+        names = [f"{url.replace('//', '//user:secret@')}/{number:03}.pcap" for number in range(12)]
         there = run("--format", "json", "--rotated", "--cluster", address, *names)
         here = run("--format", "json", "--rotated", "--jobs", "1", *names)
     assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
-    assert there.returncode == 0
+    assert there.returncode == 3
+    assert "secret" not in there.stdout + there.stderr
 
 
 def apart(octets: bytes) -> list[bytes]:

@@ -324,6 +324,25 @@ def test_a_set_in_groups(tmp_path):
     assert len(told[0][0]) == 1
 
 
+def test_groups_of_about_one_size(tmp_path):
+    """Where the size of a file is not known, it counts as the average of the others."""
+    there = tmp_path / "there"
+    there.write_bytes(bytes(1000))
+    for path in ("http://127.0.0.1/a", str(tmp_path / "missing"), str(there)):
+        assert list(map(len, ranges.groups([path] * 6, 3))) == [2, 2, 2], path
+    mixed = ["http://127.0.0.1/a"] * 5 + [str(there)]
+    assert list(map(len, ranges.groups(mixed, 3))) == [2, 2, 2]
+    assert ranges.groups([str(tmp_path / "missing")], 2) == [[ranges.Range(str(tmp_path / "missing"))]]
+
+
+@pytest.mark.usefixtures("small")
+def test_a_part_is_named_as_it_may_be_shown(tmp_path):
+    path = tmp_path / "a#b.pcap"
+    path.write_bytes(pcap(traffic(random.Random(3), 40)))
+    (piece,) = partial.part(path.as_uri().replace("%23", "#")).pieces
+    assert piece.name == f"file://{tmp_path}/a#..."
+
+
 @pytest.mark.usefixtures("small")
 def test_a_false_beginning_is_noticed(tmp_path):
     """A capture of captures: what follows the cut looks like records, and lies inside one."""

@@ -36,9 +36,13 @@ pytestmark = pytest.mark.long  # servers, and an S3 among them
 
 
 class Server(SimpleHTTPRequestHandler):
-    """Files of a directory; it knows ranges or not, and breaks answers off after some octets, so many times."""
+    """Files of a directory; it knows ranges or not, and breaks answers off after some octets, so many times.
+
+    Its ranges lie so many octets later than what was asked for, as it says.
+    """
 
     ranges = True
+    late = 0
     most = 1 << 30
     breaks: ClassVar[list[int]] = []
     answered: ClassVar[list[int]] = []
@@ -51,8 +55,8 @@ class Server(SimpleHTTPRequestHandler):
             return
         octets = path.read_bytes()
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")) if self.ranges else None
-        first = int(asked[1]) if asked else 0
-        last = min(int(asked[2] or len(octets)), len(octets) - 1) if asked else len(octets) - 1
+        first = int(asked[1]) + self.late if asked else 0
+        last = min(int(asked[2] or len(octets)) + self.late, len(octets) - 1) if asked else len(octets) - 1
         self.send_response(206 if asked else 200)
         self.send_header("Content-Length", str(last + 1 - first))
         if self.ranges:
@@ -150,6 +154,11 @@ def test_a_range_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         with pytest.raises(OSError, match="no ranges"):
             list(remote.blocks(f"{url}/more", 3000, 5000))
         assert answered == [0]  # once: to try again is of no use
+    with served(folder, late=4) as url:
+        for start in (0, 3000):
+            with pytest.raises(OSError, match="another part than the one asked for"):
+                list(remote.blocks(f"{url}/more", start, 5000))
+        assert b"".join(remote.blocks(f"{url}/more")) == data
     with pytest.raises(OSError, match=r"http://127\.0\.0\.1"):
         remote.size(f"{url}/more")
 

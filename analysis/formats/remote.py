@@ -298,10 +298,10 @@ def _from_server(store: Any, path: str, at: int, end: int | None) -> _Stream:  #
 
     With *end* it is not dropped, since somebody else reads it: raises _NoRanges.
     """
-    headers = store.kwargs["headers"] | _range(at, end)
-    file: Any = store.open(path, "rb", block_size=0, size=1, headers=headers)
+    part = _range(at, end)
+    file: Any = store.open(path, "rb", block_size=0, size=1, headers=store.kwargs["headers"] | part)
     try:
-        if at and file.r.status == 206:
+        if part and file.r.status == 206:
             if not file.r.headers.get("Content-Range", "").startswith(f"bytes {at}-"):
                 raise OSError("it sent another part than the one asked for")  # noqa: TRY301 - what is open is closed below
             at = 0
