@@ -150,12 +150,13 @@ class Watched:
         self.whole = compression._whole
         self.names: list[str] = []
         self.helped = threading.Event()
+        self.others = set(threading.enumerate())  # servers of other tests, say
 
     def __call__(self, members: list[bytes]) -> list[bytes | None]:
         main_thread = threading.current_thread() is threading.main_thread()
         if not main_thread:
             self.helped.set()
-        elif threading.active_count() > 1:
+        elif set(threading.enumerate()) - self.others:
             assert self.helped.wait(30)
         self.names.append("main" if main_thread else "another")
         return self.whole(members)
