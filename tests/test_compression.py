@@ -36,9 +36,9 @@ TEXT = b"".join(b"%d " % CHANCE.randrange(3000) for _ in range(400_000))
 
 @pytest.fixture(autouse=True)
 def no_thread_stays() -> Iterator[None]:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     yield
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
 
 
 @pytest.fixture
