@@ -42,7 +42,7 @@ SHOWS = {
     ],
     "delay": [
         r"192\.0\.2\.1: connect\(\) connected 192\.0\.2\.2: connect\(\) connected",
-        r"frame 1, 0\.000 s SYN frame 2, 0\.0\d\d s SYN frame 3",
+        r"frame 1, 0\.000 s SYN frame 2, 0\.\d+ s SYN frame 3",
         "verdict simultaneous-open",
         rf"states of A \([\d.:]+\) {SELF} states of B \([\d.:]+\) {SELF}",
     ],
