@@ -16,7 +16,7 @@ cdef class PartialConversations(LoggedConversations):
     cdef int mark(self, i64 slot, u64 what) except -1 nogil
 
     cpdef list work_through(self, bytes log, u64 base, list finished, list finished_at)
-    @cython.locals(d=bytes_at, count=i64)
+    @cython.locals(d=bytes_at, count=i64, one=EntryAt)
     cdef i64 work_up_to(self, bytes log, i64 place, u64 frame, u64 base) except -1
     @cython.locals(segment=SegmentAt, slot=i64, kind=u64)
     cdef int again(self, Entry* one, u64 base) except -1 nogil

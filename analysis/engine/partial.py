@@ -179,8 +179,11 @@ class PartialConversations(LoggedConversations):
         d = octets_of(log)
         count = len(log) // ENTRY_OCTETS
         with cython.nogil:
-            while place < count and entry_in(d, place).frame < frame:
-                self.again(entry_in(d, place), base)
+            while place < count:
+                one = entry_in(d, place)
+                if one.frame >= frame:
+                    break
+                self.again(one, base)
                 place += 1
         return place
 
