@@ -91,9 +91,11 @@ def lives_rebuilt(capture: Path) -> list[Life]:
         account = replay(opening)
         for endpoint in account.sockets:
             other = opening.source if endpoint == opening.destination else opening.destination
-            states = [KERNEL_SHOWS.get(state, state) for state in account.state_path(endpoint)]
-            if len(states) > 1:  # there was a socket
-                lives.append(Life(endpoint, other, tuple(states)))
+            path = account.state_path(endpoint)
+            if State.TIME_WAIT in path:  # the kernel does not show how it ends: by a RST, if a FIN came once more
+                path = path[: path.index(State.TIME_WAIT) + 1]
+            if len(path) > 1:  # there was a socket
+                lives.append(Life(endpoint, other, tuple(KERNEL_SHOWS.get(state, state) for state in path)))
     return sorted(lives)
 
 
