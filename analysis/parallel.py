@@ -77,9 +77,9 @@ LARGE = 16 << 20
 #: How many captures a worker are under way, or done and waiting for their turn.
 AHEAD = 4
 
-#: How much of a large file is looked at first, as which share of it at most, and from how much on, to see whether it is
-#: a flood: it is none as soon as fewer packets of a block than one in FEW begin a conversation.
-HEAD, SHARE, BLOCK, FEW = 16 << 20, 16, 1 << 20, 4
+#: How much of a large file is looked at first, as which share of it at most, and from how much on, to see whether it
+#: will fill the conversation table.
+HEAD, SHARE, BLOCK = 16 << 20, 16, 1 << 20
 
 #: The packets in the last octets of a range, so many at least, are remembered: copies may come in the next one.
 ENDS = 4 << 20
@@ -378,31 +378,39 @@ def cut(paths: Sequence[str], jobs: int, asked: Asked) -> list[Task]:
             whole = sum(map(os.path.getsize, paths))
             return groups(paths, min(jobs, whole // max(LARGE, 1) + 1)) if whole >= LARGE else []
         found = ranges(paths[0], jobs, LARGE)
-        return [] if len(found) < 2 or _is_flood(found, asked) else [[one] for one in found]
+        return [] if len(found) < 2 or _fills_table(found, asked) else [[one] for one in found]
     except (OSError, MemoryError, NotACapture):  # reading in one go will show what is wrong, and what can be read
         return []
 
 
-def _is_flood(found: list[Range], asked: Asked) -> bool:
-    """Whether the beginning of a capture fills the conversation table: then its parts would all be read again.
+def _fills_table(found: list[Range], asked: Asked) -> bool:
+    """Whether a capture fills the conversation table, at the pace of its beginning: then all would be read again.
 
-    Interpreted, to look takes longer than what it saves.
+    A part would have to put conversations out, or who puts the parts together, and neither can tell which ones go when
+    all is read in one go. A client that walks through its ports begins with new conversations alone, and soon has none:
+    then the second half of what is looked at has far fewer than the first. Interpreted, to look takes longer than what
+    it saves.
     """
-    left = min(HEAD, (found[-1].end or 0) // SHARE)
-    if not COMPILED or equal_ends(asked.get("only", ())) or left < BLOCK:
+    size = found[-1].end or 0
+    look = min(HEAD, size // SHARE)
+    if not COMPILED or equal_ends(asked.get("only", ())) or look < BLOCK:
         return False
     asked = {**asked, "each": None}
-    analysis = Analysis("", **asked)
-    engine, table = analysis.engine, analysis.engine.table
+    analysis = Analysis(found[0].path, **asked)
+    table = analysis.engine.table
+    read = half = 0
     for block in octets(found[0]):
-        packets, conversations = engine.packets, table.used
         analysis.feed(block)
-        left -= len(block)
+        read += len(block)
+        if 2 * read <= look:
+            half = table.used
         if table.used == table.capacity:
             return True
-        if left <= 0 or (table.used - conversations) * FEW < engine.packets - packets:
+        if read > found[0].header and 2 * table.used * size // read < table.capacity:
+            return False
+        if read >= look:
             break
-    return False
+    return 2 * (table.used - half) >= half and table.used * size // read >= table.capacity
 
 
 class _Unwanted(BaseException):

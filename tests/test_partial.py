@@ -504,14 +504,22 @@ def test_a_flood_is_not_read_in_parts(tmp_path, monkeypatch, asked, flood):
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize(("again", "flood"), [(1, True), (5, False)])
-def test_a_flood_is_told_by_its_first_packets(tmp_path, monkeypatch, again, flood):
-    """A block in which few packets begin a conversation ends the search."""
+@pytest.mark.parametrize(
+    ("ports", "table", "filled"),
+    [
+        (range(4000), 4200, False),
+        (range(4000), 3900, True),
+        ([port for port in range(4000) for _ in range(5)], 3500, True),  # ordinary traffic, for long enough
+        ([port % 60 for port in range(4000)], 100, False),  # a walk that begins with new ports alone
+    ],
+    ids=["it has room", "it has not", "in the end", "at first"],
+)
+def test_whether_the_table_will_be_filled_is_told_by_the_beginning(tmp_path, monkeypatch, ports, table, filled):
     monkeypatch.setattr(parts, "COMPILED", True)
     monkeypatch.setattr(parts, "BLOCK", 1024)
     path = tmp_path / "a.pcap"
-    path.write_bytes(pcap([one for one in handshakes(range(4000), ()) for _ in range(again)]))
-    assert parts._is_flood(ranges.ranges(str(path), 2), {"table": 100}) is flood
+    path.write_bytes(pcap(handshakes(ports, ())))
+    assert parts._fills_table(ranges.ranges(str(path), 2), {"table": table}) is filled
 
 
 @pytest.mark.long
