@@ -87,7 +87,7 @@ class Cluster:
 
     @property
     def size(self) -> int:
-        """How many captures can be read at a time."""
+        """How many tasks the cluster can do at a time."""
         with self._connected():
             threads: dict[str, int] = self._client.nthreads()
         return max(1, sum(threads.values()))

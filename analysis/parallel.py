@@ -6,12 +6,13 @@ and a capture that ends its reader (for want of memory, say) does no harm to the
 
 **Parts of one capture** are ranges of its file, or groups of the files that it was cut into. They are read by the same
 processes, or by threads, since the compiled engine needs nothing of Python meanwhile. This process reads the first
-part, and adds the others to it. A part that cannot be added (its table was too small, say) it reads itself.
+part, and adds the others to it. A part that cannot be added (its table was too small, say) it reads itself. On a
+cluster (cluster.py) others read the first part, too, and one of them adds them up.
 
 Only the main thread of the process that the user started receives Ctrl-C (see deaf()); it tells the others to stop.
 """
 
-# ruff: noqa: PTH113, PTH202 -- pathlib takes longer to import than a small capture to read
+# ruff: noqa: PTH113 -- pathlib takes longer to import than a small capture to read
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ from .engine import COMPILED, NEAR
 from .errors import NotACapture
 from .formats.remote import is_remote, shown
 from .model import REMARKABLE, Damage
-from .ranges import Range, groups, octets, ranges
+from .ranges import Range, file_size, groups, octets, ranges
 from .reader import Analysis, analyze, equal_ends, read_file
 from .records import NamedTuple
 
@@ -77,8 +78,8 @@ LARGE = 16 << 20
 #: How many captures a worker are under way, or done and waiting for their turn.
 AHEAD = 4
 
-#: How much of a large file is looked at first, as which share of it at most, and from how much on, to see whether it
-#: will fill the conversation table.
+#: To see whether a large file will fill the conversation table, HEAD octets of it are looked at first, one in SHARE at
+#: most; less than BLOCK tell nothing.
 HEAD, SHARE, BLOCK = 16 << 20, 16, 1 << 20
 
 #: The packets in the last octets of a range, so many at least, are remembered: copies may come in the next one.
@@ -224,7 +225,7 @@ def fitting(paths: Sequence[str]) -> int:
 
 def is_large(paths: Sequence[str]) -> bool:
     """Whether these captures are large together, or may be."""
-    return any(map(is_remote, paths)) or sum(map(os.path.getsize, filter(os.path.isfile, paths))) >= LARGE
+    return any(map(is_remote, paths)) or sum(map(file_size, paths)) >= LARGE
 
 
 def analyze_many(
@@ -289,8 +290,8 @@ def in_order(crew: Crew, paths: Iterable[str], progress: Progress | None = None)
 
 def tell(progress: Progress | None, path: str) -> None:
     """Call *progress* with the size of the capture at *path*, if that is known."""
-    if progress and os.path.isfile(path):
-        progress(os.path.getsize(path))
+    if progress and (size := file_size(path)):
+        progress(size)
 
 
 def attempt(path: str, asked: Asked, progress: Progress | None, finish: Finish | None = None, jobs: int = 1) -> Found:
@@ -375,7 +376,7 @@ def cut(paths: Sequence[str], jobs: int, asked: Asked) -> list[Task]:
         if not all(is_remote(path) or os.path.isfile(path) for path in paths):
             return []
         if paths[1:]:
-            whole = sum(map(os.path.getsize, paths))
+            whole = sum(map(file_size, paths))
             return groups(paths, min(jobs, whole // max(LARGE, 1) + 1)) if whole >= LARGE else []
         found = ranges(paths[0], jobs, LARGE)
         return [] if len(found) < 2 or _fills_table(found, asked) else [[one] for one in found]
@@ -529,9 +530,9 @@ def find(task: Task, last: bool, asked: Asked, progress: Progress | None = None)
 
     try:
         pieces, errors, stopped = _read(analysis, task, last, watch)
+        return exported(analysis, asked, pieces, last) if pieces else None, errors, stopped
     except (OSError, MemoryError, _Unfit):
         return _UNFIT
-    return exported(analysis, asked, pieces, last) if pieces else None, errors, stopped
 
 
 def merged(

@@ -249,7 +249,7 @@ def _shifted_held(held: Held, base: int) -> Held:
 
 
 def _shifted_opening(one: Finished, base: int) -> Finished:
-    """An opening with its frames counted from the beginning of the capture; it may have been misdirected meanwhile."""
+    """An opening with its frames counted from the beginning of the capture; ``misdirected`` is work_through()'s."""
     return one._replace(
         frame=one.frame + base,
         kept=_shifted(one.kept, base) or [],

@@ -58,7 +58,7 @@ def file_size(path: str) -> int:
 def octets(one: Range) -> Iterator[Octets]:
     """Yield the header, and then the octets of a range that has an end; a block is valid until the next one.
 
-    Raises OSError where they cannot be read.
+    Raises OSError or NotACapture where they cannot be read: see remote.blocks().
     """
     assert one.end is not None  # noqa: S101 - for the type checker
     if remote.is_remote(one.path):
@@ -83,7 +83,7 @@ def groups(paths: Sequence[str], jobs: int) -> list[list[Range]]:
     found: list[list[Range]] = [[] for _ in range(jobs)]
     sizes = list(map(file_size, paths))
     known = list(filter(None, sizes))
-    usual = sum(known) // len(known) if known else 2
+    usual = sum(known) // len(known) if known else 2  # so that each has a middle
     sizes = [size or usual for size in sizes]
     before, whole = 0, sum(sizes)
     for path, size in zip(paths, sizes, strict=True):
@@ -95,7 +95,8 @@ def groups(paths: Sequence[str], jobs: int) -> list[list[Range]]:
 def ranges(path: str, jobs: int, least: int = 0) -> list[Range]:
     """Cut a file into *jobs* ranges, each of which most probably begins with a record; none where that cannot be.
 
-    There are fewer where they would have fewer octets than *least*. Raises OSError where the file cannot be read.
+    There are fewer where they would have fewer octets than *least*. Raises OSError or NotACapture where the file cannot
+    be read: see remote.blocks().
     """
     with _sampled(path) as (size, sample):
         jobs = min(jobs, size // least + 1) if least else jobs

@@ -200,6 +200,28 @@ def test_fewer_threads_than_asked_for_do(monkeypatch: pytest.MonkeyPatch) -> Non
     assert told(LARGE, 4) == expected
 
 
+def test_a_thread_that_lacks_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its group is unpacked without it, and nobody waits for it for ever."""
+    zlib = compression._zlib()
+    lacked = threading.Event()
+    others = set(threading.enumerate())
+
+    class Lacking:
+        @staticmethod
+        def decompressobj(wbits: int) -> object:
+            if threading.current_thread() is not threading.main_thread():
+                lacked.set()
+                raise MemoryError
+            if set(threading.enumerate()) - others:
+                assert lacked.wait(30)
+            return zlib.decompressobj(wbits=wbits)
+
+    expected = told(LARGE, 1)
+    monkeypatch.setattr(compression, "_zlib", lambda: Lacking)
+    assert told(LARGE, 4) == expected
+    assert lacked.is_set()
+
+
 def test_little_is_read_ahead() -> None:
     taken = 0
 
@@ -273,6 +295,7 @@ def test_what_came_out_of_a_pipe_does_not_wait_for_the_rest_of_a_member(tmp_path
     ("arguments", "jobs"),
     [
         (["--jobs", "3", "ONE"], [3]),
+        (["--jobs", "3", "-"], [3]),
         (["ONE"], [1]),
         (["--jobs", "3", "--format", "csv", "ONE", "TWO"], [3, 3]),
         (["--jobs", "3", "--rotated", "ONE", "TWO"], [3, 3]),
@@ -296,7 +319,14 @@ def test_on_how_many_processors(
     writer = threading.Thread(target=lambda: (tmp_path / "PIPE").write_bytes(octets))
     if "PIPE" in arguments:
         writer.start()
-    assert main([str(tmp_path / one) if one.isupper() else one for one in arguments]) == 0
+    before = os.dup(0)
+    with (tmp_path / "ONE").open("rb") as one:
+        os.dup2(one.fileno(), 0)
+    try:
+        assert main([str(tmp_path / one) if one.isupper() else one for one in arguments]) == 0
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
     if "PIPE" in arguments:
         writer.join()
     assert asked == jobs

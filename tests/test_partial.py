@@ -179,6 +179,21 @@ def test_what_others_found_is_put_together(tmp_path, unread):
 
 
 @pytest.mark.usefixtures("small")
+def test_what_was_found_does_not_fit_the_memory(tmp_path, monkeypatch):
+    """Then it is to be read by who puts the parts together."""
+    path = tmp_path / "a.pcap"
+    path.write_bytes(pcap(traffic(random.Random(2), 40)))
+    tasks = parts.cut([str(path)], 2, {})
+    assert parts.find(tasks[1], True, {})[0]
+
+    def lacking(*_: object) -> partial.Part:
+        raise MemoryError
+
+    monkeypatch.setattr(partial, "exported", lacking)
+    assert parts.find(tasks[1], True, {}) == parts._UNFIT
+
+
+@pytest.mark.usefixtures("small")
 def test_a_thread_that_ends_early(tmp_path, monkeypatch):
     """Ctrl-C in the first part ends the others, too; where one died the capture is to be read in one go."""
     monkeypatch.setattr(parts, "COMPILED", True)

@@ -222,7 +222,7 @@ class Answers:
         return found if found and found[0] > frame and found[3] != port else None
 
     def has_room(self) -> bool:
-        """Whether more can be remembered, one or two, as it is then."""
+        """Whether more can be remembered; the caller does so then, one or two, which ``most`` counts as two."""
         count = self.count()
         self.most = max(self.most, count + 2)
         return count < MAX_ANSWERS

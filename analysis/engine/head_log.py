@@ -256,7 +256,7 @@ class LoggedConversations(AllConversations):
         return 0
 
     def log_order(self, entry: int) -> int:
-        """Log that the opening of this entry (answers.py) was entered: after others, maybe, that are in the log."""
+        """Log that the opening of this entry is the newest in its set now (answers.py): it may be in no log so far."""
         if self.has_room():
             s = slot_at(self.slots, (entry & LOW32) - 1)
             one = entry_at(self.log, self.logged)
@@ -267,9 +267,10 @@ class LoggedConversations(AllConversations):
         return 0
 
     def log_side(self, segment: Segment, d: Octets) -> int:
-        """Log the SYN of an independent opening, if the one on the other side of a translation may be in a part before.
+        """Log the SYN of an independent opening, just entered, unless it is known what the whole has in its set.
 
-        The first SYN of each 4-tuple is logged in any case.
+        Where it is not (answers.py), the other side of a translation may be in a part before, and the order of what is
+        in the set depends on that part. A SYN that is in the log for another reason is not logged twice.
         """
         if not self.answers.settle():
             return 0

@@ -348,7 +348,7 @@ L_ANSWER = 5  # ... a SYN-ACK or RST that answers nothing in its own 4-tuple, or
 L_ERROR = 6
 L_FRESH = 7  # the SYN with which a conversation began in the part: it is independent, if that is true
 L_SIDE = 8  # a later SYN of one that is independent: its other side, after a translation, may be in the part before
-L_ORDER = 9  # the opening of this client was entered then, after others that the log has later (answers.py)
+L_ORDER = 9  # from here on the opening of this client is the newest in its set (answers.py)
 #: Where the TCP header begins in the octets of a log entry: before it are so many octets of the IP header.
 TCP_AT = 40
 #: Octets of a log entry, and of a slot, in a part.

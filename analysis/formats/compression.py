@@ -231,13 +231,13 @@ class _Packed:
     def members(self) -> Iterator[list[bytes]]:
         """Lend the gzip members that follow, in groups, as far as they state their size and are there as a whole.
 
-        Each is either unpacked(), or all from it on give_back().
+        take() each that is as it says, or give_back() all from it on.
         """
         while group := list(islice(iter(self._member, b""), GROUP)):
             self._lent += group
             yield group
 
-    def unpacked(self) -> None:
+    def take(self) -> None:
         """Take the next of the members that are lent."""
         self.octets += len(self._lent.popleft())
 
@@ -346,7 +346,7 @@ def _members(packed: _Packed, jobs: int, total: int) -> Generator[bytes, None, t
             if out is None:
                 packed.give_back()
                 return total, 0
-            packed.unpacked()
+            packed.take()
             total = _grown(total, out, packed)
             if out:
                 yield out
@@ -421,8 +421,8 @@ def _whole(members: list[bytes]) -> _Unpacked:
     """Return what these members unpack to, as far as each is as it says, to its last octet."""
     found: _Unpacked = []
     for member in members:
-        inner = _zlib().decompressobj(wbits=31)
         try:
+            inner = _zlib().decompressobj(wbits=31)
             out = inner.decompress(member, MEMBER + 1)
         except Exception:  # noqa: BLE001 - whatever it is, _stream() comes upon it as well, and says it
             return [*found, None]

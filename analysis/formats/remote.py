@@ -149,8 +149,9 @@ class _NoRanges(OSError):  # noqa: N818 - it names what happened
 def blocks(url: str, start: int = 0, end: int | None = None) -> Generator[bytes, None, None]:
     """Yield the octets at *url*, in blocks. If the reading breaks off it continues there, at most TRIES times in a row.
 
-    With *end*, octets *start* to *end* alone are asked for. Raises NotACapture where there is no such store, OSError
-    where nothing is there, reading fails for good, or a range is wanted of a server that knows none.
+    With *end*, these are octets *start* to *end*; http, https and s3 are asked for no others. Raises NotACapture where
+    there is no such store, OSError where nothing is there, reading fails for good, or a range is wanted of a server
+    that knows none.
     """
     store, path = _store(url)
     stream: _Stream | None = None
@@ -276,7 +277,7 @@ def _http() -> dict[str, Any]:
 
 
 def _opened(store: Any, path: str, at: int, end: int | None) -> _Stream:  # noqa: ANN401 - fsspec has no types
-    """Open what is there, so that it is read on from octet *at*; no more than up to *end*, where there is one."""
+    """Open what is there, so that it is read on from octet *at*; up to *end*, where there is one, or further."""
     if "https" in store.protocol:
         return _from_server(store, path, at, end)
     if "s3" in store.protocol:

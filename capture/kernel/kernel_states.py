@@ -115,10 +115,10 @@ class KernelStates:
             for change in life
             if change.new is State.SYN_RECEIVED and change.source == change.destination == endpoint
         ]
-        # The one during which it was. On a busy machine a step may be nearer in time that the next one took.
+        # First the life in which the moment lies: on a busy machine the next socket's step may be nearer in time.
         outside, apart, life = min(found, key=lambda one: one[:2], default=(True, _APART, []))
         if apart >= _APART or (outside and self.lost_since(moment)):
-            return []  # the nearest one may be another's that came just before or after, if its own was lost
+            return []  # the nearest may be another socket's, just before or after, if the steps of this one were lost
         return life
 
     def _met(self, endpoint: Endpoint, moment: int) -> Iterator[StateChange]:
