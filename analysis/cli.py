@@ -219,8 +219,8 @@ def parser() -> Parser:
         "--jobs",
         metavar="N",
         type=whole(1, 1024, "{} is not a number from 1 to 1024"),
-        help="captures, or parts of one, to read at the same time (default: one for each processor); members of one that "
-        "bgzip compressed are such parts; the report is the same",
+        help="captures, or parts of one, to read at the same time (default: one for each processor); members of one "
+        "that bgzip compressed are such parts; the report is the same",
     )
     what.add_argument("--cluster", metavar="ADDRESS", type=_cluster, help=_CLUSTER)
     what.add_argument(
