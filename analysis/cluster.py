@@ -97,9 +97,9 @@ class Cluster:
         tasks: list[Task] = []
         if self._pieces > 1:
             with suppress(self._died), self._connected():  # a capture that kills its readers is told below
-                tasks = self._submit(_cut, path, self._pieces, self._asked).result()
+                tasks = self._submit(cut, [path], self._pieces, self._asked).result()
         if len(tasks) < 2:
-            return self._submit(_attempt, path, self._asked, self._finish)
+            return self._submit(attempt, path, self._asked, None, self._finish)
         return self._submit(_one, path, tasks, self._found(tasks), self._asked, self._finish)
 
     def result(self, path: str, future: Any) -> Found | None:  # noqa: ANN401 - as above
@@ -123,7 +123,8 @@ class Cluster:
         tasks = groups(paths, PARTS * self.size)
         found = self._found(tasks)
         for task, future in zip(tasks, found, strict=True):
-            future.add_done_callback(lambda _, task=task: _tell(progress, task))
+            for one in task:
+                future.add_done_callback(lambda _, path=one.path: tell(progress, path))
         try:
             made: tuple[CaptureResult | None, list[tuple[NotACapture, str]]]
             with self._connected():
@@ -146,7 +147,7 @@ class Cluster:
 
     def _found(self, tasks: list[Task]) -> list[Any]:
         """Have each task done, as a part."""
-        return [self._submit(_find, task, task is tasks[-1], self._asked) for task in tasks]
+        return [self._submit(find, task, task is tasks[-1], self._asked) for task in tasks]
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
@@ -167,24 +168,7 @@ class Cluster:
         self._client.close()
 
 
-def _tell(progress: Callable[[int], None] | None, task: Task) -> None:
-    for one in task:
-        tell(progress, one.path)
-
-
-# What workers do.
-
-
-def _attempt(path: str, asked: Asked, finish: Finish | None) -> Found:
-    return attempt(path, asked, None, finish)
-
-
-def _cut(path: str, pieces: int, asked: Asked) -> list[Task]:
-    return cut([path], pieces, asked)
-
-
-def _find(task: Task, last: bool, asked: Asked) -> Findings:
-    return find(task, last, asked)
+# What workers do, besides cut(), find() and attempt().
 
 
 def _one(path: str, tasks: list[Task], found: list[Findings], asked: Asked, finish: Finish | None) -> Found:

@@ -161,7 +161,7 @@ def blocks(url: str, start: int = 0, end: int | None = None) -> Generator[bytes,
         while size is None or at < size:
             try:
                 if stream is None:
-                    size = _size(store, path) if end is None else end
+                    size = end or _size(store, path)
                     stream = _opened(store, path, at, end)
                 block = stream.read(BLOCK if size is None else min(BLOCK, size - at))
                 if not block and size is not None and at < size:
