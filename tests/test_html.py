@@ -1019,20 +1019,24 @@ def test_predict_mode_does_not_tell_the_end_before_it(browser: Browser, tmp_path
             assert page.locator("html.lecture").count() or page.locator(".top .verdict").is_visible() is seen
 
 
-#: Whether the page is scrolled down: waits for it to be as it should, a few seconds at most.
-SCROLLED = """async (should) => {
-    for (let n = 0; n < 200 && scrollY > 0 !== should; n += 1) await new Promise(requestAnimationFrame);
-    return scrollY > 0;
+#: How far the page is from where it should be scrolled to, its end or its beginning: waits for it, ten seconds at most.
+#: A key that is pressed before is lost at times: the page is still on its way then.
+AWAY_FROM = """async (end) => {
+    const away = () => Math.abs((end ? document.documentElement.scrollHeight - innerHeight : 0) - scrollY);
+    for (const until = Date.now() + 10_000; away() >= 1 && Date.now() < until;)
+        await new Promise(requestAnimationFrame);
+    return Math.floor(away());
 }"""
 
 
 def test_home_and_end_are_steps_in_each_mode_and_scroll_without_one(browser: Browser, tmp_path: Path) -> None:
     with Visit(browser, tmp_path / "page.html", two("self-connect-v4", "simultaneous-open-middle")) as page:
         page.keyboard.press("End")
-        assert page.evaluate(SCROLLED, True)
+        assert page.evaluate("document.documentElement.scrollHeight > innerHeight")
+        assert page.evaluate(AWAY_FROM, True) == 0
         assert at(page) is None
         page.keyboard.press("Home")
-        assert not page.evaluate(SCROLLED, False)
+        assert page.evaluate(AWAY_FROM, False) == 0
         for mode in "pls":
             page.keyboard.press(mode)
             for key, ends in (("End", ["false", "true"]), ("Home", ["true", "false"])):

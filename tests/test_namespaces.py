@@ -111,6 +111,7 @@ def apart():
     sys.stdin.read()
 threading.Thread(target=apart).start()
 """
+LEADERLESS = f"{THREADED}ctypes.CDLL(None).pthread_exit(None)"
 OPENED = """
 import os, sys, ctypes
 back = os.open("/proc/self/ns/net", os.O_RDONLY)
@@ -122,7 +123,7 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("program", [THREADED, OPENED], ids=["thread", "descriptor"])
+@pytest.mark.parametrize("program", [THREADED, LEADERLESS, OPENED], ids=["thread", "only thread", "descriptor"])
 def test_a_namespace_is_found_that_no_process_is_in(program: str) -> None:
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

@@ -241,3 +241,23 @@ def test_without_it_the_watch_goes_on_and_says_so(tmp_path: Path) -> None:
         os.kill(watch.helper(), signal.SIGKILL)
         until(lambda: "later ones are not watched" in watch.said)
         assert watch.end() == 4
+
+
+def processor_seconds(pid: int) -> float:
+    spent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return sum(map(int, spent)) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_process_that_ended_and_that_nobody_waits_for_does_not_keep_the_watch_busy(tmp_path: Path) -> None:
+    with watching(tmp_path) as watch, client(41006) as one:
+        until(lambda: f"({one.pid})" in watch.said)
+        os.kill(watch.helper(), signal.SIGSTOP)  # it would say that the namespace is gone
+        try:
+            one.process.kill()
+            time.sleep(0.2)
+            before = processor_seconds(watch.process.pid)
+            time.sleep(2)
+            assert processor_seconds(watch.process.pid) - before < 1
+        finally:
+            os.kill(watch.helper(), signal.SIGCONT)
+        until(lambda: "Gone: the network namespace" in watch.said)

@@ -177,9 +177,11 @@ class Scan:
         return self
 
     def _process(self, pid: str, *, seen: bool) -> None:
-        directory = f"/proc/{pid}"
+        directory, inode = f"/proc/{pid}", 0
         try:
             inode = _number(os.readlink(f"{directory}/ns/net"))  # noqa: PTH115 - see above; so below
+        except FileNotFoundError:  # its first thread has ended, and others may live
+            pass
         except PermissionError:
             self.unread += pid != "1" or not self._first
             return

@@ -128,9 +128,11 @@ def _serve(theirs: socket.socket, *, port: int | None, packets: int, most: int) 
         for at in range(0, len(new), _AT_ONCE):
             some = new[at : at + _AT_ONCE]
             for one, opened_there in zip(some, pool.map(partial(_open, scan, port, packets), some), strict=True):
-                if opened_there:
-                    shown.add(one.inode)
-                    _show(theirs, one, opened_there)
+                if not opened_there:
+                    rare.pop(one.inode, None)  # it has ended, and the next one may get its number
+                    continue
+                shown.add(one.inode)
+                _show(theirs, one, opened_there)
         theirs.send(json.dumps({"alive": list(scan.found), "too_many": len(left)}).encode())
 
 

@@ -170,8 +170,8 @@ class WatchedNamespaces:
 
     def _ask(self, now: float) -> None:
         """Have the opener look, if something may have come or gone."""
-        if self._opener is None or now < self._considered + _AGAIN:
-            return
+        if self._opener is None or self._opener.waiting or now < self._considered + _AGAIN:
+            return  # what changes during a look is a reason for the next one
         self._considered = now
         # The last word is the process that was started last: threads count, too.
         last = Path("/proc/loadavg").read_text(encoding="ascii").split()[-1]
@@ -184,6 +184,9 @@ class WatchedNamespaces:
         for at, pid in enumerate(one.namespace.pids):
             with suppress(OSError):
                 life = os.pidfd_open(pid)
+                if select.select([life], [], [], 0)[0]:  # it has ended, and nobody has waited for it
+                    os.close(life)
+                    continue
                 self._lives[life] = one, at
                 self._poll.register(life, select.EPOLLIN)
                 return
