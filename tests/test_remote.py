@@ -63,10 +63,11 @@ class Server(SimpleHTTPRequestHandler):
             self.send_header("Accept-Ranges", "bytes")
         if asked:
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(octets)}")
-        self.end_headers()
         if self.command == "HEAD":
+            self.end_headers()
             return
-        self.answered.append(first)
+        self.answered.append(first)  # before the client, which may not wait for the rest, sees an answer
+        self.end_headers()
         octets = octets[first : last + 1]
         if len(octets) > self.most and self.breaks:
             self.breaks.pop()
