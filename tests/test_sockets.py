@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import time
 from contextlib import ExitStack
@@ -282,6 +283,30 @@ def test_every_process_that_holds_a_socket_is_found() -> None:
 def test_a_process_may_call_itself_anything(raw: bytes, name: str) -> None:
     found, inode, *_ = alone(named, raw)
     assert {one.name for one in found[inode]} == {name}
+
+
+#: Its first thread ends, and another one lives on with the socket.
+LEADERLESS = """
+import ctypes, os, socket, threading, time
+one = socket.create_server(("127.0.0.1", 0))
+print(os.fstat(one.fileno()).st_ino, flush=True)
+threading.Thread(target=time.sleep, args=(60,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+def test_a_process_is_found_whose_first_thread_has_ended() -> None:
+    with subprocess.Popen([sys.executable, "-c", LEADERLESS], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        inode = int(process.stdout.readline())
+        try:
+            state = Path(f"/proc/{process.pid}/stat")
+            while state.read_text().rpartition(")")[2].split()[0] != "Z":
+                time.sleep(0.01)
+            found, _ = sockets.owners([inode])
+        finally:
+            process.kill()
+    assert [one.pid for one in found[inode]] == [process.pid]
 
 
 def test_a_socket_of_nobody_has_no_owner() -> None:

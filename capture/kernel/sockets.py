@@ -11,6 +11,7 @@ import pwd
 import re
 import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 from analysis.records import NamedTuple
@@ -118,7 +119,7 @@ def owners(
     """Which processes hold the sockets with these inodes (all, if None); how many processes may not be looked into.
 
     Descriptors of network namespaces are added to *namespaces* on the way, and those of sockets to *descriptors*: a
-    path (/proc/PID/fd/N) for each number.
+    path (/proc/PID/fd/N) for each number. Of a process whose first thread has ended its sockets cannot be asked.
     """
     found: dict[int, list[Process]] = defaultdict(list)
     wanted = None if inodes is None else {inode for inode in inodes if inode}
@@ -127,20 +128,39 @@ def owners(
         if not directory.name.isdigit():
             continue
         try:
-            with os.scandir(directory / "fd") as opened:
-                paths = {inode: one.path for one in opened if (inode := _inode(one.path, namespaces))}
+            paths = _opened(directory, namespaces)
+            threads = {} if paths else _opened_by_threads(directory, namespaces)
         except PermissionError:
             closed += 1
             continue
         except (FileNotFoundError, ProcessLookupError):  # it has ended
             continue
-        held = paths.keys() if wanted is None else paths.keys() & wanted
+        all_held = paths.keys() | threads.keys()
+        held = all_held if wanted is None else all_held & wanted
         if descriptors is not None:
             descriptors.update(paths)
         if held and (process := _process(directory)):
             for inode in held:
                 found[inode].append(process)
     return found, closed
+
+
+def _opened(directory: Path, namespaces: dict[int, str] | None) -> dict[int, str]:
+    """The sockets that a process or a thread has open, and where. Raises OSError."""
+    with os.scandir(directory / "fd") as opened:
+        return {inode: one.path for one in opened if (inode := _inode(one.path, namespaces))}
+
+
+def _opened_by_threads(directory: Path, namespaces: dict[int, str] | None) -> dict[int, str]:
+    """The same of the threads of a process whose first thread has ended: what they have open, it has not any more."""
+    threads = directory / "task"
+    if threads.stat().st_nlink <= 3:  # a directory's links are itself, its name, and one for each that lies in it
+        return {}
+    for thread in threads.iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended, too
+            if found := _opened(thread, namespaces):
+                return found
+    return {}
 
 
 def _inode(descriptor: str, namespaces: dict[int, str] | None) -> int:
