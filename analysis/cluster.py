@@ -77,8 +77,11 @@ class Cluster:
         from . import VERSION  # noqa: PLC0415
 
         try:
-            self._client.get_versions(check=True)
-            theirs = self._client.run(_version)
+            with self._connected():
+                self._client.get_versions(check=True)
+                theirs = self._client.run(_version)
+        except CannotCapture:
+            raise
         except Exception as error:  # its machines may have other versions of our modules
             raise UsageError(f"the cluster's versions do not fit: {error}") from error
         others = {version for version in theirs.values() if version != VERSION}

@@ -122,6 +122,29 @@ def test_the_scheduler_is_lost(folder: Path) -> None:
     assert read == [f"{url}/{name.name}" for name in names][: len(read)]
 
 
+#: Its scheduler is killed just before it is asked for versions.
+LOSES = """
+import os, signal, sys
+from distributed import Client
+from analysis.cli import main
+asked = Client.get_versions
+def lose(self, **how):
+    os.kill(int(sys.argv.pop()), signal.SIGKILL)
+    return asked(self, **how)
+Client.get_versions = lose
+sys.exit(main(sys.argv[1:-1]))
+"""
+
+
+def test_the_scheduler_is_lost_at_once(folder: Path) -> None:
+    with cluster() as (address, pids):
+        command = [sys.executable, "-c", LOSES, "--cluster", address, str(folder / "000.pcap"), str(pids[-1])]
+        there = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert there.returncode == 3
+    assert "connection to the cluster was lost" in there.stderr
+    assert "versions" not in there.stderr
+
+
 def test_from_a_bucket(folder: Path) -> None:
     with bucket(folder) as (url, environment), cluster(**environment) as (address, _):
         there = run("--cluster", address, url, env=os.environ | environment)
