@@ -16,9 +16,10 @@ from __future__ import annotations
 
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from .errors import CannotCapture, NotACapture, UsageError, get
-from .formats.remote import shown
+from .formats.remote import is_remote, shown
 from .parallel import attempt, cut, find, finished, merged, tell
 from .ranges import groups
 from .reader import analyze_set
@@ -123,7 +124,7 @@ class Cluster:
         progress: Callable[[int], None] | None = None,
     ) -> CaptureResult:
         """Analyse the captures at *paths* as one that was cut into files; as analyze_set() does, which see."""
-        tasks = groups(paths, PARTS * self.size)
+        tasks = [] if any(map(_is_read_once, paths)) else groups(paths, PARTS * self.size)
         found = self._found(tasks)
         for task, future in zip(tasks, found, strict=True):
             for one in task:
@@ -171,6 +172,11 @@ class Cluster:
         self._client.close()
 
 
+def _is_read_once(path: str) -> bool:
+    """Whether this is a pipe or the like: what a part has taken out of it, nobody can read again."""
+    return not is_remote(path) and Path(path).exists() and not Path(path).is_file()
+
+
 # What workers do, besides cut(), find() and attempt().
 
 
@@ -187,7 +193,7 @@ def _set(
     def refused(error: NotACapture, path: str) -> None:
         errors.append((error, path))
 
-    whole = merged(tasks, found, refused, **asked)
+    whole = merged(tasks, found, refused, **asked) if tasks else None
     try:
         return whole or analyze_set(paths, refused=refused, **asked), errors
     except NotACapture:  # the last of the errors

@@ -22,6 +22,7 @@ from test_analyze_cli import COMMAND, capture, run
 from test_partial import pcap, traffic
 from test_remote import bucket, served
 
+from analysis.model import Endpoint
 from analysis.parallel import LARGE
 
 if TYPE_CHECKING:
@@ -261,6 +262,27 @@ def test_a_set_from_a_server_is_read_in_groups(tmp_path: Path, address: str) -> 
     assert (there.returncode, there.stdout, there.stderr) == (here.returncode, here.stdout, here.stderr)
     assert there.returncode == 3
     assert "secret" not in there.stdout + there.stderr
+
+
+def test_a_pipe_in_a_set_is_read_once(tmp_path: Path, address: str) -> None:
+    """With more conversations than the table holds no part is sure, and a file would be read again."""
+    ends = [Endpoint.parse("127.0.0.1", port) for port in range(40000, 40090)]
+    head, *records = apart(capture(*[self_connect(end) for end in ends]))
+    third = len(records) // 3
+    names = [tmp_path / f"{number}.pcap" for number in range(3)]
+    names[0].write_bytes(head + b"".join(records[:third]))
+    os.mkfifo(names[1])
+    names[2].write_bytes(head + b"".join(records[2 * third :]))
+    middle = head + b"".join(records[third : 2 * third])
+    said = []
+    for how in (("--cluster", address), ("--jobs", "1")):
+        writer = threading.Thread(target=names[1].write_bytes, args=(middle,), daemon=True)
+        writer.start()
+        there = run("--format", "json", "--table", "16", "--rotated", *how, *names)
+        writer.join(10)
+        said.append((there.returncode, there.stdout, there.stderr))
+    assert said[0] == said[1]
+    assert json.loads(said[0][1])["captures"][0]["verdicts"]["self-connect"] == len(ends)
 
 
 def apart(octets: bytes) -> list[bytes]:
