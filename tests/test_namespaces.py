@@ -103,6 +103,14 @@ def test_a_namespace_is_found_by_its_process() -> None:
         assert named.prefix == ["nsenter", "-n", "-t", str(one.pid), "--"]
 
 
+def test_a_namespace_keeps_its_name_when_its_processes_have_ended() -> None:
+    with room() as one:
+        [space] = namespaces.chosen(Scan().processes(), str(one.pid))
+        name = space.name
+    namespaces.named([space])
+    assert f"({one.pid})" in space.name == name
+
+
 THREADED = """
 import os, sys, threading, ctypes
 def apart():

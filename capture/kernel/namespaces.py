@@ -355,7 +355,9 @@ def named(found: Iterable[Namespace]) -> list[Namespace]:
 
 
 def _name(one: Namespace, lives: Home | None, known: Mapping[str, str]) -> None:
-    """Name it by what its processes live in, the containers as they are *known*."""
+    """Name it by what its processes live in, the containers as they are *known*. If they have ended its name stays."""
+    if one.name and not lives and not (one.pids and _command(one.pids[0])):
+        return
     if lives and not one.host:
         one.runtime, one.id, one.pod, one.container = lives.runtime, lives.id, lives.pod, known.get(lives.id)
     if one.host or (one.own and not one.pids):
