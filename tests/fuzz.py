@@ -330,14 +330,21 @@ def _too_long(*_: object) -> None:
     raise TimeoutError(f"longer than {PATIENCE} s")
 
 
-def fuzz(name: str, run: Run, tell: Callable[[str], None] = lambda _: None) -> list[str]:
-    """Run a fuzzer; return what was found, a text each. *tell* is given a line of progress once a second."""
+def fuzz(
+    name: str, run: Run, tell: Callable[[str], None] = lambda _: None, stopped: Callable[[], bool] = lambda: False
+) -> list[str]:
+    """Run a fuzzer; return what was found, a text each. *tell* is given a line of progress once a second.
+
+    Raises KeyboardInterrupt after the case in which it is *stopped*: an analysis that it ends has a result.
+    """
     began = told = time.monotonic()
     outcomes: Counter[str] = Counter()
     findings: list[str] = []
     cases = itertools.count(run.first) if run.count is None else range(run.first, run.first + run.count)
     signal.signal(signal.SIGALRM, _too_long)
     for number in cases:
+        if stopped():
+            raise KeyboardInterrupt
         now = time.monotonic()
         if now - began >= run.seconds:
             break
@@ -389,9 +396,11 @@ def main() -> int:
             sys.stdout.flush()
 
     findings: list[str] = []
+    signals: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, _: signals.append(number))
     try:
         for name in names:
-            findings += fuzz(name, run, tell)
+            findings += fuzz(name, run, tell, lambda: bool(signals))
     except KeyboardInterrupt:
         sys.stdout.write("\nstopped\n")
         return 1 if findings else 130

@@ -50,7 +50,7 @@ def pcap(tmp_path: Path) -> Path:
 
 
 def run(*arguments: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
-    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 60, **more}
+    options = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": 100, **more}
     return subprocess.run([*COMMAND, *map(str, arguments)], check=False, **options)
 
 

@@ -123,7 +123,7 @@ def test_one_in_a_container_that_ends_at_once_is_told(tmp_path: Path) -> None:
         until(lambda: str(one.pid) in watch.said)
         one.go()
         one.process.kill()
-        [line] = until(lambda: watch.of(one.pid), 5)
+        [line] = until(lambda: watch.of(one.pid))
         assert line["live"]["inode"] in (one.inode, None)
         until(lambda: re.search(rf"Gone: the network namespace \S+ \({one.pid}\)", watch.said))
         assert watch.end() == 0
@@ -137,7 +137,7 @@ def test_one_whose_first_process_ends_stays_watched(tmp_path: Path) -> None:
         first.process.wait()
         time.sleep(1.5)  # until it would have been let go
         second.go()
-        [line] = until(lambda: watch.of(second.pid), 5)
+        [line] = until(lambda: watch.of(second.pid))
         second.end()
         assert line["live"]["inode"] == first.inode
         assert line["live"]["attempts"] == 3
