@@ -38,6 +38,7 @@ from test_partial import ASKED, reference, tree
 
 from analysis import engine, parallel, partial, reader
 from analysis.cli import main as analyze_command
+from analysis.commandline import handlers
 from analysis.errors import NotACapture
 from analysis.formats import compression
 from analysis.formats.compression import Cut, unpacked
@@ -397,10 +398,10 @@ def main() -> int:
 
     findings: list[str] = []
     signals: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: signals.append(number))
     try:
-        for name in names:
-            findings += fuzz(name, run, tell, lambda: bool(signals))
+        with handlers({signal.SIGINT: lambda number, _: signals.append(number)}):
+            for name in names:
+                findings += fuzz(name, run, tell, lambda: bool(signals))
     except KeyboardInterrupt:
         sys.stdout.write("\nstopped\n")
         return 1 if findings else 130
