@@ -129,14 +129,16 @@ def owners(
             continue
         try:
             paths = _opened(directory, namespaces)
-            threads = {} if paths else _opened_by_threads(directory, namespaces)
+            threads = _opened_by_threads(directory, namespaces) if paths is None else {}
         except PermissionError:
             closed += 1
             continue
         except (FileNotFoundError, ProcessLookupError):  # it has ended
             continue
-        all_held = paths.keys() | threads.keys()
-        held = all_held if wanted is None else all_held & wanted
+        paths = paths or {}
+        held = paths.keys() | threads.keys()
+        if wanted is not None:
+            held &= wanted
         if descriptors is not None:
             descriptors.update(paths)
         if held and (process := _process(directory)):
@@ -145,14 +147,15 @@ def owners(
     return found, closed
 
 
-def _opened(directory: Path, namespaces: dict[int, str] | None) -> dict[int, str]:
-    """The sockets that a process or a thread has open, and where. Raises OSError."""
-    with os.scandir(directory / "fd") as opened:
-        return {inode: one.path for one in opened if (inode := _inode(one.path, namespaces))}
+def _opened(directory: Path, namespaces: dict[int, str] | None) -> dict[int, str] | None:
+    """The sockets that a process or a thread has open, and where; None: it has nothing open. Raises OSError."""
+    with os.scandir(directory / "fd") as descriptors:
+        opened = list(descriptors)
+    return {inode: one.path for one in opened if (inode := _inode(one.path, namespaces))} if opened else None
 
 
 def _opened_by_threads(directory: Path, namespaces: dict[int, str] | None) -> dict[int, str]:
-    """The same of the threads of a process whose first thread has ended: what they have open, it has not any more."""
+    """The same of the other threads. Where the first one of a process has ended, it has nothing open, and they have."""
     threads = directory / "task"
     if threads.stat().st_nlink <= 3:  # a directory's links are itself, its name, and one for each that lies in it
         return {}

@@ -184,7 +184,7 @@ class WatchedNamespaces:
         for at, pid in enumerate(one.namespace.pids):
             with suppress(OSError):
                 life = os.pidfd_open(pid)
-                if select.select([life], [], [], 0)[0]:  # it has ended, and nobody has waited for it
+                if _is_over(life):  # and nobody has waited for it
                     os.close(life)
                     continue
                 self._lives[life] = one, at
@@ -253,6 +253,13 @@ class WatchedNamespaces:
         for one in self.all():
             self._closing.submit(one.close)
         self._closing.shutdown()
+
+
+def _is_over(life: int) -> bool:
+    """Whether the process of this descriptor has ended."""
+    poll = select.poll()
+    poll.register(life, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _not_entered(shown: Shown) -> str:
