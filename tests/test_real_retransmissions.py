@@ -7,8 +7,11 @@ is alike octet for octet, and sent within a millisecond, counts once: nothing te
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import socket
+import sys
+import termios
 import threading
 import time
 from collections import Counter
@@ -91,6 +94,11 @@ def _serve(listening: socket.socket) -> None:
             pass
 
 
+def _unacknowledged(one: socket.socket) -> int:
+    """Octets that were sent, or wait to be sent, and that the other end has not acknowledged: SIOCOUTQ of tcp(7)."""
+    return int.from_bytes(fcntl.ioctl(one, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
 def _call(calling: socket.socket, address: tuple[str, int]) -> None:
     with calling:
         calling.settimeout(20)
@@ -98,7 +106,9 @@ def _call(calling: socket.socket, address: tuple[str, int]) -> None:
         calling.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(PIECES):
             calling.sendall(PIECE)
-        time.sleep(0.05)  # the last piece alone, so that a probe brings it again
+        while _unacknowledged(calling):
+            time.sleep(0.01)
+        # The last piece alone, so that a probe brings it again.
         calling.sendall(PIECE[:500])
         total = 0
         while total < 4 * len(PIECE):
