@@ -146,8 +146,10 @@ def test_the_scheduler_is_lost_at_once(folder: Path) -> None:
     assert "versions" not in there.stderr
 
 
-def test_from_a_bucket(folder: Path) -> None:
-    with bucket(folder) as (url, environment), cluster(**environment) as (address, _):
+def test_from_a_bucket(folder: Path, tmp_path: Path) -> None:
+    for number in (*range(90, 110), 200):  # the cut one is among them, and the one that is none
+        (tmp_path / f"{number:03}.pcap").hardlink_to(folder / f"{number:03}.pcap")
+    with bucket(tmp_path) as (url, environment), cluster(**environment) as (address, _):
         there = run("--cluster", address, url, env=os.environ | environment)
         here = run("--jobs", "1", url, env=os.environ | environment)
     assert (there.returncode, there.stdout) == (here.returncode, here.stdout)
